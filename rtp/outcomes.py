@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Why a packet did not become audio: one word each, the label of the metric."""
+
+from __future__ import annotations
+
+import enum
+
+
+class Drop(enum.IntEnum):
+    """Reasons for dropping a packet or frame; 0 means that it was kept."""
+
+    NONE = 0
+    SHORT = 1
+    "shorter than its headers claim (RFC 3550 5.1)"
+    VERSION = 2
+    "not RTP version 2"
+    PADDING = 3
+    "padding length impossible"
+    SOURCE = 4
+    "from an address that signalling did not name, or a second port at it"
+    PAYLOAD_TYPE = 5
+    "a payload type that was not negotiated"
+    SSRC = 6
+    "another source on a stream that has one, not yet consistent"
+    PROBATION = 7
+    "not yet proven by consecutive sequence numbers"
+    DUPLICATE = 8
+    "a sequence number already seen"
+    LATE = 9
+    "its place in the timeline has been filled"
+    OVERFLOW = 10
+    "no room to hold it"
+    NOT_RECEIVING = 11
+    "we said that we do not receive (hold)"
+    BAD_PAYLOAD = 12
+    "payload of an impossible size for its codec"
+    RTCP_INVALID = 13
+    "an RTCP packet that breaks the compound rules"
+    AGENT_OVERFLOW = 14
+    "downlink audio beyond the agent's queue"
+    AGENT_SLOW = 15
+    "uplink audio that the agent did not read in time"
+    SEND_FAILED = 16
+    "the kernel refused a packet"
+    QUEUE_FULL = 17
+    "the socket held more than one tick can take"
