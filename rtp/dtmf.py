@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Key presses as RTP telephone-events (RFC 4733), received and sent.
+
+All packets of a press carry the timestamp of its start and a duration that grows.
+So any one of them tells which press it belongs to, and the receiver needs neither the
+marker bit of the first nor the E bit of the last: it lets a press be known by its
+timestamp, and counts each once, whatever was lost, doubled or overtaken.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import deque
+
+from trunkline.rtp.sequence import extend_one
+from trunkline.rtp.telephone_event import DIGITS, MAX_DURATION_TS, TelephoneEvent
+
+_END_PACKETS = 3
+"2.5.1.4: the end is sent three times."
+_LATE_NS = 2_000_000_000
+"""No network delays a packet longer than this.  What comes later is a new press, even with
+a timestamp that says otherwise: some senders restart theirs, or let it stand on hold."""
+_LATE_S = 10
+"How far an old packet's timestamp lies behind at most: a segment (8.2 s at 8 kHz), and some."
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DigitEvent:
+    """A key was pressed and is released."""
+
+    digit: str
+    "one of `DIGITS`"
+    duration_ms: int
+    "as far as it was reported; a lost end makes it shorter than it was"
+    timestamp: int
+    "RTP timestamp at which it began, as given to `receive`"
+    complete: bool
+    "False if its end never came, and silence or the next press ended it"
+
+
+@dataclasses.dataclass(slots=True)
+class _Press:
+    """The newest press; it stays after it was reported, to know its late packets by."""
+
+    code: int
+    start_ts: int
+    segment_ts: int
+    "start of the current segment (2.5.1.3); `start_ts` unless the press is very long"
+    last_ns: int
+    "arrival of its newest packet"
+    duration_ts: int = 0
+    "within the segment; may exceed 16 bits where a sender lets the field wrap"
+    ended: bool = False
+    "a packet with E has come"
+    reported: bool = False
+    former_codes: frozenset[int] = frozenset()
+    "codes of earlier presses that a broken sender gave the same timestamp"
+
+
+class EventReceiver:
+    """The presses of one RTP source, each exactly once, reported when it ends.
+
+    Make a new one when the source (SSRC) changes.  Timestamps may be extended or as on
+    the wire: only their differences count, modulo 2**32.
+    """
+
+    def __init__(self, clock_hz: int = 8000, packet_gap_ms: int = 50) -> None:
+        """`packet_gap_ms` is the longest time between two packets of a press; 50 is the RFC's."""
+        self.ignored_packets = 0
+        "too short, or an event that is not a digit"
+        self._clock_hz = clock_hz
+        self._timeout_ns = 3 * packet_gap_ms * 1_000_000
+        self._press: _Press | None = None
+
+    @property
+    def next_deadline_ns(self) -> int | None:
+        """When to call `handle_timeout`; None while no press is open."""
+        press = self._press
+        return None if press is None or press.reported else press.last_ns + self._timeout_ns
+
+    def receive(self, timestamp: int, payload: bytes, now_ns: int) -> list[DigitEvent]:
+        """Take one packet of the telephone-event payload type; return the presses it ends."""
+        event = TelephoneEvent.parse(payload)
+        if event is None or event.code >= len(DIGITS):
+            self.ignored_packets += 1
+            return []
+        done: list[DigitEvent] = []
+        press = self._press
+        if press is None or self._is_new(press, timestamp, event, now_ns):
+            done += self._report()
+            same_time = press is not None and press.segment_ts == timestamp
+            former = press.former_codes | {press.code} if press is not None and same_time else frozenset()
+            press = _Press(event.code, timestamp, timestamp, now_ns, former_codes=former)
+            self._press = press
+        if timestamp != press.segment_ts or event.code != press.code:
+            return done  # a late packet of a former press
+        press.last_ns = now_ns
+        if press.duration_ts == 0:
+            press.duration_ts = event.duration_ts
+        # A shorter duration is an overtaken packet; one shorter by half the range has wrapped.
+        press.duration_ts = max(press.duration_ts, extend_one(press.duration_ts, event.duration_ts, 16))
+        if event.end:
+            press.ended = True
+            done += self._report()
+        return done
+
+    def handle_timeout(self, now_ns: int) -> list[DigitEvent]:
+        """Report the open press if no packet of it has come for three packet times (2.5.2.2)."""
+        deadline = self.next_deadline_ns
+        return self._report() if deadline is not None and now_ns >= deadline else []
+
+    def _is_new(self, press: _Press, timestamp: int, event: TelephoneEvent, now_ns: int) -> bool:
+        """Whether a packet opens a press; moves `press` on to its next segment if that is what came."""
+        stale = press.reported and now_ns - press.last_ns >= _LATE_NS
+        ahead = extend_one(0, (timestamp - press.segment_ts) & 0xFFFFFFFF, 32)
+        if ahead == 0:
+            known = event.code == press.code or event.code in press.former_codes
+            return not known or (stale and press.ended)
+        if -_LATE_S * self._clock_hz < ahead < 0:
+            return stale
+        if event.code == press.code and not press.ended and self._is_contiguous(press, ahead):
+            press.segment_ts, press.duration_ts = timestamp, 0
+            return False
+        return True
+
+    def _is_contiguous(self, press: _Press, ahead: int) -> bool:
+        """Whether a start that lies `ahead` of the current segment's continues it (2.5.1.3).
+
+        It should lie exactly where the segment ended.  Some senders instead take the
+        moment at which they noticed, so up to 100 ms more is let pass once the field is full.
+        """
+        beyond = ahead - press.duration_ts
+        return beyond == 0 or (ahead >= MAX_DURATION_TS and 0 < beyond <= self._clock_hz // 10)
+
+    def _report(self) -> list[DigitEvent]:
+        """The open press as an event, unless there is none or it has been reported."""
+        press = self._press
+        if press is None or press.reported:
+            return []
+        press.reported = True
+        before = (press.segment_ts - press.start_ts) & 0xFFFFFFFF
+        duration_ms = (before + press.duration_ts) * 1000 // self._clock_hz
+        return [DigitEvent(DIGITS[press.code], duration_ms, press.start_ts, press.ended)]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class EventPacket:
+    """What to send instead of one packet of audio."""
+
+    payload: bytes
+    marker: bool
+    timestamp: int
+    "extended; the start of the press, while the audio's own timestamps go on"
+
+
+class EventSender:
+    """Digits to send, one packet for each call of `next_packet`.
+
+    It is called once per packet time.  A packet that it returns takes the place and
+    the sequence number of the audio packet of that moment.
+    """
+
+    def __init__(self, clock_hz: int, ptime_ms: int) -> None:
+        self._clock_hz = clock_hz
+        self._step_ts = clock_hz * ptime_ms // 1000
+        self._waiting: deque[tuple[int, int, int]] = deque()  # code, duration and gap in packets
+        self._code = -1  # -1: no press under way
+        self._start_ts = 0
+        self._segment_ts = 0  # offset of the current segment from the start
+        self._elapsed_ts = 0
+        self._total_ts = 0
+        self._ends_left = 0
+        self._gap_packets = 0  # still to pass without an event, after the end
+
+    @property
+    def active(self) -> bool:
+        """Whether `next_packet` still has something to do, be it to keep a gap."""
+        return bool(self._waiting) or self._code >= 0 or self._gap_packets > 0
+
+    def queue(self, digits: str, duration_ms: int = 160, gap_ms: int = 80) -> None:
+        """Append presses; times are rounded up to packets.  ValueError if one is not in `DIGITS`."""
+        codes = [DIGITS.find(digit) for digit in digits.upper()]
+        if -1 in codes:
+            raise ValueError(f"not a DTMF digit: {digits[codes.index(-1)]!r}; allowed are {DIGITS}")
+        ptime_ms = self._step_ts * 1000 / self._clock_hz
+        # Two at least: one packet would be start and end in one, and lost with one loss.
+        packets = max(2, math.ceil(duration_ms / ptime_ms))
+        gap = math.ceil(gap_ms / ptime_ms)
+        self._waiting.extend((code, packets, gap) for code in codes)
+
+    def next_packet(self, now_ts: int) -> EventPacket | None:
+        """The event packet of this packet time, or None for audio; `now_ts` is the audio's timestamp."""
+        marker = False
+        if self._code < 0:
+            if self._gap_packets > 0:
+                self._gap_packets -= 1
+                return None
+            if not self._waiting:
+                return None
+            self._begin(now_ts)
+            marker = True
+        self._elapsed_ts = min(self._elapsed_ts + self._step_ts, self._total_ts)
+        timestamp = self._start_ts + self._segment_ts
+        duration = self._elapsed_ts - self._segment_ts
+        end = self._elapsed_ts == self._total_ts
+        if duration > MAX_DURATION_TS:
+            # 2.5.1.3: report the maximum without E, and go on in a new segment.
+            self._segment_ts += MAX_DURATION_TS
+            duration, end = MAX_DURATION_TS, False
+        payload = bytes(TelephoneEvent(self._code, end, duration))
+        if end:
+            self._ends_left -= 1
+            if self._ends_left == 0:
+                self._code = -1
+        return EventPacket(payload, marker, timestamp)
+
+    def _begin(self, now_ts: int) -> None:
+        self._code, packets, gap = self._waiting.popleft()
+        self._start_ts, self._segment_ts, self._elapsed_ts = now_ts, 0, 0
+        self._total_ts = packets * self._step_ts
+        self._ends_left = _END_PACKETS
+        # The tone is over with the first end: its repetitions are part of the gap.
+        self._gap_packets = max(0, gap - (_END_PACKETS - 1))

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The payload of a telephone-event packet (RFC 4733 2.3).
+
+     0                   1                   2                   3
+     0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
+    +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+    |     event     |E|R| volume    |          duration             |
+    +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+
+Which packets make up a press is the matter of `dtmf.py`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import struct
+
+DIGITS = "0123456789*#ABCD"
+"Digits by event code, 0 to 15 (RFC 4733 3.2)."
+
+MAX_DURATION_TS = 0xFFFF
+"What the field can say; a longer press goes on in another segment (2.5.1.3)."
+
+DEFAULT_VOLUME = 10
+"We send -10 dBm0, the usual level of a telephone's keys."
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TelephoneEvent:
+    """One payload of four bytes."""
+
+    code: int
+    "0..15 digits; other codes are flash, modem and fax signals"
+    end: bool
+    duration_ts: int
+    "since the packet's timestamp, in its ticks, 0..0xFFFF"
+    volume: int = DEFAULT_VOLUME
+    "power in -dBm0, 0..63"
+
+    @classmethod
+    def parse(cls, payload: bytes) -> TelephoneEvent | None:
+        """Read a payload; None when it is too short.  What follows the first event is ignored."""
+        if len(payload) < 4:
+            return None
+        code, flags, duration = struct.unpack_from("!BBH", payload)
+        return cls(code, bool(flags & 0x80), duration, flags & 0x3F)
+
+    def __bytes__(self) -> bytes:
+        return struct.pack("!BBH", self.code, self.end << 7 | self.volume, self.duration_ts)
