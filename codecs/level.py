@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Loudness of PCM in dBov, the scale of RFC 6465: 0 is a full-scale square wave."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+FLOOR_DBOV = -127.0
+"digital silence (RFC 6465 section 3); the lowest value there is"
+
+_FULL_SCALE_POWER = 32768.0**2
+
+
+def level_dbov(pcm: NDArray[np.int16]) -> NDArray[np.float32]:
+    """Root-mean-square level of each row: i16[n, samples] to f32[n], between -127 and 0.
+
+    Rows without samples are silent.
+    """
+    if pcm.shape[1] == 0:
+        return np.full(pcm.shape[0], FLOOR_DBOV, dtype=np.float32)
+    # Squares of int16 need 30 bits, so float32 rounds them; the sum is right to 1e-5 dB.
+    samples = pcm.astype(np.float32)
+    power = np.einsum("ij,ij->i", samples, samples) / np.float32(pcm.shape[1] * _FULL_SCALE_POWER)
+    # The smallest power of any sound, one sample of 1 in a second, is still above 1e-15.
+    level: NDArray[np.float32] = 10 * np.log10(np.maximum(power, np.float32(1e-15)))
+    return np.clip(level, FLOOR_DBOV, 0, out=level)
+
+
+def level_dbov_of(pcm: list[int]) -> float:
+    """Scalar twin of `level_dbov` for one row."""
+    power = sum(sample * sample for sample in pcm) / max(len(pcm), 1)
+    if power == 0:
+        return FLOOR_DBOV
+    return max(10 * math.log10(power / _FULL_SCALE_POWER), FLOOR_DBOV)
