@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: MIT
+"""What a gateway says, as an agent sees it, and what the agent's side of every dialect can do."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trunkline.agent_bridge.dialect import StartInfo
+from trunkline.agent_bridge.reassembly import Buffer
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Greeted:
+    """The handshake is done."""
+
+    gateway: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CallOffered:
+    """A call wants to start: accept or reject it."""
+
+    channel: int
+    info: StartInfo
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AudioArrived:
+    """One frame of each of n calls; rows keep the order of arrival."""
+
+    channels: NDArray[np.uint32]
+    "[n]"
+    positions: NDArray[np.uint64]
+    "[n] position of the first sample"
+    flags: NDArray[np.uint16]
+    "[n] FLAG_* of dialect.py"
+    pcm: NDArray[np.int16]
+    "[n, samples] a view of the received bytes"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DtmfPressed:
+    """The caller pressed a key."""
+
+    channel: int
+    digit: str
+    duration_ms: int
+    method: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class MarkReported:
+    """A mark's fate: `played` or `cleared`."""
+
+    channel: int
+    name: str
+    position: int
+    "samples played to the caller up to this mark"
+    outcome: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ClearDone:
+    """Answer to a clear."""
+
+    channel: int
+    name: str
+    played_ms: int
+    discarded_ms: int
+    marks: tuple[str, ...]
+    "marks that will never be played, the oldest first"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FlowChanged:
+    """The gateway's queue for a call is full (ready is False), or has room again."""
+
+    channel: int
+    ready: bool
+    queued_ms: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class HoldChanged:
+    """The caller has put us on hold, or is back."""
+
+    channel: int
+    held: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CallStopped:
+    """The call is over."""
+
+    channel: int
+    reason: str
+    stats: Mapping[str, float]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CommandRefused:
+    """A command about one call was understood, and not carried out."""
+
+    channel: int
+    code: str
+    text: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ConnectionFailed:
+    """The connection is over. `reason`: `version`, `token`, `protocol`, `timeout`, `lost`."""
+
+    reason: str
+    detail: str
+
+
+AgentEvent = (
+    Greeted
+    | CallOffered
+    | AudioArrived
+    | DtmfPressed
+    | MarkReported
+    | ClearDone
+    | FlowChanged
+    | HoldChanged
+    | CallStopped
+    | CommandRefused
+    | ConnectionFailed
+)
+
+
+class AgentSide(Protocol):
+    """One connection from a gateway, in any dialect, without I/O; it never raises on what it receives."""
+
+    closing: bool
+    "the owner should write what is left and close"
+
+    @property
+    def next_deadline_ns(self) -> int | None:
+        """When `handle_timeout` wants to be called."""
+
+    def connected(self, now_ns: int) -> None:
+        """The connection is there."""
+
+    def receive(self, data: Buffer, now_ns: int) -> Sequence[AgentEvent]:
+        """Take bytes; empty data means end of stream."""
+
+    def handle_timeout(self, now_ns: int) -> Sequence[AgentEvent]:
+        """Do what time demands."""
+
+    def data_to_send(self) -> list[bytes | memoryview]:
+        """Take everything that waits to be written, in order."""
+
+    def accept(self, channel: int) -> None:
+        """Take a call."""
+
+    def reject(self, channel: int, code: int = 0, reason: str = "") -> None:
+        """Do not take a call."""
+
+    def send_audio(self, channels: NDArray[np.uint32], pcm: NDArray[np.int16]) -> None:
+        """Speech for n calls, pcm[n, samples]."""
+
+    def mark(self, channel: int, name: str) -> None:
+        """Ask for a report once everything sent before has been played."""
+
+    def clear(self, channel: int, name: str = "") -> None:
+        """Silence a call at once."""
+
+    def dtmf(self, channel: int, digits: str, duration_ms: int = 160, gap_ms: int = 80) -> None:
+        """Send digits to the caller."""
+
+    def hangup(self, channel: int, reason: str = "", code: int = 0) -> None:
+        """End a call."""

@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: MIT
+"""Asterisk's AudioSocket, the gateway's side: one call on one connection, and we are the client.
+
+    0         1                   3
+    +---------+-------------------+--------------
+    | kind u8 | length u16, BE    | payload          0x00 hang-up        0x01 UUID, 16 bytes, first
+    +---------+-------------------+--------------    0x03 DTMF, 1 ASCII  0x10.. PCM s16le  0xff error
+
+The protocol has no handshake, so the connection is the consent: `LinkUp` and
+`Accepted` come from `handle_timeout()`, due at once.  It has no pacing, marks or clear.
+
+Where Asterisk's own behaviour leaves a choice (res_audiosocket.c, app_audiosocket.c):
+
+- Asterisk drops a call whose server sends anything but hang-up and audio.  We ignore
+  and count what we do not know, because that hurts nobody.
+- The server ends a call with 0x00.  A bare close, which ends the call in Asterisk too,
+  is reported as `agent_lost`: a crashed server looks the same, and a log that calls a
+  crash a hang-up helps nobody.
+- We send 0x00 when the caller hangs up, and the owner then closes; Asterisk merely closes.
+- Audio in another rate than the call's would play too fast or too slow, so it ends the
+  call with a sentence that names both rates.
+"""
+
+from __future__ import annotations
+
+import struct
+import uuid
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trunkline.agent_bridge.dialect import Accepted, Audio, Hangup, LinkEvent, LinkFailed, LinkUp, StartInfo
+from trunkline.agent_bridge.reassembly import Buffer, ProtocolViolation, Reassembler
+
+HANGUP, UUID, DTMF, ERROR = 0x00, 0x01, 0x03, 0xFF
+RATE_OF_KIND = {
+    0x10: 8000,
+    0x11: 12000,
+    0x12: 16000,
+    0x13: 24000,
+    0x14: 32000,
+    0x15: 44100,
+    0x16: 48000,
+    0x17: 96000,
+    0x18: 192000,
+}
+KIND_OF_RATE = {rate: kind for kind, rate in RATE_OF_KIND.items() if rate in (8000, 16000, 24000, 48000)}
+"The rates that calls can have here; servers written for Asterisk's application expect 8000."
+MAX_PAYLOAD_BYTES = 0xFFFF
+
+_HEADER = struct.Struct(">BH")
+
+
+def reassembler() -> Reassembler:
+    """Cuts a stream into (kind, payload). Any bytes are some frame, so it never fails."""
+    return Reassembler(_HEADER.size, _HEADER.unpack)
+
+
+def frame(kind: int, payload: Buffer = b"") -> bytes:
+    """One frame as bytes."""
+    return _HEADER.pack(kind, len(payload)) + bytes(payload)
+
+
+class AudioJoiner:
+    """Turns audio payloads of any size into whole samples; a cut sample waits for its other half."""
+
+    def __init__(self) -> None:
+        self._parts: list[Buffer] = []
+        self._carry = b""
+
+    def add(self, payload: Buffer) -> None:
+        """Append one payload."""
+        self._parts.append(payload)
+
+    def take(self) -> NDArray[np.int16] | None:
+        """All whole samples so far, int16[samples]; None if there is none."""
+        data = b"".join([self._carry, *self._parts])
+        self._parts.clear()
+        even = len(data) & ~1
+        self._carry = data[even:]
+        return np.frombuffer(data, "<i2", even // 2) if even else None
+
+
+class AudioSocketLink:
+    """One call to an AudioSocket server; see `dialect.Link` for the methods."""
+
+    max_calls = 1
+    supports_marks = False
+    supports_flow_control = False
+
+    def __init__(self, sample_rate_hz: int = 8000) -> None:
+        if sample_rate_hz not in KIND_OF_RATE:
+            raise ValueError(f"AudioSocket at {sample_rate_hz} Hz: it is one of {sorted(KIND_OF_RATE)}")
+        self._rate_hz = sample_rate_hz
+        self._kind = KIND_OF_RATE[sample_rate_hz]
+        self._reader = reassembler()
+        self._joiner = AudioJoiner()
+        self._out: list[bytes | memoryview] = []
+        self._due: list[LinkEvent] = []
+        "events that time alone brings: LinkUp, Accepted"
+        self._channel: int | None = None
+        self._over = False
+        self.next_deadline_ns: int | None = None
+        self.ignored: Counter[str] = Counter()
+        "frames without effect, by reason: unknown_type, no_call"
+
+    # --- time and bytes ----------------------------------------------------------------------
+
+    def connected(self, now_ns: int) -> None:
+        """Nothing is said yet: the first frame is the call's UUID."""
+        self._due.append(LinkUp("AudioSocket server"))
+        self.next_deadline_ns = now_ns
+
+    def receive(self, data: Buffer, now_ns: int) -> Sequence[LinkEvent]:
+        """Take bytes; consecutive audio frames become one Audio event."""
+        events = list(self.handle_timeout(now_ns))
+        if self._over:
+            return events
+        if not len(data):
+            self._fail(
+                events, "agent_lost", "the server closed the connection without a hang-up frame (0x00)"
+            )
+            return events
+        try:
+            for kind, payload in self._reader.messages(data):
+                self._take(kind, payload, events)
+                if self._over:
+                    return events
+        except ProtocolViolation as violation:
+            self._flush_audio(events)
+            self._fail(events, "agent_protocol", str(violation))
+        self._flush_audio(events)
+        return events
+
+    def handle_timeout(self, now_ns: int) -> Sequence[LinkEvent]:
+        """LinkUp and Accepted, as soon as they are due."""
+        due, self._due = self._due, []
+        self.next_deadline_ns = None
+        return due
+
+    def data_to_send(self) -> list[bytes | memoryview]:
+        """Everything that waits, as buffers for sendmsg."""
+        out, self._out = self._out, []
+        return out
+
+    # --- what the gateway says ---------------------------------------------------------------
+
+    def start(self, channel: int, info: StartInfo, now_ns: int) -> None:
+        """The UUID frame; raises ValueError when the call's rate is not the link's."""
+        if self._over:
+            return
+        if info.sample_rate_hz != self._rate_hz:
+            raise ValueError(f"a call at {info.sample_rate_hz} Hz on an AudioSocket of {self._rate_hz} Hz")
+        self._channel = channel
+        self._out.append(frame(UUID, uuid.UUID(info.call_id).bytes))
+        self._due.append(Accepted(channel))
+        self.next_deadline_ns = now_ns
+
+    def stop(self, channel: int, reason: str, stats: Mapping[str, float]) -> None:
+        """The hang-up frame. The owner closes the connection once it is written."""
+        if not self._over and channel == self._channel:
+            self._out.append(frame(HANGUP))
+            self._end()
+
+    def send_audio(
+        self,
+        channels: NDArray[np.uint32],
+        positions: NDArray[np.int64],
+        flags: NDArray[np.uint16],
+        pcm: NDArray[np.int16],
+    ) -> None:
+        """One frame of audio for the one call; positions and flags have no place on this wire."""
+        if self._over or self._channel is None:
+            return
+        most = (MAX_PAYLOAD_BYTES - 1) // 2
+        for row in pcm:
+            for start in range(0, len(row), most):
+                self._out.append(frame(self._kind, row[start : start + most].astype("<i2").tobytes()))
+
+    def send_dtmf(self, channel: int, digit: str, duration_ms: int, method: str) -> None:
+        """The caller pressed a key: one ASCII byte."""
+        if not self._over and channel == self._channel:
+            self._out.append(frame(DTMF, digit.encode("ascii", "replace")))
+
+    def send_mark(self, channel: int, name: str, position: int, outcome: str) -> None:
+        """Cannot be said in this dialect."""
+
+    def send_cleared(
+        self, channel: int, name: str, played_ms: int, discarded_ms: int, marks: Sequence[str]
+    ) -> None:
+        """Cannot be said in this dialect."""
+
+    def send_flow(self, channel: int, ready: bool, queued_ms: int) -> None:
+        """Cannot be said in this dialect; an owner may stop reading, and TCP tells the server."""
+
+    def send_hold(self, channel: int, held: bool) -> None:
+        """Cannot be said in this dialect."""
+
+    # --- what the server says ----------------------------------------------------------------
+
+    def _take(self, kind: int, payload: memoryview, events: list[LinkEvent]) -> None:
+        if kind == self._kind and self._channel is not None:
+            self._joiner.add(payload)
+            return
+        if kind == HANGUP:
+            self._flush_audio(events)
+            if self._channel is not None:
+                events.append(Hangup(self._channel))
+            self._end()
+        elif kind == ERROR:
+            self._flush_audio(events)
+            said = bytes(payload[:16]).hex() or "no code"
+            self._fail(events, "agent_protocol", f"the server reported an AudioSocket error ({said})")
+        elif kind in RATE_OF_KIND and kind != self._kind:
+            self._flush_audio(events)
+            self._fail(
+                events,
+                "agent_protocol",
+                f"the server sends audio at {RATE_OF_KIND[kind]} Hz (type {kind:#04x}), but this agent is "
+                f"configured for {self._rate_hz} Hz (type {self._kind:#04x})",
+            )
+        else:
+            self.ignored["unknown_type" if kind != self._kind else "no_call"] += 1
+
+    def _flush_audio(self, events: list[LinkEvent]) -> None:
+        samples = self._joiner.take()
+        if samples is not None and self._channel is not None:
+            events.append(Audio(np.array([self._channel], np.uint32), samples.reshape(1, -1)))
+
+    def _end(self) -> None:
+        self._over = True
+        self._due.clear()
+        self.next_deadline_ns = None
+
+    def _fail(self, events: list[LinkEvent], reason: str, detail: str) -> None:
+        self._end()
+        events.append(LinkFailed(reason, detail))

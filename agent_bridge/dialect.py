@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: MIT
+"""What every dialect offers to whoever carries calls over it (sans-I/O).
+
+A `Link` is one connection to an agent, seen from the gateway.  The owner of the
+socket feeds it bytes and takes bytes from it; the link never touches a socket,
+a clock or a thread.  A multiplexing dialect carries many calls on one link, by
+channel number; another carries exactly one (`Link.max_calls == 1`).
+
+    bytes from the socket -> receive() -> events, in the order they were said
+    commands and audio    -> start() send_audio() ... -> data_to_send()
+    time                  -> next_deadline_ns, handle_timeout()
+
+A link never raises on what an agent sends: a violation of the protocol becomes
+one `LinkFailed` event, after which the link is dead and returns nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Flags of an audio frame (PCM contract). The same values on the wire of our dialect.
+FLAG_SPEECH = 0x01
+FLAG_CONCEALED = 0x02
+FLAG_COMFORT_NOISE = 0x04
+FLAG_GAP = 0x08
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StartInfo:
+    """What an agent learns when a call starts."""
+
+    call_id: str
+    direction: str
+    caller: str
+    called: str
+    trunk: str
+    route: str
+    headers: Mapping[str, str]
+    metadata: Mapping[str, str]
+    sample_rate_hz: int
+    frame_ms: int
+    resumed: bool = False
+    "the call goes on after the gateway's media process was replaced"
+    position: int = 0
+    "sample position of the first frame that will follow"
+
+
+# --- events: what the agent said ------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LinkUp:
+    """The handshake is done: calls may be started."""
+
+    agent: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LinkFailed:
+    """The link is dead. `reason`: `agent_version`, `agent_protocol`, `agent_timeout` or `agent_lost`."""
+
+    reason: str
+    detail: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Accepted:
+    """The agent takes the call."""
+
+    channel: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rejected:
+    """The agent does not take the call; `code` is a SIP code or 0."""
+
+    channel: int
+    code: int
+    reason: str
+    timeout: bool = False
+    "it did not say so: it was silent for too long (`reason` says how long, `code` is 0)"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Audio:
+    """Speech for callers, one row per record; rows keep the order of arrival."""
+
+    channels: NDArray[np.uint32]
+    "[n]"
+    pcm: NDArray[np.int16]
+    "[n, samples] at the call's sample rate; a view of the bytes given to receive(), valid as long as they are"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Mark:
+    """Report when all audio of this channel sent before this has been played."""
+
+    channel: int
+    name: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Clear:
+    """Throw away what is queued for this channel, at once."""
+
+    channel: int
+    name: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Dtmf:
+    """Send digits to the caller."""
+
+    channel: int
+    digits: str
+    duration_ms: int = 160
+    gap_ms: int = 80
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Hangup:
+    """End the call."""
+
+    channel: int
+    reason: str = ""
+    code: int = 0
+
+
+LinkEvent = LinkUp | LinkFailed | Accepted | Rejected | Audio | Mark | Clear | Dtmf | Hangup
+
+
+class Link(Protocol):
+    """One connection to an agent, from the gateway's side."""
+
+    max_calls: int
+    "calls that one connection carries"
+    supports_marks: bool
+    supports_flow_control: bool
+
+    @property
+    def next_deadline_ns(self) -> int | None:
+        """Monotonic time at which handle_timeout() wants to be called."""
+
+    def connected(self, now_ns: int) -> None:
+        """The socket is connected: say hello."""
+
+    def receive(self, data: bytes | bytearray | memoryview, now_ns: int) -> Sequence[LinkEvent]:
+        """Take bytes from the socket; empty data means end of stream."""
+
+    def handle_timeout(self, now_ns: int) -> Sequence[LinkEvent]:
+        """Do what time demands: keep-alive, handshake and answer time-outs."""
+
+    def start(self, channel: int, info: StartInfo, now_ns: int) -> None:
+        """Offer a call to the agent; it answers Accepted or Rejected."""
+
+    def stop(self, channel: int, reason: str, stats: Mapping[str, float]) -> None:
+        """The call is over."""
+
+    def send_audio(
+        self,
+        channels: NDArray[np.uint32],
+        positions: NDArray[np.int64],
+        flags: NDArray[np.uint16],
+        pcm: NDArray[np.int16],
+    ) -> None:
+        """Send one frame for each of n calls: pcm[n, samples], all of one rate and length."""
+
+    def send_dtmf(self, channel: int, digit: str, duration_ms: int, method: str) -> None:
+        """The caller pressed a key."""
+
+    def send_mark(self, channel: int, name: str, position: int, outcome: str) -> None:
+        """A mark's fate: `played` or `cleared`; position in samples played so far."""
+
+    def send_cleared(
+        self, channel: int, name: str, played_ms: int, discarded_ms: int, marks: Sequence[str]
+    ) -> None:
+        """Answer to Clear: ms played since the start and thrown away; its marks need no send_mark."""
+
+    def send_flow(self, channel: int, ready: bool, queued_ms: int) -> None:
+        """Ask the agent to pause (ready=False) or to go on."""
+
+    def send_hold(self, channel: int, held: bool) -> None:
+        """The caller has put us on hold, or is back."""
+
+    def data_to_send(self) -> list[bytes | memoryview]:
+        """Take everything that waits to be written, in order."""

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: MIT
+"""From configuration to a connection: addresses of agents, and the link for a dialect."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from trunkline.agent_bridge.audiosocket import AudioSocketLink
+from trunkline.agent_bridge.dialect import Link
+from trunkline.agent_bridge.native import NativeLink
+
+DIALECTS = ("trunkline", "audiosocket")
+
+_LONGEST_UNIX_PATH_BYTES = 107
+"sockaddr_un has room for 108 with the closing zero (unix(7))."
+
+
+class AddressError(ValueError):
+    """An address that cannot be used; the text says why and what would do."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class UnixAddress:
+    """A Unix stream socket by its path."""
+
+    path: str
+
+    def __str__(self) -> str:
+        return f"unix:{self.path}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TcpAddress:
+    """A TCP port of a host (name or number, IPv6 without brackets)."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"tcp:[{self.host}]:{self.port}" if ":" in self.host else f"tcp:{self.host}:{self.port}"
+
+
+Address = UnixAddress | TcpAddress
+
+
+def parse_address(text: str) -> Address:
+    """Read `unix:/path`, `tcp:host:port` or `tcp:[v6]:port`; raises AddressError with a sentence."""
+    scheme, separator, rest = text.partition(":")
+    if scheme == "unix" and separator:
+        return _unix(text, rest)
+    if scheme == "tcp" and separator:
+        return _tcp(text, rest)
+    if text.startswith(("/", "./", "~")):
+        raise AddressError(f"{text!r} has no scheme: did you mean 'unix:{text}'?")
+    raise AddressError(f"{text!r} is not an agent's address: write unix:/path or tcp:host:port")
+
+
+def _unix(text: str, path: str) -> UnixAddress:
+    if not path or path.endswith("/") or "\0" in path:
+        raise AddressError(f"{text!r} names no socket file: write unix:/path/to.sock")
+    size = len(path.encode("utf-8", "surrogateescape"))
+    if size > _LONGEST_UNIX_PATH_BYTES:
+        raise AddressError(
+            f"the path of {text!r} has {size} bytes; a Unix socket's can have {_LONGEST_UNIX_PATH_BYTES}"
+        )
+    return UnixAddress(path)
+
+
+def _tcp(text: str, rest: str) -> TcpAddress:
+    host, _, port = rest.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise AddressError(f"{text!r}: put an IPv6 address in brackets, tcp:[::1]:9092")
+    if not host or any(c.isspace() or c == "/" for c in host):
+        raise AddressError(f"{text!r} names no host: write tcp:host:port, for example tcp:127.0.0.1:9092")
+    if not (port.isascii() and port.isdigit() and 0 < int(port) <= 65535):
+        raise AddressError(f"{text!r}: {port!r} is not a port number from 1 to 65535")
+    return TcpAddress(host, int(port))
+
+
+def create_link(
+    dialect: str, *, token: str | None = None, sample_rate_hz: int = 16000, gateway_name: str = "trunkline"
+) -> Link:
+    """The gateway's end of a new connection in this dialect.
+
+    `sample_rate_hz` is the rate of all its calls for a dialect without negotiation.
+    """
+    match dialect:
+        case "trunkline":
+            return NativeLink(token, gateway_name)
+        case "audiosocket":
+            return AudioSocketLink(sample_rate_hz)
+        case _:
+            raise ValueError(f"dialect {dialect!r} is unknown: it is one of {', '.join(DIALECTS)}")

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: MIT
+"""Messages of our dialect as bytes (PROTOCOL.md, section 3): both sides use this.
+
+    0                   4         5         6         8
+    +-------------------+---------+---------+---------+----------------+
+    | payload bytes u32 | type u8 |  0  u8  |  0 u16  |    payload     |
+    +-------------------+---------+---------+---------+----------------+
+
+Type 1 is a JSON object, type 2 is audio, little-endian throughout:
+
+    0               2       4               8
+    +---------------+-------+---------------+-- record 0 .. record_count-1 --+
+    | samples u16   | 0 u16 | record_count  |                                |
+    +---------------+-------+---------------+--------------------------------+
+    record:  channel u32 | flags u16 | 0 u16 | position u64 | samples x s16le
+
+All records of a message have one length, so that both sides handle a tick of all
+their calls as one NumPy array, with no loop over calls.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import struct
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trunkline.agent_bridge.reassembly import Buffer, ProtocolViolation, Reassembler
+
+VERSIONS = (1,)
+"Versions of the protocol that this code speaks, the best one last."
+CONTROL = 1
+AUDIO = 2
+MAX_PAYLOAD_BYTES = 4 << 20
+"""Longest payload: one tick of 2,000 calls at 16 kHz and 20 ms is 1.3 MB, and a longer tick can be split.
+A bound is needed so that a lost byte, or a web browser on the wrong port, is noticed at once."""
+MAX_SAMPLES = 0xFFFF
+"Samples of one record: 1.4 s at 48 kHz."
+
+_HEADER = struct.Struct("<IBBH")
+_AUDIO_HEADER = struct.Struct("<HHI")
+_PREFIX_BYTES = _HEADER.size + _AUDIO_HEADER.size
+
+
+@functools.lru_cache(maxsize=64)  # agents may use any length, but each uses few
+def record_dtype(samples: int) -> np.dtype[np.void]:
+    """One audio record of `samples` samples, packed as on the wire."""
+    fields = [("channel", "<u4"), ("flags", "<u2"), ("reserved", "<u2"), ("position", "<u8")]
+    return np.dtype([*fields, ("pcm", "<i2", (samples,))])
+
+
+def _parse_header(header: memoryview) -> tuple[int, int]:
+    size, kind, reserved, reserved2 = _HEADER.unpack(header)
+    if kind not in (CONTROL, AUDIO) or reserved or reserved2:
+        raise ProtocolViolation(f"bytes {bytes(header).hex(' ')} are not the header of a message")
+    if size > MAX_PAYLOAD_BYTES:
+        raise ProtocolViolation(f"a message of {size} bytes; at most {MAX_PAYLOAD_BYTES} are allowed")
+    return kind, size
+
+
+def reassembler() -> Reassembler:
+    """Cuts a stream of our dialect into (CONTROL | AUDIO, payload)."""
+    return Reassembler(_HEADER.size, _parse_header)
+
+
+def parse_audio(payload: memoryview) -> NDArray[np.void]:
+    """Records of an audio payload as a structured array, without a copy: fields of `record_dtype`."""
+    if len(payload) < _AUDIO_HEADER.size:
+        raise ProtocolViolation(f"an audio message of {len(payload)} bytes has no audio header")
+    samples, _, count = _AUDIO_HEADER.unpack_from(payload)
+    if not samples or not count:
+        raise ProtocolViolation(f"an audio message of {count} records of {samples} samples")
+    dtype = record_dtype(samples)
+    if len(payload) - _AUDIO_HEADER.size != count * dtype.itemsize:
+        raise ProtocolViolation(
+            f"an audio message of {len(payload)} bytes; {count} records of {samples} samples "
+            f"need {_AUDIO_HEADER.size + count * dtype.itemsize}"
+        )
+    return np.frombuffer(payload, dtype, count, _AUDIO_HEADER.size)
+
+
+def audio_messages(
+    channels: NDArray[np.uint32],
+    positions: NDArray[np.int64],
+    flags: NDArray[np.uint16],
+    pcm: NDArray[np.int16],
+) -> Iterator[memoryview]:
+    """Write n records pcm[n, samples] as one message, or as few as the longest payload allows."""
+    dtype = record_dtype(pcm.shape[1])
+    most = (MAX_PAYLOAD_BYTES - _AUDIO_HEADER.size) // dtype.itemsize
+    for start in range(0, len(pcm), most):
+        rows = slice(start, start + most)
+        count = len(pcm[rows])
+        message: NDArray[np.uint8] = np.empty(_PREFIX_BYTES + count * dtype.itemsize, np.uint8)
+        _HEADER.pack_into(message.data, 0, len(message) - _HEADER.size, AUDIO, 0, 0)
+        _AUDIO_HEADER.pack_into(message.data, _HEADER.size, pcm.shape[1], 0, count)
+        records = message[_PREFIX_BYTES:].view(dtype)
+        records["channel"] = channels[rows]
+        records["flags"] = flags[rows]
+        records["reserved"] = 0
+        records["position"] = positions[rows]
+        records["pcm"] = pcm[rows]
+        yield message.data
+
+
+def control_message(kind: str, **fields: Any) -> bytes:
+    """A control message; text that is not valid Unicode (from a SIP header, say) is made so."""
+    text = json.dumps({"type": kind, **fields}, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    payload = text.encode("utf-8", "replace")
+    return _HEADER.pack(len(payload), CONTROL, 0, 0) + payload
+
+
+def parse_control(payload: Buffer) -> Mapping[str, Any]:
+    """The JSON object of a control payload; its "type" is a string."""
+    try:
+        message = json.loads(str(payload, "utf-8"), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
+        raise ProtocolViolation(f"a control message that is not JSON: {error}") from None
+    if not isinstance(message, dict) or not isinstance(message.get("type"), str):
+        raise ProtocolViolation('a control message that is not an object with a "type"')
+    return message
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON number")

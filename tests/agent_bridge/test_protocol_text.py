@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: MIT
+"""PROTOCOL.md says what the code does: its examples are run here."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import socket
+import struct
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import trunkline.agent_bridge.wire
+from trunkline.agent_bridge import wire
+from trunkline.agent_bridge.agent_protocol import AgentConnection
+from trunkline.agent_bridge.dialect import Accepted, Audio
+from trunkline.agent_bridge.native import NativeLink
+
+TEXT = Path(trunkline.agent_bridge.wire.__file__).with_name("PROTOCOL.md").read_text()
+
+
+def blocks(language: str, section: str) -> list[str]:
+    """Code blocks of one language in one section of the text."""
+    body = TEXT.split(f"\n## {section}")[1].split("\n## ")[0]
+    return re.findall(rf"```{language}\n(.*?)```", body, re.DOTALL)
+
+
+def objects(section: str) -> list[dict]:
+    """JSON objects shown in a section."""
+    decoder, found = json.JSONDecoder(), []
+    for block in blocks("json", section):
+        rest = block.strip()
+        while rest:
+            message, end = decoder.raw_decode(rest)
+            found.append(message)
+            rest = rest[end:].strip()
+    return found
+
+
+GATEWAY_SAYS = objects("6. ")
+AGENT_SAYS = objects("7. ")
+
+
+def test_worked_example_byte_for_byte(talk, info):
+    """The hex dump is an accept and two samples, and it is what our own agent side writes."""
+    (dump,) = blocks("hex", "12. ")
+    data = bytes.fromhex("".join(line.split("  ")[0] for line in dump.splitlines()))
+    talk.up().link.start(7, info(), 0)
+    accepted, audio = talk.link.receive(data, 0)
+    assert accepted == Accepted(7)
+    assert isinstance(audio, Audio)
+    assert audio.pcm.tolist() == [[1, -2]]
+    ours = AgentConnection()
+    ours.accept(7)
+    ours.send_audio(np.array([7], np.uint32), np.array([[1, -2]], np.int16))
+    assert b"".join(ours.data_to_send()) == data
+
+
+def test_opening_is_as_shown():
+    """Both hellos of the text are what the two sides say."""
+    gateway, agent = NativeLink(token="s3cret"), AgentConnection("receptionist", token="s3cret")
+    gateway.connected(0)
+    hello = b"".join(gateway.data_to_send())
+    agent.receive(hello, 0)
+    said = [hello, b"".join(agent.data_to_send())]
+    assert [json.loads(data[8:]) for data in said] == objects("5. ")
+
+
+@pytest.mark.parametrize("message", GATEWAY_SAYS, ids=lambda m: m["type"])
+def test_gateway_messages_of_the_text_are_understood_by_an_agent(message):
+    """Each becomes one event of the agent's side."""
+    agent = AgentConnection()
+    agent.connected(0)
+    agent.receive(wire.control_message("hello", versions=[1]), 0)
+    fields = {k: v for k, v in message.items() if k != "type"}
+    (event,) = agent.receive(wire.control_message(message["type"], **fields), 0)
+    assert event.channel == 1
+    assert not agent.closing
+    assert not agent.ignored
+
+
+@pytest.mark.parametrize("message", AGENT_SAYS, ids=lambda m: m["type"])
+def test_agent_messages_of_the_text_are_understood_by_a_gateway(talk, info, message):
+    """Each becomes one event of the gateway's side."""
+    if message["type"] in ("accept", "reject"):
+        talk.up().link.start(1, info(), 0)
+    else:
+        talk.up(1)
+    fields = {k: v for k, v in message.items() if k != "type"}
+    (event,) = talk.agent(message["type"], **fields)
+    assert event.channel == 1
+
+
+def test_every_message_type_is_in_the_text():
+    """Nothing that the code knows is missing from the specification, and the other way round."""
+    shown = {m["type"] for m in GATEWAY_SAYS}
+    assert shown == {"start", "dtmf", "mark", "cleared", "flow", "hold", "stop", "error"}
+    assert {m["type"] for m in AGENT_SAYS} == {"accept", "reject", "mark", "clear", "dtmf", "hangup"}
+
+
+def test_numbers_of_the_text_are_those_of_the_code():
+    """Limits and time-outs."""
+    assert f"{wire.MAX_PAYLOAD_BYTES:,} bytes" in TEXT
+    assert f"u16, 1..{wire.MAX_SAMPLES}" in TEXT
+    assert "8 + record count x (16 + 2 x samples)" in TEXT
+    assert wire.record_dtype(10).itemsize == 16 + 2 * 10
+
+
+def test_small_agent_of_the_text_runs(info):
+    """The agent written from the text alone shakes hands, takes a call and echoes it."""
+    (source,) = blocks("python", "13. ")
+    names: dict = {}
+    exec(source, names)
+    ours, theirs = socket.socketpair()
+
+    def serve() -> None:
+        with theirs, contextlib.suppress(SystemExit):
+            names["serve"](theirs)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    with ours:
+        ours.settimeout(5)
+        link = NativeLink()
+        link.connected(0)
+        events: list = []
+        steps = iter(
+            [
+                lambda: link.start(3, info(), 0),
+                lambda: link.send_audio(
+                    np.array([3], np.uint32), np.array([0]), np.array([0]), np.array([[5, 6]], np.int16)
+                ),
+            ]
+        )
+        while not any(isinstance(e, Audio) for e in events):
+            ours.sendall(b"".join(link.data_to_send()))
+            new = link.receive(ours.recv(65536), 0)
+            events += new
+            if new and not isinstance(new[-1], Audio):
+                next(steps)()
+    thread.join(5)
+    assert [type(e).__name__ for e in events] == ["LinkUp", "Accepted", "Audio"]
+    assert events[-1].pcm.tolist() == [[5, 6]]
+
+
+def test_other_protocols_on_the_port_are_noticed_at_the_header():
+    """A web browser is told off after its first eight bytes."""
+    agent = AgentConnection()
+    agent.connected(0)
+    (failed,) = agent.receive(b"GET / HT", 0)
+    assert failed.reason == "protocol"
+    assert struct.unpack("<I", b"GET ")[0] > wire.MAX_PAYLOAD_BYTES
