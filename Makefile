@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+#   make run     set up what is missing, then a demonstration call        (ARGS="--once")
+#   make test    set up what is missing, then lint and all tests          (ARGS="-k jitter")
+#
+# Needs git and make, and root or sudo for system packages that are missing; see README.
+
+PYTHON ?= python3
+ARGS ?=
+
+BIN := .venv/bin
+LOGS := .cache/logs
+QUIETLY := .ci/quietly
+
+.PHONY: help setup run test lint doctor clean packages FORCE
+.DELETE_ON_ERROR:
+
+help:
+	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST)); echo "also: setup, lint, doctor, clean"
+
+setup: .venv/.pjsip
+
+run: setup
+	@$(BIN)/trunkline demo $(ARGS)
+
+test: setup .venv/.dev
+	@$(MAKE) --no-print-directory lint
+	@echo "==> tests"
+	@$(BIN)/pytest $(ARGS)
+
+lint: .venv/.dev
+	@echo "==> ruff"
+	@$(BIN)/ruff check --quiet --output-format concise .
+# From the root mypy would take codecs/ for the standard library's codecs: it runs beside a link that gives the
+# folders their real names.
+	@echo "==> mypy"
+	@mkdir -p .cache/mypy && ln -sfn ../.. .cache/mypy/trunkline
+	@cd .cache/mypy && ../../$(BIN)/mypy --config-file ../../pyproject.toml --no-error-summary \
+		-p trunkline.gateway -p trunkline.rtp -p trunkline.codecs -p trunkline.agent_bridge
+	@echo "==> import-linter"
+	@$(QUIETLY) $(LOGS)/import-linter.log "who imports whom" $(BIN)/lint-imports
+
+doctor: setup
+	@$(BIN)/trunkline doctor $(ARGS)
+
+# Wheels and sources of PJSIP stay in $$XDG_CACHE_HOME/trunkline.
+clean:
+	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info build
+
+# Asked each time, in 0.1 s: a stamp would not know that a package has gone.
+packages:
+	@.ci/system-packages gateway/pjsip/packages.txt $(LOGS)/apt.log
+
+.venv/bin/python: | packages
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "trunkline needs Python 3.11 or newer; $(PYTHON) is older. Name another: make PYTHON=python3.12" >&2; exit 1; }
+	@$(QUIETLY) $(LOGS)/venv.log "create .venv" $(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
+
+# Each stamp is a step that is done; deleting it does the step again.
+.venv/.gateway: pyproject.toml | .venv/bin/python
+	@$(QUIETLY) $(LOGS)/pip.log "install trunkline and what it needs" $(BIN)/pip install --disable-pip-version-check -e '.[gateway,demo]'
+	@touch $@
+
+.venv/.dev: .venv/.gateway
+	@$(QUIETLY) $(LOGS)/pip-dev.log "install test tools" $(BIN)/pip install --disable-pip-version-check -e '.[gateway,demo,dev]'
+	@touch $@
+
+.venv/.pjsip: .venv/.gateway gateway/pjsip/recipe.py | packages
+	@echo "==> PJSIP"
+	@$(BIN)/trunkline pjsip build
+	@touch $@
+
+# A source that the user names is looked at each time: the cache knows whether it is new.
+ifdef TRUNKLINE_PJPROJECT
+.venv/.pjsip: FORCE
+endif

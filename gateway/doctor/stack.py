@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The libraries and programs that calls are made of."""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+import importlib.metadata
+import platform
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+
+from trunkline.gateway.config import Config
+from trunkline.gateway.doctor.finding import Finding, fail, ok, warn
+from trunkline.gateway.pjsip import packages
+from trunkline.gateway.pjsip.facts import PjsipFacts, describe
+
+BUILD = "trunkline pjsip build"
+
+
+def examine(config: Config, pjsip: PjsipFacts) -> Iterator[Finding]:
+    """Python, PJSIP, libopus, libsrtp, SIPp."""
+    yield ok("Python", f"{platform.python_version()}, trunkline {importlib.metadata.version('trunkline')}")
+    yield from about_pjsip(config, pjsip)
+    yield about_libopus()
+    yield about_libsrtp()
+    yield about_sipp()
+
+
+def about_pjsip(config: Config, pjsip: PjsipFacts) -> Iterator[Finding]:
+    """Is there one, is it ours, does it have the calls and codecs that are configured?"""
+    if pjsip.problem:
+        yield fail("PJSIP", pjsip.problem, build_cure())
+        return
+    if pjsip.lacks:
+        yield warn("PJSIP", describe(pjsip).removeprefix("PJSIP "), build_cure())
+    else:
+        yield ok("PJSIP", describe(pjsip).removeprefix("PJSIP "))
+    wanted = config.sip_call_slots
+    if wanted > pjsip.max_calls:
+        found = f"{pjsip.max_calls} at once, the configuration wants {wanted}"
+        yield warn(
+            "PJSIP calls", found, f"set limits.max_calls to {max(1, pjsip.max_calls - 1)}, or {build_cure()}"
+        )
+    known = {codec.upper() for codec in pjsip.codecs}
+    for trunk in config.trunks:
+        unknown = [codec for codec in trunk.codecs if codec.upper() not in known]
+        if unknown:
+            found = f"trunk {trunk.name} wants {', '.join(unknown)}, which this PJSIP does not know"
+            judge = fail if len(unknown) == len(trunk.codecs) else warn
+            yield judge("PJSIP codecs", found, f"take them off trunk.codecs, or {build_cure()}")
+
+
+def build_cure() -> str:
+    """How to get a PJSIP, packages first when they are missing."""
+    lacking = packages.missing("build")
+    return f"{packages.install_command(lacking)} && {BUILD}" if lacking else BUILD
+
+
+def about_libopus() -> Finding:
+    """Opus is optional, but most callers from the web come with it."""
+    name = ctypes.util.find_library("opus")
+    if name is None:
+        return warn(
+            "libopus", "not found: no Opus", f"{apt('build', 'libopus-dev')} (libopus0 is enough to run)"
+        )
+    try:
+        library = ctypes.CDLL(name)
+    except OSError as error:
+        return warn("libopus", f"{name} cannot be loaded: {error}", apt("build", "libopus-dev"))
+    library.opus_get_version_string.restype = ctypes.c_char_p
+    version: bytes = library.opus_get_version_string()
+    return ok("libopus", version.decode())
+
+
+def about_libsrtp() -> Finding:
+    """The Python binding carries its own libsrtp; loading it is the test."""
+    try:
+        import pylibsrtp  # noqa: F401, PLC0415 - whether it loads is the question
+    except ImportError as error:
+        return warn("libsrtp", f"pylibsrtp cannot be loaded: {error}", "pip install 'trunkline[gateway]'")
+    return ok("libsrtp", f"pylibsrtp {importlib.metadata.version('pylibsrtp')}")
+
+
+def about_sipp() -> Finding:
+    """SIPp is the caller of the demonstration and of the tests; calls of others do not need it."""
+    program = shutil.which("sipp")
+    if program is None:
+        return warn("SIPp", "not found: no `trunkline demo`, no end-to-end tests", apt("call", "sip-tester"))
+    # It prints its version and exits with 99.
+    said = subprocess.run([program, "-v"], capture_output=True, text=True, check=False, timeout=10).stdout
+    version = re.search(r"SIPp v(\S+?)[-,\s]", said)
+    return ok("SIPp", f"{version[1] if version else 'of unknown version'}, {program}")
+
+
+def apt(group: str, name: str) -> str:
+    """The command that installs one package of the list."""
+    return packages.install_command([p for p in packages.listed() if p.group == group and name in p.names])

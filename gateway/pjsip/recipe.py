@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""How PJSIP is configured: limits, codecs, flags.  Pure data; build.py acts on it.
+
+Every limit below replaces a default that was made for a desk phone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import platform
+import sys
+import sysconfig
+
+MAX_CALLS = 4096
+"PJSUA_MAX_CALLS: four times what one machine is meant to carry; costs nothing until a configuration asks for it"
+
+_CONFIG = f"""\
+/* Written by `trunkline pjsip build`. */
+
+/* The ceiling of uaConfig.maxCalls, which sizes the table of calls at run time (default 4). pjsua raises
+ * the number of conference ports with it. */
+#define PJSUA_MAX_CALLS                 {MAX_CALLS}
+/* An account for each trunk that registers or that calls come from (default 8). */
+#define PJSUA_MAX_ACC                   512
+
+/* A transaction stays for 32 s after its last response (timers D, H and J are left as the RFC has them), so
+ * 500 calls a second keep 32,000 of them. Both are sizes of hash tables; the timer heap follows them. */
+#define PJSIP_MAX_TSX_COUNT             32767
+#define PJSIP_MAX_DIALOG_COUNT          32767
+/* Timers that may fire in one poll (default 10): each poll crosses from Python to C and back. */
+#define PJSIP_MAX_TIMED_OUT_ENTRIES     128
+
+/* Sockets: listeners, and one for each TCP or TLS peer (default 64). */
+#define PJ_IOQUEUE_MAX_HANDLES          8192
+/* Hash of transports by peer address (default 31); TCP connections not yet accepted (default 5). */
+#define PJSIP_TPMGR_HTABLE_SIZE         1023
+#define PJSIP_TCP_TRANSPORT_BACKLOG     1024
+#define PJSIP_TLS_TRANSPORT_BACKLOG     1024
+/* One UDP socket takes the signalling of all calls, and what does not fit its buffer comes again only after
+ * a retransmission timer. The kernel caps both at net.core.rmem_max and wmem_max; doctor says when. */
+#define PJSIP_UDP_SO_RCVBUF_SIZE        (4*1024*1024)
+#define PJSIP_UDP_SO_SNDBUF_SIZE        (1*1024*1024)
+
+/* RFC 3261 18.1.1: any datagram up to 65,535 bytes must be handled (default 4000, which an INVITE with an
+ * Identity header or a WebRTC offer passes). PJSIP reserves as much for each message it sends, of which only
+ * the pages that are written become resident: 35 KB for a refused INVITE that lingers, all included. */
+#define PJSIP_MAX_PKT_LEN               65535
+/* Request URIs of cloud carriers carry tokens (default 256). */
+#define PJSIP_MAX_URL_SIZE              1024
+
+#define PJ_HAS_IPV6                     1
+"""
+
+CONFIGURE = (
+    "--with-external-srtp",
+    "--enable-libsamplerate",
+    "--enable-epoll",
+    # epoll: the gateway's RTP sockets push descriptors past 1024, where select() writes out of bounds.
+    # The rest: we carry the media ourselves, so no devices, no video, no codecs that we do not answer with.
+    "--disable-video",
+    "--disable-sound",
+    "--disable-upnp",
+    "--disable-sdl",
+    "--disable-ffmpeg",
+    "--disable-v4l2",
+    "--disable-openh264",
+    "--disable-vpx",
+    "--disable-libwebrtc",
+    "--disable-libyuv",
+    "--disable-speex-aec",
+    "--disable-speex-codec",
+    "--disable-gsm-codec",
+    "--disable-ilbc-codec",
+    "--disable-g7221-codec",
+    "--disable-silk",
+    "--disable-opencore-amr",
+    "--disable-bcg729",
+)
+
+# -g0: Python's own flags ask for debug symbols, which make up most of the extension's size.
+# NDEBUG: PJSIP's asserts become error codes; with them on, one odd message could end the gateway.
+CFLAGS = "-O2 -fPIC -DNDEBUG -g0"
+
+LIBRARIES = ("pjlib", "pjlib-util", "pjnath", "third_party", "pjmedia", "pjsip")
+"folders in the order they are built; the top-level makefile also builds test programs and applications"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Recipe:
+    """Everything besides the source that decides what comes out."""
+
+    config_site: str = _CONFIG
+    configure: tuple[str, ...] = CONFIGURE
+    cflags: str = CFLAGS
+
+    def key(self, version: str, source_digest: str) -> str:
+        """12 hex digits that name this build: equal keys, interchangeable wheels.
+
+        The distribution counts because the extension is linked with its libssl, libopus and libsrtp.
+        """
+        parts = (
+            version,
+            source_digest,
+            self.config_site,
+            *self.configure,
+            self.cflags,
+            sys.implementation.cache_tag or sys.implementation.name,
+            sysconfig.get_platform(),
+            distribution(),
+        )
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
+
+
+def distribution() -> str:
+    """`debian-12` or the like; the kernel's name where /etc/os-release is missing."""
+    try:
+        release = platform.freedesktop_os_release()
+    except OSError:
+        return platform.system()
+    return f"{release.get('ID', 'linux')}-{release.get('VERSION_ID', 'rolling')}"

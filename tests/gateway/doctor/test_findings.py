@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Each examination, on machines as they may be."""
+
+from __future__ import annotations
+
+import resource
+import socket
+from pathlib import Path
+
+import pytest
+
+from trunkline.gateway.config import Config, parse
+from trunkline.gateway.doctor import access, machine, ports, stack
+from trunkline.gateway.doctor.finding import Finding, Level, ok
+from trunkline.gateway.pjsip.facts import PjsipFacts
+
+BUILT = PjsipFacts("2.17", "pjsua2 2.17", "built", 4096, ("opus", "PCMA", "PCMU"))
+STOPGAP = PjsipFacts("2.15.1", "pjsua2-python 2.15.1", "stopgap", 4, ("PCMA", "PCMU"), ("the codec opus",))
+
+
+def config_with(text: str) -> Config:
+    """A configuration with this TOML."""
+    return parse(text)
+
+
+def levels(findings: list[Finding]) -> list[Level]:
+    """Only how bad they are."""
+    return [finding.level for finding in findings]
+
+
+def test_a_warning_has_a_cure_and_good_news_none() -> None:
+    """The report's promise: each lack comes with what to do about it."""
+    with pytest.raises(ValueError, match="a cure belongs"):
+        Finding("x", Level.WARN, "odd")
+    with pytest.raises(ValueError, match="a cure belongs"):
+        Finding("x", Level.OK, "fine", "but do this")
+    assert ok("x", "fine").cure == ""
+
+
+def test_no_pjsip_means_no_call() -> None:
+    """And the cure is the build."""
+    findings = list(stack.about_pjsip(Config(), PjsipFacts(problem="no pjsua2 is installed")))
+    assert levels(findings) == [Level.FAIL]
+    assert findings[0].cure.endswith("trunkline pjsip build")
+
+
+def test_the_stopgap_works_with_few_calls() -> None:
+    """What it lacks is a warning, and so is a configuration that wants more calls than it has."""
+    findings = list(stack.about_pjsip(Config(), STOPGAP))
+    assert levels(findings) == [Level.WARN, Level.WARN]
+    assert "it lacks the codec opus" in findings[0].found
+    assert findings[1].found == "4 at once, the configuration wants 1016"
+
+
+def test_a_trunk_whose_codecs_are_all_unknown_cannot_have_a_call() -> None:
+    """One that has another codec left can."""
+    config = config_with('[[trunk]]\nname = "pbx"\nmatch = ["127.0.0.1"]\ncodecs = ["PCMU", "PCMA"]\n')
+    assert levels(list(stack.about_pjsip(config, BUILT))) == [Level.OK]
+    no_alaw = PjsipFacts("2.17", "pjsua2 2.17", "built", 4096, ("opus", "PCMU"))
+    assert levels(list(stack.about_pjsip(config, no_alaw))) == [Level.OK, Level.WARN]
+    no_g711 = PjsipFacts("2.17", "pjsua2 2.17", "built", 4096, ("opus",))
+    assert levels(list(stack.about_pjsip(config, no_g711))) == [Level.OK, Level.FAIL]
+
+
+@pytest.mark.parametrize(
+    ("calls", "soft", "hard", "level", "found"),
+    [
+        (1000, 4256, 4256, Level.OK, "4256, 1000 calls need 4256"),
+        (1000, 1024, 1048576, Level.OK, "(the soft limit 1024 is raised at start)"),
+        (1000, 1024, resource.RLIM_INFINITY, Level.OK, "unlimited"),
+        (1000, 1024, 2048, Level.WARN, "room for 448"),
+        (1000, 256, 256, Level.FAIL, "room for 0"),
+    ],
+)
+def test_descriptors_are_four_a_call(calls: int, soft: int, hard: int, level: Level, found: str) -> None:
+    """Too few for all calls is a warning with the room there is; too few for one is a failure."""
+    finding = machine.about_descriptors(calls, soft, hard)
+    assert finding.level is level
+    assert found in finding.found
+    assert level is Level.OK or "LimitNOFILE=4256" in finding.cure
+
+
+def test_memory_and_cores_are_measured_against_the_configured_calls() -> None:
+    """A warning, because fewer calls would work."""
+    assert machine.about_memory(1000, 8 << 30).level is Level.OK
+    assert machine.about_memory(1000, 1 << 30).level is Level.WARN
+    assert machine.about_cores(1500, 1).level is Level.OK
+    assert machine.about_cores(1501, 1).level is Level.WARN
+
+
+def test_ports_of_the_kernels_own_range_are_told() -> None:
+    """Unless they are reserved."""
+    local = "32768\t60999"
+    assert levels(list(ports.about_local_range(16384, 32767, local, ""))) == [Level.OK]
+    overlap = list(ports.about_local_range(30000, 40000, local, "8080"))
+    assert levels(overlap) == [Level.WARN]
+    assert overlap[0].found.startswith("32768-40000 ")
+    assert "ip_local_reserved_ports=30000-40000" in overlap[0].cure
+    assert levels(list(ports.about_local_range(30000, 40000, local, "8080,30000-40000"))) == [Level.OK]
+    assert list(ports.about_local_range(30000, 40000, "", "")) == []
+
+
+def test_rtp_ports_in_use_are_counted() -> None:
+    """A pair counts as taken when either of its ports is; a range without a free pair is a failure."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        first = port - port % 2
+        full = ports.about_rtp_ports("127.0.0.1", first, first + 1, 1)
+        assert full.level is Level.FAIL
+        assert "0 pairs free, 1 in use" in full.found
+    assert ports.about_rtp_ports("127.0.0.1", first, first + 1, 1).level is Level.OK
+    assert ports.about_rtp_ports("127.0.0.1", first, first + 1, 2).level is Level.WARN
+    assert ports.about_rtp_ports("192.0.2.1", first, first + 1, 1).level is Level.FAIL
+
+
+def test_a_sip_port_in_use_may_be_our_own() -> None:
+    """So it is a warning; an address of another machine is a failure."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        finding = ports.about_listener("SIP tcp", "tcp", "127.0.0.1", port)
+        assert finding.level is Level.WARN
+        assert f"sport = :{port}" in finding.cure
+    assert ports.about_listener("SIP tcp", "tcp", "127.0.0.1", port).level is Level.OK
+    assert ports.about_listener("SIP udp", "udp", "192.0.2.1", port).level is Level.FAIL
+
+
+def test_the_state_folder_may_be_made_at_the_first_start(tmp_path: Path) -> None:
+    """What stands in its place, or may be written by anyone, is told."""
+    assert access.about_state(tmp_path / "a" / "b").level is Level.OK
+    (tmp_path / "file").write_text("")
+    assert access.about_state(tmp_path / "file").level is Level.FAIL
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    assert access.about_state(tmp_path / "open").level is Level.WARN
+
+
+def test_secrets_must_exist_and_be_private(tmp_path: Path) -> None:
+    """All that the configuration names, wherever it names them."""
+    secret = tmp_path / "secret"
+    config = config_with(
+        f'''
+        [api]
+        token_file = "{secret}"
+        [[trunk]]
+        name = "pbx"
+        [trunk.register]
+        server = "sip:127.0.0.1"
+        username = "gw"
+        password_file = "{secret}"
+        [[agent]]
+        name = "echo"
+        address = "tcp:127.0.0.1:9"
+        token_file = "{secret}"
+        [[route]]
+        name = "all"
+        agent = "echo"
+        '''
+    )
+    assert [name for name, _ in access.secret_files(config)] == [
+        "API token",
+        "password of trunk pbx",
+        "token of agent echo",
+    ]
+    assert access.about_secret("token", secret).level is Level.FAIL
+    secret.write_text("s")
+    secret.chmod(0o644)
+    assert access.about_secret("token", secret).level is Level.WARN
+    secret.chmod(0o600)
+    assert access.about_secret("token", secret).level is Level.OK
+
+
+def test_an_agents_socket_must_be_one(tmp_path: Path) -> None:
+    """Not there yet is a warning; a file in its place, or a path too long for a socket, is a failure."""
+    agent = config_with(
+        '[[agent]]\nname = "echo"\naddress = "unix:/x"\n[[route]]\nname = "all"\nagent = "echo"\n'
+    ).agents[0]
+    path = tmp_path / "s"
+    assert access.about_socket(agent, path).level is Level.WARN
+    assert access.about_socket(agent, tmp_path / "none" / "s").level is Level.WARN
+    path.write_text("")
+    assert access.about_socket(agent, path).level is Level.FAIL
+    path.unlink()
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        assert access.about_socket(agent, path).level is Level.OK
+    assert access.about_socket(agent, tmp_path / ("x" * 108)).level is Level.FAIL
+
+
+def test_this_machine_has_a_clock_and_answers_about_its_buffers() -> None:
+    """Read from the real kernel: the answers differ, that there are answers does not."""
+    assert machine.about_clock().name == "clock"
+    assert {finding.name for finding in machine.about_buffers()} <= {"SIP buffer", "RTP buffers"}
+    assert machine.available_memory_bytes() is None or machine.available_memory_bytes() > 0
+    assert len(list(machine.about_time_of_day())) <= 1
