@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""`trunkline check`: is a configuration right, and who would get a call?
+
+Exit codes: 0 all right, or an agent gets the call; 1 mistakes, or the call would be
+refused; 2 wrong use of the command.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from trunkline.gateway import outcome
+from trunkline.gateway.cli.options import console
+from trunkline.gateway.config import Config, ConfigError, Trunk, load
+from trunkline.gateway.config.addresses import split_host_port
+from trunkline.gateway.config.reference import example, reference
+from trunkline.gateway.config.secrets import resolve
+from trunkline.gateway.routing import RouteQuery, RouteTable, TrunkTable, Verdict
+
+ROUTING = "Who gets a call"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the program."""
+    app.command("check")(check)
+
+
+def check(
+    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="configuration to check")] = None,
+    route: Annotated[
+        str | None,
+        typer.Option(metavar="URI", help="called URI: sip:600@pbx", rich_help_panel=ROUTING),
+    ] = None,
+    from_uri: Annotated[
+        str, typer.Option("--from", metavar="URI", help="calling URI", rich_help_panel=ROUTING)
+    ] = "",
+    trunk: Annotated[
+        str | None, typer.Option(metavar="NAME", help="trunk that it comes from", rich_help_panel=ROUTING)
+    ] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="or address[:port] that it comes from", rich_help_panel=ROUTING),
+    ] = None,
+    header: Annotated[
+        list[str] | None,
+        typer.Option(metavar="'X: y'", help="header of the INVITE; repeatable", rich_help_panel=ROUTING),
+    ] = None,
+    secrets: Annotated[bool, typer.Option("--secrets", help="also look up passwords and tokens")] = False,
+    show_example: Annotated[
+        bool, typer.Option("--example", help="print a commented example and stop")
+    ] = False,
+    show_reference: Annotated[
+        bool, typer.Option("--reference", help="print the reference of all keys (Markdown) and stop")
+    ] = False,
+) -> None:
+    """Check a configuration file, or ask it which route would take a call and why."""
+    if show_example or show_reference:
+        sys.stdout.write(example() if show_example else reference())
+        return
+    if file is None:
+        raise typer.BadParameter("name a configuration file", param_hint="FILE")
+    if route is None and (from_uri or trunk or source or header):
+        raise typer.BadParameter("needed with --from, --trunk, --source and --header", param_hint="--route")
+    out = console()
+    config = _load(file, secrets)
+    if route is None:
+        out.print(f"[green]{escape(str(file))} is valid[/]: {_inventory(config)}", soft_wrap=True)
+        return
+    name = _trunk_of_call(out, config, trunk, source)
+    query = None
+    if name is not None:
+        query = RouteQuery.of_uris(name, _as_uri(route), _as_uri(from_uri), _headers(header or []))
+    if query is None or not _explain(out, config, query):
+        raise typer.Exit(1)
+
+
+def _load(file: Path, secrets: bool) -> Config:
+    """The configuration; mistakes end the program, doubts are told."""
+    errors = console(stderr=True)
+    try:
+        config = load(file)
+        doubts = config.warnings + (resolve(config, create_api_token=False).warnings if secrets else [])
+    except ConfigError as error:
+        # A line per mistake, unwrapped: editors and grep follow file:line.
+        for line in str(error).splitlines():
+            errors.print(f"[red]error:[/] {escape(line)}", soft_wrap=True)
+        raise typer.Exit(1) from None
+    for doubt in doubts:
+        errors.print(f"[yellow]warning:[/] {escape(doubt)}", soft_wrap=True)
+    return config
+
+
+def _inventory(config: Config) -> str:
+    counts = ((config.trunks, "trunk"), (config.agents, "agent"), (config.routes, "route"))
+    return ", ".join(f"{len(entries)} {noun}{'' if len(entries) == 1 else 's'}" for entries, noun in counts)
+
+
+def _as_uri(text: str) -> str:
+    """A bare number stands for a URI at nobody in particular: routes look at the user part only."""
+    if not text or text.lower().startswith(("sip:", "sips:", "tel:")) or "<" in text:
+        return text
+    return f"sip:{text}" if "@" in text else f"sip:{text}@localhost"
+
+
+def _headers(lines: list[str]) -> dict[str, str]:
+    headers = {}
+    for line in lines:
+        name, colon, value = line.partition(":")
+        if not colon or not name.strip():
+            raise typer.BadParameter(f"{line!r} is not 'Name: value'", param_hint="--header")
+        headers[name.strip()] = value.strip()
+    return headers
+
+
+# --- which trunk ---------------------------------------------------------------------------
+
+
+def _trunk_of_call(out: Console, config: Config, name: str | None, source: str | None) -> str | None:
+    """The trunk the call comes from; None (and told) when a stranger calls."""
+    if name is not None and source is not None:
+        raise typer.BadParameter("give --trunk or --source, not both", param_hint="--source")
+    known = ", ".join(trunk.name for trunk in config.trunks) or "none"
+    if name is not None:
+        if config.trunk(name) is None:
+            raise typer.BadParameter(f"no trunk is named {name!r}; there are: {known}", param_hint="--trunk")
+        return name
+    if source is not None:
+        return _trunk_of_source(out, config, source)
+    if len(config.trunks) != 1:
+        raise typer.BadParameter(
+            f"say where the call comes from; trunks: {known}", param_hint="--trunk or --source"
+        )
+    return config.trunks[0].name
+
+
+def _trunk_of_source(out: Console, config: Config, source: str) -> str | None:
+    resolved = {trunk.name: _registrar_addresses(trunk) for trunk in config.trunks}
+    candidates = TrunkTable(config.trunks, resolved).candidates(source)
+    for number, match in enumerate(candidates):
+        verb = "[green]from trunk[/]" if number == 0 else "[dim]less specific: trunk[/]"
+        out.print(f"{verb} {match.trunk.name}: {source} is in {match.why}", soft_wrap=True)
+    if not candidates:
+        entry = outcome.outcome("unknown_peer")
+        out.print(
+            f"[red]refused[/] with {entry.sip_code} {entry.sip_reason}: no trunk matches {escape(source)}"
+        )
+        return None
+    return candidates[0].trunk.name
+
+
+def _registrar_addresses(trunk: Trunk) -> list[str]:
+    """What the name of a registrar resolves to here and now; nothing if it does not."""
+    if trunk.registration is None or trunk.match:
+        return []
+    host, _ = split_host_port(trunk.outbound_host)
+    try:
+        found = socket.getaddrinfo(host, None, family=socket.AF_INET, type=socket.SOCK_DGRAM)
+    except OSError:
+        return []
+    return sorted({str(address[0]) for *_, address in found})
+
+
+# --- which route ---------------------------------------------------------------------------
+
+
+def _explain(out: Console, config: Config, query: RouteQuery) -> bool:
+    """Print all routes with their reasons; whether an agent gets the call."""
+    verdicts = RouteTable(config.routes).explain(query)
+    taker = next((verdict for verdict in verdicts if verdict.matches), None)
+    table = Table(box=None, pad_edge=False)
+    for heading in ("route", "", "why"):
+        table.add_column(heading, overflow="fold")
+    for verdict in verdicts:
+        table.add_row(verdict.route.name, _mark(verdict, taker), escape(verdict.why))
+    if verdicts:
+        out.print(table)
+    if taker is None:
+        entry = outcome.outcome("no_route")
+        out.print(f"[red]refused[/] with {entry.sip_code} {entry.sip_reason}: no route takes this call")
+        return False
+    return _print_result(out, config, taker)
+
+
+def _mark(verdict: Verdict, taker: Verdict | None) -> str:
+    if verdict is taker:
+        return "[green]takes it[/]"
+    return "[dim]would, but comes later[/]" if verdict.matches else "[dim]no[/]"
+
+
+def _print_result(out: Console, config: Config, taker: Verdict) -> bool:
+    route = taker.route
+    if route.agent is None:
+        code = route.refuse or 0
+        phrase = route.reason or outcome.reason_phrase(code)
+        out.print(f"[red]refused[/] with {code} {escape(phrase)} by route {route.name}")
+        return False
+    agent = config.agent(route.agent)
+    assert agent is not None, "checked when the file was loaded"
+    form = f"{agent.dialect}, {agent.sample_rate_hz} Hz, {agent.frame_ms} ms"
+    text = f"route {route.name} gives it to agent {agent.name} at {escape(agent.address)} ({form})"
+    out.print(f"[green]answered[/]: {text}", soft_wrap=True)
+    return True

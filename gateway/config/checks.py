@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Do the parts of a configuration fit together?
+
+Each check yields `Problem`s; those of `_DOUBTS` are warnings: allowed, but
+probably not what was meant.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+from trunkline.gateway.config.addresses import is_loopback
+from trunkline.gateway.config.errors import Problem
+from trunkline.gateway.config.explain import nearest
+from trunkline.gateway.config.model import Config, Registration, Route
+from trunkline.gateway.config.patterns import Pattern
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Names:
+    """All names in the file, in order, also of entries that have mistakes of their own.
+
+    A route that names a trunk with a mistyped key is right: only the key is to be told.
+    """
+
+    trunk: list[str | None]
+    agent: list[str | None]
+    route: list[str | None]
+
+    @classmethod
+    def of(cls, data: dict[str, Any]) -> Names:
+        """Collect from the raw TOML data; None where an entry has no usable name."""
+        return cls(_names(data.get("trunk")), _names(data.get("agent")), _names(data.get("route")))
+
+    def duplicates(self) -> Iterator[Problem]:
+        """Names that two entries of a kind share."""
+        for kind, names in (("trunk", self.trunk), ("agent", self.agent), ("route", self.route)):
+            for index, name in enumerate(names):
+                first = names.index(name)
+                if name is not None and first < index:
+                    message = f"{name!r} is already the name of {kind}[{first}]; names must differ"
+                    yield Problem((kind, index, "name"), message)
+
+
+def check(config: Config, names: Names) -> tuple[list[Problem], list[Problem]]:
+    """Errors and warnings."""
+    errors = [problem for find in _ERRORS for problem in find(config)]
+    errors += _references(config, names)
+    return errors, [problem for find in _DOUBTS for problem in find(config)]
+
+
+def _names(entries: Any) -> list[str | None]:
+    if not isinstance(entries, list):
+        return []
+    names = [entry.get("name") if isinstance(entry, dict) else None for entry in entries]
+    return [name if isinstance(name, str) else None for name in names]
+
+
+def _references(config: Config, names: Names) -> Iterator[Problem]:
+    for index, route in enumerate(config.routes):
+        if route.agent is not None and route.agent not in names.agent:
+            yield Problem(("route", index, "agent"), _no_such("agent", route.agent, names.agent))
+        if route.trunk is not None and route.trunk not in names.trunk:
+            yield Problem(("route", index, "trunk"), _no_such("trunk", route.trunk, names.trunk))
+
+
+def _no_such(kind: str, name: str, names: list[str | None]) -> str:
+    known = [known for known in names if known is not None]
+    there_are = f"there are: {', '.join(known)}" if known else f"there is no [[{kind}]] at all"
+    return f"no {kind} is named {name!r}; {nearest(name, known)}{there_are}"
+
+
+def _transports(config: Config) -> Iterator[Problem]:
+    seen = set()
+    for index, transport in enumerate(config.sip.transports):
+        address = (transport.protocol, transport.bind, transport.port)
+        if address in seen:
+            what = f"{transport.protocol} on {transport.bind}:{transport.port}"
+            yield Problem(("sip", "transport", index), f"{what} is there already; one will do")
+        seen.add(address)
+    protocols = {transport.protocol for transport in config.sip.transports}
+    for index, trunk in enumerate(config.trunks):
+        if trunk.transport not in protocols and trunk.outbound_host:
+            cure = f'add [[sip.transport]] with protocol = "{trunk.transport}"'
+            yield Problem(("trunk", index, "transport"), f"no SIP transport speaks {trunk.transport}; {cure}")
+
+
+def _port_range(config: Config) -> Iterator[Problem]:
+    where = ("media", "port_range")
+    first, last = config.media.port_range
+    if first >= last:
+        yield Problem(where, f"found [{first}, {last}]; the first port must be less than the last")
+    elif first % 2:
+        yield Problem(where, f"begins at {first}; RTP takes even ports (RFC 3550 11), so write {first + 1}")
+    for index, transport in enumerate(config.sip.transports):
+        if transport.protocol == "udp" and first <= transport.port <= last:
+            message = f"{transport.port} lies in media.port_range ({first} to {last}); move one of them"
+            yield Problem(("sip", "transport", index, "port"), message)
+
+
+def _slots(config: Config) -> Iterator[Problem]:
+    if 0 < config.sip.max_calls < config.limits.max_calls:
+        cure = "leave it out, or raise it"
+        message = f"{config.sip.max_calls} is less than limits.max_calls ({config.limits.max_calls}); {cure}"
+        yield Problem(("sip", "max_calls"), message)
+
+
+def _api(config: Config) -> Iterator[Problem]:
+    explicit = {"token_env", "token_file"} & config.api.model_fields_set
+    if config.api.enabled and not is_loopback(config.api.bind) and not explicit:
+        cure = 'write api.token_env = "TRUNKLINE_API_TOKEN" or api.token_file, or bind = "127.0.0.1"'
+        message = (
+            f"{config.api.bind} can be reached from outside, where a token of your own is needed: {cure}"
+        )
+        yield Problem(("api", "bind"), message)
+
+
+def _secrets(config: Config) -> Iterator[Problem]:
+    for index, trunk in enumerate(config.trunks):
+        if (registration := trunk.registration) is not None:
+            yield from _password(index, registration)
+    for index, agent in enumerate(config.agents):
+        if agent.token_env and agent.token_file:
+            yield Problem(("agent", index, "token_file"), "token_env names a token too; keep one of them")
+        if agent.dialect == "audiosocket" and (agent.token_env or agent.token_file):
+            key = "token_env" if agent.token_env else "token_file"
+            yield Problem(("agent", index, key), "AudioSocket has no place for a token; leave it out")
+    if config.api.token_file and "token_env" in config.api.model_fields_set:
+        yield Problem(("api", "token_file"), "token_env names a token too; keep one of them")
+
+
+def _password(index: int, registration: Registration) -> Iterator[Problem]:
+    where = ("trunk", index, "register")
+    if registration.password_env and registration.password_file:
+        yield Problem((*where, "password_file"), "password_env names a password too; keep one of them")
+    if not registration.username:
+        yield Problem((*where, "username"), "must not be empty: it is the address that is registered")
+
+
+def _trunks(config: Config) -> Iterator[Problem]:
+    for index, trunk in enumerate(config.trunks):
+        if not trunk.match and not trunk.outbound_host:
+            cure = 'give it match = ["address"], host = "address" or [trunk.register]'
+            yield Problem(("trunk", index), f"no call can come from {trunk.name!r} or go to it: {cure}")
+
+
+def _routes(config: Config) -> Iterator[Problem]:
+    for index, route in enumerate(config.routes):
+        if (route.agent is None) == (route.refuse is None):
+            found = "neither" if route.agent is None else "both"
+            yield Problem(("route", index), f"needs either agent or refuse, and has {found}")
+        if route.reason and route.refuse is None:
+            yield Problem(("route", index, "reason"), "goes with refuse = CODE only")
+        names = [name.lower() for name in route.header]
+        if len(set(names)) < len(names):
+            yield Problem(("route", index, "header"), "names one header twice (case does not count)")
+
+
+def _room(config: Config) -> Iterator[Problem]:
+    first, last = config.media.port_range
+    if config.media.max_calls < config.limits.max_calls:
+        message = (
+            f"{first} to {last} has room for {config.media.max_calls} calls (two ports each), "
+            f"limits.max_calls allows {config.limits.max_calls}: what is beyond gets 503"
+        )
+        yield Problem(("media", "port_range"), message)
+
+
+def _unreachable(config: Config) -> Iterator[Problem]:
+    """Routes behind one that takes all calls of their trunk. Only what is certain is told."""
+    taken: dict[str | None, str] = {}
+    for index, route in enumerate(config.routes):
+        before = taken.get(None) or taken.get(route.trunk)
+        if before is not None:
+            whose = "all calls" if None in taken else f"all calls of trunk {route.trunk!r}"
+            yield Problem(
+                ("route", index), f"route {route.name!r} is never reached: {before!r} takes {whose}"
+            )
+        elif _takes_all(route):
+            taken[route.trunk] = route.name
+
+
+def _takes_all(route: Route) -> bool:
+    patterns = [route.called, route.calling, *route.header.values()]
+    return not route.header and all(Pattern.parse(text).takes_all for text in patterns)
+
+
+def _idle(config: Config) -> Iterator[Problem]:
+    if config.trunks and not config.routes:
+        yield Problem((), "there is no [[route]]: every inbound call gets 404")
+    if not config.trunks:
+        yield Problem((), "there is no [[trunk]]: every inbound call is refused, and none can be placed")
+
+
+def _no_password(config: Config) -> Iterator[Problem]:
+    for index, trunk in enumerate(config.trunks):
+        registration = trunk.registration
+        if registration is not None and not (registration.password_env or registration.password_file):
+            message = "no password_env or password_file: a registrar that asks for a password will refuse us"
+            yield Problem(("trunk", index, "register"), message)
+
+
+def _same_source(config: Config) -> Iterator[Problem]:
+    """Two trunks for one address: the first in the file gets all of its calls."""
+    seen: dict[str, str] = {}
+    for index, trunk in enumerate(config.trunks):
+        for source in trunk.match or ([trunk.outbound_host] if trunk.registration else []):
+            if source in seen and seen[source] != trunk.name:
+                message = (
+                    f"calls from {source} are taken for trunk {seen[source]!r}, which matches it as well"
+                )
+                yield Problem(("trunk", index), message)
+            seen.setdefault(source, trunk.name)
+
+
+_ERRORS = [_transports, _port_range, _slots, _api, _secrets, _trunks, _routes]
+_DOUBTS = [_room, _unreachable, _idle, _no_password, _same_source]

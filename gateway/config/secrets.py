@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Passwords and tokens: found when the gateway starts, never kept in the configuration.
+
+`pydantic.SecretStr` shows stars in every repr and log line; whoever needs the
+value says so with `get_secret_value()`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import secrets
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from trunkline.gateway.config.errors import ConfigError, Location, Problem
+from trunkline.gateway.config.model import Config
+
+TOKEN_FILE = "api-token"
+TOKEN_BYTES = 32
+
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Secrets:
+    """All secrets of a configuration."""
+
+    passwords: dict[str, SecretStr]
+    "of trunks that register, by trunk name"
+    agent_tokens: dict[str, SecretStr]
+    "by agent name; only agents that want one"
+    api_token: SecretStr | None
+    "None when the API is off, or when it was not to be made"
+    api_token_file: Path | None
+    "where a token that we made is kept"
+    warnings: list[str]
+
+    def values(self) -> list[SecretStr]:
+        """Every secret there is, for the log's filter."""
+        api = [] if self.api_token is None else [self.api_token]
+        return [*self.passwords.values(), *self.agent_tokens.values(), *api]
+
+
+class _Reader:
+    """Collects problems while secrets are looked up, so that all are told at once."""
+
+    def __init__(self, config: Config, environ: Mapping[str, str]) -> None:
+        self._config = config
+        self._environ = environ
+        self.problems: list[Problem] = []
+        self.warnings: list[str] = []
+
+    def find(self, where: Location, kind: str, env: str, file: str) -> SecretStr | None:
+        """The secret from a variable or a file, whichever is named; None, and a problem, without one."""
+        if env:
+            value = self._environ.get(env, "")
+            if not value:
+                self._problem((*where, f"{kind}_env"), f"the environment variable {env} is not set, or empty")
+            return SecretStr(value) if value else None
+        return self._read((*where, f"{kind}_file"), self._config.resolve_path(file)) if file else None
+
+    def _read(self, where: Location, path: Path) -> SecretStr | None:
+        try:
+            with path.open(encoding="utf-8") as stream:
+                mode = os.fstat(stream.fileno()).st_mode
+                value = stream.read().strip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+            self._problem(where, f"{path} cannot be read: {reason}")
+            return None
+        if stat.S_ISREG(mode) and mode & _OTHERS:
+            self.warnings.append(f"{path} is open to other users (mode {mode & 0o777:04o}): chmod 600 {path}")
+        if not value or "\n" in value:
+            self._problem(where, f"{path} must hold one line, and holds {'more' if value else 'nothing'}")
+            return None
+        return SecretStr(value)
+
+    def _problem(self, where: Location, message: str) -> None:
+        self.problems.append(Problem(where, message))
+
+
+def resolve(
+    config: Config, environ: Mapping[str, str] = os.environ, *, create_api_token: bool = True
+) -> Secrets:
+    """Look up every secret that `config` names; raises ConfigError with all that are missing.
+
+    With `create_api_token`, an API without any token gets one that is kept in the
+    state folder and found again at the next start.
+    """
+    reader = _Reader(config, environ)
+    passwords = {}
+    for index, trunk in enumerate(config.trunks):
+        if (registration := trunk.registration) is not None:
+            where = ("trunk", index, "register")
+            password = reader.find(where, "password", registration.password_env, registration.password_file)
+            if password is not None:
+                passwords[trunk.name] = password
+    tokens = {}
+    for index, agent in enumerate(config.agents):
+        token = reader.find(("agent", index), "token", agent.token_env, agent.token_file)
+        if token is not None:
+            tokens[agent.name] = token
+    api_token, made = _api_token(config, environ, reader, create_api_token)
+    if reader.problems:
+        raise ConfigError(str(config.source or "configuration"), reader.problems)
+    return Secrets(passwords, tokens, api_token, made, reader.warnings)
+
+
+def _api_token(
+    config: Config, environ: Mapping[str, str], reader: _Reader, create: bool
+) -> tuple[SecretStr | None, Path | None]:
+    """The API's token, and the file it is kept in when it is one of ours."""
+    api = config.api
+    if not api.enabled:
+        return None, None
+    if api.token_file:
+        return reader.find(("api",), "token", "", api.token_file), None
+    # The default variable may be unset; one that somebody wrote into the file may not.
+    if "token_env" in api.model_fields_set or environ.get(api.token_env):
+        return reader.find(("api",), "token", api.token_env, ""), None
+    path = config.state.path() / TOKEN_FILE
+    try:
+        return _kept_token(path, create), path
+    except OSError as error:
+        cure = "set api.token_env or api.token_file, or give another state.dir"
+        reader.problems.append(Problem(("state", "dir"), f"{path}: {error.strerror}; {cure}"))
+        return None, None
+
+
+def _kept_token(path: Path, create: bool) -> SecretStr | None:
+    """The token of the state folder, made if there is none and `create` says so."""
+    try:
+        if token := path.read_text().strip():
+            return SecretStr(token)
+    except FileNotFoundError:
+        pass
+    if not create:
+        return None
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    token = secrets.token_urlsafe(TOKEN_BYTES)
+    # Created under another name and renamed: whoever reads it sees a whole token, and no wider mode ever.
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "w") as stream:
+        stream.write(token + "\n")
+    draft.replace(path)
+    return SecretStr(token)
+
+
+def read_api_token(config: Config, environ: Mapping[str, str] = os.environ) -> SecretStr | None:
+    """The token that a client on this machine should show, or None; never makes one."""
+    reader = _Reader(config, environ)
+    return _api_token(config, environ, reader, create=False)[0]

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Parts that do not fit together are errors; what is allowed but hardly meant is a warning."""
+
+from __future__ import annotations
+
+import pytest
+
+from trunkline.gateway.config import ConfigError, parse
+
+AGENT = "[[agent]]\nname = 'echo'\naddress = 'tcp:localhost:9000'\n"
+TRUNK = "[[trunk]]\nname = 'pbx'\nmatch = ['192.0.2.1']\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            AGENT + "[[route]]\nname = 'r'\nagent = 'ecko'",
+            "no agent is named 'ecko'; did you mean 'echo'? there are: echo",
+        ),
+        ("[[route]]\nname = 'r'\nagent = 'x'", "no agent is named 'x'; there is no [[agent]] at all"),
+        (
+            AGENT + "[[route]]\nname = 'r'\nagent = 'echo'\nrefuse = 404",
+            "needs either agent or refuse, and has both",
+        ),
+        (AGENT + "[[route]]\nname = 'r'\nagent = 'echo'\nreason = 'No'", "goes with refuse = CODE only"),
+        ("[[route]]\nname = 'r'\nrefuse = 404\nheader = { X-A = 'a', x-a = 'b' }", "names one header twice"),
+        (AGENT + AGENT, "'echo' is already the name of agent[0]"),
+        ("[[trunk]]\nname = 'pbx'", "no call can come from 'pbx' or go to it"),
+        ("[media]\nport_range = [20000, 20000]", "the first port must be less than the last"),
+        ("[media]\nport_range = [20001, 20010]", "RTP takes even ports (RFC 3550 11), so write 20002"),
+        ("[media]\nport_range = [5000, 6000]", "5060 lies in media.port_range"),
+        ("[api]\nbind = '0.0.0.0'", "a token of your own is needed: write api.token_env"),
+        ("[api]\nbind = '::'", "a token of your own is needed"),
+        ("[api]\ntoken_env = 'A'\ntoken_file = 'b'", "keep one of them"),
+        (AGENT + "token_env = 'A'\ntoken_file = 'b'", "keep one of them"),
+        (AGENT + "dialect = 'audiosocket'\ntoken_file = 'b'", "AudioSocket has no place for a token"),
+        (TRUNK + "[trunk.register]\nserver = 'sip:x'\nusername = ''", "must not be empty"),
+        (TRUNK + "host = 'x'\ntransport = 'tcp'", "no SIP transport speaks tcp; add [[sip.transport]]"),
+        ("[[sip.transport]]\n[[sip.transport]]", "udp on 127.0.0.1:5060 is there already"),
+        ("[sip]\nmax_calls = 10", "10 is less than limits.max_calls (1000)"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(text: str, expected: str) -> None:
+    """Found when the file is read, not by the first call."""
+    with pytest.raises(ConfigError) as caught:
+        parse(text)
+    assert expected in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["token_env = 'T'", "token_file = '/t'"])
+def test_the_api_may_be_reached_from_outside_with_a_named_token(key: str) -> None:
+    """The cure that the error names does cure."""
+    assert parse(f"[api]\nbind = '0.0.0.0'\n{key}").api.bind == "0.0.0.0"
+    assert parse("[api]\nbind = '0.0.0.0'\nenabled = false").api.enabled is False
+
+
+@pytest.mark.parametrize(
+    ("routes", "unreachable"),
+    [
+        ([("a", "", "*"), ("b", "", "6*")], ["'b' is never reached: 'a' takes all calls"]),
+        (
+            [("a", "pbx", "*"), ("b", "pbx", "6*")],
+            ["'b' is never reached: 'a' takes all calls of trunk 'pbx'"],
+        ),
+        ([("a", "pbx", "*"), ("b", "", "6*")], []),
+        ([("a", "", "6*"), ("b", "", "*")], []),
+        ([("a", "", "re:.*"), ("b", "pbx", "*")], ["'b' is never reached: 'a' takes all calls"]),
+    ],
+)
+def test_a_route_that_no_call_can_reach_is_warned_of(
+    routes: list[tuple[str, str, str]], unreachable: list[str]
+) -> None:
+    """Only what is certain: the first takes all that the second could."""
+    text = TRUNK
+    for name, trunk, called in routes:
+        text += f"[[route]]\nname = '{name}'\ncalled = '{called}'\nrefuse = 404\n"
+        text += f"trunk = '{trunk}'\n" if trunk else ""
+    warnings = parse(text).warnings
+    assert len(warnings) == len(unreachable)
+    for warning, expected in zip(warnings, unreachable, strict=True):
+        assert expected in warning
+
+
+def test_a_port_range_with_less_room_than_calls_is_warned_of() -> None:
+    """It works until the ports run out, so it is no error."""
+    (warning,) = parse(
+        TRUNK + "[[route]]\nname = 'r'\nrefuse = 404\n[media]\nport_range = [20000, 20099]"
+    ).warnings
+    assert "has room for 50 calls (two ports each), limits.max_calls allows 1000" in warning
+
+
+def test_two_trunks_with_one_address_are_warned_of() -> None:
+    """The second would get no call from there, and nobody would see why."""
+    text = TRUNK + TRUNK.replace("pbx", "other") + "[[route]]\nname = 'r'\nrefuse = 404\n"
+    (warning,) = parse(text, "t.toml").warnings
+    assert (
+        warning
+        == "t.toml:4: trunk[1]: calls from 192.0.2.1 are taken for trunk 'pbx', which matches it as well"
+    )
+
+
+def test_trunks_without_routes_are_warned_of() -> None:
+    """All their calls would get 404."""
+    assert "every inbound call gets 404" in parse(TRUNK).warnings[0]
+
+
+def test_a_registration_without_a_password_is_warned_of() -> None:
+    """Some peers register by address alone, so it is allowed."""
+    text = (
+        TRUNK
+        + "[trunk.register]\nserver = 'sip:x'\nusername = 'u'\n{}\n[[route]]\nname = 'r'\nrefuse = 404\n"
+    )
+    (warning,) = parse(text.format("")).warnings
+    assert "trunk[0].register: no password_env or password_file" in warning
+    assert parse(text.format("password_env = 'P'")).warnings == []

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Secrets come from the environment or a file, are told missing all at once, and show in no repr."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from trunkline.gateway.config import Config, ConfigError, load
+from trunkline.gateway.config.secrets import read_api_token, resolve
+
+TEXT = """
+[state]
+dir = "{dir}/state"
+[[trunk]]
+name = "pbx"
+[trunk.register]
+server = "sip:pbx"
+username = "u"
+{password}
+[[agent]]
+name = "a"
+address = "tcp:h:1"
+{token}
+"""
+
+
+def config_of(folder: Path, password: str = "", token: str = "", more: str = "") -> Config:
+    """A configuration in `folder`."""
+    (folder / "c.toml").write_text(TEXT.format(dir=folder, password=password, token=token) + more)
+    return load(folder / "c.toml")
+
+
+def test_secrets_are_found_in_variables_and_files(tmp_path: Path) -> None:
+    """Files relative to the configuration; the line's end is not part of the secret."""
+    (tmp_path / "tok").write_text("t0ken \n")
+    (tmp_path / "tok").chmod(0o600)
+    config = config_of(tmp_path, "password_env = 'P'", "token_file = 'tok'")
+    found = resolve(config, {"P": "s3cret", "TRUNKLINE_API_TOKEN": "api"})
+    assert found.passwords["pbx"].get_secret_value() == "s3cret"
+    assert found.agent_tokens["a"].get_secret_value() == "t0ken "
+    assert found.api_token is not None
+    assert found.api_token.get_secret_value() == "api"
+    assert found.warnings == []
+    assert len(found.values()) == 3
+    for secret in ("s3cret", "t0ken"):
+        assert secret not in repr(found)
+        assert secret not in repr(config)
+
+
+def test_all_missing_secrets_are_told_at_once(tmp_path: Path) -> None:
+    """With the key that names them."""
+    config = config_of(tmp_path, "password_env = 'P'", "token_file = 'tok'", "[api]\ntoken_env = 'MINE'")
+    with pytest.raises(ConfigError) as caught:
+        resolve(config, {"P": ""})
+    text = str(caught.value)
+    assert "trunk[0].register.password_env: the environment variable P is not set, or empty" in text
+    assert "agent[0].token_file: " in text
+    assert "tok cannot be read: No such file or directory" in text
+    assert "api.token_env: the environment variable MINE is not set" in text
+
+
+@pytest.mark.parametrize(("content", "why"), [("", "holds nothing"), ("a\nb\n", "holds more")])
+def test_a_secret_file_holds_one_line(tmp_path: Path, content: str, why: str) -> None:
+    """An empty password or a pasted page is a mistake, not a secret."""
+    (tmp_path / "p").write_text(content)
+    with pytest.raises(ConfigError, match=f"must hold one line, and {why}"):
+        resolve(config_of(tmp_path, "password_file = 'p'"), {})
+
+
+def test_a_secret_file_that_others_can_read_is_warned_of(tmp_path: Path) -> None:
+    """With the command that cures it."""
+    (tmp_path / "p").write_text("x")
+    (tmp_path / "p").chmod(0o644)
+    (warning,) = resolve(config_of(tmp_path, "password_file = 'p'"), {}).warnings
+    assert "open to other users (mode 0644): chmod 600" in warning
+
+
+def test_an_api_token_is_made_once_and_kept_private(tmp_path: Path) -> None:
+    """The next start, and a client on this machine, find the same one."""
+    config = config_of(tmp_path)
+    assert resolve(config, {}, create_api_token=False).api_token is None
+    assert read_api_token(config, {}) is None
+    first = resolve(config, {})
+    assert first.api_token is not None
+    assert first.api_token_file == tmp_path / "state" / "api-token"
+    assert len(first.api_token.get_secret_value()) >= 32
+    assert first.api_token_file.stat().st_mode & 0o777 == 0o600
+    assert first.api_token_file.parent.stat().st_mode & 0o777 == 0o700
+    assert resolve(config, {}).api_token == first.api_token
+    assert read_api_token(config, {}) == first.api_token
+
+
+def test_no_token_is_made_when_the_api_is_off(tmp_path: Path) -> None:
+    """Nor is a folder."""
+    config = config_of(tmp_path, more="[api]\nenabled = false")
+    assert resolve(config, {}).api_token is None
+    assert not (tmp_path / "state").exists()
+
+
+def test_a_state_folder_that_cannot_be_used_is_told_with_a_cure(tmp_path: Path) -> None:
+    """Instead of a traceback at start."""
+    config = config_of(tmp_path)
+    (tmp_path / "state").write_text("a file, not a folder")
+    with pytest.raises(ConfigError, match=r"state\.dir: .*api-token: .*set api\.token_env"):
+        resolve(config, {})
