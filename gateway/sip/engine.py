@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""PJSIP and its calls, seen by the one thread that owns them; no method here may be called from another.
+
+What a callback wants done after PJSIP is out of it goes to `defer`; what is to be done
+later goes to `later`.  Legs are not deleted where their end is reported, which is in
+the middle of PJSIP, but after `libHandleEvents` has returned: `_graveyard`.
+"""
+
+from __future__ import annotations
+
+import collections
+import functools
+import time
+from collections.abc import Callable
+
+import pjsua2 as pj
+import structlog
+
+from trunkline.gateway.sip.account import TrunkAccount, account_config
+from trunkline.gateway.sip.call import SipCall
+from trunkline.gateway.sip.door import STRANGERS, InviteDoor, TurnedAway
+from trunkline.gateway.sip.endpoint import Endpoint, listen, start_library
+from trunkline.gateway.sip.leg import NO_MESSAGE, Leg
+from trunkline.gateway.sip.messages import (
+    CallState,
+    Command,
+    Event,
+    HangUp,
+    PlaceCall,
+    Reinvite,
+    Respond,
+    Screen,
+    SendInfoDtmf,
+    StateChanged,
+)
+from trunkline.gateway.sip.native import Native
+from trunkline.gateway.sip.settings import SipConfig, SipStartError, Transport, Trunk
+from trunkline.gateway.sip.timers import Timer, Timers
+
+log = structlog.get_logger(__name__)
+
+
+class Engine:
+    """Implements Registry and door.Calls."""
+
+    def __init__(self, config: SipConfig, screen: Screen, on_event: Callable[[Event], None]) -> None:
+        self._config, self._on_event = config, on_event
+        self._native = Native()
+        self._door = InviteDoor(screen, self, self._native)
+        self._timers = Timers()
+        self._deferred: collections.deque[Callable[[], None]] = collections.deque()
+        self._graveyard: list[Leg] = []
+        self._calls: dict[str, SipCall] = {}
+        self._turned_away: set[TurnedAway] = set()
+        self._accounts: dict[str, TrunkAccount] = {}
+        self._endpoint: Endpoint | None = None
+        self.stopping = False
+        self.ports: dict[Transport, int] = {}
+        "where each transport really listens"
+
+    # --- life ---------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Listen, create the accounts and begin to register."""
+        if not self._config.transports:
+            raise SipStartError("SIP has no transport. Cure: configure a [[sip.transport]]")
+        endpoint = self._endpoint = start_library(self._config, self._native)
+        numbers = {}
+        for transport in self._config.transports:
+            numbers[transport], self.ports[transport] = listen(endpoint, transport)
+        endpoint.libStart()
+        endpoint.door = self._door
+        for trunk in (Trunk(STRANGERS, transport=self._config.transports[0].protocol), *self._config.trunks):
+            own = [transport for transport in numbers if transport.protocol == trunk.transport]
+            alike = [transport for transport in own if transport.ipv6 == own[0].ipv6]
+            account = TrunkAccount(trunk, self._config.user_agent, self._door, self)
+            # PJSIP finds the transport for a destination by itself, but of several alike it would take any.
+            bound_to = numbers[alike[0]] if len(alike) > 1 else None
+            account.create(account_config(trunk, self._config, bound_to), False)
+            self._accounts[trunk.name] = account
+        for account in self._accounts.values():
+            if account.trunk.registration is not None:
+                account.register()
+
+    def turn(self, longest_ms: int) -> None:
+        """Handle what has come in, waiting at most so long, and then what that has led to."""
+        assert self._endpoint is not None
+        deadline_ns = self._timers.next_deadline_ns()
+        if self._deferred:
+            longest_ms = 0
+        elif deadline_ns is not None:
+            longest_ms = max(0, min(longest_ms, -(-(deadline_ns - time.monotonic_ns()) // 1_000_000)))
+        self._endpoint.libHandleEvents(longest_ms)
+        self._door.abandon(500, "Server Internal Error")
+        for action in self._timers.due(time.monotonic_ns()):
+            self._run(action)
+        while self._deferred:
+            self._run(self._deferred.popleft())
+        self._bury()
+
+    def _bury(self) -> None:
+        while self._graveyard:
+            self._graveyard.pop().bury()
+
+    def _run(self, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except Exception:
+            log.exception("sip.action_failed")
+
+    def begin_stop(self) -> None:
+        """Refuse new calls, hang up all that there are, take registrations back."""
+        self.stopping = True
+        for call in list(self._calls.values()):
+            code = 503 if call.state is None else 0
+            self._run(functools.partial(call.hang_up, HangUp(call.call_id, code, "Gateway is shutting down")))
+        for account in self._accounts.values():
+            account.unregister()
+
+    @property
+    def idle(self) -> bool:
+        """No dialog and no registration is left, as far as can be told."""
+        return (
+            not self._calls
+            and not self._native.call_count()
+            and not any(account.registered for account in self._accounts.values())
+        )
+
+    def destroy(self) -> None:
+        """Give everything back; what has not been answered by now never will be."""
+        for call in list(self._calls.values()):
+            call.on_state(pj.PJSIP_INV_STATE_DISCONNECTED, 503, "Gateway stopped", NO_MESSAGE)
+        for turned_away in list(self._turned_away):
+            self.drop(turned_away)
+        self._bury()
+        for account in self._accounts.values():
+            account.bury()
+        self._accounts.clear()
+        endpoint, self._endpoint = self._endpoint, None
+        if endpoint is not None:
+            endpoint.door = None
+            try:
+                endpoint.libDestroy(pj.PJSUA_DESTROY_NO_NETWORK)
+            finally:
+                # here and now: the next one cannot be created before, and a reference somewhere, say in a
+                # traceback, would let another thread do it
+                endpoint.__swig_destroy__(endpoint)
+
+    # --- commands -----------------------------------------------------------------------------
+
+    def execute(self, command: Command) -> None:
+        """Do what call control asks; commands for calls that are over are late, not wrong."""
+        if isinstance(command, PlaceCall):
+            self._place(command)
+            return
+        call = self._calls.get(command.call_id)
+        if call is None:
+            log.debug("sip.command_late", call_id=command.call_id, command=type(command).__name__)
+        elif isinstance(command, Respond):
+            call.respond(command)
+        elif isinstance(command, HangUp):
+            call.hang_up(command)
+        elif isinstance(command, SendInfoDtmf):
+            call.digits.send(command)
+        elif isinstance(command, Reinvite):
+            call.exchange.reoffer(command)
+
+    def _place(self, command: PlaceCall) -> None:
+        account = self._accounts.get(command.trunk)
+        if account is None or self.stopping:
+            reason = "Gateway is shutting down" if self.stopping else f"no trunk {command.trunk!r}"
+            self.emit(StateChanged(command.call_id, CallState.ENDED, 503, reason, by_us=True))
+            return
+        call = SipCall(command.call_id, command.trunk, command.session, self, None)
+        self.adopt(call)
+        target = command.target if "<" in command.target else f"<{command.target}>"
+        if account.trunk.transport == "tcp" and "transport=" not in target.lower():
+            target = target.replace(">", ";transport=tcp>")
+        call.place(Leg(account, call, self._native), command, target)
+
+    # --- for calls, accounts and the door -----------------------------------------------------
+
+    def emit(self, event: Event) -> None:
+        try:
+            self._on_event(event)
+        except Exception:
+            log.exception("sip.event_failed", event_type=type(event).__name__)
+
+    def later(self, delay_s: float, action: Callable[[], None]) -> Timer:
+        return self._timers.at(time.monotonic_ns() + int(delay_s * 1e9), action)
+
+    def defer(self, action: Callable[[], None]) -> None:
+        self._deferred.append(action)
+
+    def account_for(self, trunk: str) -> TrunkAccount | None:
+        return self._accounts.get(trunk) or self._accounts.get(STRANGERS)
+
+    def adopt(self, call: SipCall) -> None:
+        self._calls[call.call_id] = call
+
+    def release(self, call: SipCall) -> None:
+        self._calls.pop(call.call_id, None)
+        if call.leg is not None:
+            self._graveyard.append(call.leg)
+            call.leg = None
+
+    def keep(self, turned_away: TurnedAway) -> None:
+        self._turned_away.add(turned_away)
+
+    def drop(self, turned_away: TurnedAway) -> None:
+        self._turned_away.discard(turned_away)
+        if turned_away.leg is not None:
+            self._graveyard.append(turned_away.leg)
+            turned_away.leg = None

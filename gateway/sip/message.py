@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The little that is read out of SIP messages as text (RFC 3261 section 7).
+
+PJSIP has parsed and checked every message before we see it; its Python binding
+hands over the text only, so headers and body are taken from there again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+_COMPACT = {
+    "a": "Accept-Contact",
+    "b": "Referred-By",
+    "c": "Content-Type",
+    "d": "Request-Disposition",
+    "e": "Content-Encoding",
+    "f": "From",
+    "i": "Call-ID",
+    "j": "Reject-Contact",
+    "k": "Supported",
+    "l": "Content-Length",
+    "m": "Contact",
+    "o": "Event",
+    "r": "Refer-To",
+    "s": "Subject",
+    "t": "To",
+    "u": "Allow-Events",
+    "v": "Via",
+    "x": "Session-Expires",
+    "y": "Identity",
+}
+"IANA's compact forms; everybody else gets to see the long name."
+
+_LINE_END = re.compile(r"\r?\n")
+_FOLD = re.compile(r"\r?\n[ \t]+")
+_NAME_ADDR = re.compile(r'\s*(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<token>[^<"]*?))\s*<(?P<uri>[^>]*)>')
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SipText:
+    """A request or response, taken apart."""
+
+    start_line: str
+    headers: dict[str, str]
+    "first value of each, names as sent except that compact forms are spelled out"
+    body: str
+
+    @classmethod
+    def parse(cls, text: str) -> SipText:
+        """Never fails: what is not understood is left out, for PJSIP has judged it already."""
+        if (
+            not text.isascii()
+        ):  # the binding keeps bytes that are no UTF-8 as lone surrogates, which nobody can write
+            text = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        head, _, body = text.partition("\r\n\r\n") if "\r\n\r\n" in text else text.partition("\n\n")
+        lines = _LINE_END.split(_FOLD.sub(" ", head))
+        headers: dict[str, str] = {}
+        seen: set[str] = set()
+        for line in lines[1:]:
+            name, colon, value = line.partition(":")
+            name = name.strip()
+            name = _COMPACT.get(name.lower(), name)
+            if colon and name and name.lower() not in seen:
+                seen.add(name.lower())
+                headers[name] = value.strip()
+        return cls(lines[0], headers, body)
+
+    def header(self, name: str) -> str:
+        """First value of a header, in any case of letters; empty when it is missing."""
+        value = self.headers.get(name)
+        if value is not None:
+            return value
+        wanted = name.lower()
+        return next((value for key, value in self.headers.items() if key.lower() == wanted), "")
+
+    @property
+    def request_uri(self) -> str:
+        parts = self.start_line.split(" ")
+        return parts[1] if len(parts) == 3 and parts[2].startswith("SIP/") else ""
+
+    @property
+    def status(self) -> tuple[int, str]:
+        """Code and reason phrase of a response, (0, "") of a request."""
+        version, _, rest = self.start_line.partition(" ")
+        code, _, phrase = rest.partition(" ")
+        return (int(code), phrase) if version.startswith("SIP/") and code.isdigit() else (0, "")
+
+    @property
+    def media_type(self) -> str:
+        """Content-Type without parameters, lower case."""
+        return self.header("Content-Type").partition(";")[0].strip().lower()
+
+    @property
+    def sdp(self) -> str:
+        """The SDP body, also out of a multipart one (RFC 5621); empty when there is none."""
+        if not self.body.strip():
+            return ""
+        if self.media_type == "application/sdp":
+            return self.body
+        return (
+            _sdp_part(self.header("Content-Type"), self.body)
+            if self.media_type.startswith("multipart/")
+            else ""
+        )
+
+
+def _sdp_part(content_type: str, body: str) -> str:
+    boundary = re.search(r'boundary="?([^";]+)"?', content_type, re.I)
+    for part in body.split(f"--{boundary[1]}") if boundary else []:
+        head, _, content = part.lstrip("\r\n").partition("\r\n\r\n")
+        if re.search(r"^content-type:\s*application/sdp", head, re.I | re.M):
+            return content.removesuffix("\r\n") + "\r\n" if not content.endswith("\r\n\r\n") else content[:-2]
+    return ""
+
+
+def name_and_uri(value: str) -> tuple[str, str]:
+    """Display name and URI of a From, To or Contact header (RFC 3261 section 20.10)."""
+    match = _NAME_ADDR.match(value)
+    if match is None:
+        return "", value.partition(";")[0].strip()
+    name = match["token"] if match["quoted"] is None else re.sub(r"\\(.)", r"\1", match["quoted"])
+    return name.strip(), match["uri"].strip()
+
+
+def reason_text(value: str) -> str:
+    """What a Reason header says (RFC 3326): its text, or protocol and cause; empty for an empty one."""
+    text = re.search(r';\s*text\s*=\s*"((?:[^"\\]|\\.)*)"', value, re.I)
+    if text is not None:
+        return re.sub(r"\\(.)", r"\1", text[1])
+    cause = re.search(r";\s*cause\s*=\s*(\d+)", value, re.I)
+    protocol = value.partition(";")[0].strip()
+    return f"{protocol} {cause[1]}" if cause else protocol
+
+
+# --- headers that we are asked to add ---------------------------------------------------------
+
+_TOKEN = re.compile(r"[A-Za-z0-9!%'*_`~+.-]{1,128}")
+_OURS = frozenset(
+    {"via", "from", "to", "call-id", "cseq", "contact", "max-forwards", "route", "record-route"}
+    | {"content-length", "content-type", "content-encoding", "mime-version"}
+    | {"authorization", "proxy-authorization", "www-authenticate", "proxy-authenticate"}
+    | {"require", "proxy-require", "supported", "unsupported", "allow", "session-expires", "min-se"}
+    | {"rack", "rseq", "event", "subscription-state", "replaces", "refer-to", "join"}
+)
+"They make the dialog work or prove who we are; PJSIP sets them and nobody else."
+
+
+class HeaderError(ValueError):
+    """A header that may not be added to a message."""
+
+
+def check_headers(headers: dict[str, str]) -> None:
+    """Raise HeaderError for the first header that may not be added; a line break would smuggle in another one."""
+    for name, value in headers.items():
+        if not _TOKEN.fullmatch(name):
+            raise HeaderError(f"{name!r} is not the name of a header")
+        if name.lower() in _OURS or name.lower() in _COMPACT:
+            raise HeaderError(f"the header {name} belongs to the SIP stack")
+        if any((ord(character) < 32 and character != "\t") or ord(character) == 127 for character in value):
+            raise HeaderError(f"the value of {name} has control characters in it")

@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the SIP thread and call control say to each other.
+
+Commands go to the one thread that owns pjsua2 through `SipThread.post`; events
+come back through a callback that the thread calls, which must not block (call
+control passes `loop.call_soon_threadsafe`).  What SIP cannot wait for is asked
+of two synchronous interfaces that run on the SIP thread: `Screen`, whether a
+new INVITE is admitted at all, and `SdpSession`, what the SDP of a call says.
+
+Nothing here imports pjsua2.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from typing import Protocol
+
+Headers = dict[str, str]
+
+
+# --- synchronous: asked on the SIP thread, must answer at once ------------------------------
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class IncomingInvite:
+    """A new INVITE as it came, before anything is decided."""
+
+    source: str
+    "address:port the request came from"
+    transport: str
+    "udp or tcp"
+    request_uri: str
+    from_uri: str
+    from_name: str
+    to_uri: str
+    sip_call_id: str
+    headers: Headers
+    "all headers, first value of each, names as sent"
+    sdp: str
+    "the offer, or empty (offerless INVITE)"
+
+
+class SdpError(Exception):
+    """SDP that cannot be used; `code` is 488 or 400 and the text says why."""
+
+    def __init__(self, reason: str, code: int = 488) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+class SdpSession(Protocol):
+    """Offer/answer of one call (RFC 3264). All methods run on the SIP thread."""
+
+    def answer(self, offer: str) -> str:
+        """Our answer to the peer's offer; raises SdpError."""
+
+    def offer(self) -> str:
+        """Our offer: outbound call, offerless INVITE, session refresh or hold of ours."""
+
+    def accepted(self, answer: str) -> None:
+        """The peer's answer to our last offer; raises SdpError."""
+
+    def hold(self, held: bool) -> None:
+        """Let the next offer put the peer on hold, or take it back."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why an INVITE gets no call."""
+
+    code: int
+    reason: str
+    "reason phrase that goes on the wire"
+    cause: str
+    "our word for it in logs and metrics: unknown_peer, no_route, limit, no_common_codec, ..."
+    detail: str
+    "a sentence for the log"
+    retry_after_s: int | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Admission:
+    """An INVITE that may become a call."""
+
+    call_id: str
+    session: SdpSession
+    trunk: str
+
+
+class Screen(Protocol):
+    """Decides on a new INVITE; runs on the SIP thread and only consults memory."""
+
+    def incoming(self, invite: IncomingInvite) -> Admission | Refusal:
+        """Admit or refuse."""
+
+
+# --- commands: call control -> SIP thread ---------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PlaceCall:
+    """Send an INVITE on a trunk."""
+
+    call_id: str
+    trunk: str
+    target: str
+    "sip: URI"
+    session: SdpSession
+    from_uri: str = ""
+    "empty: the trunk's own"
+    headers: Headers = dataclasses.field(default_factory=dict)
+    timeout_s: float = 30.0
+    "without a final answer by then: CANCEL, and the call ends with 408"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Respond:
+    """Answer an incoming INVITE: 180, 183 (with SDP), 200 or a refusal."""
+
+    call_id: str
+    code: int
+    reason: str = ""
+    headers: Headers = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class HangUp:
+    """BYE, CANCEL or a final refusal, whatever the state asks for."""
+
+    call_id: str
+    code: int = 0
+    reason: str = ""
+    headers: Headers = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SendInfoDtmf:
+    """Send digits by SIP INFO (application/dtmf-relay)."""
+
+    call_id: str
+    digits: str
+    duration_ms: int = 160
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Reinvite:
+    """Offer again: the session says what (hold, resume, moved media).
+
+    While another exchange runs, and after a 491, the offer waits and is made then.
+    """
+
+    call_id: str
+    hold: bool | None = None
+    "True or False: `SdpSession.hold` is called with it first, on the SIP thread"
+    update: bool = False
+    "UPDATE instead of re-INVITE (RFC 3311); the only one that is allowed before the answer"
+
+
+Command = PlaceCall | Respond | HangUp | SendInfoDtmf | Reinvite
+
+
+# --- events: SIP thread -> call control -----------------------------------------------------
+
+
+class CallState(enum.Enum):
+    """A call's life as SIP sees it."""
+
+    CALLING = "calling"
+    RINGING = "ringing"
+    EARLY = "early"
+    CONNECTING = "connecting"
+    CONFIRMED = "confirmed"
+    ENDED = "ended"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Incoming:
+    """An admitted INVITE; 100 has been sent, call control answers with `Respond`."""
+
+    call_id: str
+    invite: IncomingInvite
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Refused:
+    """An INVITE that was refused on the SIP thread, by the screen or by PJSIP itself."""
+
+    invite: IncomingInvite | None
+    refusal: Refusal
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StateChanged:
+    """SIP state of a call."""
+
+    call_id: str
+    state: CallState
+    code: int = 0
+    "last SIP code"
+    reason: str = ""
+    "its reason phrase; for ENDED also of a Reason header"
+    headers: Headers = dataclasses.field(default_factory=dict)
+    "of the peer's response or BYE"
+    by_us: bool = False
+    "ENDED: we hung up"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class MediaChanged:
+    """An offer/answer exchange completed: ask the session what now holds."""
+
+    call_id: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class OfferFailed:
+    """The peer turned down an offer of ours within the call; what held before goes on."""
+
+    call_id: str
+    code: int
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class InfoDtmf:
+    """A key pressed by SIP INFO (application/dtmf-relay or application/dtmf)."""
+
+    call_id: str
+    digit: str
+    duration_ms: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RegistrationChanged:
+    """A trunk's registration."""
+
+    trunk: str
+    registered: bool
+    code: int
+    reason: str
+    expires_s: int
+    retry_in_s: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ThreadFailed:
+    """The SIP thread ended; the gateway must stop."""
+
+    detail: str
+
+
+Event = (
+    Incoming
+    | Refused
+    | StateChanged
+    | MediaChanged
+    | OfferFailed
+    | InfoDtmf
+    | RegistrationChanged
+    | ThreadFailed
+)

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Three functions of PJSIP that its Python binding leaves out, called in the binding's own library.
+
+The extension module carries all of PJSIP and exports its symbols, and these
+functions take nothing but pointers that the binding hands out and small integers,
+so nothing here knows the layout of a C structure.  Where a build hides its symbols
+the calls report that they did nothing, and PJSIP's defaults hold.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import pjsua2 as pj
+import structlog
+
+log = structlog.get_logger(__name__)
+
+
+class Native:
+    """PJSIP behind the binding. Only for the thread that owns it."""
+
+    def __init__(self) -> None:
+        pointer = ctypes.c_void_p
+        try:
+            library = ctypes.CDLL(pj._pjsua2.__file__)
+            self._dialog_of = library.pjsip_tsx_get_dlg
+            self._dialog_of.argtypes, self._dialog_of.restype = [pointer], pointer
+            self._respond = library.pjsip_dlg_respond
+            self._respond.argtypes = [pointer, pointer, ctypes.c_int, pointer, pointer, pointer]
+            self._call_count = library.pjsua_call_get_count
+            self._set_log_level = library.pj_log_set_level
+            self.available = True
+        except (AttributeError, OSError) as error:
+            log.warning(
+                "sip.native_missing", detail=str(error), lost="INFO of unknown type gets 500, not 415"
+            )
+            self.available = False
+
+    def respond(self, transaction: Any, request: Any, code: int) -> bool:
+        """Answer a request within a dialog, before PJSIP does; False when that cannot be done."""
+        if not self.available:
+            return False
+        dialog = self._dialog_of(int(transaction))
+        return bool(dialog) and self._respond(dialog, int(request), code, None, None, None) == 0
+
+    def call_count(self) -> int | None:
+        """Calls that PJSIP still holds a dialog for, those with an unanswered BYE included."""
+        return int(self._call_count()) if self.available else None
+
+    def quiet(self) -> None:
+        """No log lines on standard output between creation and configuration of the library."""
+        if self.available:
+            self._set_log_level(0)

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The peer's answer, written again out of what PJSIP says it has negotiated, for the one that nobody shows us."""
+
+from __future__ import annotations
+
+from trunkline.gateway.sip.guard import LegError
+from trunkline.gateway.sip.leg import Leg
+
+INACTIVE = (
+    "v=0\r\no=- 0 0 IN IP4 0.0.0.0\r\ns=-\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\n"
+    "m=audio 9 RTP/AVP 0\r\na=inactive\r\n"
+)
+
+
+def negotiated_answer(leg: Leg) -> str:
+    """An SDP answer that says what PJSIP negotiated; PJSIP's "encoding" is our sending, thus their receiving."""
+    try:
+        info = leg.remote_media()
+    except LegError:  # inactive: there is no stream to ask
+        return INACTIVE
+    host, _, port = info.remoteRtpAddress.rpartition(":")
+    host, family = host.strip("[]"), "IP6" if host.startswith("[") else "IP4"
+    direction = {0: "inactive", 1: "recvonly", 2: "sendonly", 3: "sendrecv"}[info.dir & 3]
+    formats = [f"{info.txPt}"] + ([f"{info.audTxEventPt}"] if info.audTxEventPt >= 0 else [])
+    lines = [
+        "v=0",
+        f"o=- 0 0 IN {family} {host}",
+        "s=-",
+        f"c=IN {family} {host}",
+        "t=0 0",
+        f"m=audio {port} RTP/AVP {' '.join(formats)}",
+        f"a=rtpmap:{info.txPt} {info.codecName}/{info.codecClockRate}",
+        f"a={direction}",
+    ]
+    if info.audTxEventPt >= 0:
+        lines += [f"a=rtpmap:{info.audTxEventPt} telephone-event/8000", f"a=fmtp:{info.audTxEventPt} 0-16"]
+    rtcp_host, _, rtcp_port = info.remoteRtcpAddress.rpartition(":")
+    if rtcp_port.isdigit() and int(rtcp_port):
+        lines.append(f"a=rtcp:{rtcp_port} IN {family} {rtcp_host.strip('[]')}")
+    return "".join(f"{line}\r\n" for line in lines)
