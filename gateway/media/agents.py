@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Which call is on which agent connection, and what goes back and forth on it.
+
+A dialect that multiplexes gets one connection per agent from this worker, with
+all its calls on it, so a whole tick leaves in one write; any other gets one
+connection a call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trunkline.agent_bridge import dialect
+from trunkline.agent_bridge.dialect import FLAG_GAP, LinkEvent, LinkFailed, LinkUp, StartInfo
+from trunkline.gateway.media import control
+from trunkline.gateway.media.agent_link import BACKLOG_NS, AgentLink, Poller
+from trunkline.gateway.media.playback import Playback
+from trunkline.gateway.media.table import Stream, Table
+from trunkline.rtp.outcomes import Drop
+
+Rows = NDArray[np.intp]
+Pcm = NDArray[np.int16]
+
+
+class AgentLinks:
+    """All agent connections of a worker; implements `uplink.FrameSink`."""
+
+    def __init__(
+        self, table: Table, playback: Playback, poller: Poller, clock: Callable[[], int], post: control.Post
+    ) -> None:
+        """`post` sends a message to the gateway process."""
+        self._table = table
+        self._playback = playback
+        self._poller = poller
+        self._clock = clock
+        self._post = post
+        self._links: dict[int, AgentLink] = {}
+        self._shared: dict[control.AgentParams, AgentLink] = {}
+        self._calls: dict[int, dict[int, Stream]] = {}
+        "link index -> channel -> stream"
+        self._index_of_row = np.full(table.capacity, -1, np.int64)
+        self._next_index = 0
+        self.on_accepted: Callable[[Stream, int], None] = lambda stream, now_ns: None
+
+    # -- calls ------------------------------------------------------------------------------
+
+    def start(self, stream: Stream, now_ns: int) -> None:
+        """Offer the call to its agent; Accepted or a StreamFailed message follows."""
+        link = self._shared.get(stream.start.agent)
+        if link is None:
+            link = self._new_link(stream.start.agent)
+        stream.link = link
+        self._index_of_row[stream.row] = link.index
+        self._calls[link.index][stream.channel] = stream
+        link.limit_bytes = max(1 << 18, len(self._calls[link.index]) * _bytes_of(link.agent, BACKLOG_NS))
+        if link.up:
+            self._offer(link, stream, now_ns)
+        link.connect()
+
+    def _new_link(self, agent: control.AgentParams) -> AgentLink:
+        link = AgentLink(self._next_index, agent, self._poller, self._clock, self._on_events)
+        self._next_index += 1
+        self._links[link.index] = link
+        self._calls[link.index] = {}
+        if link.protocol.max_calls > 1:
+            self._shared[agent] = link
+        self._table.shared.worker.agent_links[0] = len(self._links)
+        return link
+
+    def _offer(self, link: AgentLink, stream: Stream, now_ns: int) -> None:
+        info, agent, c = stream.start.info, stream.start.agent, self._table.shared
+        link.protocol.start(
+            stream.channel,
+            StartInfo(
+                call_id=info.call_id, direction=info.direction, caller=info.caller, called=info.called,
+                trunk=info.trunk, route=info.route, headers=info.headers, metadata=info.metadata,
+                sample_rate_hz=agent.sample_rate_hz, frame_ms=agent.frame_ms,
+                resumed=stream.start.slot >= 0, position=int(c.up_position[stream.row]),
+            ),
+            now_ns,
+        )  # fmt: skip
+
+    def stop(self, stream: Stream, reason: str, stats: dict[str, float]) -> None:
+        """The call is over: tell the agent, and hang up a connection that was its own."""
+        link = stream.link
+        if link is None:
+            return
+        stream.link = None
+        self._index_of_row[stream.row] = -1
+        self._calls.get(link.index, {}).pop(stream.channel, None)
+        if not link.open:
+            return
+        link.protocol.stop(stream.channel, reason, stats)
+        if link.protocol.max_calls == 1:
+            link.close_when_flushed()
+            self._discard(link)
+
+    def _discard(self, link: AgentLink) -> dict[int, Stream]:
+        """Forget a connection; returns the calls that were on it."""
+        self._links.pop(link.index, None)
+        if self._shared.get(link.agent) is link:
+            del self._shared[link.agent]
+        self._table.shared.worker.agent_links[0] = len(self._links)
+        return self._calls.pop(link.index, {})
+
+    # -- to the agents ----------------------------------------------------------------------
+
+    def deliver(self, rows: Rows, positions: NDArray[np.int64], flags: NDArray[np.uint16], pcm: Pcm) -> None:
+        """Frames of one length, one for each row, to the connections of their rows."""
+        indices = self._index_of_row[rows]
+        for index in np.unique(indices):
+            link = self._links.get(int(index))
+            if link is None:
+                continue
+            same = slice(None) if (indices == index).all() else np.flatnonzero(indices == index)
+            if link.backlog_bytes > link.limit_bytes:
+                self._drop_frames(rows[same])
+                continue
+            link.protocol.send_audio(
+                self._table.channels[rows[same]], positions[same], flags[same], pcm[same]
+            )
+
+    def _drop_frames(self, rows: Rows) -> None:
+        c = self._table.shared
+        c.up_flags[rows] |= FLAG_GAP
+        c.drops[rows, Drop.AGENT_SLOW] += 1
+        c.worker.drops[Drop.AGENT_SLOW] += len(rows)
+
+    def digit(self, stream: Stream, digit: str, duration_ms: int, method: str) -> None:
+        """The caller pressed a key."""
+        if stream.link is not None and stream.accepted:
+            stream.link.protocol.send_dtmf(stream.channel, digit, duration_ms, method)
+
+    def hold(self, stream: Stream, held: bool) -> None:
+        """The caller put us on hold or came back."""
+        if stream.link is not None and stream.accepted:
+            stream.link.protocol.send_hold(stream.channel, held)
+
+    def flush(self) -> None:
+        """End of a tick: one write a connection."""
+        for link in list(self._links.values()):
+            link.flush()
+
+    def close_all(self) -> None:
+        """The worker ends."""
+        for link in list(self._links.values()):
+            link.close_when_flushed()
+
+    @property
+    def next_deadline_ns(self) -> int | None:
+        """The earliest deadline of any connection."""
+        deadlines = [d for link in self._links.values() if (d := link.next_deadline_ns) is not None]
+        return min(deadlines, default=None)
+
+    def handle_timeouts(self, now_ns: int) -> None:
+        """Let connections whose time has come act on it."""
+        for link in list(self._links.values()):
+            deadline = link.next_deadline_ns
+            if deadline is not None and deadline <= now_ns:
+                link.handle_timeout(now_ns)
+
+    # -- from the agents --------------------------------------------------------------------
+
+    def _on_events(self, link: AgentLink, events: Sequence[LinkEvent], now_ns: int) -> None:
+        for event in events:
+            if isinstance(event, dialect.Audio):
+                self._audio(link, event, now_ns)
+            elif isinstance(event, LinkUp):
+                for waiting in list(self._calls.get(link.index, {}).values()):
+                    self._offer(link, waiting, now_ns)
+            elif isinstance(event, LinkFailed):
+                self._failed(link, event)
+            else:
+                stream = self._calls.get(link.index, {}).get(event.channel)
+                if stream is not None:
+                    self._command(stream, event, now_ns)
+
+    def _audio(self, link: AgentLink, audio: dialect.Audio, now_ns: int) -> None:
+        """Speech: one push for each round of different rows; a burst for one row is joined."""
+        rows = self._table.rows_of(audio.channels)
+        mine = (rows >= 0) & (self._index_of_row[rows] == link.index)
+        pcm = audio.pcm
+        if not mine.all():
+            rows, pcm = rows[mine], pcm[mine]
+        while len(rows):
+            first, where = np.unique(rows, return_index=True)
+            if len(first) == len(rows):
+                self._playback.push(rows, pcm, now_ns)
+                return
+            if len(first) == 1:
+                self._playback.push(first, pcm.reshape(1, -1), now_ns)
+                return
+            self._playback.push(first, pcm[where], now_ns)
+            rest = np.ones(len(rows), bool)
+            rest[where] = False
+            rows, pcm = rows[rest], pcm[rest]
+
+    def _command(self, stream: Stream, event: LinkEvent, now_ns: int) -> None:
+        match event:
+            case dialect.Accepted():
+                stream.accepted = True
+                self.on_accepted(stream, now_ns)
+            case dialect.Rejected(_, code, reason, timeout):
+                why = "agent_timeout" if timeout else "agent_rejected"
+                self._fail(stream, why, reason or "the agent rejected the call", code)
+            case dialect.Mark(_, name):
+                self._playback.mark(stream, name)
+            case dialect.Clear(_, name):
+                self._playback.clear(stream, name)
+            case dialect.Dtmf(_, digits, duration_ms, gap_ms):
+                self._playback.send_digits(stream, digits, duration_ms, gap_ms)
+            case dialect.Hangup(_, reason, code):
+                self._post(control.AgentHangup(stream.call_id, reason, code))
+
+    def _failed(self, link: AgentLink, failure: LinkFailed) -> None:
+        """The connection is gone: so are its calls, each with a reason."""
+        for stream in self._discard(link).values():
+            stream.link = None
+            self._index_of_row[stream.row] = -1
+            reason = "agent_lost" if stream.accepted else _before_accept(failure.reason)
+            self._fail(stream, reason, failure.detail)
+
+    def _fail(self, stream: Stream, reason: str, detail: str, code: int = 0) -> None:
+        self._table.agent_ready[stream.row] = False
+        self._post(control.StreamFailed(stream.call_id, reason, detail, code, detail if code else ""))
+
+
+def _before_accept(reason: str) -> str:
+    """An agent that breaks off before it took the call was not reached."""
+    return "agent_unreachable" if reason == "agent_lost" else reason
+
+
+def _bytes_of(agent: control.AgentParams, span_ns: int) -> int:
+    return agent.sample_rate_hz * 2 * span_ns // 1_000_000_000

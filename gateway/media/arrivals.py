@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Admitted packets on their way from reception to the timeline, as columns."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+AUDIO, EMPTY = 0, 1
+"Kinds of arrivals: EMPTY takes a sequence number but brings no samples (events, comfort noise)."
+
+Rows = NDArray[np.intp]
+
+
+@dataclasses.dataclass(slots=True)
+class Arrivals:
+    """Admitted packets of one batch, as columns; rows are unique."""
+
+    rows: Rows
+    seq: NDArray[np.int64]
+    "extended"
+    timestamp: NDArray[np.int64]
+    "extended"
+    kind: NDArray[np.uint8]
+    packets: NDArray[np.uint8]
+    "[batch, PACKET_BYTES]"
+    index: NDArray[np.intp]
+    "row of each in `packets`"
+    start: NDArray[np.int32]
+    "first payload byte"
+    size: NDArray[np.int32]
+    "payload bytes"
+
+    @classmethod
+    def one(cls, row: int, seq: int, timestamp: int, kind: int, payload: bytes) -> Arrivals:
+        """A single packet that has waited outside of any batch."""
+        raw = np.frombuffer(payload, np.uint8)[None]
+        first = np.zeros(1, np.intp)
+        return cls(
+            np.array([row], np.intp), np.array([seq]), np.array([timestamp]), np.array([kind], np.uint8),
+            raw, first, np.zeros(1, np.int32), np.array([len(payload)], np.int32),
+        )  # fmt: skip
+
+    def payload(self, i: int) -> bytes:
+        """Payload of one arrival, copied."""
+        start = int(self.start[i])
+        return self.packets[self.index[i], start : start + int(self.size[i])].tobytes()
+
+    def payloads(self, which: NDArray[np.intp], size: int) -> NDArray[np.uint8]:
+        """Payloads of arrivals that all have `size` bytes: [n, size]."""
+        starts = self.start[which]
+        first = int(starts[0])
+        if (starts == first).all():
+            return self.packets[self.index[which], first : first + size]
+        return self.packets[self.index[which][:, None], starts[:, None] + np.arange(size)]
+
+
+class Speaker(Protocol):
+    """Where the timeline's frames go (uplink.py)."""
+
+    def decode(self, rows: Rows, payload: NDArray[np.uint8]) -> NDArray[np.int64]:
+        """Payloads of one size, in order; returns their durations in timestamp units (0: impossible size)."""
+
+    def fill(self, rows: Rows, duration_ts: int, silent: NDArray[np.bool_]) -> None:
+        """One frame of so many timestamp units that never came, concealed or silent."""

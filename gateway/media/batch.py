@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A batch of packets, at most one for each row: what the sockets had in one look."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from numpy.typing import NDArray
+
+PACKET_BYTES = 2048
+"Room for one packet; RTP over UDP stays below the 1500 bytes of an Ethernet frame."
+
+Address = tuple[str, int]
+
+
+@dataclasses.dataclass(slots=True)
+class Batch:
+    """n packets of n different rows."""
+
+    rows: NDArray[np.intp]
+    "[n]"
+    packets: NDArray[np.uint8]
+    "[n, PACKET_BYTES]; beyond `lengths` lies garbage"
+    lengths: NDArray[np.int32]
+    "[n] bytes"
+    named: NDArray[np.bool_]
+    "[n] the packet came from the address that the row expects"
+    addresses: list[Address]
+    "where each packet came from"

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The columns of a media worker's table, and the shared memory that holds them.
+
+One row is one stream.  The gateway process creates the memory (a memfd) and
+keeps it; the worker maps it and writes in place, tick by tick.  So counters are
+read without a message, and a worker that dies leaves behind all that its
+successor needs to go on with the same SSRC, sequence numbers and timestamps.
+
+Rows are plain data: objects that cannot live in shared memory (sockets, queues)
+are the worker's own, in `table.py`.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+DELAY_EDGES_US = np.array(
+    [50, 100, 200, 300, 500, 750, 1000, 1500, 2000, 3000, 4000, 5000, 7500, 10000, 15000]
+    + [20000, 30000, 50000, 75000, 100000, 200000, 500000, 1000000],
+    dtype=np.int64,
+)
+"""Upper edges of the delay histograms, in microseconds; one more bucket holds the rest."""
+
+DELAY_BUCKETS = len(DELAY_EDGES_US) + 1
+DROP_SLOTS = 32
+"Room for rtp.outcomes.Drop, so that a new reason does not move the columns."
+
+# name, dtype, shape of one row.  Unit in the name; `_ts` is in RTP clock ticks.
+ROW_FIELDS: list[tuple[str, Any, tuple[int, ...]]] = [
+    # -- life: written when the row is taken and given back
+    ("state", np.uint8, ()),  # 0 free, 1 waiting for its agent, 2 running
+    ("generation", np.uint32, ()),  # bumped at each reuse
+    ("call_id", np.uint8, (16,)),  # UUID bytes
+    ("started_ns", np.int64, ()),
+    # -- receiving: reset when the source changes
+    ("rx_ssrc", np.uint32, ()),
+    ("rx_proven", np.uint8, ()),  # 1 once consecutive packets came from one source
+    ("rx_probation", np.int16, ()),  # packets still wanted
+    ("rx_last_probe", np.int64, ()),  # sequence number expected next during probation
+    ("rx_base_seq", np.int64, ()),  # extended; first of this source
+    ("rx_max_seq", np.int64, ()),  # extended; highest seen
+    ("rx_next_seq", np.int64, ()),  # extended; next in order for the agent
+    ("rx_next_ts", np.int64, ()),  # extended; its timestamp
+    ("rx_max_ts", np.int64, ()),
+    ("rx_transit_ts", np.int64, ()),
+    ("rx_has_transit", np.uint8, ()),
+    ("rx_jitter_ts", np.float64, ()),
+    ("rx_last_ns", np.int64, ()),  # arrival of the last proven packet
+    ("rx_ptime_ts", np.int64, ()),  # packet time that the peer really sends
+    ("rx_base_delay_ns", np.float64, ()),  # least relative delay, slowly forgotten
+    ("rx_target_ns", np.float64, ()),  # how long a gap is held back
+    ("rx_deadline_ns", np.int64, ()),  # when the next frame is filled if it has not come
+    ("rx_received", np.int64, ()),  # packets of this source
+    ("rx_lost_before", np.int64, ()),  # lost from earlier sources of the call
+    ("rx_expected_prior", np.int64, ()),  # at the last report
+    ("rx_received_prior", np.int64, ()),
+    # -- uplink: position of the agent's timeline, in samples at its rate
+    ("up_position", np.int64, ()),
+    ("up_flags", np.uint16, ()),  # added to the next frame (gap after a slow agent)
+    # -- downlink
+    ("tx_ssrc", np.uint32, ()),
+    ("tx_seq", np.int64, ()),  # extended; next to send
+    ("tx_ts", np.int64, ()),  # extended; of the next packet
+    ("tx_due_ns", np.int64, ()),
+    ("tx_talking", np.uint8, ()),  # 0: the next packet opens a talkspurt
+    ("down_position", np.int64, ()),  # samples of the agent's played, at its rate
+    # -- counters since the start of the call
+    ("packets_received", np.int64, ()),
+    ("octets_received", np.int64, ()),
+    ("packets_sent", np.int64, ()),
+    ("octets_sent", np.int64, ()),
+    ("packets_lost", np.int64, ()),
+    ("packets_reordered", np.int64, ()),
+    ("frames_to_agent", np.int64, ()),
+    ("frames_concealed", np.int64, ()),
+    ("frames_gap", np.int64, ()),
+    ("frames_from_agent", np.int64, ()),
+    ("frames_played", np.int64, ()),
+    ("frames_silence", np.int64, ()),
+    ("underruns", np.int64, ()),
+    ("queued_samples", np.int64, ()),  # now waiting for the caller
+    ("level_up_dbov", np.float32, ()),
+    ("level_down_dbov", np.float32, ()),
+    ("drops", np.int64, (DROP_SLOTS,)),  # by rtp.outcomes.Drop
+    # -- what the peer reports of our stream (RTCP)
+    ("peer_lost", np.int64, ()),
+    ("peer_jitter_ms", np.float32, ()),
+    ("rtt_ms", np.float32, ()),
+    # -- delays that we add
+    ("uplink_delay", np.uint32, (DELAY_BUCKETS,)),  # RTP at the kernel to the agent's socket
+    ("downlink_delay", np.uint32, (DELAY_BUCKETS,)),  # due time to the kernel
+]
+
+WORKER_FIELDS: list[tuple[str, Any, tuple[int, ...]]] = [
+    ("pid", np.int64, ()),
+    ("heartbeat_ns", np.int64, ()),  # monotonic time of the last tick
+    ("ticks", np.int64, ()),
+    ("tick_max_us", np.int64, ()),  # since start
+    ("tick_duration", np.int64, (DELAY_BUCKETS,)),
+    ("streams", np.int64, ()),
+    ("drops", np.int64, (DROP_SLOTS,)),  # of all streams that ever were, and of none
+    ("packets_received", np.int64, ()),
+    ("packets_sent", np.int64, ()),
+    ("frames_to_agent", np.int64, ()),
+    ("frames_from_agent", np.int64, ()),
+    ("uplink_delay", np.int64, (DELAY_BUCKETS,)),
+    ("downlink_delay", np.int64, (DELAY_BUCKETS,)),
+    ("agent_links", np.int64, ()),
+]
+
+
+class Columns:
+    """NumPy views of the shared memory: `columns.rx_ssrc[rows]`, `columns.worker.ticks[0]`.
+
+    Columns are contiguous arrays of `capacity` rows, each aligned to 64 bytes.
+    """
+
+    def __init__(self, capacity: int, fd: int | None = None) -> None:
+        """Map `fd`, or create a new memfd (zeroed) when it is None."""
+        self.capacity = capacity
+        size, offsets = _layout(capacity)
+        created = fd is None
+        self.fd = os.memfd_create("trunkline-table") if fd is None else fd
+        if created:
+            os.ftruncate(self.fd, size)
+        self._map = mmap.mmap(self.fd, size)
+        self.worker = _Block()
+        for scope, name, dtype, shape, offset in offsets:
+            count = int(np.prod(shape, dtype=np.int64)) if shape else 1
+            view: NDArray[Any] = np.frombuffer(self._map, dtype, count, offset).reshape(shape)
+            setattr(self if scope == "row" else self.worker, name, view)
+
+    def __getattr__(self, name: str) -> NDArray[Any]:
+        raise AttributeError(f"no column {name!r}")
+
+
+class _Block:
+    """The worker's own counters; each is an array of one (or of buckets)."""
+
+    def __getattr__(self, name: str) -> NDArray[Any]:
+        raise AttributeError(f"no worker column {name!r}")
+
+
+def _layout(capacity: int) -> tuple[int, list[tuple[str, str, Any, tuple[int, ...], int]]]:
+    """Total size in bytes, and where each column begins."""
+    offset = 0
+    out = []
+    for name, dtype, shape in ROW_FIELDS:
+        full = (capacity, *shape)
+        out.append(("row", name, dtype, full, offset))
+        offset = _align(offset + int(np.prod(full)) * np.dtype(dtype).itemsize)
+    for name, dtype, shape in WORKER_FIELDS:
+        full = shape or (1,)
+        out.append(("worker", name, dtype, full, offset))
+        offset = _align(offset + int(np.prod(full)) * np.dtype(dtype).itemsize)
+    return offset, out
+
+
+def _align(offset: int) -> int:
+    return (offset + 63) & ~63
+
+
+def delay_percentile(histogram: NDArray[Any], share: float) -> float:
+    """Delay in milliseconds below which `share` (0..1) of the histogram lies; nan when empty.
+
+    The upper edge of the bucket is returned, so the figure is never flattering.
+    """
+    total = int(histogram.sum())
+    if total == 0:
+        return float("nan")
+    bucket = int(np.searchsorted(np.cumsum(histogram), share * total))
+    edge = DELAY_EDGES_US[min(bucket, len(DELAY_EDGES_US) - 1)]
+    return float(edge) / 1000

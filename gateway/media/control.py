@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Messages between the gateway process and a media worker.
+
+They travel as JSON over one SOCK_SEQPACKET pair per worker, one message per
+packet, with the RTP and RTCP sockets of a call attached to its `StartStream`
+(SCM_RIGHTS).  Counters do not travel: the worker writes them into columns in
+shared memory (`columns.py`) and the gateway reads them there.
+
+Nothing here does I/O, and `gateway.sip` never sees these types.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from trunkline.rtp.negotiation import MediaDescription
+
+
+class Message(msgspec.Struct, frozen=True, tag_field="type", tag=True):
+    """Base of all control messages; the class name is the tag on the wire."""
+
+
+Post = Callable[[Message], None]
+"Sends a message to the other process."
+
+
+# --- what the worker must know of an agent -------------------------------------------------
+
+
+class AgentParams(msgspec.Struct, frozen=True):
+    """Where an agent listens and in which form it wants its audio."""
+
+    name: str
+    address: str
+    "`unix:/path` or `tcp:host:port`"
+    dialect: str
+    "`trunkline` or `audiosocket`"
+    sample_rate_hz: int = 16000
+    frame_ms: int = 20
+    connect_timeout_ms: int = 2000
+    max_queue_ms: int = 60000
+    "downlink audio held for one call at most; what does not fit is dropped and counted"
+    token: str | None = None
+    "secret for the `hello` of our dialect, if the agent asks for one"
+
+
+class CallInfo(msgspec.Struct, frozen=True):
+    """What an agent is told of a call when it starts."""
+
+    call_id: str
+    "our id, a UUID4 in text form; also AudioSocket's UUID"
+    direction: str
+    "`inbound` (the caller rang us) or `outbound` (we rang)"
+    caller: str
+    called: str
+    trunk: str
+    route: str
+    headers: dict[str, str] = {}
+    metadata: dict[str, str] = {}
+
+
+# --- gateway -> worker ---------------------------------------------------------------------
+
+
+class StartStream(Message, frozen=True):
+    """Take a call: two file descriptors come with it, RTP then RTCP (one if rtcp-mux)."""
+
+    info: CallInfo
+    media: MediaDescription
+    agent: AgentParams
+    slot: int = -1
+    "row to take over after a worker died; -1 lets the table choose"
+    generation: int = 0
+    "generation of that row, with `slot`"
+    hold_media: bool = False
+    "connect the agent but send and deliver nothing until an UpdateStream says so"
+
+
+class UpdateStream(Message, frozen=True):
+    """New negotiated media: answer received, hold, resume, moved address, other codec."""
+
+    call_id: str
+    media: MediaDescription
+
+
+class StopStream(Message, frozen=True):
+    """The call is over; tell the agent why, send RTCP BYE, give the row back."""
+
+    call_id: str
+    reason: str
+
+
+class SendDtmf(Message, frozen=True):
+    """Send RFC 4733 events to the caller."""
+
+    call_id: str
+    digits: str
+    duration_ms: int = 160
+    gap_ms: int = 80
+
+
+class InjectDtmf(Message, frozen=True):
+    """A digit that came by SIP INFO: hand it to the agent in order."""
+
+    call_id: str
+    digit: str
+    duration_ms: int
+    method: str = "info"
+
+
+class ClearAudio(Message, frozen=True):
+    """Silence what the agent has queued, as its own `clear` would."""
+
+    call_id: str
+
+
+class Drain(Message, frozen=True):
+    """Finish: stop reading, close agent connections, exit when the last stream is gone."""
+
+    deadline_ms: int = 0
+
+
+# --- worker -> gateway ---------------------------------------------------------------------
+
+
+class WorkerReady(Message, frozen=True):
+    """The loop runs and takes streams."""
+
+    pid: int
+
+
+class StreamReady(Message, frozen=True):
+    """The agent has taken the call: it may be answered now."""
+
+    call_id: str
+    slot: int
+    generation: int
+    agent_connect_ms: float
+
+
+class StreamFailed(Message, frozen=True):
+    """The stream never came up, or cannot go on."""
+
+    call_id: str
+    reason: str
+    "`agent_unreachable`, `agent_rejected`, `agent_timeout`, `agent_version`, `agent_lost`, `table_full`, `bad_media`"
+    detail: str
+    "a sentence for a person: what was tried, where, what to do"
+    sip_code: int = 0
+    "code that an agent asked for with its rejection, else 0"
+    sip_reason: str = ""
+    "reason phrase with it, or empty"
+
+
+class StreamEnded(Message, frozen=True):
+    """Answer to StopStream, after the last packet: the final quality of the call."""
+
+    call_id: str
+    stats: dict[str, float]
+
+
+class AgentHangup(Message, frozen=True):
+    """The agent ends the call."""
+
+    call_id: str
+    reason: str = ""
+    sip_code: int = 0
+    "used only before answer"
+
+
+class AgentDtmf(Message, frozen=True):
+    """The agent asked for digits that this call cannot take as RTP events (no telephone-event)."""
+
+    call_id: str
+    digits: str
+    duration_ms: int
+
+
+class CallerDtmf(Message, frozen=True):
+    """The caller pressed a key, once per press."""
+
+    call_id: str
+    digit: str
+    duration_ms: int
+    method: str
+
+
+class AgentEvent(Message, frozen=True):
+    """Something a person would like to see in the event stream: mark played, clear, overflow."""
+
+    call_id: str
+    event: str
+    data: dict[str, str | int | float]
+
+
+class MediaStarted(Message, frozen=True):
+    """The first proven RTP packet of the call; `address` is where it came from."""
+
+    call_id: str
+    address: str
+
+
+class MediaSilent(Message, frozen=True):
+    """No RTP from the caller for this long, while it should send."""
+
+    call_id: str
+    idle_ms: int
+
+
+ToWorker = StartStream | UpdateStream | StopStream | SendDtmf | InjectDtmf | ClearAudio | Drain
+FromWorker = (
+    WorkerReady
+    | StreamReady
+    | StreamFailed
+    | StreamEnded
+    | AgentHangup
+    | AgentDtmf
+    | AgentEvent
+    | CallerDtmf
+    | MediaStarted
+    | MediaSilent
+)
+
+encode = msgspec.json.Encoder().encode
+decode_to_worker = msgspec.json.Decoder(ToWorker).decode
+decode_from_worker = msgspec.json.Decoder(FromWorker).decode

@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The media engine: all stages of a worker, driven from outside by `receive` and `tick`.
+
+    receive(batch)   RTP that has come, at most one packet a row
+    tick(now)        fill gaps, send what is due, reports, time-outs, one write per agent
+    next_deadline()  when the next tick is due if nothing comes
+
+The engine knows neither sockets of UDP nor the clock nor the poller: the worker
+(worker.py) or a test hands them in.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+
+from trunkline.gateway.media import control
+from trunkline.gateway.media.agent_link import Poller
+from trunkline.gateway.media.agents import AgentLinks
+from trunkline.gateway.media.batch import Address, Batch
+from trunkline.gateway.media.columns import DELAY_EDGES_US
+from trunkline.gateway.media.downlink import Downlink, PacketSink
+from trunkline.gateway.media.keys import Keys
+from trunkline.gateway.media.playback import Playback
+from trunkline.gateway.media.quiet import QuietWatch
+from trunkline.gateway.media.receive import Receiver
+from trunkline.gateway.media.reports import Reports
+from trunkline.gateway.media.table import RUNNING, Stream, Table
+from trunkline.gateway.media.timeline import Timeline
+from trunkline.gateway.media.uplink import Uplink
+from trunkline.rtp.jitter import TargetParams
+from trunkline.rtp.negotiation import MediaDescription
+from trunkline.rtp.packet import is_rtcp
+
+BACKLOG_NS = 50_000_000
+"Packets that waited while a worker was replaced have so long to be read before their frames are filled."
+FINAL_COUNTERS = (
+    "packets_received",
+    "packets_sent",
+    "packets_lost",
+    "packets_reordered",
+    "octets_received",
+    "octets_sent",
+    "frames_to_agent",
+    "frames_from_agent",
+    "frames_played",
+    "frames_concealed",
+    "frames_gap",
+    "underruns",
+    "peer_lost",
+)
+"Columns that sum up a call."
+
+
+class Sockets(PacketSink, Protocol):
+    """The UDP side as the engine uses it."""
+
+    def send_rtcp(self, stream: Stream, data: bytes) -> bool:
+        """Send one compound packet."""
+
+
+class Engine:
+    """Every call of a worker."""
+
+    def __init__(
+        self,
+        table: Table,
+        sockets: Sockets,
+        poller: Poller,
+        clock: Callable[[], int],
+        post: control.Post,
+        rng: random.Random,
+        *,
+        jitter: TargetParams,
+        send_silence: bool = True,
+    ) -> None:
+        """`clock` is monotonic in ns; `post` sends a message to the gateway process."""
+        self.table = table
+        self._post = post
+        self._clock = clock
+        self._rng = rng
+        self.downlink = Downlink(table, sockets, send_silence=send_silence)
+        self.playback = Playback(table, self.downlink, post)
+        self.agents = AgentLinks(table, self.playback, poller, clock, post)
+        self.uplink = Uplink(table, self.agents)
+        self.timeline = Timeline(table, self.uplink)
+        self.receiver = Receiver(table, self.timeline, jitter)
+        self.reports = Reports(table, sockets.send_rtcp, rng)
+        self.keys = Keys(table, self.agents, post)
+        self.quiet = QuietWatch(table, post)
+        self.receiver.on_event_packet = self.keys.receive
+        self.receiver.on_first_packet = self.quiet.first_packet
+        self.agents.on_accepted = self._on_accepted
+        self.on_running: Callable[[Stream], None] = lambda stream: None
+        "called when a stream's sockets may be read"
+
+    # -- calls ------------------------------------------------------------------------------
+
+    def start(self, stream: Stream, now_ns: int) -> None:
+        """A new stream that the table has taken: offer it to its agent."""
+        c, row = self.table.shared, stream.row
+        if not c.tx_ssrc[row]:  # a fresh row, not one that a predecessor left
+            c.started_ns[row] = now_ns
+            c.tx_ssrc[row] = self._rng.randrange(1, 1 << 32)
+            c.tx_seq[row] = self._rng.randrange(
+                1 << 15
+            )  # below half, so that SRTP's first wrap is far (RFC 3711)
+            c.tx_ts[row] = self._rng.randrange(1 << 31)
+        stream.begun_ns = now_ns
+        self.table.apply(stream, stream.media)
+        self.agents.start(stream, now_ns)
+
+    def update(self, stream: Stream, media: MediaDescription, now_ns: int) -> None:
+        """A description that offer and answer have agreed on."""
+        old = stream.media
+        self.table.apply(stream, media)
+        if media.receive and not old.receive:
+            stream.receiving_since_ns = now_ns
+        if (media.remote_host, media.remote_port) != (old.remote_host, old.remote_port):
+            stream.followed, stream.candidate = False, None
+            stream.remote = (media.remote_host, media.remote_port)
+        stream.remote_rtcp = (media.remote_rtcp_host, media.remote_rtcp_port)
+        # Held is who may not speak: nobody listens (RFC 3264 8.4). Early media, where nobody was told yet, are not.
+        if media.send != old.send and stream.on_hold != (not media.send):
+            stream.on_hold = not media.send
+            self.agents.hold(stream, stream.on_hold)
+        if stream.held_media:
+            stream.held_media = False
+            self._run(stream, now_ns)
+            for digits in stream.early_digits:
+                self.playback.send_digits(stream, *digits)
+            stream.early_digits.clear()
+
+    def _on_accepted(self, stream: Stream, now_ns: int) -> None:
+        c = self.table.shared
+        self.table.agent_ready[stream.row] = True  # what it says before the answer waits in its queue
+        connect_ms = (now_ns - stream.begun_ns) / 1e6
+        self._post(control.StreamReady(stream.call_id, stream.row, int(c.generation[stream.row]), connect_ms))
+        self._run(stream, now_ns)
+
+    def _run(self, stream: Stream, now_ns: int) -> None:
+        """Agent and media are both there: the clocks of the call start."""
+        c, row = self.table.shared, stream.row
+        if not stream.accepted or stream.held_media or c.state[row] == RUNNING:
+            return
+        c.state[row] = RUNNING
+        stream.silence_told_ns = stream.receiving_since_ns = now_ns
+        if c.rx_proven[row]:  # taken over from a predecessor: first what has waited in the kernel
+            c.rx_deadline_ns[row] = now_ns + BACKLOG_NS
+        else:
+            self.timeline.begin(row, now_ns)
+        self.on_running(stream)
+        self.downlink.begin(row, now_ns)
+        self.reports.begin(stream, now_ns)
+
+    def stop(self, stream: Stream, reason: str, now_ns: int) -> dict[str, float]:
+        """The call is over; returns its final figures. The row is free afterwards."""
+        stats = final_stats(self.table, stream)
+        self.reports.goodbye(stream, now_ns)
+        self.playback.end(stream)
+        self.agents.stop(stream, reason, stats)
+        self.timeline.forget_held(stream.row)
+        self.uplink.forget(stream.row)
+        self.keys.forget(stream.row)
+        self.table.release(stream)
+        return stats
+
+    # -- media ------------------------------------------------------------------------------
+
+    def receive(self, batch: Batch, now_ns: int) -> None:
+        """One batch of RTP; RTCP that shares the port is taken out first (RFC 5761)."""
+        muxed = self.table.rtcp_mux[batch.rows]
+        if muxed.any():
+            batch = self._demultiplex(batch, muxed & is_rtcp(batch.packets), now_ns)
+        if len(batch.rows):
+            self.receiver.receive(batch, now_ns)
+
+    def _demultiplex(self, batch: Batch, rtcp: np.ndarray, now_ns: int) -> Batch:
+        for i in np.flatnonzero(rtcp):
+            stream = self.table.streams[int(batch.rows[i])]
+            if stream is not None:
+                data = batch.packets[i, : batch.lengths[i]].tobytes()
+                self.receive_rtcp(stream, data, batch.addresses[i], now_ns)
+        keep = np.flatnonzero(~rtcp)
+        addresses = [batch.addresses[i] for i in keep]
+        return Batch(batch.rows[keep], batch.packets[keep], batch.lengths[keep], batch.named[keep], addresses)
+
+    def receive_rtcp(self, stream: Stream, data: bytes, address: Address, now_ns: int) -> None:
+        """One RTCP datagram."""
+        self.reports.receive(stream, data, address, now_ns)
+
+    def tick(self, now_ns: int) -> None:
+        """Everything that time demands, then one write per agent connection."""
+        self.timeline.advance(now_ns)
+        self._late_sends(now_ns)
+        self.downlink.advance(now_ns)
+        self.reports.advance(now_ns)
+        self.keys.advance(now_ns)
+        self.agents.handle_timeouts(now_ns)
+        self.quiet.advance(now_ns)
+        self.agents.flush()
+
+    def _late_sends(self, now_ns: int) -> None:
+        """How far behind its due time each packet of this tick is."""
+        table, c = self.table, self.table.shared
+        rows = table.active[c.state[table.active] == RUNNING]
+        rows = rows[(c.tx_due_ns[rows] <= now_ns) & (c.tx_due_ns[rows] > 0)]
+        if len(rows):
+            buckets = np.searchsorted(DELAY_EDGES_US, (now_ns - c.tx_due_ns[rows]) // 1000)
+            np.add.at(c.downlink_delay, (rows, buckets), 1)
+            np.add.at(c.worker.downlink_delay, buckets, 1)
+
+    def note_uplink_delay(self, row: int, delay_ns: int) -> None:
+        """A packet of this row reached its agent's socket so long after it reached the kernel."""
+        bucket = int(np.searchsorted(DELAY_EDGES_US, delay_ns // 1000))
+        self.table.shared.uplink_delay[row, bucket] += 1
+        self.table.shared.worker.uplink_delay[bucket] += 1
+
+    def next_deadline_ns(self) -> int:
+        """When the next tick is due; far away if nothing is up."""
+        table, c = self.table, self.table.shared
+        rows = table.active[c.state[table.active] == RUNNING]
+        deadlines = [self.agents.next_deadline_ns, self.reports.next_deadline_ns()]
+        if len(rows):
+            deadlines.append(int(c.rx_deadline_ns[rows].min()))
+            deadlines.append(int(c.tx_due_ns[rows].min()))
+        return min((d for d in deadlines if d is not None), default=1 << 62)
+
+
+def final_stats(table: Table, stream: Stream) -> dict[str, float]:
+    """Figures of a call at its end, by name; what the canonical line and the agent's `stop` say."""
+    c, row = table.shared, stream.row
+    stats = {name: float(getattr(c, name)[row]) for name in FINAL_COUNTERS}
+    stats["jitter_ms"] = float(c.rx_jitter_ts[row]) * 1000 / float(table.clock_hz[row])
+    stats["peer_jitter_ms"] = float(c.peer_jitter_ms[row])
+    stats["rtt_ms"] = float(c.rtt_ms[row])
+    return stats

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A format: everything that rows with the same codec, rates and frame lengths share.
+
+Stages work format by format, because only rows of one format have frames of one
+width.  Most gateways run with a single format, so grouping must cost nothing
+then: `groups` yields the rows as they are.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trunkline.codecs.registry import AudioCodec, get_codec
+from trunkline.codecs.resample import Resampler
+from trunkline.gateway.media.frame_queue import FrameQueue
+
+Rows = NDArray[np.intp]
+
+
+@dataclasses.dataclass(frozen=True)
+class FormatKey:
+    """What makes two calls alike."""
+
+    codec: str
+    agent_rate_hz: int
+    frame_ms: int
+    "frame of the agent"
+    ptime_ms: int
+    "packet time that we send"
+    queue_ms: int
+
+
+class Format:
+    """Codec, resamplers both ways and the downlink queue of one kind of call."""
+
+    def __init__(self, index: int, key: FormatKey, capacity: int) -> None:
+        """Build kernels and queue; `index` is the row's value in `Table.format_of`."""
+        self.index = index
+        self.key = key
+        self.codec: AudioCodec = get_codec(key.codec)
+        line_hz = self.codec.sample_rate_hz
+        self.up = Resampler(line_hz, key.agent_rate_hz)
+        self.down = Resampler(key.agent_rate_hz, line_hz)
+        self.line_hz = line_hz
+        self.frame_samples = key.agent_rate_hz * key.frame_ms // 1000
+        "one frame to the agent, at its rate"
+        self.packet_samples = key.agent_rate_hz * key.ptime_ms // 1000
+        "audio of one packet to the caller, at the agent's rate"
+        self.queue = FrameQueue(capacity, self.packet_samples, max(2, key.queue_ms // key.ptime_ms))
+
+
+class Formats:
+    """All formats of a worker, made as calls need them."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._by_key: dict[FormatKey, Format] = {}
+        self.list: list[Format] = []
+        self.of_row: NDArray[np.int16] = np.zeros(capacity, np.int16)
+        "index of each row's format"
+
+    def get(self, key: FormatKey) -> Format:
+        """The format for `key`, new or known."""
+        found = self._by_key.get(key)
+        if found is None:
+            found = Format(len(self.list), key, self._capacity)
+            self._by_key[key] = found
+            self.list.append(found)
+        return found
+
+    def at(self, row: int) -> Format:
+        """The format of one row."""
+        return self.list[self.of_row[row]]
+
+    def groups(self, rows: Rows) -> Iterator[tuple[Format, NDArray[np.intp] | slice]]:
+        """Each format among `rows`, with the indices into `rows` that have it."""
+        if len(self.list) == 1:
+            if len(rows):
+                yield self.list[0], slice(None)
+            return
+        kinds = self.of_row[rows]
+        for index in np.unique(kinds):
+            yield self.list[index], np.flatnonzero(kinds == index)

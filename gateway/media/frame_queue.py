@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Audio from agents that waits for its packet: a queue per row, all in one pool.
+
+Agents speak in chunks of any size and faster than real time.  Each chunk is cut
+into blocks of one packet time; a block is a row of a common pool, and a call's
+queue is a ring of block numbers.  So a tick takes one block from each of
+hundreds of queues with two gathers, and an idle queue costs no memory: the big
+arrays are zero pages that the kernel gives out when they are first written, and
+the free list is last-in-first-out to keep the touched part small.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Rows = NDArray[np.intp]
+Pcm = NDArray[np.int16]
+
+POOL_BLOCKS = 1 << 18
+"Blocks in the pool at most: 87 minutes of audio at 20 ms, over all calls."
+
+
+class FrameQueue:
+    """Bounded queues of int16 blocks, one queue a row.
+
+    `block_samples` is the length of a block; `limit` the blocks that one row may
+    hold.  Order within a row is the order of `push`.
+    """
+
+    def __init__(self, capacity: int, block_samples: int, limit: int) -> None:
+        self.block_samples = block_samples
+        self.limit = limit
+        blocks = min(POOL_BLOCKS, capacity * limit)
+        self._pool: Pcm = np.zeros((blocks, block_samples), np.int16)
+        self._free: NDArray[np.int32] = np.arange(blocks - 1, -1, -1, dtype=np.int32)
+        self._free_count = blocks
+        self._ring: NDArray[np.int32] = np.zeros((capacity, limit), np.int32)
+        self._head: NDArray[np.int32] = np.zeros(capacity, np.int32)
+        self.count: NDArray[np.int32] = np.zeros(capacity, np.int32)
+        "[capacity] whole blocks that wait"
+        self._partial: Pcm = np.zeros((capacity, block_samples), np.int16)
+        self.partial: NDArray[np.int32] = np.zeros(capacity, np.int32)
+        "[capacity] samples of an unfinished block"
+
+    def push(self, rows: Rows, pcm: Pcm) -> NDArray[np.int64]:
+        """Append pcm[n, samples] to n different rows; returns the samples dropped for each (no room)."""
+        if pcm.shape[1] == self.block_samples and not self.partial[rows].any():
+            return self._push_blocks(rows, pcm[:, None, :])
+        dropped = np.zeros(len(rows), np.int64)
+        for i, row in enumerate(rows):
+            dropped[i] = self._push_chunk(int(row), pcm[i])
+        return dropped
+
+    def _push_chunk(self, row: int, pcm: Pcm) -> int:
+        """Any number of samples for one row: complete the partial block, cut the rest."""
+        held = int(self.partial[row])
+        whole = np.concatenate([self._partial[row, :held], pcm]) if held else pcm
+        blocks = len(whole) // self.block_samples
+        rest = whole[blocks * self.block_samples :]
+        self._partial[row, : len(rest)] = rest
+        self.partial[row] = len(rest)
+        if not blocks:
+            return 0
+        body = whole[: blocks * self.block_samples].reshape(1, blocks, self.block_samples)
+        return int(self._push_blocks(np.array([row], np.intp), body)[0])
+
+    def _push_blocks(self, rows: Rows, blocks: Pcm) -> NDArray[np.int64]:
+        """Append blocks[n, k, block_samples]; what exceeds limit or pool is dropped from the end."""
+        each = blocks.shape[1]
+        room = np.minimum(self.limit - self.count[rows], each)
+        if each * len(rows) > self._free_count:
+            room = np.minimum(room, self._free_count // len(rows))
+        fits = np.arange(each)[None, :] < room[:, None]  # [n, k]
+        total = int(fits.sum())
+        taken = self._free[self._free_count - total : self._free_count][::-1]
+        self._free_count -= total
+        self._pool[taken] = blocks[fits]
+        slots = (self._head[rows] + self.count[rows])[:, None] + np.arange(each)[None, :]
+        self._ring[np.broadcast_to(rows[:, None], fits.shape)[fits], (slots % self.limit)[fits]] = taken
+        self.count[rows] += room.astype(np.int32)
+        lost: NDArray[np.int64] = (each - room).astype(np.int64) * self.block_samples
+        return lost
+
+    def pop(self, rows: Rows) -> Pcm:
+        """Take the oldest block of each row; every row must have one. Returns [n, block_samples]."""
+        head = self._head[rows]
+        blocks = self._ring[rows, head]
+        self._head[rows] = (head + 1) % self.limit
+        self.count[rows] -= 1
+        self._free[self._free_count : self._free_count + len(rows)] = blocks
+        self._free_count += len(rows)
+        return self._pool[blocks]
+
+    def finish_partial(self, row: int) -> None:
+        """Complete an unfinished block with silence, so that it can be played."""
+        held = int(self.partial[row])
+        if held:
+            self._push_chunk(row, np.zeros(self.block_samples - held, np.int16))
+
+    def queued_samples(self, rows: Rows) -> NDArray[np.int64]:
+        """Samples that wait, unfinished blocks included."""
+        total: NDArray[np.int64] = self.count[rows].astype(np.int64) * self.block_samples + self.partial[rows]
+        return total
+
+    def clear(self, row: int) -> int:
+        """Forget all that waits for a row; returns how many samples that was."""
+        n = int(self.count[row])
+        discarded = n * self.block_samples + int(self.partial[row])
+        slots = (self._head[row] + np.arange(n)) % self.limit
+        self._free[self._free_count : self._free_count + n] = self._ring[row, slots]
+        self._free_count += n
+        self.count[row] = 0
+        self.partial[row] = 0
+        return discarded
+
+    def take_all(self, row: int) -> Pcm:
+        """Remove and return everything of a row, in order: [samples]."""
+        n = int(self.count[row])
+        slots = (self._head[row] + np.arange(n)) % self.limit
+        body = self._pool[self._ring[row, slots]].reshape(-1)
+        whole = np.concatenate([body, self._partial[row, : self.partial[row]]])
+        self.clear(row)
+        return whole

@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""First stages of the uplink: headers, admission, reception statistics.
+
+    packets -> parse -> payload type -> source -> sequence -> statistics -> Timeline
+
+Everything is a column operation over the batch; the rare row that needs thought
+(a new source, a jump) leaves the columns for a few lines of `source.py`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trunkline.gateway.media import source
+from trunkline.gateway.media.arrivals import AUDIO, EMPTY, Arrivals
+from trunkline.gateway.media.batch import Batch
+from trunkline.gateway.media.table import Stream, Table
+from trunkline.gateway.media.timeline import Timeline
+from trunkline.rtp.jitter import TargetParams, update_target
+from trunkline.rtp.outcomes import Drop
+from trunkline.rtp.packet import Headers, parse_headers
+from trunkline.rtp.reception import interarrival_jitter
+from trunkline.rtp.sequence import extend
+
+MAX_DROPOUT = 3000
+"Sequence numbers that a source may jump ahead (RFC 3550 A.1)."
+MAX_MISORDER = 100
+"... and back."
+EARLY_NS = 500_000_000
+"A packet that is so much ahead of its timestamp's schedule restarts the timeline."
+CN_PT = 13
+
+Rows = NDArray[np.intp]
+
+
+class Receiver:
+    """Takes batches of RTP, keeps reception state, hands what is good to the timeline."""
+
+    def __init__(self, table: Table, timeline: Timeline, params: TargetParams) -> None:
+        self._table = table
+        self._timeline = timeline
+        self._params = params
+        self.on_event_packet = _ignore_event
+        "called (stream, header timestamp, payload bytes, now_ns) for each telephone-event packet"
+        self.on_first_packet = _ignore_first
+        "called (stream) at the first proven packet"
+
+    def receive(self, batch: Batch, now_ns: int) -> None:
+        """One batch, at most one packet a row."""
+        table = self._table
+        headers = parse_headers(batch.packets, batch.lengths)
+        drop = headers.drop
+        rows = batch.rows
+        kind = self._payload_kinds(rows, headers, drop)
+        self._admit_sources(batch, headers, drop, now_ns)
+        ext, delta = self._admit_sequence(batch, headers, drop)
+        self._drop_duplicates(rows, delta, drop)
+        good = np.flatnonzero(drop == Drop.NONE)
+        if len(good) < len(rows):
+            bad = drop != Drop.NONE
+            np.add.at(table.shared.drops, (rows[bad], drop[bad]), 1)
+            np.add.at(table.shared.worker.drops, drop[bad], 1)
+        if not len(good):
+            return
+        if len(good) < len(rows):
+            rows, ext, delta, kind = rows[good], ext[good], delta[good], kind[good]
+        timestamp = extend(table.shared.rx_max_ts[rows], headers.timestamp[good], 32)
+        self._count(rows, ext, delta, timestamp, headers.payload_bytes[good], kind, now_ns)
+        arrivals = Arrivals(
+            rows,
+            ext,
+            timestamp,
+            kind,
+            batch.packets,
+            good,
+            headers.payload_start[good],
+            headers.payload_bytes[good],
+        )
+        if (kind != AUDIO).any():
+            self._events(arrivals, headers, now_ns)
+        self._timeline.arrive(arrivals, now_ns)
+
+    def _payload_kinds(self, rows: Rows, headers: Headers, drop: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """AUDIO or EMPTY (takes a sequence number, brings no samples) for each; drops the rest."""
+        table = self._table
+        pt = headers.payload_type
+        audio = pt == table.receive_pt[rows]
+        empty = (pt == table.dtmf_pt[rows]) | (pt == CN_PT)
+        drop[(drop == Drop.NONE) & ~audio & ~empty] = Drop.PAYLOAD_TYPE
+        drop[(drop == Drop.NONE) & ~table.receiving[rows]] = Drop.NOT_RECEIVING
+        return np.where(audio, AUDIO, EMPTY).astype(np.uint8)
+
+    def _admit_sources(self, batch: Batch, headers: Headers, drop: NDArray[np.uint8], now_ns: int) -> None:
+        """Address and SSRC of each packet, by the rules of `source.py`."""
+        c, rows = self._table.shared, batch.rows
+        known = batch.named & (c.rx_proven[rows] == 1) & (c.rx_ssrc[rows] == headers.ssrc)
+        for i in np.flatnonzero((drop == Drop.NONE) & ~known):
+            drop[i] = self._judge(int(i), batch, headers, now_ns)
+
+    def _judge(self, i: int, batch: Batch, headers: Headers, now_ns: int) -> int:
+        """A packet that does not belong to the row's proven source: Drop.NONE if it may from now on."""
+        table, row = self._table, int(batch.rows[i])
+        stream = table.streams[row]
+        if stream is None:
+            return Drop.SOURCE
+        ssrc, seq, timestamp = int(headers.ssrc[i]), int(headers.sequence[i]), int(headers.timestamp[i])
+        if not batch.named[i] and not source.follow_port(
+            table, stream, batch.addresses[i], ssrc, seq, now_ns
+        ):
+            return Drop.SOURCE
+        if table.shared.rx_proven[row]:
+            if not source.consistent(stream, batch.addresses[i], ssrc, seq, source.RESTART_AFTER):
+                return Drop.SSRC
+        self._begin(stream, ssrc, seq, timestamp)
+        return Drop.NONE
+
+    def _begin(self, stream: Stream, ssrc: int, seq: int, timestamp: int) -> None:
+        self._timeline.forget_held(stream.row)
+        source.begin(self._table, stream.row, ssrc, seq, timestamp)
+        self._table.shared.rx_target_ns[stream.row] = self._params.min_ns
+        if not stream.media_seen:
+            stream.media_seen = True
+            self.on_first_packet(stream)
+
+    def _admit_sequence(
+        self, batch: Batch, headers: Headers, drop: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Extended sequence numbers and their distance from the highest; jumps must prove themselves."""
+        highest = self._table.shared.rx_max_seq[batch.rows]
+        ext = extend(highest, headers.sequence, 16)
+        delta = ext - highest
+        jumped = (drop == Drop.NONE) & ((delta > MAX_DROPOUT) | (delta < -MAX_MISORDER))
+        for i in np.flatnonzero(jumped):
+            stream = self._table.streams[int(batch.rows[i])]
+            ssrc, seq = int(headers.ssrc[i]), int(headers.sequence[i])
+            if stream is None or not source.consistent(
+                stream, batch.addresses[i], ssrc, seq, source.RESTART_AFTER
+            ):
+                drop[i] = Drop.PROBATION
+                continue
+            self._begin(stream, ssrc, seq, int(headers.timestamp[i]))
+            ext[i] = self._table.shared.rx_next_seq[stream.row]
+            delta[i] = 1
+        return ext, delta
+
+    def _drop_duplicates(self, rows: Rows, delta: NDArray[np.int64], drop: NDArray[np.uint8]) -> None:
+        """Numbers at or below the highest: seen before, too old to know, or simply late in order."""
+        back = -delta
+        old = np.flatnonzero((back >= 0) & (drop == Drop.NONE))
+        if not len(old):
+            return
+        distance = np.minimum(back[old], 63).astype(np.uint64)
+        seen = (self._table.seen[rows[old]] >> distance & np.uint64(1)).astype(bool)
+        drop[old[seen]] = Drop.DUPLICATE
+        drop[old[~seen & (back[old] > 63)]] = Drop.LATE
+
+    def _count(
+        self,
+        rows: Rows,
+        ext: NDArray[np.int64],
+        delta: NDArray[np.int64],
+        timestamp: NDArray[np.int64],
+        payload_bytes: NDArray[np.int32],
+        kind: NDArray[np.uint8],
+        now_ns: int,
+    ) -> None:
+        """Statistics of proven packets: counts, loss, jitter (RFC 3550 A.3, A.8), target delay."""
+        table, c = self._table, self._table.shared
+        ahead = delta > 0
+        shift = np.clip(np.where(ahead, delta, -delta), 0, 63).astype(np.uint64)
+        one = np.uint64(1)
+        seen = table.seen[rows]
+        moved = np.where(delta > 63, np.uint64(0), seen << shift) | one
+        table.seen[rows] = np.where(ahead, moved, seen | one << shift)
+        c.rx_max_seq[rows] = np.maximum(c.rx_max_seq[rows], ext)
+        c.rx_received[rows] += 1
+        c.packets_received[rows] += 1
+        c.octets_received[rows] += payload_bytes
+        c.packets_reordered[rows] += ~ahead
+        lost = c.rx_max_seq[rows] - c.rx_base_seq[rows] + 1 - c.rx_received[rows]
+        c.packets_lost[rows] = c.rx_lost_before[rows] + np.maximum(lost, 0)
+        c.worker.packets_received[0] += len(rows)
+        # Events repeat one timestamp for as long as the key is down: no measure of the network.
+        audio = kind == AUDIO
+        if audio.all():
+            self._measure(rows, timestamp, now_ns)
+        else:
+            self._measure(rows[audio], timestamp[audio], now_ns)
+        c.rx_last_ns[rows] = now_ns
+
+    def _measure(self, rows: Rows, timestamp: NDArray[np.int64], now_ns: int) -> None:
+        table, c = self._table, self._table.shared
+        clock = table.clock_hz[rows]
+        relative = now_ns - timestamp * 1_000_000_000.0 / clock
+        early = np.flatnonzero(relative - c.rx_base_delay_ns[rows] < -EARLY_NS)  # false for nan
+        if len(early):
+            self._timeline.jump(rows[early], timestamp[early])
+        arrival = now_ns // 1000 * clock // 1_000_000
+        jitter, transit = interarrival_jitter(
+            c.rx_jitter_ts[rows], c.rx_transit_ts[rows], c.rx_has_transit[rows], arrival, timestamp
+        )
+        c.rx_jitter_ts[rows] = jitter
+        c.rx_transit_ts[rows] = transit
+        c.rx_has_transit[rows] = 1
+        c.rx_max_ts[rows] = np.maximum(c.rx_max_ts[rows], timestamp)
+        elapsed = now_ns - c.rx_last_ns[rows].astype(np.float64)
+        base, target = update_target(
+            c.rx_base_delay_ns[rows], c.rx_target_ns[rows], relative, elapsed, self._params
+        )
+        c.rx_base_delay_ns[rows] = base
+        c.rx_target_ns[rows] = target
+
+    def _events(self, arrivals: Arrivals, headers: Headers, now_ns: int) -> None:
+        """Hand telephone-event payloads to their streams (rare, so one by one)."""
+        for i in np.flatnonzero(arrivals.kind == EMPTY):
+            row = int(arrivals.rows[i])
+            stream = self._table.streams[row]
+            source_index = int(arrivals.index[i])
+            if stream is not None and headers.payload_type[source_index] == self._table.dtmf_pt[row]:
+                self.on_event_packet(
+                    stream, int(headers.timestamp[source_index]), arrivals.payload(int(i)), now_ns
+                )
+
+
+def _ignore_event(stream: Stream, timestamp: int, payload: bytes, now_ns: int) -> None:
+    """Until somebody wants the events."""
+
+
+def _ignore_first(stream: Stream) -> None:
+    """Until somebody wants to know."""

@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The table of streams: one row a call, struct of arrays.
+
+Two kinds of columns: those in shared memory (`columns.py`, what a successor and
+the metrics need) and those here (what the worker can rebuild from the control
+messages).  Python objects that belong to a row are in its `Stream`.
+
+Only the table allocates rows.  Reuse bumps the generation, and an agent's
+channel number carries row and generation, so a late message for an ended call
+finds nobody.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import socket
+import uuid
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trunkline.gateway.media.columns import ROW_FIELDS, Columns
+from trunkline.gateway.media.control import StartStream
+from trunkline.gateway.media.formats import FormatKey, Formats
+from trunkline.rtp.dtmf import EventReceiver, EventSender
+from trunkline.rtp.negotiation import MediaDescription
+from trunkline.rtp.payload import AUDIO_FORMATS
+
+if TYPE_CHECKING:
+    from trunkline.gateway.media.agent_link import AgentLink
+    from trunkline.gateway.media.source import Candidate
+
+Address = tuple[str, int]
+Rows = NDArray[np.intp]
+
+FREE, WAITING, RUNNING = 0, 1, 2
+MAX_ROWS = 1 << 16
+"A channel number is generation << 16 | row."
+
+LINE_HISTORY = 400
+"Good line audio kept for concealment: 25 ms at 16 kHz."
+FILTER_HISTORY = 512
+"State of a resampler at most, in samples."
+SILENT_RUN = 1000
+"A value of `lost_run` beyond what is concealed: what follows is silence by intent, not loss."
+
+
+class TableFull(Exception):
+    """No row is free."""
+
+
+@dataclasses.dataclass(slots=True)
+class Stream:
+    """The objects of a row."""
+
+    row: int
+    start: StartStream
+    media: MediaDescription
+    rtp: socket.socket
+    rtcp: socket.socket | None
+    channel: int
+    remote: Address
+    "where we send RTP: what signalling named, or the port that was followed"
+    remote_rtcp: Address
+    followed: bool = False
+    "the one allowed change of port has happened"
+    candidate: Candidate | None = None
+    "a source that is not yet proven"
+    link: AgentLink | None = None
+    accepted: bool = False
+    "the agent took the call"
+    held_media: bool = False
+    "nothing flows before an UpdateStream"
+    on_hold: bool = False
+    "the agent has been told that the caller put us on hold"
+    begun_ns: int = 0
+    "when the agent was asked"
+    receiving_since_ns: int = 0
+    "when the peer was last told that we listen: silence counts from there"
+    digits_in: EventReceiver = dataclasses.field(default_factory=EventReceiver)
+    digits_out: EventSender | None = None
+    early_digits: list[tuple[str, int, int]] = dataclasses.field(default_factory=list)
+    "(digits, duration ms, gap ms) that the agent asked for before anything was agreed on"
+    marks: collections.deque[tuple[int, str]] = dataclasses.field(default_factory=collections.deque)
+    "position at which each waiting mark is reached, and its name"
+    flow_paused: bool = False
+    media_seen: bool = False
+    silence_told_ns: int = 0
+    rtcp_initial: bool = True
+    last_sr_ntp_mid: int = 0
+    last_sr_ns: int = 0
+
+    @property
+    def sockets(self) -> list[socket.socket]:
+        """RTP, and RTCP where it has a port of its own."""
+        return [self.rtp] if self.rtcp is None else [self.rtp, self.rtcp]
+
+    @property
+    def call_id(self) -> str:
+        """The gateway's id of the call."""
+        return self.start.info.call_id
+
+
+class Table:
+    """Rows, their columns and their objects."""
+
+    def __init__(self, columns: Columns) -> None:
+        """A table over the shared `columns`; rows that are in use there stay taken."""
+        n = columns.capacity
+        if n > MAX_ROWS:
+            raise ValueError(f"a table has at most {MAX_ROWS} rows, not {n}")
+        self.shared = columns
+        self.capacity = n
+        self.formats = Formats(n)
+        self.streams: list[Stream | None] = [None] * n
+        self.by_call: dict[str, Stream] = {}
+        self.active: Rows = np.zeros(0, np.intp)
+        "rows in use, ascending"
+        self.keying: set[int] = set()
+        "rows that have digits to send"
+        self._reserved = set(np.flatnonzero(columns.state != FREE).tolist())
+        "rows that a predecessor left; those not claimed before the first new call are freed"
+        self._free = [row for row in range(n - 1, -1, -1) if row not in self._reserved]
+        self.used = np.zeros(n, bool)
+        # -- what was negotiated
+        self.receiving = np.zeros(n, bool)
+        self.sending = np.zeros(n, bool)
+        self.receive_pt = np.zeros(n, np.int16)
+        self.dtmf_pt = np.zeros(n, np.int16)
+        self.cn_pt = np.zeros(n, np.int16)
+        self.send_pt = np.zeros(n, np.uint8)
+        self.rtcp_mux = np.zeros(n, bool)
+        self.clock_hz = np.full(n, 8000, np.int64)
+        self.ptime_ns = np.full(n, 20_000_000, np.int64)  # that we send
+        self.ptime_ts = np.full(n, 160, np.int64)
+        self.channels = np.zeros(n, np.uint32)
+        self.agent_ready = np.zeros(n, bool)
+        # -- receiver state that a successor can do without
+        self.seen = np.zeros(n, np.uint64)  # bit i: rx_max_seq - i was received
+        self.late_since_ns = np.zeros(n, np.int64)  # start of a run of late packets, 0 none
+        self.lost_run = np.zeros(n, np.int32)  # frames filled in a row
+        self.held = np.zeros(n, np.int32)  # packets in the reorder buffer
+        # -- audio state
+        self.line_history = np.zeros((n, LINE_HISTORY), np.int16)
+        self.up_history = np.zeros((n, FILTER_HISTORY), np.int16)
+        self.down_history = np.zeros((n, FILTER_HISTORY), np.int16)
+        self.last_sample = np.zeros(n, np.int16)  # last sample sent, at the agent's rate
+        self.queued_since_ns = np.zeros(n, np.int64)  # when a silent row's queue began to fill
+        self.stopped_ns = np.zeros(n, np.int64)  # when the last talkspurt ran out
+
+    def take(self, start: StartStream, rtp: socket.socket, rtcp: socket.socket | None) -> Stream:
+        """Give a stream its row: a fresh one, or the one its predecessor left. Raises TableFull."""
+        resumed = start.slot >= 0 and self.shared.generation[start.slot] == start.generation
+        if resumed:
+            row = start.slot
+            self._reserved.discard(row)
+        else:
+            self._free.extend(self._reserved)
+            self._reserved.clear()
+            if not self._free:
+                raise TableFull
+            row = self._free.pop()
+            self._wipe(row, start)
+        channel = (int(self.shared.generation[row]) & 0xFFFF) << 16 | row
+        media = start.media
+        stream = Stream(
+            row, start, media, rtp, rtcp, channel, (media.remote_host, media.remote_port),
+            (media.remote_rtcp_host, media.remote_rtcp_port),
+            held_media=start.hold_media,
+        )  # fmt: skip
+        self.used[row] = True
+        self.streams[row] = stream
+        self.by_call[stream.call_id] = stream
+        self.channels[row] = channel
+        self.shared.state[row] = WAITING
+        self._activate()
+        return stream
+
+    def _wipe(self, row: int, start: StartStream) -> None:
+        """Zero every column of a row but its generation, which goes up."""
+        for name, _dtype, _shape in ROW_FIELDS:
+            if name != "generation":
+                getattr(self.shared, name)[row] = 0
+        self.shared.generation[row] += 1
+        self.shared.call_id[row] = np.frombuffer(uuid.UUID(start.info.call_id).bytes, np.uint8)
+        self.shared.rx_base_delay_ns[row] = np.nan
+        self.shared.level_up_dbov[row] = self.shared.level_down_dbov[row] = -127
+        for column in (self.seen, self.late_since_ns, self.lost_run, self.held, self.last_sample):
+            column[row] = 0
+        for history in (self.line_history, self.up_history, self.down_history):
+            history[row] = 0
+        self.queued_since_ns[row] = self.stopped_ns[row] = 0
+
+    def apply(self, stream: Stream, media: MediaDescription) -> None:
+        """Put a negotiated description into force. Queued audio survives a change of format."""
+        row, agent = stream.row, stream.start.agent
+        payload = AUDIO_FORMATS[media.codec]
+        key = FormatKey(media.codec, agent.sample_rate_hz, agent.frame_ms, media.ptime_ms, agent.max_queue_ms)
+        old, new = self.formats.at(row) if self.formats.list else None, self.formats.get(key)
+        if old is not None and old is not new and stream.accepted:
+            waiting = old.queue.take_all(row)
+            if len(waiting):
+                new.queue.push(np.array([row], np.intp), waiting[None])
+        self.formats.of_row[row] = new.index
+        self.receiving[row], self.sending[row] = media.receive, media.send
+        self.receive_pt[row], self.send_pt[row] = media.receive_pt, media.send_pt
+        self.dtmf_pt[row], self.cn_pt[row] = media.receive_dtmf_pt, media.receive_cn_pt
+        self.rtcp_mux[row] = media.rtcp_mux
+        self.clock_hz[row] = payload.clock_hz
+        self.ptime_ns[row] = media.ptime_ms * 1_000_000
+        self.ptime_ts[row] = media.ptime_ms * payload.clock_hz // 1000
+        if media.send_dtmf_pt < 0:
+            stream.digits_out = None
+        elif stream.digits_out is None or stream.media.ptime_ms != media.ptime_ms:
+            stream.digits_out = EventSender(media.dtmf_clock_hz, media.ptime_ms)
+        if media.dtmf_clock_hz != stream.media.dtmf_clock_hz or not stream.accepted:
+            stream.digits_in = EventReceiver(media.dtmf_clock_hz)
+        stream.media = media
+
+    def release(self, stream: Stream) -> None:
+        """Give the row back. The sockets are the caller's to close."""
+        row = stream.row
+        if self.formats.list:
+            self.formats.at(row).queue.clear(row)
+        self.agent_ready[row] = self.receiving[row] = self.sending[row] = False
+        self.shared.state[row] = FREE
+        self.used[row] = False
+        self.keying.discard(row)
+        self.streams[row] = None
+        self.by_call.pop(stream.call_id, None)
+        self._free.append(row)
+        self._activate()
+
+    def rows_of(self, channels: NDArray[np.uint32]) -> Rows:
+        """Row of each channel number, -1 where no such call is up."""
+        rows = (channels & 0xFFFF).astype(np.intp)
+        known = rows < self.capacity
+        rows[~known] = 0
+        known &= (self.channels[rows] == channels) & self.agent_ready[rows]
+        rows[~known] = -1
+        return rows
+
+    def _activate(self) -> None:
+        self.active = np.flatnonzero(self.used)
+        self.shared.worker.streams[0] = len(self.active)

@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The media worker process: one loop around the engine.
+
+    python -m trunkline.gateway.media.worker --control-fd N --table-fd M --capacity K --index I
+
+A quiet worker wakes for each packet and passes it on at once.  Under load it
+ticks on a grid of 2.5 ms and takes all that has come since: batches grow, and
+the cost per packet falls.  What it prints goes to the gateway's log.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import gc
+import os
+import random
+import select
+import signal
+import socket
+import time
+import traceback
+
+import msgspec
+import numpy as np
+
+from trunkline.gateway.media import control
+from trunkline.gateway.media.channel import Channel
+from trunkline.gateway.media.columns import DELAY_EDGES_US, Columns
+from trunkline.gateway.media.downlink import TICK_NS
+from trunkline.gateway.media.engine import Engine
+from trunkline.gateway.media.poller import EpollPoller
+from trunkline.gateway.media.table import Stream, Table, TableFull
+from trunkline.gateway.media.udp import UdpSockets
+from trunkline.rtp.jitter import TargetParams
+
+LOOKS_PER_TICK = 4
+"A socket gives one packet a look; a burst that waits behind it is taken with the next looks."
+HEARTBEAT_S = 0.25
+"Longest sleep: the gateway takes a worker whose heartbeat is 2 s old for hung."
+MAX_FAILURES = 100
+"Ticks in a row that may fail before the process gives up and is replaced."
+COLLECT_NS = 30_000_000_000
+"Cyclic garbage is looked for this often, when no call is up; nothing here makes cycles on purpose."
+
+
+class Worker:
+    """Control channel, sockets and engine of one process."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.poller = EpollPoller()
+        self.columns = Columns(options.capacity, options.table_fd)
+        self.table = Table(self.columns)
+        self.sockets = UdpSockets(self.table)
+        self.channel = Channel(socket.socket(fileno=options.control_fd))
+        jitter = TargetParams(
+            min_ns=options.jitter_min_ms * 1_000_000, max_ns=options.jitter_max_ms * 1_000_000
+        )
+        self.engine = Engine(
+            self.table, self.sockets, self.poller, time.monotonic_ns, self.post, random.SystemRandom(),
+            jitter=jitter, send_silence=options.silence == "send",
+        )  # fmt: skip
+        self.engine.on_running = self._listen
+        self.running = True
+        self.draining = False
+        self._failures = 0
+        self._collect_ns = time.monotonic_ns() + COLLECT_NS
+
+    # -- the gateway process ----------------------------------------------------------------
+
+    def post(self, message: control.Message) -> None:
+        """Send a message to the gateway; queued when it is slow."""
+        try:
+            self.channel.send(control.encode(message))
+        except OSError:
+            self.running = False
+        self._watch_channel()
+
+    def _watch_channel(self) -> None:
+        mask = select.EPOLLIN | (select.EPOLLOUT if self.channel.pending else 0)
+        self.poller.watch(self.channel.fileno(), mask, self._on_channel)
+
+    def _on_channel(self, events: int) -> None:
+        try:
+            if self.channel.pending:
+                self.channel.flush()
+            while self.running:
+                message, fds = self.channel.receive()
+                if not message:  # the gateway is gone, and so is the reason to live
+                    self.running = False
+                    return
+                self._take_message(message, fds)
+        except BlockingIOError:
+            self._watch_channel()
+        except OSError as error:
+            print(f"control channel failed: {error}", flush=True)
+            self.running = False
+
+    def _take_message(self, raw: bytes, fds: list[int]) -> None:
+        sockets = [socket.socket(fileno=fd) for fd in fds]
+        try:
+            message = control.decode_to_worker(raw)
+            if isinstance(message, control.StartStream):
+                self._start(message, sockets)
+            else:
+                self._command(message)
+        except msgspec.MsgspecError as error:
+            print(f"control message not understood: {error}", flush=True)
+            for sock in sockets:
+                sock.close()
+
+    def _start(self, message: control.StartStream, sockets: list[socket.socket]) -> None:
+        call_id = message.info.call_id
+        try:
+            stream = self.table.take(message, sockets[0], sockets[1] if len(sockets) > 1 else None)
+        except (TableFull, IndexError):
+            for sock in sockets:
+                sock.close()
+            detail = f"all {self.table.capacity} rows of this worker are taken"
+            self.post(control.StreamFailed(call_id, "table_full", detail))
+            return
+        self.sockets.add(stream)
+        try:
+            self.engine.start(stream, time.monotonic_ns())
+        except (ValueError, KeyError) as error:  # a codec or rate that this build cannot do
+            self.post(control.StreamFailed(call_id, "bad_media", str(error)))
+
+    def _command(self, message: control.ToWorker) -> None:
+        if isinstance(message, control.Drain):
+            self.draining = True
+            return
+        assert not isinstance(message, control.StartStream)
+        stream = self.table.by_call.get(message.call_id)
+        now_ns = time.monotonic_ns()
+        if stream is None:  # it has just ended
+            if isinstance(message, control.StopStream):
+                self.post(control.StreamEnded(message.call_id, {}))
+            return
+        match message:
+            case control.UpdateStream(media=media):
+                try:
+                    self.engine.update(stream, media, now_ns)
+                except (ValueError, KeyError) as error:
+                    self.post(control.StreamFailed(stream.call_id, "bad_media", str(error)))
+            case control.StopStream(reason=reason):
+                self._stop(stream, reason, now_ns)
+            case control.SendDtmf(digits=digits, duration_ms=duration_ms, gap_ms=gap_ms):
+                self.engine.playback.send_digits(stream, digits, duration_ms, gap_ms)
+            case control.InjectDtmf(digit=digit, duration_ms=duration_ms, method=method):
+                self.engine.keys.press(stream, digit, duration_ms, method)
+            case control.ClearAudio():
+                self.engine.playback.clear(stream)
+
+    def _stop(self, stream: Stream, reason: str, now_ns: int) -> None:
+        stats = self.engine.stop(stream, reason, now_ns)
+        self.sockets.remove(stream)
+        for sock in stream.sockets:
+            self.poller.forget(sock.fileno())
+            sock.close()
+        self.post(control.StreamEnded(stream.call_id, stats))
+
+    # -- the loop ---------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Work until the gateway closes the channel or drains us."""
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+        counters = self.columns.worker
+        self._watch_channel()
+        self.post(control.WorkerReady(int(counters.pid[0])))
+        last_ns = 0
+        while self.running and not (self.draining and not self.table.by_call):
+            ready = self._wait(last_ns)
+            now_ns = last_ns = time.monotonic_ns()
+            try:
+                self._tick(ready, now_ns)
+                self._failures = 0
+            except Exception:  # one bad tick must not cost the other calls theirs
+                self._failures += 1
+                if self._failures <= 3:
+                    print(f"tick failed:\n{traceback.format_exc()}", flush=True)
+                if self._failures > MAX_FAILURES:
+                    raise
+            took_us = (time.monotonic_ns() - now_ns) // 1000
+            counters.heartbeat_ns[0] = now_ns
+            counters.ticks[0] += 1
+            counters.tick_duration[np.searchsorted(DELAY_EDGES_US, took_us)] += 1
+            counters.tick_max_us[0] = max(int(counters.tick_max_us[0]), took_us)
+            if not self.table.by_call and now_ns > self._collect_ns:
+                self._collect_ns = now_ns + COLLECT_NS
+                gc.collect()
+        self.engine.agents.close_all()
+
+    def _wait(self, last_ns: int) -> list[tuple[int, int]]:
+        """Sleep until something is ready or due, then on to the grid if the last tick was just now."""
+        timeout_s = (self.engine.next_deadline_ns() - time.monotonic_ns()) / 1e9
+        ready = self.poller.epoll.poll(min(max(timeout_s, 0.0), HEARTBEAT_S))
+        ahead_ns = (last_ns // TICK_NS + 1) * TICK_NS - time.monotonic_ns()
+        if ahead_ns > 0:
+            time.sleep(ahead_ns / 1e9)
+            ready = self.poller.epoll.poll(0)
+        return ready
+
+    def _tick(self, ready: list[tuple[int, int]], now_ns: int) -> None:
+        """Take what the sockets have, then let the engine do what is due."""
+        self.sockets.sampled_row = -1
+        handlers = self.poller.handlers
+        for _ in range(LOOKS_PER_TICK):
+            batch = self.sockets.receive(ready)
+            if batch is not None:
+                self.engine.receive(batch, now_ns)
+            for handler, events in [(handlers[fd], events) for fd, events in ready if fd in handlers]:
+                handler(events)
+            if batch is None:
+                break
+            # Only what lies behind a packet of this look: others' new packets are for the next tick.
+            behind = set(ready)
+            ready = [item for item in self.poller.epoll.poll(0) if item in behind and item[0] not in handlers]
+            if not ready:
+                break
+        self.engine.tick(now_ns)
+        if self.sockets.sampled_row >= 0:
+            delay_ns = self.sockets.sampled_age_ns + time.monotonic_ns() - now_ns
+            self.engine.note_uplink_delay(self.sockets.sampled_row, delay_ns)
+
+    def _listen(self, stream: Stream) -> None:
+        """Read a stream's sockets from now on; what came earlier has waited in the kernel."""
+        self.poller.watch_silently(stream.rtp.fileno())
+        if stream.rtcp is not None:
+            self.poller.watch(
+                stream.rtcp.fileno(), select.EPOLLIN, functools.partial(self._take_rtcp, stream)
+            )
+
+    def _take_rtcp(self, stream: Stream, _events: int) -> None:
+        datagram = self.sockets.receive_rtcp(stream)
+        if datagram is not None:
+            self.engine.receive_rtcp(stream, *datagram, time.monotonic_ns())
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Program of the worker process."""
+    parser = argparse.ArgumentParser(prog="trunkline-media-worker")
+    parser.add_argument("--control-fd", type=int, required=True)
+    parser.add_argument("--table-fd", type=int, required=True)
+    parser.add_argument("--capacity", type=int, required=True)
+    parser.add_argument("--index", type=int, default=0)
+    parser.add_argument("--jitter-min-ms", type=int, default=40)
+    parser.add_argument("--jitter-max-ms", type=int, default=200)
+    parser.add_argument("--silence", choices=("send", "suppress"), default="send")
+    options = parser.parse_args(arguments)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the gateway
+    worker = Worker(options)
+    worker.columns.worker.pid[0] = os.getpid()
+    worker.run()
+
+
+if __name__ == "__main__":
+    main()
