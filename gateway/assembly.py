@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The configuration in the words of each part: what SIP, media and call control are started with."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+
+from trunkline.gateway.calls.call import MediaSession
+from trunkline.gateway.calls.screen import NewSession
+from trunkline.gateway.config.addresses import split_host_port
+from trunkline.gateway.config.model import Config, Trunk
+from trunkline.gateway.config.secrets import Secrets
+from trunkline.gateway.media.control import AgentParams
+from trunkline.gateway.media.ports import PortPair
+from trunkline.gateway.sip import settings
+from trunkline.rtp.negotiation import Session
+
+
+def sip_config(config: Config, secrets: Secrets) -> settings.SipConfig:
+    """What the SIP thread must know."""
+    return settings.SipConfig(
+        transports=tuple(
+            settings.Transport(t.protocol, t.bind, t.port, t.advertise) for t in config.sip.transports
+        ),
+        trunks=tuple(_sip_trunk(trunk, secrets) for trunk in config.trunks),
+        user_agent=config.sip.user_agent,
+        max_calls=config.sip.max_calls or config.limits.max_calls,
+        log_level=config.logging.pjsip_level,
+    )
+
+
+def _sip_trunk(trunk: Trunk, secrets: Secrets) -> settings.Trunk:
+    registration = None
+    if (register := trunk.registration) is not None:
+        password = secrets.passwords.get(trunk.name)
+        registration = settings.Registration(
+            register.server,
+            register.username,
+            password.get_secret_value() if password else "",
+            register.realm,
+            register.expires_s,
+        )
+    return settings.Trunk(
+        name=trunk.name,
+        host=trunk.outbound_host,
+        transport=trunk.transport,
+        outbound_proxy=trunk.outbound_proxy,
+        from_user=trunk.from_user,
+        caller_domain=trunk.caller_domain,
+        prack=trunk.prack,
+        session_timer=trunk.session_timer,
+        session_expires_s=trunk.session_expires_s,
+        registration=registration,
+    )
+
+
+def agent_params(config: Config, secrets: Secrets) -> dict[str, AgentParams]:
+    """What a media worker must know of each agent, by name."""
+    params = {}
+    for agent in config.agents:
+        token = secrets.agent_tokens.get(agent.name)
+        params[agent.name] = AgentParams(
+            name=agent.name,
+            address=agent.address,
+            dialect=agent.dialect,
+            sample_rate_hz=agent.sample_rate_hz,
+            frame_ms=agent.frame_ms,
+            connect_timeout_ms=agent.connect_timeout_ms,
+            max_queue_ms=agent.max_queue_ms,
+            token=token.get_secret_value() if token else None,
+        )
+    return params
+
+
+def session_factory(config: Config) -> NewSession:
+    """Makes the offer/answer session of a call."""
+    ptime_ms = config.media.packet_time_ms
+
+    def new_session(trunk: Trunk, host: str, ports: PortPair) -> MediaSession:
+        return Session(
+            trunk.codecs,
+            local_host=host,
+            rtp_port=ports.rtp_port,
+            rtcp_port=ports.rtcp_port,
+            ptime_ms=ptime_ms,
+        )
+
+    return new_session
+
+
+def worker_options(config: Config) -> list[str]:
+    """Arguments of the media worker program."""
+    return ["--jitter-max-ms", str(config.media.jitter_max_ms), "--silence", config.media.silence]
+
+
+def registrars(trunks: Sequence[Trunk]) -> dict[str, str]:
+    """Registrar's host of each trunk that is known by it alone, by trunk name."""
+    return {
+        trunk.name: _host(trunk.registration.server)
+        for trunk in trunks
+        if trunk.registration is not None and not trunk.match
+    }
+
+
+def resolve(hosts: dict[str, str]) -> dict[str, list[str]]:
+    """Addresses of each host, empty for a name that has none now. Blocks: not for the event loop."""
+    found: dict[str, list[str]] = {}
+    for name, host in hosts.items():
+        try:
+            infos = socket.getaddrinfo(host, None, type=socket.SOCK_DGRAM)
+        except OSError:
+            infos = []
+        found[name] = sorted({str(info[4][0]) for info in infos})
+    return found
+
+
+def _host(server: str) -> str:
+    """Host of a SIP URI that the configuration has checked."""
+    hop = server.removeprefix("sip:").rpartition("@")[2].partition(";")[0].partition("?")[0]
+    return split_host_port(hop)[0]

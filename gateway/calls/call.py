@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One call: its state, what it holds, and when what happened.
+
+A call has two legs that live and end on their own: SIP (`sip_over`) and media
+(`media_over`).  Its state is what a person would say of it:
+
+    inbound     INCOMING -> ANSWERING -> UP <-> HELD -> CLOSING -> ENDED
+    outbound    PREPARING -> CALLING -> RINGING -> EARLY -> UP <-> HELD -> CLOSING -> ENDED
+
+INCOMING and PREPARING last while the agent is being connected; ANSWERING from our
+200 to the ACK.  CLOSING begins with the first sign of the end, from wherever it
+comes, and lasts until both legs are over; then the ports are given back.  What may
+follow what is `TRANSITIONS`, and anything else is not an error: events of two legs
+cross each other, and a late one changes nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import time
+from typing import Literal, Protocol
+
+from trunkline.gateway.calls.view import MediaView, State
+from trunkline.gateway.config.model import Agent, Trunk
+from trunkline.gateway.media.control import CallInfo
+from trunkline.gateway.media.ports import PortPair
+from trunkline.gateway.sip.messages import IncomingInvite, PlaceCall, SdpSession
+from trunkline.rtp.negotiation import MediaDescription
+
+
+class Phase(enum.Enum):
+    """State of a call; the value is the word that the API shows."""
+
+    INCOMING = "incoming"
+    ANSWERING = "answering"
+    PREPARING = "preparing"
+    CALLING = "calling"
+    RINGING = "ringing"
+    EARLY = "early"
+    UP = "up"
+    HELD = "held"
+    CLOSING = "closing"
+    ENDED = "ended"
+
+
+class Trigger(enum.Enum):
+    """What changes a call's state."""
+
+    AGENT_READY = enum.auto()
+    RING = enum.auto()
+    PROGRESS = enum.auto()
+    "183 with SDP: there is audio before the answer"
+    CONFIRM = enum.auto()
+    "the ACK of our 200, or the peer's 200"
+    HOLD = enum.auto()
+    RESUME = enum.auto()
+    END = enum.auto()
+    OVER = enum.auto()
+    "both legs have ended"
+
+
+P, T = Phase, Trigger
+TRANSITIONS: dict[Phase, dict[Trigger, Phase]] = {
+    P.INCOMING: {T.AGENT_READY: P.ANSWERING, T.END: P.CLOSING},
+    P.ANSWERING: {T.CONFIRM: P.UP, T.END: P.CLOSING},
+    P.PREPARING: {T.AGENT_READY: P.CALLING, T.END: P.CLOSING},
+    P.CALLING: {T.RING: P.RINGING, T.PROGRESS: P.EARLY, T.CONFIRM: P.UP, T.END: P.CLOSING},
+    P.RINGING: {T.PROGRESS: P.EARLY, T.CONFIRM: P.UP, T.END: P.CLOSING},
+    P.EARLY: {T.CONFIRM: P.UP, T.END: P.CLOSING},
+    P.UP: {T.HOLD: P.HELD, T.END: P.CLOSING},
+    P.HELD: {T.RESUME: P.UP, T.END: P.CLOSING},
+    P.CLOSING: {T.OVER: P.ENDED},
+    P.ENDED: {},
+}
+
+ANSWERED = frozenset({P.UP, P.HELD})
+SHOWN: dict[Phase, State] = {
+    P.INCOMING: "incoming",
+    P.ANSWERING: "answering",
+    P.PREPARING: "calling",
+    P.CALLING: "calling",
+    P.RINGING: "ringing",
+    P.EARLY: "early",
+    P.UP: "up",
+    P.HELD: "held",
+    P.CLOSING: "ended",
+    P.ENDED: "ended",
+}
+"How a person sees it: the agent being connected is part of calling, and closing is over."
+
+
+class MediaSession(SdpSession, Protocol):
+    """What call control needs of `rtp.negotiation.Session` beyond what SIP needs."""
+
+    @property
+    def held(self) -> bool:
+        """The peer has put us on hold."""
+
+    def description(self) -> MediaDescription | None:
+        """What was agreed on; None before."""
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Call:
+    """A call from its admission to its end. Identity is the object's: one call, one record."""
+
+    info: CallInfo
+    trunk: Trunk
+    agent: Agent
+    session: MediaSession
+    ports: PortPair
+    local: str
+    "address:port of our RTP socket as the SDP says it"
+    phase: Phase
+    invite: IncomingInvite | None = None
+    "inbound: what was asked"
+    created: float = dataclasses.field(default_factory=time.time)
+    "Unix time"
+    created_at: float = dataclasses.field(default_factory=time.monotonic)
+    deadline: float = 0.0
+    "monotonic time at which the sweep looks at the call again; 0 never"
+    deadline_for: str = ""
+    "why: admission, agent, media_stop, sip_end"
+    answered: float | None = None
+    ended: float | None = None
+    agent_connect_ms: float | None = None
+    media: MediaDescription | None = None
+    "what the media worker was last told"
+    remote: str = ""
+    "address:port that the first proven RTP packet came from"
+    sip_over: bool = False
+    media_over: bool = False
+    cause: str = ""
+    "our word for why it ended; the first one given stays"
+    detail: str = ""
+    "a sentence about it, for the log"
+    sip_code: int = 0
+    sip_reason: str = ""
+    quality: MediaView | None = None
+    "figures of the audio, once it is ending: its row is soon another call's"
+    place: PlaceCall | None = None
+    "outbound: the INVITE that waits for the agent"
+
+    @property
+    def id(self) -> str:
+        """Our id of the call."""
+        return self.info.call_id
+
+    @property
+    def direction(self) -> Literal["inbound", "outbound"]:
+        """Who rang."""
+        return "inbound" if self.invite is not None else "outbound"
+
+    @property
+    def closing(self) -> bool:
+        """Whether it has begun to end."""
+        return self.phase in (Phase.CLOSING, Phase.ENDED)
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds between answer and end, or now; 0 for a call that was never answered."""
+        return 0.0 if self.answered is None else round((self.ended or time.time()) - self.answered, 3)
+
+    def apply(self, trigger: Trigger) -> bool:
+        """Change the state; False when `trigger` has no meaning in this one."""
+        following = TRANSITIONS[self.phase].get(trigger)
+        if following is None:
+            return False
+        self.phase = following
+        return True
+
+    def wait(self, seconds: float, what_for: str) -> None:
+        """Ask the sweep to look at the call when nothing has happened for so long."""
+        self.deadline = time.monotonic() + seconds
+        self.deadline_for = what_for

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What call control does about each message of a media worker.
+
+A worker that was replaced may say things twice, and a message may come after the call
+has ended: every reaction is harmless then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from trunkline.gateway.calls.book import Book, log
+from trunkline.gateway.calls.call import ANSWERED, Call, Phase, Trigger
+from trunkline.gateway.calls.ending import Ending
+from trunkline.gateway.media import control
+from trunkline.gateway.sip.messages import Respond, SendInfoDtmf
+
+_NEVER_TAKEN = frozenset({"table_full", "worker_lost"})
+"Failures of streams that no worker has: there is nothing to stop."
+
+
+class MediaFlow:
+    """Reactions to messages of workers, on the event loop."""
+
+    def __init__(self, book: Book, ending: Ending) -> None:
+        self._book, self._ending = book, ending
+        self._reactions: dict[type[Any], Callable[[Call, Any], None]] = {
+            control.StreamReady: self._ready,
+            control.StreamFailed: self._failed,
+            control.StreamEnded: self._ended,
+            control.AgentHangup: self._agent_hangup,
+            control.AgentDtmf: self._agent_dtmf,
+            control.AgentEvent: self._agent_event,
+            control.CallerDtmf: self._caller_dtmf,
+            control.MediaStarted: self._media_started,
+            control.MediaSilent: self._media_silent,
+        }
+
+    def handle(self, message: control.Message) -> None:
+        """React to one message; about a call that is over, not at all."""
+        call = self._book.calls.get(message.call_id)  # type: ignore[attr-defined]
+        if call is not None:
+            self._reactions[type(message)](call, message)
+
+    def _ready(self, call: Call, message: control.StreamReady) -> None:
+        """The agent has the call: answer the caller, or ring the called party."""
+        if not call.apply(Trigger.AGENT_READY):
+            return
+        call.deadline = 0.0
+        call.agent_connect_ms = round(message.agent_connect_ms, 2)
+        if call.direction == "inbound":
+            self._book.post(Respond(call.id, 200))
+        elif call.place is not None:
+            call.sip_over = False
+            self._book.post(call.place)
+            self._book.publish("call.calling", call, to=call.place.target)
+
+    def _failed(self, call: Call, message: control.StreamFailed) -> None:
+        reason = message.reason
+        if reason in _NEVER_TAKEN:
+            self._book.media.forget(call.id)
+            call.media_over = True
+        if reason == "bad_media" and call.phase in ANSWERED:
+            reason = "media_failed"
+        code = message.sip_code if 400 <= message.sip_code <= 699 else 0
+        self._ending.end(call, reason, message.detail, code=code, reason=message.sip_reason)
+
+    def _ended(self, call: Call, message: control.StreamEnded) -> None:
+        if not call.closing:  # nobody asked for it
+            call.media_over = True
+            self._ending.end(call, "worker_lost", "the media worker ended the stream by itself")
+        self._ending.media_ended(call, message.stats)
+
+    def _agent_hangup(self, call: Call, message: control.AgentHangup) -> None:
+        code = message.sip_code if 400 <= message.sip_code <= 699 else 0
+        self._ending.end(call, "agent_hangup", message.reason, code=code)
+
+    def _agent_dtmf(self, call: Call, message: control.AgentDtmf) -> None:
+        """The peer takes no RTP events: SIP INFO, where the trunk allows it."""
+        if call.phase not in ANSWERED or call.trunk.dtmf == "rfc4733":
+            log.warning("dtmf.not_sent", call_id=call.id, digits=len(message.digits), trunk=call.trunk.name)
+            return
+        self._book.post(SendInfoDtmf(call.id, message.digits, message.duration_ms))
+
+    def _agent_event(self, call: Call, message: control.AgentEvent) -> None:
+        self._book.publish(f"agent.{message.event}", call, **message.data)
+
+    def _caller_dtmf(self, call: Call, message: control.CallerDtmf) -> None:
+        self._book.publish(
+            "call.dtmf", call, digit=message.digit, duration_ms=message.duration_ms, method=message.method
+        )
+
+    def _media_started(self, call: Call, message: control.MediaStarted) -> None:
+        call.remote = message.address
+        self._book.publish("media.started", call, address=message.address)
+
+    def _media_silent(self, call: Call, message: control.MediaSilent) -> None:
+        """Silence of a caller who should send: told, and after the configured time the end."""
+        limit_s = self._book.config.media.no_media_timeout_s
+        if call.phase is not Phase.UP:
+            return
+        self._book.publish("media.silent", call, idle_ms=message.idle_ms)
+        if limit_s and message.idle_ms >= limit_s * 1000:
+            self._ending.end(call, "no_media", f"no RTP from the peer for {message.idle_ms / 1000:.0f} s")

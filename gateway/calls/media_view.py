@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The audio figures of a call, read from its row in a media worker's shared memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from trunkline.gateway.calls.call import SHOWN, Call
+from trunkline.gateway.calls.view import CallView, MediaView
+from trunkline.gateway.media.columns import Columns, delay_percentile
+from trunkline.rtp.outcomes import Drop
+from trunkline.rtp.payload import AUDIO_FORMATS
+
+_FINAL_COUNTS = (
+    "packets_received", "packets_sent", "packets_lost", "frames_to_agent", "frames_from_agent",
+    "frames_played", "frames_concealed", "frames_gap", "underruns", "peer_lost",
+)  # fmt: skip
+_DROPS = [(drop.value, drop.name.lower()) for drop in Drop if drop is not Drop.NONE]
+
+
+def media_view(call: Call, row: tuple[Columns, int] | None) -> MediaView | None:
+    """What is known of the audio now; None before anything was agreed on."""
+    media = call.media
+    if media is None or not media.remote_host:
+        return None
+    view = MediaView(
+        codec=media.codec,
+        remote=call.remote or f"{media.remote_host}:{media.remote_port}",
+        local=call.local,
+        ptime_ms=media.ptime_ms,
+    )
+    if row is not None:
+        _fill(view, *row, AUDIO_FORMATS[media.codec].clock_hz, call.agent.sample_rate_hz)
+    return view
+
+
+def _fill(view: MediaView, columns: Columns, row: int, clock_hz: int, agent_rate_hz: int) -> None:
+    def count(name: str) -> int:
+        return int(getattr(columns, name)[row])
+
+    view.packets_received, view.packets_sent = count("packets_received"), count("packets_sent")
+    view.packets_lost = max(0, count("packets_lost"))
+    view.loss_percent = loss_percent(view.packets_received, view.packets_lost)
+    view.jitter_ms = round(float(columns.rx_jitter_ts[row]) * 1000 / clock_hz, 3)
+    view.frames_to_agent, view.frames_from_agent = count("frames_to_agent"), count("frames_from_agent")
+    view.frames_played, view.frames_concealed = count("frames_played"), count("frames_concealed")
+    view.frames_gap, view.underruns = count("frames_gap"), count("underruns")
+    view.queued_ms = count("queued_samples") * 1000 // agent_rate_hz
+    view.peer_lost = count("peer_lost")
+    view.peer_jitter_ms = round(float(columns.peer_jitter_ms[row]), 3)
+    rtt_ms = float(columns.rtt_ms[row])
+    view.rtt_ms = round(rtt_ms, 3) if rtt_ms > 0 else None
+    view.uplink_ms_p50, view.uplink_ms_p99 = _delays(columns.uplink_delay[row])
+    view.downlink_ms_p50, view.downlink_ms_p99 = _delays(columns.downlink_delay[row])
+    drops = columns.drops[row]
+    if drops.any():
+        view.drops = {name: int(drops[index]) for index, name in _DROPS if drops[index]}
+
+
+def finished(view: MediaView | None, stats: Mapping[str, float]) -> MediaView | None:
+    """A view taken when the end began, with the worker's last figures where it has sent any."""
+    if view is None or not stats:
+        return view
+    for name in _FINAL_COUNTS:
+        if name in stats:
+            setattr(view, name, max(0, int(stats[name])))
+    for name in ("jitter_ms", "peer_jitter_ms"):
+        if name in stats:
+            setattr(view, name, round(stats[name], 3))
+    view.loss_percent = loss_percent(view.packets_received, view.packets_lost)
+    view.queued_ms = 0
+    return view
+
+
+def loss_percent(received: int, lost: int) -> float:
+    """Share of the packets that should have come and did not."""
+    return round(100 * lost / (received + lost), 3) if lost > 0 else 0.0
+
+
+def _delays(histogram: Any) -> tuple[float | None, float | None]:
+    half, most = delay_percentile(histogram, 0.5), delay_percentile(histogram, 0.99)
+    return (None, None) if math.isnan(half) else (half, most)
+
+
+def call_view(call: Call, media: MediaView | None) -> CallView:
+    """The call as the API shows it."""
+    invite = call.invite
+    return CallView(
+        id=call.id,
+        direction=call.direction,
+        state=SHOWN[call.phase],
+        caller=call.info.caller,
+        called=call.info.called,
+        trunk=call.trunk.name,
+        route=call.info.route,
+        agent=call.agent.name,
+        sip_call_id=invite.sip_call_id if invite else "",
+        created=call.created,
+        answered=call.answered,
+        ended=call.ended,
+        cause=call.cause,
+        sip_code=call.sip_code,
+        sip_reason=call.sip_reason,
+        media=media,
+    )

@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Call control as others see it: the API asks here, SIP and media report here.
+
+All of it runs on the event loop, except `sip_event`, which the SIP thread calls.
+A fault in a reaction ends that one call with `internal_error`, and is logged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+import contextlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+from trunkline.gateway.calls.addresses import MediaAddress
+from trunkline.gateway.calls.book import Book, log
+from trunkline.gateway.calls.call import ANSWERED, Call
+from trunkline.gateway.calls.ending import Ending
+from trunkline.gateway.calls.media_flow import MediaFlow
+from trunkline.gateway.calls.placing import Placing
+from trunkline.gateway.calls.refused import CallRefused
+from trunkline.gateway.calls.screen import CallScreen, NewSession
+from trunkline.gateway.calls.sip_flow import SipFlow
+from trunkline.gateway.calls.streams import Streams
+from trunkline.gateway.calls.subscribers import Subscription
+from trunkline.gateway.calls.view import CallView, PlaceRequest
+from trunkline.gateway.media import control
+from trunkline.gateway.media.ports import PortPool
+from trunkline.gateway.sip.messages import Event, SendInfoDtmf
+
+SWEEP_S = 0.5
+"One timer looks at the deadlines of all calls; half a second later than due harms none of them."
+
+
+class CallService:
+    """Places, lists, ends calls; turns events of SIP and media into what must be done."""
+
+    def __init__(
+        self,
+        book: Book,
+        screen: CallScreen,
+        ports: PortPool,
+        address: MediaAddress,
+        new_session: NewSession,
+        on_fatal: Callable[[str], None],
+        about: Callable[[], dict[str, Any]] = dict,
+    ) -> None:
+        """`on_fatal` is told why the gateway must stop; `about` adds to the status."""
+        self._about = about
+        self._book, self._ports = book, ports
+        self._admitted = screen.admitted
+        self._ending = Ending(book)
+        streams = Streams(book, self._ending)
+        self._placing = Placing(book, streams, ports, address, new_session)
+        self._sip = SipFlow(book, self._ending, streams, screen.admitted, on_fatal)
+        self._media = MediaFlow(book, self._ending)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._sweep_timer: asyncio.TimerHandle | None = None
+        self.started = time.time()
+
+    def start(self) -> None:
+        """From now on events are taken."""
+        self._loop = asyncio.get_running_loop()
+        self._sweep_timer = self._loop.call_later(SWEEP_S, self._sweep)
+
+    def stop(self) -> None:
+        """No more events; subscribers are told that it is over."""
+        if self._sweep_timer is not None:
+            self._sweep_timer.cancel()
+        self._loop = None
+        for call in [*self._book.calls.values(), *self._admitted.values()]:
+            self._book.give_back(call)  # of peers that never answered our BYE
+        self._book.hub.close()
+
+    # --- what the API asks --------------------------------------------------------------------
+
+    async def place(self, request: PlaceRequest) -> CallView:
+        """Start an outbound call; raises CallRefused."""
+        return self._book.view(await self._placing.place(request))
+
+    def list(self) -> builtins.list[CallView]:
+        """Calls that exist now."""
+        return [self._book.view(call) for call in self._book.calls.values()]
+
+    def get(self, call_id: str) -> CallView:
+        """One call, also for a while after its end; raises KeyError."""
+        return self._book.find(call_id)
+
+    async def hangup(self, call_id: str, reason: str = "api") -> None:
+        """End a call in whatever state it is; nothing happens when it has ended. Raises KeyError."""
+        call = self._book.calls.get(call_id)
+        if call is None:
+            self._book.find(call_id)
+            return
+        self._ending.end(call, "api_hangup", reason)
+
+    async def send_dtmf(self, call_id: str, digits: str, duration_ms: int = 160, gap_ms: int = 80) -> None:
+        """Send digits as RTP events where the call and its trunk take them, else by SIP INFO."""
+        self._book.find(call_id)
+        call = self._book.calls.get(call_id)
+        if call is None or call.phase not in ANSWERED:
+            raise CallRefused("not_up", "digits can be sent only while the call is up", 409)
+        if call.media is not None and call.media.send_dtmf_pt >= 0:
+            if not self._book.media.send(control.SendDtmf(call_id, digits, duration_ms, gap_ms)):
+                raise CallRefused(
+                    "no_worker", "the media worker of this call is being replaced: try again", 503
+                )
+        elif call.trunk.dtmf == "rfc4733":
+            raise CallRefused("no_dtmf", "the peer takes no telephone-event and the trunk forbids INFO", 409)
+        else:
+            self._book.post(SendInfoDtmf(call_id, digits, duration_ms))
+
+    def subscribe(self) -> Subscription:
+        """Events from now on."""
+        return self._book.hub.subscribe()
+
+    def status(self) -> dict[str, Any]:
+        """Calls, limits, ports and registrations, as numbers and words."""
+        phases: dict[str, int] = {}
+        for call in self._book.calls.values():
+            phases[call.phase.value] = phases.get(call.phase.value, 0) + 1
+        return {
+            "started": self.started,
+            "uptime_s": round(time.time() - self.started, 1),
+            "draining": self._book.limits.draining,
+            "calls": len(self._book.calls),
+            "calls_by_state": phases,
+            "max_calls": self._book.limits.max_calls,
+            "ports": {
+                "in_use": self._ports.in_use,
+                "capacity": self._ports.capacity,
+                "skipped": self._ports.skipped,
+            },
+            "registrations": dict(self._book.registrations),
+            "subscribers": len(self._book.hub),
+            **self._about(),
+        }
+
+    # --- what SIP and media report ------------------------------------------------------------
+
+    def sip_event(self, event: Event) -> None:
+        """An event of the SIP thread; called there, handled on the event loop."""
+        loop = self._loop
+        if loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has just been closed
+                loop.call_soon_threadsafe(self._guarded, self._sip.handle, event)
+
+    def media_message(self, message: control.Message) -> None:
+        """A message of a media worker."""
+        self._guarded(self._media.handle, message)
+
+    def gateway_event(self, event: str, data: dict[str, Any]) -> None:
+        """Something that concerns no single call, for the event stream."""
+        self._book.hub.publish(event, "", data)
+
+    def _guarded(self, reaction: Callable[[Any], None], event: Any) -> None:
+        try:
+            reaction(event)
+        except Exception as error:  # noqa: BLE001 - a fault in one call must not reach the others
+            log.exception(
+                "call.internal_error", call_id=getattr(event, "call_id", ""), on=type(event).__name__
+            )
+            call = self._book.calls.get(getattr(event, "call_id", ""))
+            if call is not None:
+                self._ending.end(call, "internal_error", f"{type(error).__name__}: {error}")
+
+    # --- the end of the gateway -----------------------------------------------------------------
+
+    def drain(self) -> None:
+        """Take no new calls."""
+        self._book.limits.draining = True
+
+    async def wait_empty(self, timeout_s: float) -> bool:
+        """Wait until no call is left; False when time is up first."""
+        deadline = time.monotonic() + timeout_s
+        while self._book.calls or self._admitted:
+            if time.monotonic() >= deadline:
+                return False
+            await asyncio.sleep(0.02)
+        return True
+
+    def hang_up_all(self, cause: str = "shutdown") -> None:
+        """End every call."""
+        for call in list(self._book.calls.values()):
+            self._ending.end(call, cause)
+
+    # --- time -------------------------------------------------------------------------------------
+
+    def _sweep(self) -> None:
+        if self._loop is None:
+            return
+        self._sweep_timer = self._loop.call_later(SWEEP_S, self._sweep)
+        now = time.monotonic()
+        for call in list(self._book.calls.values()):
+            if call.deadline and now >= call.deadline:
+                self._guarded(lambda overdue: self._ending.overdue(overdue, now), call)
+        for call in list(self._admitted.values()):
+            if now >= call.deadline and self._admitted.pop(call.id, None) is not None:
+                self._book.give_back(call)
+                log.warning("call.admission_timeout", call_id=call.id)
+
+    @property
+    def calls(self) -> dict[str, Call]:
+        """All calls that exist, by id; for tests and status."""
+        return self._book.calls

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What call control does about each event of the SIP thread."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from trunkline.gateway.calls.book import Book, log
+from trunkline.gateway.calls.call import Call, Trigger
+from trunkline.gateway.calls.ending import Ending
+from trunkline.gateway.calls.streams import Streams
+from trunkline.gateway.calls.throttle import Throttle
+from trunkline.gateway.media.control import InjectDtmf
+from trunkline.gateway.outcome import outcome
+from trunkline.gateway.sip.messages import (
+    CallState,
+    Event,
+    HangUp,
+    Incoming,
+    InfoDtmf,
+    MediaChanged,
+    OfferFailed,
+    Refused,
+    RegistrationChanged,
+    Respond,
+    StateChanged,
+    ThreadFailed,
+)
+
+REFUSAL_LOG_INTERVAL_S = 10.0
+"Scanners send hundreds of INVITEs a second: one line per source, cause and interval tells as much."
+
+
+class SipFlow:
+    """Reactions to SIP events, on the event loop."""
+
+    def __init__(
+        self,
+        book: Book,
+        ending: Ending,
+        streams: Streams,
+        admitted: dict[str, Call],
+        on_fatal: Callable[[str], None],
+    ) -> None:
+        """`admitted` are the screen's calls; `on_fatal` is told that the SIP thread has ended."""
+        self._book, self._ending, self._streams = book, ending, streams
+        self._admitted = admitted
+        self._on_fatal = on_fatal
+        self._throttle = Throttle(REFUSAL_LOG_INTERVAL_S)
+        self._reactions: dict[type[Any], Callable[[Any], None]] = {
+            Incoming: self._incoming,
+            Refused: self._refused,
+            StateChanged: self._state_changed,
+            MediaChanged: self._media_changed,
+            OfferFailed: self._offer_failed,
+            InfoDtmf: self._info_dtmf,
+            RegistrationChanged: self._registration_changed,
+            ThreadFailed: lambda event: self._on_fatal(event.detail),
+        }
+
+    def handle(self, event: Event) -> None:
+        """React to one event."""
+        self._reactions[type(event)](event)
+
+    def _incoming(self, event: Incoming) -> None:
+        """An admitted INVITE: ring, and connect the agent."""
+        call = self._admitted.pop(event.call_id, None)
+        if call is None:  # given up by the sweep meanwhile
+            self._book.post(HangUp(event.call_id, 500))
+            return
+        call.deadline = 0.0
+        self._book.calls[call.id] = call
+        self._book.observer.call_started(call.id, call.direction)
+        log.debug("call.incoming", call_id=call.id, trunk=call.trunk.name, route=call.info.route)
+        self._book.publish("call.incoming", call, trunk=call.trunk.name, source=event.invite.source)
+        self._book.post(Respond(call.id, 180))
+        self._streams.start(call)
+
+    def _refused(self, event: Refused) -> None:
+        """An INVITE that got no call; when PJSIP refused what we had admitted, its ports go back."""
+        invite, refusal = event.invite, event.refusal
+        self._book.observer.refused(refusal.cause)
+        source = invite.source if invite else ""
+        facts = {"cause": refusal.cause, "code": refusal.code, "source": source, "detail": refusal.detail}
+        suppressed = self._throttle.allow((source.rpartition(":")[0], refusal.cause), time.monotonic())
+        if suppressed is not None:
+            again = {"suppressed": suppressed} if suppressed else {}
+            getattr(log, outcome(refusal.cause).level)("call.refused", **facts, **again)
+        self._book.hub.publish("call.refused", "", facts)
+        for call in list(self._admitted.values()) if invite is not None else []:
+            if call.invite is invite:
+                self._drop_admitted(call.id)
+
+    def _state_changed(self, event: StateChanged) -> None:
+        call = self._book.calls.get(event.call_id)
+        if call is None:
+            if event.state is CallState.ENDED:
+                self._drop_admitted(event.call_id)
+            return
+        if event.state is CallState.ENDED:
+            self._ending.sip_ended(call, event)
+        elif event.state is CallState.RINGING:
+            if call.apply(Trigger.RING):
+                self._book.publish("call.ringing", call, code=event.code)
+        elif event.state is CallState.EARLY:
+            if call.apply(Trigger.PROGRESS):
+                self._book.publish("call.early", call, code=event.code)
+        elif event.state is CallState.CONFIRMED and call.apply(Trigger.CONFIRM):
+            self._up(call, event)
+
+    def _up(self, call: Call, event: StateChanged) -> None:
+        call.answered = time.time()
+        call.sip_code, call.sip_reason = event.code or 200, event.reason or "OK"
+        setup_s = time.monotonic() - call.created_at
+        self._book.observer.call_answered(call.id, setup_s)
+        log.debug("call.up", call_id=call.id, setup_s=round(setup_s, 3))
+        self._book.publish("call.up", call, setup_s=round(setup_s, 3))
+        self._streams.refresh(call)
+
+    def _media_changed(self, event: MediaChanged) -> None:
+        call = self._book.calls.get(event.call_id)
+        if call is not None:
+            self._streams.refresh(call)
+
+    def _offer_failed(self, event: OfferFailed) -> None:
+        """The peer did not want our re-INVITE; the call goes on as it was."""
+        call = self._book.calls.get(event.call_id)
+        if call is not None:
+            self._book.publish("call.offer_failed", call, code=event.code, reason=event.reason)
+
+    def _info_dtmf(self, event: InfoDtmf) -> None:
+        call = self._book.calls.get(event.call_id)
+        if call is None or call.closing or not self._book.config.media.dtmf_info:
+            return
+        # The worker puts it in order with the audio, and reports it as it does any key (CallerDtmf).
+        self._book.media.send(InjectDtmf(call.id, event.digit, event.duration_ms))
+
+    def _registration_changed(self, event: RegistrationChanged) -> None:
+        before = self._book.registrations.get(event.trunk, {})
+        state = {
+            "registered": event.registered,
+            "code": event.code,
+            "reason": event.reason,
+            "expires_s": event.expires_s,
+            "retry_in_s": event.retry_in_s,
+        }
+        self._book.registrations[event.trunk] = state
+        self._book.observer.registration(event.trunk, event.registered, event.code)
+        if before.get("registered") != event.registered or not event.registered:
+            name = "trunk.registered" if event.registered else "trunk.unregistered"
+            (log.info if event.registered else log.warning)(name, trunk=event.trunk, **state)
+            self._book.hub.publish(name, "", {"trunk": event.trunk, **state})
+
+    def _drop_admitted(self, call_id: str) -> None:
+        """The call was gone before call control had taken it over."""
+        call = self._admitted.pop(call_id, None)
+        if call is not None:
+            self._book.give_back(call)

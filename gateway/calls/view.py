@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the API, the CLI and the live view see of a call; no logic."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+State = Literal["incoming", "calling", "ringing", "early", "answering", "up", "held", "ended"]
+
+
+class PlaceRequest(BaseModel, extra="forbid"):
+    """A call to be placed."""
+
+    to: str = Field(
+        description="SIP URI, or a number when `trunk` is given", examples=["sip:600@pbx.example.com"]
+    )
+    agent: str = Field(description="name of the agent that gets the call")
+    trunk: str | None = Field(
+        None, description="trunk to use; default: the one whose host matches, else the only one"
+    )
+    from_: str | None = Field(None, alias="from", description="calling number or SIP URI")
+    headers: dict[str, str] = Field(default_factory=dict, description="extra headers of the INVITE")
+    metadata: dict[str, str] = Field(default_factory=dict, description="told to the agent")
+    timeout_s: float = Field(30.0, gt=0, le=300, description="give up ringing after this many seconds")
+
+
+class DtmfRequest(BaseModel, extra="forbid"):
+    """Digits to be sent to the other party."""
+
+    digits: str = Field(pattern=r"^[0-9A-Da-d*#]{1,64}$")
+    duration_ms: int = Field(160, ge=40, le=6000)
+    gap_ms: int = Field(80, ge=20, le=6000)
+
+
+class MediaView(BaseModel):
+    """Audio of a call, both ways. Delays are upper edges of histogram buckets."""
+
+    codec: str
+    remote: str
+    local: str
+    ptime_ms: int
+    packets_received: int = 0
+    packets_sent: int = 0
+    packets_lost: int = 0
+    loss_percent: float = 0.0
+    jitter_ms: float = 0.0
+    frames_to_agent: int = 0
+    frames_from_agent: int = 0
+    frames_played: int = 0
+    frames_concealed: int = 0
+    frames_gap: int = 0
+    underruns: int = 0
+    queued_ms: int = 0
+    peer_lost: int = 0
+    peer_jitter_ms: float = 0.0
+    rtt_ms: float | None = None
+    uplink_ms_p50: float | None = None
+    uplink_ms_p99: float | None = None
+    downlink_ms_p50: float | None = None
+    downlink_ms_p99: float | None = None
+    drops: dict[str, int] = Field(default_factory=dict)
+
+
+class CallView(BaseModel):
+    """One call."""
+
+    id: str
+    direction: Literal["inbound", "outbound"]
+    state: State
+    caller: str
+    called: str
+    trunk: str
+    route: str
+    agent: str
+    sip_call_id: str = ""
+    created: float = Field(description="Unix time")
+    answered: float | None = None
+    ended: float | None = None
+    cause: str = ""
+    "our word for why it ended: caller_hangup, agent_hangup, agent_lost, no_media, ..."
+    sip_code: int = 0
+    sip_reason: str = ""
+    media: MediaView | None = None
+
+
+class CallEvent(BaseModel):
+    """One line of the event stream."""
+
+    time: float
+    call_id: str = ""
+    event: str
+    "what happened: call.incoming, call.up, call.dtmf, media.silent, agent.mark, trunk.registered, ..."
+    data: dict[str, Any] = Field(default_factory=dict)

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the screen admits and refuses, and that a refusal leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from support.call_rig import CONFIG, Rig, invite_of
+from trunkline.gateway.calls import screen as screen_module
+from trunkline.gateway.calls.limits import Limits
+from trunkline.gateway.calls.throttle import Throttle
+from trunkline.gateway.sip.messages import Admission, CallState, HangUp, Incoming, Refusal, Refused
+
+
+def run(scenario: Callable[[Rig], Awaitable[None]], config: str = CONFIG) -> None:
+    async def play() -> None:
+        rig = Rig(config)
+        try:
+            await scenario(rig)
+            assert rig.holds_nothing()
+        finally:
+            rig.service.stop()
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize(
+    ("invite", "code", "cause"),
+    [
+        ({"source": "203.0.113.5:5060"}, 403, "unknown_peer"),
+        ({"called": "700"}, 404, "no_route"),
+        ({"called": "666"}, 486, "route_refused"),
+        ({"sdp": "G729"}, 488, "no_common_codec"),
+        ({"sdp": "garbage"}, 400, "bad_sdp"),
+    ],
+)
+def test_a_refusal_has_its_code_and_reason_and_is_told_once(
+    invite: dict[str, str], code: int, cause: str
+) -> None:
+    """Default deny, no route, a route that refuses, SDP that cannot be used."""
+
+    async def scenario(rig: Rig) -> None:
+        refusal = await rig.refused(**invite)
+        assert (refusal.code, refusal.cause) == (code, cause)
+        [event] = rig.told()
+        assert (event.event, event.data["cause"], event.data["code"]) == ("call.refused", cause, code)
+
+    run(scenario)
+
+
+def test_a_route_that_refuses_brings_its_own_phrase() -> None:
+    """`reason` of the route goes on the wire."""
+
+    async def scenario(rig: Rig) -> None:
+        assert (await rig.refused(called="666")).reason == "Not today"
+
+    run(scenario)
+
+
+def test_limits_in_all_and_of_a_trunk_are_503_until_a_call_ends() -> None:
+    """The limit of the trunk counts its calls only; a call that ends makes room."""
+
+    async def scenario(rig: Rig) -> None:
+        calls = [await rig.invite(source="192.0.2.20:5060") for _ in range(2)]
+        refusal = await rig.refused(source="192.0.2.20:5060")
+        assert (refusal.code, refusal.cause) == (503, "limit_trunk")
+        assert refusal.retry_after_s
+        calls += [await rig.invite() for _ in range(18)]
+        assert (await rig.refused()).cause == "limit_calls"
+        await rig.state(calls[0], CallState.ENDED, 487)
+        rig.ended(calls[0])
+        calls.append(await rig.invite(source="192.0.2.20:5060"))
+        for call_id in calls[1:]:
+            await rig.state(call_id, CallState.ENDED, 487)
+            rig.ended(call_id)
+
+    run(scenario)
+
+
+def test_no_ports_is_503_and_takes_no_place() -> None:
+    """Ports are the scarcest thing when the range is small."""
+
+    async def scenario(rig: Rig) -> None:
+        calls = [await rig.invite() for _ in range(2)]
+        refusal = await rig.refused()
+        assert (refusal.code, refusal.cause) == (503, "no_ports")
+        assert rig.limits.calls == 2
+        for call_id in calls:
+            await rig.state(call_id, CallState.ENDED, 487)
+            rig.ended(call_id)
+
+    run(scenario, CONFIG.replace("26400, 26599", "26400, 26403"))
+
+
+def test_calls_per_second_is_a_bucket_of_one_second() -> None:
+    """A burst of one second's worth passes, then one call every 1/rate; outbound calls do not count."""
+    limits = Limits(1000, 10)
+    start = limits._refilled
+    admitted = [limits.admit("t", 0, inbound=True, now=start + i * 0.001) is None for i in range(20)]
+    assert admitted.count(True) == 10
+    assert limits.admit("t", 0, inbound=False, now=start + 0.02) is None
+    hit = limits.admit("t", 0, inbound=True, now=start + 0.02)
+    assert hit is not None
+    assert hit.cause == "limit_rate"
+    assert limits.admit("t", 0, inbound=True, now=start + 0.125) is None
+    assert limits.calls == 12
+
+
+def test_an_admitted_call_that_pjsip_refuses_gives_everything_back() -> None:
+    """By Refused with the same INVITE, or by ENDED before call control has seen it."""
+
+    async def scenario(rig: Rig) -> None:
+        invite = invite_of("600", "offer", "192.0.2.10:5060")
+        assert isinstance(rig.screen.incoming(invite), Admission)
+        assert rig.ports.in_use == 1
+        await rig.sip(Refused(invite, Refusal(420, "Bad Extension", "sip_stack", "PJSIP refused it")))
+        assert rig.ports.in_use == 0
+        verdict = rig.screen.incoming(invite)
+        assert isinstance(verdict, Admission)
+        await rig.state(verdict.call_id, CallState.ENDED, 500)
+        await rig.state(verdict.call_id, CallState.ENDED, 500)
+
+    run(scenario)
+
+
+def test_an_admitted_call_that_sip_forgets_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sweep finds it; an Incoming that comes later still gets an answer."""
+    monkeypatch.setattr(screen_module, "ADMISSION_LIMIT_S", 0.05)
+
+    async def scenario(rig: Rig) -> None:
+        invite = invite_of("600", "offer", "192.0.2.10:5060")
+        verdict = rig.screen.incoming(invite)
+        assert isinstance(verdict, Admission)
+        await asyncio.sleep(0.8)
+        assert rig.holds_nothing()
+        await rig.sip(Incoming(verdict.call_id, invite))
+        assert rig.take(HangUp) == [HangUp(verdict.call_id, 500)]
+
+    run(scenario)
+
+
+def test_a_scanner_gets_one_log_line_in_an_interval(capsys: pytest.CaptureFixture[str]) -> None:
+    """Hundreds of INVITEs from strangers must not fill the disk; the metric counts them all."""
+
+    async def scenario(rig: Rig) -> None:
+        for _ in range(300):
+            await rig.refused(source="203.0.113.5:5060")
+        await rig.refused(source="203.0.113.6:5060")
+        assert rig.metrics.registry.get_sample_value(
+            "trunkline_calls_refused_total", {"cause": "unknown_peer"}
+        ) == 301  # fmt: skip
+
+    run(scenario)
+    assert capsys.readouterr().out.count("call.refused") == 2
+
+
+def test_a_throttle_counts_what_it_held_back_and_forgets_old_subjects() -> None:
+    """The next line tells how many were left out; memory is bounded."""
+    throttle = Throttle(10)
+    assert [throttle.allow("a", now) for now in (0, 1, 2, 9.9, 10)] == [0, None, None, None, 3]
+    for number in range(5000):
+        throttle.allow(number, 11)
+    assert len(throttle._seen) <= 1000

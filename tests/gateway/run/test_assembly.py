@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The configuration in the words of each part: nothing is lost on the way."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from trunkline.gateway import assembly
+from trunkline.gateway.config import parse
+from trunkline.gateway.config.secrets import resolve
+from trunkline.gateway.sip import settings
+
+TEXT = """
+[sip]
+user_agent = "ua"
+[[sip.transport]]
+protocol = "tcp"
+bind = "127.0.0.2"
+port = 5080
+advertise = "gw.example.com"
+[media]
+jitter_max_ms = 120
+silence = "suppress"
+packet_time_ms = 30
+[limits]
+max_calls = 50
+[logging]
+pjsip_level = 3
+[api]
+enabled = false
+[[trunk]]
+name = "pbx"
+transport = "tcp"
+outbound_proxy = "sip:proxy"
+from_user = "me"
+caller_domain = "example.com"
+prack = "required"
+session_timer = "off"
+session_expires_s = 90
+[trunk.register]
+server = "sip:127.0.0.1:5160"
+username = "gw1"
+password_env = "PBX"
+realm = "asterisk"
+expires_s = 60
+[[trunk]]
+name = "plain"
+match = ["127.0.0.1"]
+[[agent]]
+name = "a"
+address = "tcp:127.0.0.1:9"
+sample_rate_hz = 24000
+token_env = "AGENT"
+frame_ms = 40
+connect_timeout_ms = 500
+max_queue_ms = 1000
+"""
+
+
+def test_sip_gets_transports_trunks_and_passwords() -> None:
+    """Every field of a trunk that registers, with its password from the environment."""
+    config = parse(TEXT)
+    made = assembly.sip_config(config, resolve(config, {"PBX": "geheim", "AGENT": "t"}))
+    assert made.transports == (settings.Transport("tcp", "127.0.0.2", 5080, "gw.example.com"),)
+    assert (made.user_agent, made.max_calls, made.log_level) == ("ua", 50, 3)
+    assert made.trunks[0] == settings.Trunk(
+        "pbx", "127.0.0.1:5160", "tcp", "sip:proxy", "me", "example.com", "required", "off", 90,
+        settings.Registration("sip:127.0.0.1:5160", "gw1", "geheim", "asterisk", 60),
+    )  # fmt: skip
+    assert made.trunks[1] == settings.Trunk("plain")
+
+
+def test_workers_get_agents_with_tokens_and_options() -> None:
+    """Every field of an agent, the token from the environment."""
+    config = parse(TEXT)
+    [params] = assembly.agent_params(config, resolve(config, {"PBX": "x", "AGENT": "t"})).values()
+    assert (params.dialect, params.sample_rate_hz, params.frame_ms, params.token) == ("trunkline", 24000, 40, "t")
+    assert (params.connect_timeout_ms, params.max_queue_ms) == (500, 1000)
+    assert assembly.worker_options(config) == ["--jitter-max-ms", "120", "--silence", "suppress"]
+
+
+def test_sessions_speak_the_trunks_codecs_at_the_configured_packet_time() -> None:
+    """What the SDP says is what the configuration says."""
+    config = parse(TEXT)
+
+    @dataclasses.dataclass
+    class Ports:
+        rtp_port: int = 4000
+        rtcp_port: int = 4001
+
+    offer = assembly.session_factory(config)(config.trunks[0], "192.0.2.1", Ports()).offer()  # type: ignore[arg-type]
+    for line in ("c=IN IP4 192.0.2.1", "m=audio 4000", "a=ptime:30", "PCMU/8000", "PCMA/8000"):
+        assert line in offer
+
+
+def test_only_trunks_without_match_are_known_by_their_registrar() -> None:
+    """Names resolve to addresses; one that does not resolve has none."""
+    config = parse(TEXT)
+    assert assembly.registrars(config.trunks) == {"pbx": "127.0.0.1"}
+    assert assembly.resolve({"pbx": "127.0.0.1"}) == {"pbx": ["127.0.0.1"]}
