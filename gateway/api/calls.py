@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Routes for calls and their events."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Annotated, Any, TypeVar
+
+from fastapi import APIRouter, Body, Depends, Path, Query
+from fastapi.responses import Response
+from fastapi.security import HTTPBearer
+
+from trunkline.gateway.api.errors import ApiProblem, documented
+from trunkline.gateway.api.events import EventStream
+from trunkline.gateway.api.service import Calls, refusal_of
+from trunkline.gateway.calls.view import CallView, DtmfRequest, PlaceRequest
+
+T = TypeVar("T")
+
+# The guard has checked the token long before; this only tells OpenAPI about it, so
+# that /docs has its "Authorize" button.
+SECURITY = [Depends(HTTPBearer(auto_error=False, description="the gateway's API token"))]
+
+CallId = Annotated[str, Path(description="id of the call", examples=["0b8f5e7e-6c2a-4a57-9d0e-3f6d9d4f8b11"])]
+
+PLACE_EXAMPLES: dict[str, Any] = {
+    "uri": {"summary": "a SIP URI", "value": {"to": "sip:600@pbx.example.com", "agent": "echo"}},
+    "number": {
+        "summary": "a number on a trunk",
+        "value": {
+            "to": "+4930123456",
+            "trunk": "carrier",
+            "agent": "sales",
+            "from": "+4930987654",
+            "headers": {"X-Campaign": "spring"},
+            "metadata": {"customer": "4711"},
+            "timeout_s": 20,
+        },
+    },
+}
+DTMF_EXAMPLES: dict[str, Any] = {
+    "pin": {"summary": "a PIN, then #", "value": {"digits": "1234#"}},
+    "slow": {"summary": "long tones for an old PBX", "value": {"digits": "9", "duration_ms": 500}},
+}
+
+
+def calls_router(service: Calls, closing: asyncio.Event) -> APIRouter:
+    """Everything under /v1 that is about calls."""
+    router = APIRouter(prefix="/v1", dependencies=SECURITY)
+
+    @router.post("/calls", status_code=201, tags=["calls"], responses=documented(401, 409, 422, 503))
+    async def place_call(
+        request: Annotated[PlaceRequest, Body(openapi_examples=PLACE_EXAMPLES)], response: Response
+    ) -> CallView:
+        """Place a call. The answer comes at once; ringing, answer and end are events."""
+        view = await _asked(service.place(request))
+        response.headers["Location"] = f"/v1/calls/{view.id}"
+        return view
+
+    @router.get("/calls", tags=["calls"], responses=documented(401))
+    async def list_calls() -> list[CallView]:
+        """All calls that exist now, oldest first."""
+        return sorted(service.list(), key=lambda view: view.created)
+
+    @router.get("/calls/{call_id}", tags=["calls"], responses=documented(401, 404))
+    async def get_call(call_id: CallId) -> CallView:
+        """One call, with the quality of its audio so far."""
+        return _found(service, call_id)
+
+    @router.delete("/calls/{call_id}", status_code=202, tags=["calls"], responses=documented(401, 404))
+    async def hang_up(
+        call_id: CallId,
+        reason: Annotated[str, Query(max_length=200, description="for the log and the event")] = "api",
+    ) -> CallView:
+        """End a call: BYE, CANCEL or a refusal, as its state asks. `call.ended` tells when it is over."""
+        view = _found(service, call_id)
+        await _asked(service.hangup(call_id, reason))
+        return view
+
+    @router.post(
+        "/calls/{call_id}/dtmf", status_code=202, tags=["calls"], responses=documented(401, 404, 409, 422)
+    )
+    async def send_dtmf(
+        call_id: CallId, request: Annotated[DtmfRequest, Body(openapi_examples=DTMF_EXAMPLES)]
+    ) -> CallView:
+        """Send digits to the other party, as RTP events (RFC 4733) or SIP INFO, whatever was agreed."""
+        view = _found(service, call_id)
+        await _asked(service.send_dtmf(call_id, request.digits, request.duration_ms, request.gap_ms))
+        return view
+
+    @router.get(
+        "/events",
+        tags=["events"],
+        response_class=Response,
+        responses={
+            200: {"content": {"text/event-stream": {}}, "description": "a stream that does not end"},
+            **documented(401),
+        },
+    )
+    async def events(
+        call_id: Annotated[str | None, Query(description="only this call's events")] = None,
+    ) -> Response:
+        """Server-Sent Events: `event` is the event's name, `data` a CallEvent; comments keep it alive.
+
+        Nothing is replayed: subscribe first, then place the call or list the calls.
+        """
+        return EventStream(service.subscribe, closing, call_id)
+
+    return router
+
+
+def _found(service: Calls, call_id: str) -> CallView:
+    try:
+        return service.get(call_id)
+    except KeyError:
+        raise ApiProblem(404, "no_such_call", f"there is no call {call_id}") from None
+
+
+async def _asked(work: Awaitable[T]) -> T:
+    """Let call control do it; its refusals become the API's."""
+    try:
+        return await work
+    except KeyError as problem:
+        raise ApiProblem(404, "no_such_call", f"there is no call {problem.args[0]}") from None
+    except Exception as problem:
+        refusal = refusal_of(problem)
+        if refusal is None:
+            raise
+        raise ApiProblem(*refusal) from problem

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""`trunkline call`: what it tells, and with which code it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+CALL = ("call", "sip:600@pbx", "--agent", "echo")
+
+
+def plays(*steps):
+    """A far end: each step is (event, fields), a moment apart."""
+
+    async def script(service, view):
+        for event, fields in steps:
+            await asyncio.sleep(0.1)
+            service.change(view.id, event, None, **fields)
+
+    return script
+
+
+def answered():
+    """200 came."""
+    return "call.up", {"state": "up", "answered": time.time()}
+
+
+def ended(cause, code=200, reason="OK"):
+    """It is over, with its figures."""
+    return "call.ended", {
+        "state": "ended", "ended": time.time() + 62, "cause": cause, "sip_code": code, "sip_reason": reason,
+    }  # fmt: skip
+
+
+def test_a_call_is_followed_from_ringing_to_its_end(gateway, service, trunkline):
+    """Each state is a line, the end is summed up, and the code is 0."""
+    service.script = plays(("call.ringing", {"state": "ringing"}), answered(), ended("callee_hangup"))
+    result = trunkline(
+        *CALL, "--header", "X-A: b:c", "--metadata", "k=v=w", "--from", "1001", "--timeout", "7"
+    )
+    assert result.exit_code == 0
+    lines = [" ".join(line.split()[2:]) for line in result.stdout.splitlines()]
+    assert lines[0] == "calling sip:600@pbx through trunk pbx, agent echo, id 00000000"
+    assert lines[1:3] == ["ringing", "answered"]
+    assert "ended after 1:02: callee hangup, SIP 200 OK" in result.stdout
+    [(_, request)] = service.asked
+    assert request.headers == {"X-A": "b:c"} and request.metadata == {"k": "v=w"}
+    assert request.from_ == "1001" and request.timeout_s == 7
+
+
+@pytest.mark.parametrize(
+    ("end", "code"),
+    [
+        (ended("busy", 486, "Busy Here"), 3),
+        (ended("declined", 603, "Decline"), 3),
+        (ended("no_answer", 480, "Temporarily Unavailable"), 3),
+        (ended("no_answer", 408, "Request Timeout"), 4),
+        (ended("peer_unreachable", 408, "Request Timeout"), 4),
+        (ended("agent_unreachable", 503, "Service Unavailable"), 2),
+    ],
+)
+def test_a_call_that_is_not_answered_tells_sip_code_and_reason(gateway, service, trunkline, end, code):
+    """The far end's refusal, a time-out and our own failure have different codes."""
+    service.script = plays(end)
+    result = trunkline(*CALL)
+    assert result.exit_code == code
+    assert f"SIP {end[1]['sip_code']} {end[1]['sip_reason']}" in result.stdout
+
+
+def test_an_answered_call_that_a_fault_ends_is_not_a_success(gateway, service, trunkline):
+    """A script must notice that its agent died."""
+    service.script = plays(answered(), ended("agent_lost", 0, ""))
+    result = trunkline(*CALL)
+    assert result.exit_code == 5 and "agent lost" in result.stdout
+
+
+def test_a_refusal_of_the_gateway_is_a_sentence_and_code_2(gateway, service, trunkline, refusal):
+    """What the gateway says is what the user reads."""
+    service.refuse = refusal(422, "unknown_agent", "no agent is called `echo`; there is `eco`")
+    result = trunkline(*CALL)
+    assert result.exit_code == 2 and "no agent is called `echo`; there is `eco`" in result.stderr
+
+
+def test_ctrl_c_hangs_up_and_an_answered_call_is_still_a_success(gateway, service, trunkline):
+    """The call does not outlive its command."""
+    service.script = plays(answered())
+    threading.Timer(0.4, os.kill, (os.getpid(), signal.SIGINT)).start()
+    result = trunkline(*CALL)
+    assert result.exit_code == 0 and "hanging up" in result.stdout
+    assert [ask[0] for ask in service.asked] == ["place", "hangup"]
+
+
+def test_sigterm_before_the_answer_cancels_the_call(gateway, service, trunkline):
+    """And says with its code that nobody had answered."""
+    threading.Timer(0.4, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    result = trunkline(*CALL)
+    assert result.exit_code == 130
+    assert [ask[0] for ask in service.asked] == ["place", "hangup"]
+
+
+def test_detach_leaves_an_answered_call_up(gateway, service, trunkline):
+    """It says how to end it later."""
+    service.script = plays(("call.ringing", {"state": "ringing"}), answered())
+    result = trunkline(*CALL, "--detach")
+    assert result.exit_code == 0 and "trunkline hangup 00000000" in result.stdout
+    assert [ask[0] for ask in service.asked] == ["place"]
+
+
+def test_no_wait_prints_the_id_and_nothing_else(gateway, service, trunkline):
+    """For scripts that follow it in their own way."""
+    result = trunkline(*CALL, "--no-wait")
+    assert result.exit_code == 0 and result.stdout.split() == list(service.calls)
+
+
+def test_a_gateway_that_stops_during_the_call_is_told(gateway, service, trunkline):
+    """Not mistaken for the end of the call."""
+    service.script = plays(answered())
+    threading.Timer(0.4, gateway.stop).start()
+    result = trunkline(*CALL)
+    assert result.exit_code == 1 and "gateway" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "wrong", [("call",), ("call", "sip:1@x"), (*CALL, "--header", "nonsense"), (*CALL, "--timeout", "0")]
+)
+def test_wrong_usage_is_1_because_2_says_refused(gateway, service, trunkline, wrong):
+    """And nothing is placed."""
+    assert trunkline(*wrong).exit_code == 1
+    assert service.asked == []
+
+
+def test_a_call_too_short_to_be_seen_up_was_still_answered(gateway, service, trunkline):
+    """Ringing, answer and end in one moment: all are told, in their order."""
+    up = answered()[1]
+
+    async def script(service, view):
+        service.publish("call.ringing", view.id)
+        service.change(view.id, "call.ended", None, **(up | ended("callee_hangup")[1]))
+
+    service.script = script
+    result = trunkline(*CALL)
+    assert result.exit_code == 0
+    places = [result.stdout.index(word) for word in ("ringing", "answered", "ended after 1:02")]
+    assert places == sorted(places)
