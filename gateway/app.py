@@ -68,7 +68,9 @@ class Gateway:
         new_session = assembly.session_factory(config)
         address = MediaAddress(media.advertise, media.bind)
         gate = Limits(limits.max_calls, limits.calls_per_second)
-        self._hosts = assembly.registrars(config.trunks)
+        self._secrets = secrets
+        self._registrars = assembly.registrars(config.trunks)
+        self._agent_hosts = assembly.agent_hosts(config)
         self.screen = CallScreen(
             config,
             TrunkTable(config.trunks),
@@ -79,8 +81,7 @@ class Gateway:
             new_session,
         )
         self.sip = SipThread(assembly.sip_config(config, secrets), self.screen, self._sip_event)
-        book = Book(config, gate, self.pool, self.sip.post, self.metrics)
-        book.agent_params = assembly.agent_params(config, secrets)
+        self._book = book = Book(config, gate, self.pool, self.sip.post, self.metrics)
         self.service = CallService(
             book, self.screen, self.ports, address, new_session, self._fail, self._about
         )
@@ -106,7 +107,7 @@ class Gateway:
 
     async def _start(self) -> None:
         raise_descriptor_limit(self.config.limits.max_calls)
-        await self._resolve_registrars()
+        await self._resolve_names()
         try:
             await self.pool.start()
         except WorkersFailed as error:
@@ -126,8 +127,8 @@ class Gateway:
             await asyncio.to_thread(self.sip.start)
         except SipStartError as error:
             raise StartError(str(error)) from error
-        if self._hosts:
-            self._resolving = asyncio.create_task(self._follow_registrars(), name="registrars")
+        if self._registrars or self._agent_hosts:
+            self._resolving = asyncio.create_task(self._follow_names(), name="names")
 
     async def stop(self, drain_timeout_s: float = 30.0, hurry: asyncio.Event | None = None) -> None:
         """Wait for calls to end, at most so long or until `hurry` is set; hang up the rest; stop everything."""
@@ -178,19 +179,24 @@ class Gateway:
             "routes": [route.name for route in self.config.routes],
         }
 
-    async def _resolve_registrars(self) -> None:
-        if not self._hosts:
-            return
-        found = await asyncio.to_thread(assembly.resolve, self._hosts)
-        for trunk, addresses in found.items():
-            if not addresses:
-                log.warning("trunk.unresolved", trunk=trunk, host=self._hosts[trunk])
-        self.screen.trunks = TrunkTable(self.config.trunks, found)
+    async def _resolve_names(self) -> None:
+        """Ask DNS, in a thread, for registrars and agents: neither SIP nor media may wait for it."""
+        trunks = await self._addresses("trunk", self._registrars)
+        agents = await self._addresses("agent", self._agent_hosts)
+        self.screen.trunks = TrunkTable(self.config.trunks, trunks)
+        self._book.agent_params = assembly.agent_params(self.config, self._secrets, agents)
 
-    async def _follow_registrars(self) -> None:
+    async def _addresses(self, kind: str, hosts: dict[str, str]) -> dict[str, list[str]]:
+        found = await asyncio.to_thread(assembly.resolve, hosts) if hosts else {}
+        for name, addresses in found.items():
+            if not addresses:
+                log.warning("name.unresolved", of=kind, name=name, host=hosts[name], cure="check it, or DNS")
+        return found
+
+    async def _follow_names(self) -> None:
         while True:
             await asyncio.sleep(RESOLVE_INTERVAL_S)
-            await self._resolve_registrars()
+            await self._resolve_names()
 
 
 async def _first(work: Any, hurry: asyncio.Event | None) -> None:

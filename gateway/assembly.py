@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from trunkline.agent_bridge.links import TcpAddress, parse_address
 from trunkline.gateway.calls.call import MediaSession
 from trunkline.gateway.calls.screen import NewSession
 from trunkline.gateway.config.addresses import split_host_port
@@ -55,14 +56,28 @@ def _sip_trunk(trunk: Trunk, secrets: Secrets) -> settings.Trunk:
     )
 
 
-def agent_params(config: Config, secrets: Secrets) -> dict[str, AgentParams]:
-    """What a media worker must know of each agent, by name."""
+def agent_hosts(config: Config) -> dict[str, str]:
+    """Host of each agent that is reached by TCP, by agent name."""
+    found = {agent.name: parse_address(agent.address) for agent in config.agents}
+    return {name: address.host for name, address in found.items() if isinstance(address, TcpAddress)}
+
+
+def agent_params(
+    config: Config, secrets: Secrets, resolved: Mapping[str, Sequence[str]]
+) -> dict[str, AgentParams]:
+    """What a media worker must know of each agent, by name.
+
+    `resolved` has the addresses of agents' hosts: a worker must not wait for DNS.
+    """
     params = {}
     for agent in config.agents:
         token = secrets.agent_tokens.get(agent.name)
+        where = parse_address(agent.address)
+        if isinstance(where, TcpAddress) and resolved.get(agent.name):
+            where = TcpAddress(resolved[agent.name][0], where.port)
         params[agent.name] = AgentParams(
             name=agent.name,
-            address=agent.address,
+            address=str(where),
             dialect=agent.dialect,
             sample_rate_hz=agent.sample_rate_hz,
             frame_ms=agent.frame_ms,

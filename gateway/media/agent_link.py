@@ -11,6 +11,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import errno
+import ipaddress
 import select
 import socket
 from collections.abc import Callable, Sequence
@@ -90,14 +91,16 @@ class AgentLink:
             if isinstance(address, UnixAddress):
                 family, target = socket.AF_UNIX, address.path
             else:
-                family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+                ip = ipaddress.ip_address(address.host)  # a name would make the whole worker wait for DNS
+                family = socket.AF_INET6 if ip.version == 6 else socket.AF_INET
                 target = (address.host, address.port)
             self._socket = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
             if isinstance(address, TcpAddress):
                 self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             code = self._socket.connect_ex(target)
         except (OSError, ValueError) as error:
-            self.fail("agent_unreachable", f"cannot connect to agent {self.agent.name}: {error}")
+            where = f"agent {self.agent.name} at {self.agent.address}"
+            self.fail("agent_unreachable", f"cannot connect to {where}: {error}")
             return
         if code not in (0, errno.EINPROGRESS):
             self._refuse(code)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 from trunkline.gateway import assembly
 from trunkline.gateway.config import parse
@@ -73,10 +74,29 @@ def test_sip_gets_transports_trunks_and_passwords() -> None:
 def test_workers_get_agents_with_tokens_and_options() -> None:
     """Every field of an agent, the token from the environment."""
     config = parse(TEXT)
-    [params] = assembly.agent_params(config, resolve(config, {"PBX": "x", "AGENT": "t"})).values()
-    assert (params.dialect, params.sample_rate_hz, params.frame_ms, params.token) == ("trunkline", 24000, 40, "t")
+    [params] = assembly.agent_params(config, resolve(config, {"PBX": "x", "AGENT": "t"}), {}).values()
+    assert (params.dialect, params.sample_rate_hz, params.frame_ms, params.token) == (
+        "trunkline",
+        24000,
+        40,
+        "t",
+    )
     assert (params.connect_timeout_ms, params.max_queue_ms) == (500, 1000)
     assert assembly.worker_options(config) == ["--jitter-max-ms", "120", "--silence", "suppress"]
+
+
+def test_workers_get_agents_addresses_as_numbers() -> None:
+    """A worker must never wait for DNS; a name that has no address now stays, and the call says so."""
+    text = TEXT.replace(re.search(r'address = "[^"]+"', TEXT)[0], 'address = "tcp:bots.example.com:9092"')  # type: ignore[index]
+    config = parse(text)
+    secrets = resolve(config, {"PBX": "x", "AGENT": "t"})
+    name = config.agents[0].name
+    assert assembly.agent_hosts(config) == {name: "bots.example.com"}
+    for addresses, address in (
+        (["192.0.2.7", "192.0.2.8"], "tcp:192.0.2.7:9092"),
+        ([], "tcp:bots.example.com:9092"),
+    ):
+        assert assembly.agent_params(config, secrets, {name: addresses})[name].address == address
 
 
 def test_sessions_speak_the_trunks_codecs_at_the_configured_packet_time() -> None:

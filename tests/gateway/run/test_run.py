@@ -91,7 +91,13 @@ def test_it_says_what_runs_and_stops_when_told(tmp_path: pathlib.Path) -> None:
     sip_port, api_port = free_port(), free_port()
     with running(write_config(tmp_path, sip_port, api_port)) as (process, banner):
         text = "".join(banner)
-        for fact in (f"udp 127.0.0.1:{sip_port}", "pbx", "all -> echo", str(tmp_path / "echo.sock"), str(api_port)):
+        for fact in (
+            f"udp 127.0.0.1:{sip_port}",
+            "pbx",
+            "all -> echo",
+            str(tmp_path / "echo.sock"),
+            str(api_port),
+        ):
             assert fact in text
         token_file = tmp_path / "state" / "api-token"
         assert str(token_file) in text
@@ -111,10 +117,14 @@ def test_it_says_what_runs_and_stops_when_told(tmp_path: pathlib.Path) -> None:
 
 
 @pytest.mark.parametrize("taken", ["sip", "api"])
-def test_a_port_that_is_taken_is_one_line_with_its_cure_and_exit_code_1(taken: str, tmp_path: pathlib.Path) -> None:
+def test_a_port_that_is_taken_is_one_line_with_its_cure_and_exit_code_1(
+    taken: str, tmp_path: pathlib.Path
+) -> None:
     """No traceback; what was started is stopped again."""
     sip_port, api_port = free_port(), free_port()
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM if taken == "sip" else socket.SOCK_STREAM) as stranger:
+    with socket.socket(
+        socket.AF_INET, socket.SOCK_DGRAM if taken == "sip" else socket.SOCK_STREAM
+    ) as stranger:
         stranger.bind(("127.0.0.1", sip_port if taken == "sip" else api_port))
         if taken == "api":
             stranger.listen()
@@ -125,7 +135,9 @@ def test_a_port_that_is_taken_is_one_line_with_its_cure_and_exit_code_1(taken: s
     assert "Traceback" not in result.stderr
 
 
-def test_a_mistake_in_the_configuration_is_told_with_its_place_and_exit_code_2(tmp_path: pathlib.Path) -> None:
+def test_a_mistake_in_the_configuration_is_told_with_its_place_and_exit_code_2(
+    tmp_path: pathlib.Path,
+) -> None:
     """File, line, key, and what was probably meant."""
     result = attempt(write_config(tmp_path, free_port(), free_port(), "jitter_max = 100"))
     assert result.returncode == 2
