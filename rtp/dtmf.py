@@ -178,6 +178,10 @@ class EventSender:
         """Whether `next_packet` still has something to do, be it to keep a gap."""
         return bool(self._waiting) or self._code >= 0 or self._gap_packets > 0
 
+    def set_packet_time(self, ptime_ms: int) -> None:
+        """Another packet time from the next packet on; a press under way goes on for as long as was asked."""
+        self._step_ts = self._clock_hz * ptime_ms // 1000
+
     def queue(self, digits: str, duration_ms: int = 160, gap_ms: int = 80) -> None:
         """Append presses; times are rounded up to packets.  ValueError if one is not in `DIGITS`."""
         codes = [DIGITS.find(digit) for digit in digits.upper()]

@@ -42,5 +42,5 @@ class Drop(enum.IntEnum):
     "uplink audio that the agent did not read in time"
     SEND_FAILED = 16
     "the kernel refused a packet"
-    QUEUE_FULL = 17
-    "the socket held more than one tick can take"
+    TOO_FAST = 17
+    "audio faster than time: a sender with a wild clock, or timestamps stamped ahead"

@@ -40,8 +40,7 @@ ROW_FIELDS: list[tuple[str, Any, tuple[int, ...]]] = [
     # -- receiving: reset when the source changes
     ("rx_ssrc", np.uint32, ()),
     ("rx_proven", np.uint8, ()),  # 1 once consecutive packets came from one source
-    ("rx_probation", np.int16, ()),  # packets still wanted
-    ("rx_last_probe", np.int64, ()),  # sequence number expected next during probation
+    ("rx_followed_port", np.int32, ()),  # port at the named host that was followed, 0 for none
     ("rx_base_seq", np.int64, ()),  # extended; first of this source
     ("rx_max_seq", np.int64, ()),  # extended; highest seen
     ("rx_next_seq", np.int64, ()),  # extended; next in order for the agent

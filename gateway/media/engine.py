@@ -16,8 +16,9 @@ from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
-from trunkline.gateway.media import control
+from trunkline.gateway.media import control, source
 from trunkline.gateway.media.agent_link import Poller
 from trunkline.gateway.media.agents import AgentLinks
 from trunkline.gateway.media.batch import Address, Batch
@@ -35,8 +36,6 @@ from trunkline.rtp.jitter import TargetParams
 from trunkline.rtp.negotiation import MediaDescription
 from trunkline.rtp.packet import is_rtcp
 
-BACKLOG_NS = 50_000_000
-"Packets that waited while a worker was replaced have so long to be read before their frames are filled."
 FINAL_COUNTERS = (
     "packets_received",
     "packets_sent",
@@ -115,13 +114,14 @@ class Engine:
 
     def update(self, stream: Stream, media: MediaDescription, now_ns: int) -> None:
         """A description that offer and answer have agreed on."""
-        old = stream.media
+        old, old_format = stream.media, self.table.formats.of_row[stream.row]
         self.table.apply(stream, media)
+        if self.table.formats.of_row[stream.row] != old_format:
+            self.uplink.forget(stream.row)
         if media.receive and not old.receive:
             stream.receiving_since_ns = now_ns
         if (media.remote_host, media.remote_port) != (old.remote_host, old.remote_port):
-            stream.followed, stream.candidate = False, None
-            stream.remote = (media.remote_host, media.remote_port)
+            source.move(self.table, stream, (media.remote_host, media.remote_port), now_ns)
         stream.remote_rtcp = (media.remote_rtcp_host, media.remote_rtcp_port)
         # Held is who may not speak: nobody listens (RFC 3264 8.4). Early media, where nobody was told yet, are not.
         if media.send != old.send and stream.on_hold != (not media.send):
@@ -148,10 +148,10 @@ class Engine:
             return
         c.state[row] = RUNNING
         stream.silence_told_ns = stream.receiving_since_ns = now_ns
-        if c.rx_proven[row]:  # taken over from a predecessor: first what has waited in the kernel
-            c.rx_deadline_ns[row] = now_ns + BACKLOG_NS
-        else:
-            self.timeline.begin(row, now_ns)
+        deadline_ns = int(c.rx_deadline_ns[row])
+        self.timeline.begin(row, now_ns)
+        if stream.resumed and deadline_ns:  # it goes on where its predecessor stopped
+            c.rx_deadline_ns[row] = deadline_ns
         self.on_running(stream)
         self.downlink.begin(row, now_ns)
         self.reports.begin(stream, now_ns)
@@ -195,21 +195,27 @@ class Engine:
     def tick(self, now_ns: int) -> None:
         """Everything that time demands, then one write per agent connection."""
         self.timeline.advance(now_ns)
-        self._late_sends(now_ns)
+        due = self._due(now_ns)
         self.downlink.advance(now_ns)
+        self._note_downlink_delay(*due)
         self.reports.advance(now_ns)
         self.keys.advance(now_ns)
         self.agents.handle_timeouts(now_ns)
         self.quiet.advance(now_ns)
         self.agents.flush()
 
-    def _late_sends(self, now_ns: int) -> None:
-        """How far behind its due time each packet of this tick is."""
+    def _due(self, now_ns: int) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+        """Rows whose packet is due, and since when."""
         table, c = self.table, self.table.shared
         rows = table.active[c.state[table.active] == RUNNING]
         rows = rows[(c.tx_due_ns[rows] <= now_ns) & (c.tx_due_ns[rows] > 0)]
+        return rows, c.tx_due_ns[rows]
+
+    def _note_downlink_delay(self, rows: NDArray[np.intp], due_ns: NDArray[np.int64]) -> None:
+        """Packets of this tick are with the kernel: the last of them now, the others a little before."""
         if len(rows):
-            buckets = np.searchsorted(DELAY_EDGES_US, (now_ns - c.tx_due_ns[rows]) // 1000)
+            c = self.table.shared
+            buckets = np.searchsorted(DELAY_EDGES_US, (self._clock() - due_ns) // 1000)
             np.add.at(c.downlink_delay, (rows, buckets), 1)
             np.add.at(c.worker.downlink_delay, buckets, 1)
 

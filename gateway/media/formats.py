@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trunkline.codecs.registry import AudioCodec, get_codec
-from trunkline.codecs.resample import Resampler
+from trunkline.codecs.resample import get_resampler
 from trunkline.gateway.media.frame_queue import FrameQueue
 
 Rows = NDArray[np.intp]
@@ -38,13 +38,13 @@ class Format:
     """Codec, resamplers both ways and the downlink queue of one kind of call."""
 
     def __init__(self, index: int, key: FormatKey, capacity: int) -> None:
-        """Build kernels and queue; `index` is the row's value in `Table.format_of`."""
+        """Build kernels and queue; `index` is the row's value in `Formats.of_row`."""
         self.index = index
         self.key = key
         self.codec: AudioCodec = get_codec(key.codec)
         line_hz = self.codec.sample_rate_hz
-        self.up = Resampler(line_hz, key.agent_rate_hz)
-        self.down = Resampler(key.agent_rate_hz, line_hz)
+        self.up = get_resampler(line_hz, key.agent_rate_hz)
+        self.down = get_resampler(key.agent_rate_hz, line_hz)
         self.line_hz = line_hz
         self.frame_samples = key.agent_rate_hz * key.frame_ms // 1000
         "one frame to the agent, at its rate"

@@ -17,6 +17,7 @@ from trunkline.gateway.media.arrivals import AUDIO, EMPTY, Arrivals
 from trunkline.gateway.media.batch import Batch
 from trunkline.gateway.media.table import Stream, Table
 from trunkline.gateway.media.timeline import Timeline
+from trunkline.rtp.dtmf import EventReceiver
 from trunkline.rtp.jitter import TargetParams, update_target
 from trunkline.rtp.outcomes import Drop
 from trunkline.rtp.packet import Headers, parse_headers
@@ -30,6 +31,7 @@ MAX_MISORDER = 100
 EARLY_NS = 500_000_000
 "A packet that is so much ahead of its timestamp's schedule restarts the timeline."
 CN_PT = 13
+"Comfort noise has a static number (RFC 3551); some send it without having said so: it is silence either way."
 
 Rows = NDArray[np.intp]
 
@@ -100,24 +102,21 @@ class Receiver:
 
     def _judge(self, i: int, batch: Batch, headers: Headers, now_ns: int) -> int:
         """A packet that does not belong to the row's proven source: Drop.NONE if it may from now on."""
-        table, row = self._table, int(batch.rows[i])
-        stream = table.streams[row]
+        stream = self._table.streams[int(batch.rows[i])]
         if stream is None:
             return Drop.SOURCE
-        ssrc, seq, timestamp = int(headers.ssrc[i]), int(headers.sequence[i]), int(headers.timestamp[i])
-        if not batch.named[i] and not source.follow_port(
-            table, stream, batch.addresses[i], ssrc, seq, now_ns
-        ):
-            return Drop.SOURCE
-        if table.shared.rx_proven[row]:
-            if not source.consistent(stream, batch.addresses[i], ssrc, seq, source.RESTART_AFTER):
-                return Drop.SSRC
-        self._begin(stream, ssrc, seq, timestamp)
+        address = batch.addresses[i]
+        ssrc, seq = int(headers.ssrc[i]), int(headers.sequence[i])
+        if not source.may_take_over(self._table, stream, address, ssrc, seq, now_ns):
+            return Drop.SSRC if address == stream.remote else Drop.SOURCE
+        source.take_over(self._table, stream, address)
+        self._begin(stream, ssrc, seq, int(headers.timestamp[i]))
         return Drop.NONE
 
     def _begin(self, stream: Stream, ssrc: int, seq: int, timestamp: int) -> None:
         self._timeline.forget_held(stream.row)
         source.begin(self._table, stream.row, ssrc, seq, timestamp)
+        stream.digits_in = EventReceiver(stream.media.dtmf_clock_hz)
         self._table.shared.rx_target_ns[stream.row] = self._params.min_ns
         if not stream.media_seen:
             stream.media_seen = True
@@ -182,7 +181,8 @@ class Receiver:
         c.packets_lost[rows] = c.rx_lost_before[rows] + np.maximum(lost, 0)
         c.worker.packets_received[0] += len(rows)
         # Events repeat one timestamp for as long as the key is down: no measure of the network.
-        audio = kind == AUDIO
+        # Late ones neither: their timestamps may be anything.
+        audio = (kind == AUDIO) & ahead
         if audio.all():
             self._measure(rows, timestamp, now_ns)
         else:

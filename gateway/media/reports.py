@@ -19,7 +19,7 @@ from trunkline.gateway.media.batch import Address
 from trunkline.gateway.media.table import RUNNING, Stream, Table
 from trunkline.rtp import rtcp, rtcp_timing
 from trunkline.rtp.outcomes import Drop
-from trunkline.rtp.reception import fraction_lost
+from trunkline.rtp.reception import cumulative_lost, fraction_lost
 
 RtcpSend = Callable[[Stream, bytes], bool]
 
@@ -83,7 +83,7 @@ class Reports:
             )
         else:
             report = rtcp.ReceiverReport(ssrc=ssrc, reports=blocks)
-        return bytes(report) + bytes(rtcp.SourceDescription(((ssrc, self._cname),)))
+        return rtcp.build_compound([report, rtcp.SourceDescription(((ssrc, self._cname),))])
 
     def _media_time(self, row: int, now_ns: int) -> int:
         """RTP timestamp of this moment, by the packet clock."""
@@ -107,7 +107,7 @@ class Reports:
         return rtcp.ReportBlock(
             ssrc=int(c.rx_ssrc[row]),
             fraction_lost=fraction,
-            cumulative_lost=max(-(1 << 23), min((1 << 23) - 1, expected - received)),
+            cumulative_lost=int(cumulative_lost(np.array([expected]), np.array([received]))[0]),
             highest_sequence=int(c.rx_max_seq[row] - (1 << 16)) & 0xFFFFFFFF,
             jitter_ts=int(c.rx_jitter_ts[row]),
             last_sr=stream.last_sr_ntp_mid,

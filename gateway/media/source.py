@@ -9,7 +9,8 @@ agree with each other:
   restarted its stream): `RESTART_AFTER` consecutive packets, after RFC 3550 A.1;
 - another port at the named address (a NAT, or a peer that sends from another
   port than it receives on): `FOLLOW_AFTER` consecutive packets, while the named
-  port is quiet, once in the life of a description.
+  port is quiet, once in the life of a description. The port that was named keeps
+  its rights: when it speaks, it is believed again.
 
 Nothing else is learned from such packets: until then they are dropped and
 counted.  Asterisk follows any address after 4 packets, and rtpengine followed
@@ -26,8 +27,12 @@ from trunkline.gateway.media.table import Stream, Table
 
 RESTART_AFTER = 2
 FOLLOW_AFTER = 4
+SSRC_QUIET_NS = 40_000_000
+"The proven SSRC must have been silent for so long: of two that alternate, the first one stays."
 QUIET_NS = 500_000_000
-"The named port must have been silent for so long before another is followed."
+"The named port must have been silent for so long before another is followed,"
+QUIET_AFTER_SPEECH_NS = 2_000_000_000
+"and for so long if it has spoken: a pause of the talker is no change of port."
 
 Address = tuple[str, int]
 
@@ -62,17 +67,38 @@ def consistent(stream: Stream, address: Address, ssrc: int, seq: int, wanted: in
     return True
 
 
-def follow_port(table: Table, stream: Stream, address: Address, ssrc: int, seq: int, now_ns: int) -> bool:
-    """A packet from another address than the named one: may it become the stream's?"""
-    if stream.followed or address[0] != stream.remote[0]:
+def may_take_over(table: Table, stream: Stream, address: Address, ssrc: int, seq: int, now_ns: int) -> bool:
+    """A packet that is not of the proven source, by address or SSRC: may its sender take its place?"""
+    c, row = table.shared, stream.row
+    quiet_ns = now_ns - max(int(c.rx_last_ns[row]), stream.named_since_ns)
+    if address == stream.remote:
+        if not c.rx_proven[row]:
+            return True
+        return quiet_ns >= SSRC_QUIET_NS and consistent(stream, address, ssrc, seq, RESTART_AFTER)
+    if address == stream.named:  # it speaks after all, or again: signalling outranks what was followed
+        return consistent(stream, address, ssrc, seq, RESTART_AFTER)
+    if address[0] != stream.named[0] or address == stream.former or c.rx_followed_port[row]:
         return False
-    if now_ns - int(table.shared.rx_last_ns[stream.row]) < QUIET_NS:
+    if quiet_ns < (QUIET_AFTER_SPEECH_NS if stream.named_spoke else QUIET_NS):
         return False
-    if not consistent(stream, address, ssrc, seq, FOLLOW_AFTER):
-        return False
-    stream.remote, stream.followed = address, True
-    table.shared.rx_proven[stream.row] = 0
-    return True
+    return consistent(stream, address, ssrc, seq, FOLLOW_AFTER)
+
+
+def take_over(table: Table, stream: Stream, address: Address) -> None:
+    """Send to, and expect from, this address from now on."""
+    if address == stream.named:
+        stream.named_spoke = True
+    elif address != stream.remote:
+        table.shared.rx_followed_port[stream.row] = address[1]
+    stream.remote = address
+
+
+def move(table: Table, stream: Stream, named: Address, now_ns: int) -> None:
+    """Signalling names another address: nothing that was followed before counts any more."""
+    stream.former, stream.candidate, stream.named_spoke = stream.named, None, False
+    stream.named = stream.remote = named
+    stream.named_since_ns = now_ns
+    table.shared.rx_followed_port[stream.row] = 0
 
 
 def begin(table: Table, row: int, ssrc: int, seq: int, timestamp: int) -> None:

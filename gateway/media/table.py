@@ -64,11 +64,18 @@ class Stream:
     remote: Address
     "where we send RTP: what signalling named, or the port that was followed"
     remote_rtcp: Address
-    followed: bool = False
-    "the one allowed change of port has happened"
+    named: Address = ("", 0)
+    "what signalling named, whatever was followed"
+    former: Address = ("", 0)
+    "what it named before: its last packets are no new source"
+    named_spoke: bool = False
+    "a packet came from there"
+    named_since_ns: int = 0
     candidate: Candidate | None = None
     "a source that is not yet proven"
     link: AgentLink | None = None
+    resumed: bool = False
+    "taken over from a worker that died"
     accepted: bool = False
     "the agent took the call"
     held_media: bool = False
@@ -129,7 +136,6 @@ class Table:
         self.sending = np.zeros(n, bool)
         self.receive_pt = np.zeros(n, np.int16)
         self.dtmf_pt = np.zeros(n, np.int16)
-        self.cn_pt = np.zeros(n, np.int16)
         self.send_pt = np.zeros(n, np.uint8)
         self.rtcp_mux = np.zeros(n, bool)
         self.clock_hz = np.full(n, 8000, np.int64)
@@ -142,6 +148,8 @@ class Table:
         self.late_since_ns = np.zeros(n, np.int64)  # start of a run of late packets, 0 none
         self.lost_run = np.zeros(n, np.int32)  # frames filled in a row
         self.held = np.zeros(n, np.int32)  # packets in the reorder buffer
+        self.credit_ns = np.zeros(n)  # audio that may still go to the agent (timeline.py)
+        self.credit_at_ns = np.zeros(n, np.int64)
         # -- audio state
         self.line_history = np.zeros((n, LINE_HISTORY), np.int16)
         self.up_history = np.zeros((n, FILTER_HISTORY), np.int16)
@@ -163,20 +171,35 @@ class Table:
                 raise TableFull
             row = self._free.pop()
             self._wipe(row, start)
-        channel = (int(self.shared.generation[row]) & 0xFFFF) << 16 | row
-        media = start.media
-        stream = Stream(
-            row, start, media, rtp, rtcp, channel, (media.remote_host, media.remote_port),
-            (media.remote_rtcp_host, media.remote_rtcp_port),
-            held_media=start.hold_media,
-        )  # fmt: skip
+        stream = self._stream(row, start, rtp, rtcp, resumed=resumed)
         self.used[row] = True
         self.streams[row] = stream
         self.by_call[stream.call_id] = stream
-        self.channels[row] = channel
+        self.channels[row] = stream.channel
         self.shared.state[row] = WAITING
         self._activate()
         return stream
+
+    def _stream(
+        self, row: int, start: StartStream, rtp: socket.socket, rtcp: socket.socket | None, *, resumed: bool
+    ) -> Stream:
+        """The objects of a row; one taken over goes on with the port that its predecessor followed."""
+        media, c = start.media, self.shared
+        named = (media.remote_host, media.remote_port)
+        port = int(c.rx_followed_port[row])
+        return Stream(
+            row=row,
+            start=start,
+            media=media,
+            rtp=rtp,
+            rtcp=rtcp,
+            channel=(int(c.generation[row]) & 0xFFFF) << 16 | row,
+            remote=(named[0], port) if port else named,
+            remote_rtcp=(media.remote_rtcp_host, media.remote_rtcp_port),
+            named=named,
+            held_media=start.hold_media,
+            resumed=resumed,
+        )
 
     def _wipe(self, row: int, start: StartStream) -> None:
         """Zero every column of a row but its generation, which goes up."""
@@ -206,15 +229,19 @@ class Table:
         self.formats.of_row[row] = new.index
         self.receiving[row], self.sending[row] = media.receive, media.send
         self.receive_pt[row], self.send_pt[row] = media.receive_pt, media.send_pt
-        self.dtmf_pt[row], self.cn_pt[row] = media.receive_dtmf_pt, media.receive_cn_pt
+        self.dtmf_pt[row] = media.receive_dtmf_pt
         self.rtcp_mux[row] = media.rtcp_mux
         self.clock_hz[row] = payload.clock_hz
         self.ptime_ns[row] = media.ptime_ms * 1_000_000
         self.ptime_ts[row] = media.ptime_ms * payload.clock_hz // 1000
+        if not self.shared.rx_ptime_ts[row]:
+            self.shared.rx_ptime_ts[row] = self.ptime_ts[row]
         if media.send_dtmf_pt < 0:
             stream.digits_out = None
-        elif stream.digits_out is None or stream.media.ptime_ms != media.ptime_ms:
+        elif stream.digits_out is None:
             stream.digits_out = EventSender(media.dtmf_clock_hz, media.ptime_ms)
+        else:
+            stream.digits_out.set_packet_time(media.ptime_ms)
         if media.dtmf_clock_hz != stream.media.dtmf_clock_hz or not stream.accepted:
             stream.digits_in = EventReceiver(media.dtmf_clock_hz)
         stream.media = media

@@ -25,6 +25,13 @@ HELD_PACKETS = 64
 "Packets held back for one row at most: 1.3 s at 20 ms, beyond any target delay."
 LATE_RUN_NS = 100_000_000
 "In-order packets that all come late for so long mean that the sender's clock stood still: start anew."
+MIN_PTIME_DIVISOR = 100
+"Packet times from 1/100 s up are learned from what a peer sends."
+CREDIT_NS = 400_000_000
+"""Audio that may come faster than time passes, at most; what waited while we stalled is not
+faster.  It grows back with time and 2 % more (no clock drifts that much), so a sender that
+runs fast, or stamps its packets ahead, cannot flood its agent."""
+CREDIT_RATE = 1.02
 FILLS_PER_TICK = 50
 "Frames filled for one row in one tick at most (one second), after a stall of ours."
 CONCEAL_MS = 240
@@ -78,6 +85,10 @@ class Timeline:
         if not audio.all():
             table.lost_run[rows[~audio]] = SILENT_RUN
             which, rows = which[audio], rows[audio]
+        paid = self._spend(rows, c.rx_ptime_ts[rows], now_ns)
+        if not paid.all():
+            self._drop(rows[~paid], Drop.TOO_FAST)
+            which, rows = which[paid], rows[paid]
         timestamp = arrivals.timestamp[which]
         ahead = timestamp - c.rx_next_ts[rows]
         if ahead.any():
@@ -98,7 +109,9 @@ class Timeline:
             self._drop(rows[bad], Drop.BAD_PAYLOAD)
             rows, timestamp, duration = rows[~bad], timestamp[~bad], duration[~bad]
         c.rx_next_ts[rows] = timestamp + duration
-        c.rx_ptime_ts[rows] = duration
+        # Only from packets of an ordinary length: fills of a millisecond each would burn the core.
+        ordinary = duration * MIN_PTIME_DIVISOR >= table.clock_hz[rows]
+        c.rx_ptime_ts[rows] = np.where(ordinary, duration, c.rx_ptime_ts[rows])
         table.lost_run[rows] = 0
         self._set_deadlines(rows)
 
@@ -109,9 +122,9 @@ class Timeline:
         keep = []
         c = self._table.shared
         for i, row in enumerate(rows):
-            packet_ts = max(1, int(c.rx_ptime_ts[row]))
+            packet_ts = int(c.rx_ptime_ts[row])
             if ahead[i] > 0:
-                self._fill_until(int(row), int(timestamp[i]), lost=False)
+                self._fill_until(int(row), int(timestamp[i]), now_ns, lost=False)
             elif ahead[i] <= -packet_ts and not self._stood_still(int(row), int(timestamp[i]), now_ns):
                 self._drop(rows[i : i + 1], Drop.LATE)
                 continue
@@ -147,10 +160,10 @@ class Timeline:
             rows = rows[(c.rx_deadline_ns[rows] <= now_ns) & (c.state[rows] == RUNNING)]
             if not len(rows):
                 return
-            self._fill_one(rows[c.rx_proven[rows] == 0])
+            self._fill_one(rows[c.rx_proven[rows] == 0], now_ns)
             proven = rows[c.rx_proven[rows] == 1]
             waiting = table.held[proven] > 0
-            self._fill_one(proven[~waiting])
+            self._fill_one(proven[~waiting], now_ns)
             for row in proven[waiting]:
                 self._give_up_waiting(int(row), now_ns)
 
@@ -159,8 +172,13 @@ class Timeline:
         c = self._table.shared
         seq = min(self._held[row])
         timestamp = self._held[row][seq][0]
+        if (
+            timestamp - c.rx_next_ts[row] > self._table.clock_hz[row]
+        ):  # a leap behind the gap, not a second of loss
+            self.jump(np.array([row], np.intp), np.array([timestamp]))
         if timestamp > c.rx_next_ts[row] and self._held[row][seq][1] == AUDIO:
-            self._fill_until(row, min(timestamp, int(c.rx_next_ts[row] + c.rx_ptime_ts[row])), lost=True)
+            one_more = int(c.rx_next_ts[row] + c.rx_ptime_ts[row])
+            self._fill_until(row, min(timestamp, one_more), now_ns, lost=True)
         if c.rx_next_ts[row] >= timestamp or self._held[row][seq][1] == EMPTY:
             c.rx_next_seq[row] = seq
             self._release_held(row, now_ns)
@@ -180,28 +198,32 @@ class Timeline:
         if not held:
             self._held.pop(row, None)
 
-    def _fill_until(self, row: int, timestamp: int, *, lost: bool) -> None:
+    def _fill_until(self, row: int, timestamp: int, now_ns: int, *, lost: bool) -> None:
         """Fill whole packet times up to `timestamp`; what is less than half of one is let go."""
-        c = self._table.shared
-        packet_ts = max(1, int(c.rx_ptime_ts[row]))
+        table, c = self._table, self._table.shared
+        packet_ts = int(c.rx_ptime_ts[row])
         count = (timestamp - int(c.rx_next_ts[row]) + packet_ts // 2) // packet_ts
         rows = np.array([row], np.intp)
         if not lost:
-            self._table.lost_run[row] = SILENT_RUN
-        for _ in range(min(count, FILLS_PER_TICK)):
-            self._fill_one(rows)
+            table.lost_run[row] = SILENT_RUN
+        packet_ns = packet_ts * 1_000_000_000 // int(table.clock_hz[row])
+        for _ in range(min(count, FILLS_PER_TICK, int(table.credit_ns[row]) // packet_ns)):
+            self._fill_one(rows, now_ns)
         c.rx_next_ts[row] = timestamp
 
-    def _fill_one(self, rows: Rows) -> None:
+    def _fill_one(self, rows: Rows, now_ns: int) -> None:
         """One frame that did not come, for each row."""
         if not len(rows):
             return
         table, c = self._table, self._table.shared
-        durations = np.where(c.rx_ptime_ts[rows] > 0, c.rx_ptime_ts[rows], table.ptime_ts[rows])
+        durations = c.rx_ptime_ts[rows]
+        self._spend(rows, durations, now_ns)
         for duration in np.unique(durations):
             same = rows[durations == duration]
             table.lost_run[same] += 1
-            lost_ms = (table.lost_run[same] - 1) * int(duration) * 1000 // table.clock_hz[same]
+            lost_ms = (
+                (table.lost_run[same] - 1).astype(np.int64) * int(duration) * 1000 // table.clock_hz[same]
+            )
             self._speaker.fill(same, int(duration), lost_ms >= CONCEAL_MS)
         c.rx_next_ts[rows] += durations
         unproven = c.rx_proven[rows] == 0
@@ -209,6 +231,20 @@ class Timeline:
             durations[unproven] * 1_000_000_000 // table.clock_hz[rows[unproven]]
         )
         self._set_deadlines(rows[~unproven])
+
+    def _spend(self, rows: Rows, durations: NDArray[np.int64], now_ns: int) -> NDArray[np.bool_]:
+        """Take audio of these durations from the rows' credit; False where there is not enough."""
+        table = self._table
+        earned = (now_ns - table.credit_at_ns[rows]) * CREDIT_RATE
+        before = table.credit_ns[rows]
+        # What a stall earned stays for the packets that waited, and fades when they have been read.
+        extra = np.maximum(before - CREDIT_NS, 0) * np.exp(-earned / CREDIT_NS)
+        credit = np.maximum(np.minimum(np.minimum(before, CREDIT_NS) + earned, CREDIT_NS), earned) + extra
+        left = credit - durations * 1e9 / table.clock_hz[rows]
+        enough: NDArray[np.bool_] = left >= 0
+        table.credit_ns[rows] = np.where(enough, left, credit)
+        table.credit_at_ns[rows] = now_ns
+        return enough
 
     def _set_deadlines(self, rows: Rows) -> None:
         c = self._table.shared
@@ -224,6 +260,7 @@ class Timeline:
         """The call is up: its timeline runs from now, with or without packets."""
         self._table.shared.rx_deadline_ns[row] = now_ns + int(self._table.ptime_ns[row])
         self._table.lost_run[row] = SILENT_RUN
+        self._table.credit_ns[row], self._table.credit_at_ns[row] = CREDIT_NS, now_ns
 
     def forget_held(self, row: int) -> None:
         """Drop what waits for a row: its source is gone, or the call is."""

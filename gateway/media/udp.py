@@ -133,7 +133,7 @@ class UdpSockets:
     def send_rtcp(self, stream: Stream, data: bytes) -> bool:
         """Send one compound packet where the peer wants its RTCP."""
         try:
-            if stream.rtcp is None:
+            if stream.rtcp is None or stream.media.rtcp_mux:
                 stream.rtp.sendto(data, stream.remote)
             else:
                 stream.rtcp.sendto(data, stream.remote_rtcp)

@@ -112,8 +112,6 @@ class Uplink:
             return
         flags = flags | c.up_flags[rows]
         c.up_flags[rows] = 0
-        c.frames_to_agent[rows] += 1
-        c.worker.frames_to_agent[0] += len(rows)
         self._sink.deliver(rows, positions, flags, pcm)
 
     def forget(self, row: int) -> None:

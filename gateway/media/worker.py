@@ -36,6 +36,10 @@ from trunkline.rtp.jitter import TargetParams
 
 LOOKS_PER_TICK = 4
 "A socket gives one packet a look; a burst that waits behind it is taken with the next looks."
+LOOKS_AFTER_STALL = 256
+"... after a stall, of ours or of a worker before us: what waited is read before gaps are filled."
+STALL_NS = 40_000_000
+"A tick so late is a stall."
 HEARTBEAT_S = 0.25
 "Longest sleep: the gateway takes a worker whose heartbeat is 2 s old for hung."
 MAX_FAILURES = 100
@@ -64,6 +68,7 @@ class Worker:
         self.running = True
         self.draining = False
         self._failures = 0
+        self._catch_up_ns = 0
         self._collect_ns = time.monotonic_ns() + COLLECT_NS
 
     # -- the gateway process ----------------------------------------------------------------
@@ -72,6 +77,8 @@ class Worker:
         """Send a message to the gateway; queued when it is slow."""
         try:
             self.channel.send(control.encode(message))
+        except ValueError as error:  # a message too long must not cost the tick
+            print(f"message {type(message).__name__} not sent: {error}", flush=True)
         except OSError:
             self.running = False
         self._watch_channel()
@@ -111,9 +118,12 @@ class Worker:
 
     def _start(self, message: control.StartStream, sockets: list[socket.socket]) -> None:
         call_id = message.info.call_id
+        if not sockets or message.slot >= self.table.capacity:
+            self.post(control.StreamFailed(call_id, "bad_media", "the call came without its sockets or row"))
+            return
         try:
             stream = self.table.take(message, sockets[0], sockets[1] if len(sockets) > 1 else None)
-        except (TableFull, IndexError):
+        except TableFull:
             for sock in sockets:
                 sock.close()
             detail = f"all {self.table.capacity} rows of this worker are taken"
@@ -171,10 +181,14 @@ class Worker:
         self.post(control.WorkerReady(int(counters.pid[0])))
         last_ns = 0
         while self.running and not (self.draining and not self.table.by_call):
-            ready = self._wait(last_ns)
-            now_ns = last_ns = time.monotonic_ns()
+            due_ns = min(self.engine.next_deadline_ns(), time.monotonic_ns() + int(HEARTBEAT_S * 1e9))
+            ready = self._wait(last_ns, due_ns)
+            now_ns = time.monotonic_ns()
+            if now_ns - max(last_ns, due_ns) > STALL_NS:
+                self._catch_up_ns = now_ns + 1
+            last_ns = now_ns
             try:
-                self._tick(ready, now_ns)
+                self._tick(ready, now_ns, LOOKS_AFTER_STALL if now_ns < self._catch_up_ns else LOOKS_PER_TICK)
                 self._failures = 0
             except Exception:  # one bad tick must not cost the other calls theirs
                 self._failures += 1
@@ -192,21 +206,20 @@ class Worker:
                 gc.collect()
         self.engine.agents.close_all()
 
-    def _wait(self, last_ns: int) -> list[tuple[int, int]]:
+    def _wait(self, last_ns: int, due_ns: int) -> list[tuple[int, int]]:
         """Sleep until something is ready or due, then on to the grid if the last tick was just now."""
-        timeout_s = (self.engine.next_deadline_ns() - time.monotonic_ns()) / 1e9
-        ready = self.poller.epoll.poll(min(max(timeout_s, 0.0), HEARTBEAT_S))
+        ready = self.poller.epoll.poll(max((due_ns - time.monotonic_ns()) / 1e9, 0.0))
         ahead_ns = (last_ns // TICK_NS + 1) * TICK_NS - time.monotonic_ns()
         if ahead_ns > 0:
             time.sleep(ahead_ns / 1e9)
             ready = self.poller.epoll.poll(0)
         return ready
 
-    def _tick(self, ready: list[tuple[int, int]], now_ns: int) -> None:
+    def _tick(self, ready: list[tuple[int, int]], now_ns: int, looks: int) -> None:
         """Take what the sockets have, then let the engine do what is due."""
         self.sockets.sampled_row = -1
         handlers = self.poller.handlers
-        for _ in range(LOOKS_PER_TICK):
+        for _ in range(looks):
             batch = self.sockets.receive(ready)
             if batch is not None:
                 self.engine.receive(batch, now_ns)
@@ -226,6 +239,8 @@ class Worker:
 
     def _listen(self, stream: Stream) -> None:
         """Read a stream's sockets from now on; what came earlier has waited in the kernel."""
+        if stream.resumed:
+            self._catch_up_ns = time.monotonic_ns() + STALL_NS
         self.poller.watch_silently(stream.rtp.fileno())
         if stream.rtcp is not None:
             self.poller.watch(

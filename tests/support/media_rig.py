@@ -12,6 +12,8 @@ import uuid
 
 import numpy as np
 from numpy.typing import NDArray
+
+from trunkline.codecs import g711
 from trunkline.gateway.media import control
 from trunkline.gateway.media.batch import PACKET_BYTES, Batch
 from trunkline.gateway.media.columns import Columns
@@ -57,14 +59,18 @@ class RecordingLink:
     def send_mark(self, channel: int, name: str, position: int, outcome: str) -> None:
         self.said.append(Reply("mark", (name, position, outcome)))
 
-    def send_cleared(self, channel: int, name: str, played_ms: int, discarded_ms: int, marks: list[str]) -> None:
+    def send_cleared(
+        self, channel: int, name: str, played_ms: int, discarded_ms: int, marks: list[str]
+    ) -> None:
         self.said.append(Reply("cleared", (name, played_ms, discarded_ms, tuple(marks))))
 
     def send_flow(self, channel: int, ready: bool, queued_ms: int) -> None:
         self.said.append(Reply("flow", (ready, queued_ms)))
 
 
-def start_message(rate_hz: int = 8000, frame_ms: int = 20, queue_ms: int = 60000, **media: object) -> control.StartStream:
+def start_message(
+    rate_hz: int = 8000, frame_ms: int = 20, queue_ms: int = 60000, **media: object
+) -> control.StartStream:
     """A call as the gateway would start it: PCMU, 20 ms, telephone-event 101."""
     description = {
         "codec": "PCMU", "send_pt": 0, "receive_pt": 0, "remote_host": PEER[0], "remote_port": PEER[1],
@@ -108,7 +114,11 @@ class UplinkRig:
             self.timeline.begin(stream.row, self.now_ns)
 
     def deliver(
-        self, rows: NDArray[np.intp], positions: NDArray[np.int64], flags: NDArray[np.uint16], pcm: NDArray[np.int16]
+        self,
+        rows: NDArray[np.intp],
+        positions: NDArray[np.int64],
+        flags: NDArray[np.uint16],
+        pcm: NDArray[np.int16],
     ) -> None:
         """Be the frame sink."""
         for row, position, flag, samples in zip(rows, positions, flags, pcm, strict=True):
@@ -178,3 +188,20 @@ class DownlinkRig:
         while self.now_ns < end:
             self.now_ns = min(end, self.now_ns + int(step_ms * MS))
             self.downlink.advance(self.now_ns)
+
+
+def voice(seq: int, *, ssrc: int = 5, ts: int | None = None, size: int = 160, pt: int = 0) -> Packet:
+    """Packet number `seq` of a talker: payload bytes tell which it is."""
+    payload = bytes((seq * 7 + i) % 120 for i in range(size))
+    return Packet(pt, seq & 0xFFFF, (seq * 160 if ts is None else ts) & 0xFFFFFFFF, ssrc, payload)
+
+
+def samples(packet: Packet) -> np.ndarray:
+    return g711.decode_ulaw(np.frombuffer(packet.payload, np.uint8))
+
+
+def talk(rig: UplinkRig, seqs: range, **fields: int) -> None:
+    """One packet every 20 ms."""
+    for seq in seqs:
+        rig.packet(voice(seq, **fields))
+        rig.run(20)
