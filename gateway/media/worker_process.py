@@ -181,8 +181,10 @@ def _spawn(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         env={**os.environ, **_ONE_THREAD, "PYTHONUNBUFFERED": "1"},
-        # A terminal's Ctrl-C is for the gateway, which then ends its calls in order.
-        start_new_session=True,
+        # A terminal's Ctrl-C is for the gateway, which then ends its calls in order. A group for that and not a
+        # session: to the kernel a session is a scheduling group of its own (autogroup), and Linux 6.18 left such
+        # workers without a CPU for seconds while programs of another session kept all cores busy.
+        process_group=0,
     )
 
 

@@ -19,17 +19,8 @@ from trunkline.gateway.media.pool import NoWorker
 from trunkline.gateway.media.ports import PortPair, PortPool
 from trunkline.gateway.metrics import Metrics
 from trunkline.gateway.routing import RouteTable, TrunkTable
-from trunkline.gateway.sip.messages import (
-    Admission,
-    CallState,
-    Command,
-    Event,
-    Incoming,
-    IncomingInvite,
-    Refusal,
-    Refused,
-    StateChanged,
-)
+from trunkline.gateway.sip.events import CallState, Event, Incoming, Refused, StateChanged
+from trunkline.gateway.sip.messages import Admission, Command, IncomingInvite, Refusal
 from trunkline.rtp.negotiation import MediaDescription, NegotiationError
 
 CONFIG = """
@@ -147,7 +138,9 @@ class Rig:
             address, lambda trunk, host, ports: FakeSession(None),
         )  # fmt: skip
         book = Book(self.config, self.limits, self.media, self.commands.append, self.metrics)
-        book.agent_params = {a.name: control.AgentParams(a.name, a.address, a.dialect) for a in self.config.agents}
+        book.agent_params = {
+            a.name: control.AgentParams(a.name, a.address, a.dialect) for a in self.config.agents
+        }
         self.service = CallService(
             book, self.screen, self.ports, address, self.screen._new_session, self.fatal.append
         )
@@ -171,7 +164,9 @@ class Rig:
         await self.sip(Incoming(verdict.call_id, self.screen.admitted[verdict.call_id].invite))  # type: ignore[arg-type]
         return verdict.call_id
 
-    async def refused(self, called: str = "600", sdp: str = "offer", source: str = "192.0.2.10:5060") -> Refusal:
+    async def refused(
+        self, called: str = "600", sdp: str = "offer", source: str = "192.0.2.10:5060"
+    ) -> Refusal:
         """An INVITE that is refused, told as the SIP thread does."""
         invite = invite_of(called, sdp, source)
         verdict = self.screen.incoming(invite)

@@ -36,14 +36,22 @@ class FakeService:
     def add(self, call_id: str, **fields: Any) -> CallView:
         """A call that exists."""
         defaults: dict[str, Any] = {
-            "direction": "inbound", "state": "up", "caller": "1001", "called": "600", "trunk": "pbx",
-            "route": "all", "agent": "echo", "created": time.time(),
+            "direction": "inbound",
+            "state": "up",
+            "caller": "1001",
+            "called": "600",
+            "trunk": "pbx",
+            "route": "all",
+            "agent": "echo",
+            "created": time.time(),
             "media": MediaView(codec="PCMU", remote="127.0.0.1:4000", local="127.0.0.1:16384", ptime_ms=20),
         }
         self.calls[call_id] = CallView(id=call_id, **(defaults | fields))
         return self.calls[call_id]
 
-    def change(self, call_id: str, event: str = "", data: dict[str, Any] | None = None, **fields: Any) -> None:
+    def change(
+        self, call_id: str, event: str = "", data: dict[str, Any] | None = None, **fields: Any
+    ) -> None:
         """Give a call new fields, and say so in the event stream."""
         self.calls[call_id] = self.calls[call_id].model_copy(update=fields)
         if event:
@@ -75,11 +83,22 @@ class FakeService:
     async def hangup(self, call_id: str, reason: str) -> None:
         self.asked.append(("hangup", call_id, reason))
         self.change(
-            call_id, "call.ended", {"cause": "api"}, state="ended", cause="api", ended=time.time(), sip_code=200
+            call_id,
+            "call.ended",
+            {"cause": "api"},
+            state="ended",
+            cause="api",
+            ended=time.time(),
+            sip_code=200,
         )
 
     async def send_dtmf(self, call_id: str, digits: str, duration_ms: int, gap_ms: int) -> None:
         self.asked.append(("dtmf", call_id, digits, duration_ms, gap_ms))
+        if self.refuse is not None:
+            raise self.refuse
+
+    async def clear_audio(self, call_id: str) -> None:
+        self.asked.append(("clear", call_id))
         if self.refuse is not None:
             raise self.refuse
 

@@ -13,18 +13,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from trunkline.gateway.sip.messages import (
-    Admission,
-    CallState,
-    Command,
-    Event,
-    Incoming,
-    IncomingInvite,
-    PlaceCall,
-    Refusal,
-    SdpError,
-    StateChanged,
-)
+from trunkline.gateway.sip.events import CallState, Event, Incoming, StateChanged
+from trunkline.gateway.sip.messages import Admission, Command, IncomingInvite, PlaceCall, Refusal, SdpError
 from trunkline.gateway.sip.settings import SipConfig
 from trunkline.gateway.sip.thread import SipThread
 
