@@ -103,6 +103,8 @@ class AudioSocketLink:
         self._channel: int | None = None
         self._over = False
         self.next_deadline_ns: int | None = None
+        self.most_messages = 0
+        self.unread = False
         self.ignored: Counter[str] = Counter()
         "frames without effect, by reason: unknown_type, no_call"
 
@@ -133,6 +135,10 @@ class AudioSocketLink:
             self._fail(events, "agent_protocol", str(violation))
         self._flush_audio(events)
         return events
+
+    def resume(self, now_ns: int) -> Sequence[LinkEvent]:
+        """Nothing is ever left: there are no commands here, and consecutive audio frames cost as little as one."""
+        return []
 
     def handle_timeout(self, now_ns: int) -> Sequence[LinkEvent]:
         """LinkUp and Accepted, as soon as they are due."""

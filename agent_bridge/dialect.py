@@ -141,6 +141,10 @@ class Link(Protocol):
     "calls that one connection carries"
     supports_marks: bool
     supports_flow_control: bool
+    most_messages: int
+    "messages that one receive() or resume() handles, so that one agent cannot keep all calls waiting; 0: all"
+    unread: bool
+    "the last receive() or resume() has stopped there: its bytes must stay as they are, for resume()"
 
     @property
     def next_deadline_ns(self) -> int | None:
@@ -151,6 +155,9 @@ class Link(Protocol):
 
     def receive(self, data: bytes | bytearray | memoryview, now_ns: int) -> Sequence[LinkEvent]:
         """Take bytes from the socket; empty data means end of stream."""
+
+    def resume(self, now_ns: int) -> Sequence[LinkEvent]:
+        """Go on with the bytes of the last receive(), while `unread`."""
 
     def handle_timeout(self, now_ns: int) -> Sequence[LinkEvent]:
         """Do what time demands: keep-alive, handshake and answer time-outs."""

@@ -13,11 +13,7 @@ from __future__ import annotations
 
 import enum
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Iterator, Mapping, Sequence
 
 from trunkline.agent_bridge import fields, wire
 from trunkline.agent_bridge.dialect import (
@@ -32,6 +28,7 @@ from trunkline.agent_bridge.dialect import (
 )
 from trunkline.agent_bridge.keepalive import Due, KeepAlive
 from trunkline.agent_bridge.native_messages import DIGITS, number, parse_command, silence, start_fields
+from trunkline.agent_bridge.native_speech import NativeSpeech
 from trunkline.agent_bridge.reassembly import Buffer, ProtocolViolation
 
 HANDSHAKE_TIMEOUT_NS = 2_000_000_000
@@ -45,27 +42,26 @@ class _State(enum.Enum):
     FAILED = enum.auto()
 
 
-class NativeLink:
+class NativeLink(NativeSpeech):
     """One connection to an agent that speaks our dialect; see `dialect.Link` for the methods."""
 
     max_calls = fields.MAX_CHANNEL
-    supports_marks = True
-    supports_flow_control = True
+    supports_marks = supports_flow_control = True
 
     def __init__(self, token: str | None = None, gateway_name: str = "trunkline") -> None:
+        super().__init__()
         self._token = token
         self._gateway_name = gateway_name
         self._state = _State.IDLE
-        self._reader = wire.reassembler()
-        self._out: list[bytes | memoryview] = []
+        self._reader = wire.reassembler(wire.MAX_CONTROL_BYTES)
+        self.most_messages, self.unread = 0, False
+        self._messages: Iterator[tuple[int, memoryview]] = iter(())  # what is left of the last receive()
         self._handshake_deadline_ns = 0
         self._keepalive: KeepAlive | None = None
         self._waiting: dict[int, tuple[StartInfo, int]] = {}
         "calls to offer as soon as the handshake is done, and when they were asked for"
         self._offered: dict[int, int] = {}
         "channel -> deadline of its answer, the earliest first"
-        self._calls: set[int] = set()
-        "channels that the agent has accepted"
         self.ignored: Counter[str] = Counter()
         "messages without effect, by reason: unknown_type, unknown_channel, not_accepted, bad_digits"
 
@@ -93,21 +89,31 @@ class NativeLink:
 
     def receive(self, data: Buffer, now_ns: int) -> Sequence[LinkEvent]:
         """Take bytes; audio is a view of them, so they must stay as they are until it is used."""
-        events: list[LinkEvent] = []
         if self._dead:
-            return events
+            return []
         if not len(data):
-            self._lost(events)
+            return self._lost()
+        self._messages = self._reader.messages(data)
+        return self.resume(now_ns)
+
+    def resume(self, now_ns: int) -> Sequence[LinkEvent]:
+        """Go on where `most_messages` has made the last call stop."""
+        events: list[LinkEvent] = []
+        self.unread = False
+        if self._dead:
             return events
         if self._keepalive:
             self._keepalive.heard(now_ns)
         try:
-            for kind, payload in self._reader.messages(data):
+            for number_taken, (kind, payload) in enumerate(self._messages, 1):
                 if kind == wire.AUDIO:
                     self._take_audio(payload, events)
                 else:
                     self._take_control(wire.parse_control(payload), events, now_ns)
                 if self._dead:
+                    break
+                if number_taken == self.most_messages:
+                    self.unread = True
                     break
         except ProtocolViolation as violation:
             self._fail(events, "agent_protocol", str(violation), "protocol")
@@ -128,15 +134,9 @@ class NativeLink:
             case Due.PING:
                 self._say("ping")
             case Due.DEAD:
-                self._fail(
-                    events, "agent_timeout", "nothing was heard for 10 s, in spite of a ping", "timeout"
-                )
+                detail = "nothing was heard for 10 s, in spite of a ping"
+                self._fail(events, "agent_timeout", detail, "timeout")
         return events
-
-    def data_to_send(self) -> list[bytes | memoryview]:
-        """Everything that waits, as buffers for sendmsg; after LinkFailed, an error for the agent."""
-        out, self._out = self._out, []
-        return out
 
     # --- what the gateway says ---------------------------------------------------------------
 
@@ -157,53 +157,6 @@ class NativeLink:
             return
         self._calls.discard(channel)
         self._say("stop", channel=channel, reason=reason, stats={k: number(v) for k, v in stats.items()})
-
-    def send_audio(
-        self,
-        channels: NDArray[np.uint32],
-        positions: NDArray[np.int64],
-        flags: NDArray[np.uint16],
-        pcm: NDArray[np.int16],
-    ) -> None:
-        """One message for all of them."""
-        if self._state is _State.UP:
-            self._out.extend(wire.audio_messages(channels, positions, flags, pcm))
-
-    def send_dtmf(self, channel: int, digit: str, duration_ms: int, method: str) -> None:
-        """The caller pressed a key."""
-        self._tell(channel, "dtmf", digit=digit, duration_ms=int(duration_ms), method=method)
-
-    def send_mark(self, channel: int, name: str, position: int, outcome: str) -> None:
-        """A mark's fate."""
-        self._tell(channel, "mark", name=name, position=int(position), outcome=outcome)
-
-    def send_cleared(
-        self, channel: int, name: str, played_ms: int, discarded_ms: int, marks: Sequence[str]
-    ) -> None:
-        """What a clear did."""
-        self._tell(
-            channel,
-            "cleared",
-            name=name,
-            played_ms=int(played_ms),
-            discarded_ms=int(discarded_ms),
-            marks=list(marks),
-        )
-
-    def send_flow(self, channel: int, ready: bool, queued_ms: int) -> None:
-        """Ask for a pause, or for more."""
-        self._tell(channel, "flow", state="resume" if ready else "pause", queued_ms=int(queued_ms))
-
-    def send_hold(self, channel: int, held: bool) -> None:
-        """The caller does not listen now, or does again."""
-        self._tell(channel, "hold", held=bool(held))
-
-    def _tell(self, channel: int, kind: str, **content: Any) -> None:
-        if channel in self._calls:
-            self._say(kind, channel=int(channel), **content)
-
-    def _say(self, kind: str, **content: Any) -> None:
-        self._out.append(wire.control_message(kind, **content))
 
     # --- what the agent says -----------------------------------------------------------------
 
@@ -243,7 +196,7 @@ class NativeLink:
             detail = f"the agent speaks version {version} of the protocol, this gateway speaks {spoken}"
             self._fail(events, "agent_version", detail, "version")
             return
-        self._state = _State.UP
+        self._state, self._up = _State.UP, True
         self._keepalive = KeepAlive(now_ns)
         events.append(LinkUp(fields.prose(message, "agent")))
         waiting, self._waiting = self._waiting, {}
@@ -278,20 +231,19 @@ class NativeLink:
 
     # --- the end -----------------------------------------------------------------------------
 
-    def _lost(self, events: list[LinkEvent]) -> None:
+    def _lost(self) -> list[LinkEvent]:
+        events: list[LinkEvent] = []
+        where = "" if self._state is _State.UP else " before it said hello"
         if self._reader.pending_bytes:
-            detail = "the agent closed the connection in the middle of a message"
-        elif self._state is _State.UP:
-            detail = "the agent closed the connection"
-        else:
-            detail = "the agent closed the connection before it said hello"
-        self._fail(events, "agent_lost", detail, None)
+            where = " in the middle of a message"
+        self._fail(events, "agent_lost", f"the agent closed the connection{where}", None)
+        return events
 
     def _fail(self, events: list[LinkEvent], reason: str, detail: str, code: str | None) -> None:
         """`code` is what the agent is told before the owner closes; None when nobody is there to read it."""
         if code is not None:
             self._say("error", code=code, text=detail)
-        self._state = _State.FAILED
+        self._state, self._up = _State.FAILED, False
         self._waiting.clear()
         self._offered.clear()
         self._calls.clear()

@@ -38,6 +38,10 @@ AUDIO = 2
 MAX_PAYLOAD_BYTES = 4 << 20
 """Longest payload: one tick of 2,000 calls at 16 kHz and 20 ms is 1.3 MB, and a longer tick can be split.
 A bound is needed so that a lost byte, or a web browser on the wrong port, is noticed at once."""
+MAX_CONTROL_BYTES = 1 << 16
+"""Longest control payload from an agent. The longest that says something has 2 KB, and to read one of 4 MiB as
+JSON takes a tenth of a second, in which nobody hears anything. The gateway's own may be longer: `start` carries
+headers and metadata, and agents have no other callers to keep waiting."""
 MAX_SAMPLES = 0xFFFF
 "Samples of one record: 1.4 s at 48 kHz."
 
@@ -53,18 +57,20 @@ def record_dtype(samples: int) -> np.dtype[np.void]:
     return np.dtype([*fields, ("pcm", "<i2", (samples,))])
 
 
-def _parse_header(header: memoryview) -> tuple[int, int]:
+def _parse_header(header: memoryview, max_control_bytes: int) -> tuple[int, int]:
     size, kind, reserved, reserved2 = _HEADER.unpack(header)
     if kind not in (CONTROL, AUDIO) or reserved or reserved2:
         raise ProtocolViolation(f"bytes {bytes(header).hex(' ')} are not the header of a message")
     if size > MAX_PAYLOAD_BYTES:
         raise ProtocolViolation(f"a message of {size} bytes; at most {MAX_PAYLOAD_BYTES} are allowed")
+    if kind == CONTROL and size > max_control_bytes:
+        raise ProtocolViolation(f"a control message of {size} bytes; at most {max_control_bytes} are allowed")
     return kind, size
 
 
-def reassembler() -> Reassembler:
+def reassembler(max_control_bytes: int = MAX_PAYLOAD_BYTES) -> Reassembler:
     """Cuts a stream of our dialect into (CONTROL | AUDIO, payload)."""
-    return Reassembler(_HEADER.size, _parse_header)
+    return Reassembler(_HEADER.size, functools.partial(_parse_header, max_control_bytes=max_control_bytes))
 
 
 def parse_audio(payload: memoryview) -> NDArray[np.void]:

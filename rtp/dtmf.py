@@ -178,6 +178,11 @@ class EventSender:
         """Whether `next_packet` still has something to do, be it to keep a gap."""
         return bool(self._waiting) or self._code >= 0 or self._gap_packets > 0
 
+    @property
+    def waiting(self) -> int:
+        """Presses that have not begun."""
+        return len(self._waiting)
+
     def set_packet_time(self, ptime_ms: int) -> None:
         """Another packet time from the next packet on; a press under way goes on for as long as was asked."""
         self._step_ts = self._clock_hz * ptime_ms // 1000

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from trunkline.agent_bridge import dialect
 from trunkline.agent_bridge.dialect import FLAG_GAP, LinkEvent, LinkFailed, LinkUp, StartInfo
 from trunkline.gateway.media import control
+from trunkline.gateway.media.agent_audio import by_row, joined
 from trunkline.gateway.media.agent_link import BACKLOG_NS, AgentLink, Poller
 from trunkline.gateway.media.playback import Playback
 from trunkline.gateway.media.table import Stream, Table
@@ -41,6 +42,8 @@ class AgentLinks:
         self._shared: dict[control.AgentParams, AgentLink] = {}
         self._calls: dict[int, dict[int, Stream]] = {}
         "link index -> channel -> stream"
+        self._closing: list[AgentLink] = []
+        "connections whose call is over and that have something left to write"
         self._index_of_row = np.full(table.capacity, -1, np.int64)
         self._next_index = 0
         self.on_accepted: Callable[[Stream, int], None] = lambda stream, now_ns: None
@@ -78,7 +81,7 @@ class AgentLinks:
                 call_id=info.call_id, direction=info.direction, caller=info.caller, called=info.called,
                 trunk=info.trunk, route=info.route, headers=info.headers, metadata=info.metadata,
                 sample_rate_hz=agent.sample_rate_hz, frame_ms=agent.frame_ms,
-                resumed=stream.start.slot >= 0, position=int(c.up_position[stream.row]),
+                resumed=stream.resumed, position=int(c.up_position[stream.row]),
             ),
             now_ns,
         )  # fmt: skip
@@ -97,6 +100,8 @@ class AgentLinks:
         if link.protocol.max_calls == 1:
             link.close_when_flushed()
             self._discard(link)
+            if link.open:
+                self._closing.append(link)
 
     def _discard(self, link: AgentLink) -> dict[int, Stream]:
         """Forget a connection; returns the calls that were on it."""
@@ -110,7 +115,7 @@ class AgentLinks:
 
     def deliver(self, rows: Rows, positions: NDArray[np.int64], flags: NDArray[np.uint16], pcm: Pcm) -> None:
         """Frames of one length, one for each row, to the connections of their rows."""
-        indices = self._index_of_row[rows]
+        c, indices = self._table.shared, self._index_of_row[rows]
         for index in np.unique(indices):
             link = self._links.get(int(index))
             if link is None:
@@ -119,6 +124,8 @@ class AgentLinks:
             if link.backlog_bytes > link.limit_bytes:
                 self._drop_frames(rows[same])
                 continue
+            c.frames_to_agent[rows[same]] += 1
+            c.worker.frames_to_agent[0] += len(rows[same])
             link.protocol.send_audio(
                 self._table.channels[rows[same]], positions[same], flags[same], pcm[same]
             )
@@ -149,23 +156,28 @@ class AgentLinks:
         for link in list(self._links.values()):
             link.close_when_flushed()
 
+    def _all_links(self) -> list[AgentLink]:
+        return [*self._links.values(), *self._closing]
+
     @property
     def next_deadline_ns(self) -> int | None:
         """The earliest deadline of any connection."""
-        deadlines = [d for link in self._links.values() if (d := link.next_deadline_ns) is not None]
+        deadlines = [d for link in self._all_links() if (d := link.next_deadline_ns) is not None]
         return min(deadlines, default=None)
 
     def handle_timeouts(self, now_ns: int) -> None:
         """Let connections whose time has come act on it."""
-        for link in list(self._links.values()):
+        for link in self._all_links():
             deadline = link.next_deadline_ns
             if deadline is not None and deadline <= now_ns:
                 link.handle_timeout(now_ns)
+        if self._closing:
+            self._closing = [link for link in self._closing if link.open]
 
     # -- from the agents --------------------------------------------------------------------
 
     def _on_events(self, link: AgentLink, events: Sequence[LinkEvent], now_ns: int) -> None:
-        for event in events:
+        for event in joined(events):
             if isinstance(event, dialect.Audio):
                 self._audio(link, event, now_ns)
             elif isinstance(event, LinkUp):
@@ -179,30 +191,21 @@ class AgentLinks:
                     self._command(stream, event, now_ns)
 
     def _audio(self, link: AgentLink, audio: dialect.Audio, now_ns: int) -> None:
-        """Speech: one push for each round of different rows; a burst for one row is joined."""
+        """Speech for calls of this link; of any other it is not heard."""
         rows = self._table.rows_of(audio.channels)
         mine = (rows >= 0) & (self._index_of_row[rows] == link.index)
         pcm = audio.pcm
         if not mine.all():
             rows, pcm = rows[mine], pcm[mine]
-        while len(rows):
-            first, where = np.unique(rows, return_index=True)
-            if len(first) == len(rows):
-                self._playback.push(rows, pcm, now_ns)
-                return
-            if len(first) == 1:
-                self._playback.push(first, pcm.reshape(1, -1), now_ns)
-                return
-            self._playback.push(first, pcm[where], now_ns)
-            rest = np.ones(len(rows), bool)
-            rest[where] = False
-            rows, pcm = rows[rest], pcm[rest]
+        for each, speech in by_row(rows, pcm):
+            self._playback.push(each, speech, now_ns)
 
     def _command(self, stream: Stream, event: LinkEvent, now_ns: int) -> None:
         match event:
             case dialect.Accepted():
                 stream.accepted = True
                 self.on_accepted(stream, now_ns)
+                self._hold_again(stream)
             case dialect.Rejected(_, code, reason, timeout):
                 why = "agent_timeout" if timeout else "agent_rejected"
                 self._fail(stream, why, reason or "the agent rejected the call", code)
@@ -214,6 +217,12 @@ class AgentLinks:
                 self._playback.send_digits(stream, digits, duration_ms, gap_ms)
             case dialect.Hangup(_, reason, code):
                 self._post(control.AgentHangup(stream.call_id, reason, code))
+
+    def _hold_again(self, stream: Stream) -> None:
+        """A new connection knows nothing of a hold that began on the one before."""
+        if stream.resumed and not stream.held_media and not stream.media.send and not stream.on_hold:
+            stream.on_hold = True
+            self.hold(stream, True)
 
     def _failed(self, link: AgentLink, failure: LinkFailed) -> None:
         """The connection is gone: so are its calls, each with a reason."""

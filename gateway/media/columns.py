@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import weakref
 from typing import Any
 
 import numpy as np
@@ -128,11 +129,17 @@ class Columns:
         if created:
             os.ftruncate(self.fd, size)
         self._map = mmap.mmap(self.fd, size)
+        self._close = weakref.finalize(self, os.close, self.fd) if created else None
         self.worker = _Block()
         for scope, name, dtype, shape, offset in offsets:
             count = int(np.prod(shape, dtype=np.int64)) if shape else 1
             view: NDArray[Any] = np.frombuffer(self._map, dtype, count, offset).reshape(shape)
             setattr(self if scope == "row" else self.worker, name, view)
+
+    def close(self) -> None:
+        """Give back the descriptor, once; the memory itself stays as long as somebody looks at it."""
+        if self._close is not None:
+            self._close()
 
     def __getattr__(self, name: str) -> NDArray[Any]:
         raise AttributeError(f"no column {name!r}")

@@ -188,7 +188,14 @@ class CallerDtmf(Message, frozen=True):
 
 
 class AgentEvent(Message, frozen=True):
-    """Something a person would like to see in the event stream: mark played, clear, overflow."""
+    """Something a person would like to see in the event stream.
+
+    `mark`      one was played: name, position (samples of the agent's played so far)
+    `clear`     played_ms, discarded_ms, marks (how many were cut), first_marks (names of a few)
+    `overflow`  queues of the call are full, once a second: dropped_ms (speech), marks, digits
+
+    A call posts 20 marks and clears a second at most; left_out says how many were not told.
+    """
 
     call_id: str
     event: str

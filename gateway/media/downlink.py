@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""From agents to callers: queues, the packet clock, encoding, sending.
+"""From agents to callers: queues and the packet clock.
 
-    AgentLinks -> push() -> FrameQueue -> what is due now -> resample -> encode -> headers -> sockets
+    AgentLinks -> push() -> FrameQueue -> what is due now -> PacketWriter
 
 Each row has a packet clock (`tx_due_ns`) that ticks every packet time from the
 start of the call to its end, whether there is anything to say or not, and the
@@ -11,23 +11,25 @@ construction; its first packet carries the marker bit (RFC 3551 4.1).
 A talkspurt starts when its first block has waited a moment (`CUSHION_NS`) or two
 blocks are there, so that an agent in real time is not cut by its own jitter.
 When the queue runs dry the last sample fades out, and if more comes soon that
-was an underrun, and is counted.
+was an underrun, and is counted.  An unfinished block is played as the end of its
+talkspurt: what it lacks is fade and silence, and no speech of the agent.
+
+Played is what the kernel took.  The audio of a packet that it refused is gone and
+counts as not played; marks behind it wait for the next packet that does leave.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trunkline.codecs.level import level_dbov
-from trunkline.gateway.media.batch import PACKET_BYTES
 from trunkline.gateway.media.formats import Format
+from trunkline.gateway.media.packets import PacketSink as PacketSink  # noqa: PLC0414 - Downlink's users need it
+from trunkline.gateway.media.packets import PacketWriter
 from trunkline.gateway.media.table import RUNNING, Stream, Table
 from trunkline.rtp.outcomes import Drop
-from trunkline.rtp.packet import HEADER_BYTES, write_headers
 
 TICK_NS = 2_500_000
 "Grid of the packet clocks, and the shortest distance of two ticks under load."
@@ -44,13 +46,8 @@ KEEPALIVE_PACKETS = 250
 
 Rows = NDArray[np.intp]
 Pcm = NDArray[np.int16]
-
-
-class PacketSink(Protocol):
-    """Takes finished packets (udp.py)."""
-
-    def send(self, rows: Rows, packets: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        """Send packets[n, bytes], one for each row; False where the kernel refused."""
+Samples = NDArray[np.int64]
+Mask = NDArray[np.bool_]
 
 
 class Downlink:
@@ -58,12 +55,14 @@ class Downlink:
 
     def __init__(self, table: Table, sink: PacketSink, *, send_silence: bool) -> None:
         self._table = table
-        self._sink = sink
+        self._writer = PacketWriter(table, sink)
         self._send_silence = send_silence
-        self._buffer = np.zeros((256, PACKET_BYTES), np.uint8)
-        self._fades: dict[int, NDArray[np.float32]] = {}
+        self.now_ns = 0
+        "time of the last push or tick"
         self.on_sent: Callable[[Rows, int], None] = _ignore_sent
-        "called (rows, now_ns) after packets with agents' audio left: playback positions have moved"
+        "called (rows, now_ns) after packets have left: playback positions may have moved"
+        self.on_refused: Callable[[Rows, Samples], None] = _ignore_refused
+        "called (rows, samples of agents' audio in it) for packets that did not leave"
 
     def begin(self, row: int, now_ns: int) -> None:
         """The call may be spoken to from now on."""
@@ -72,22 +71,27 @@ class Downlink:
             c.tx_due_ns[row] = -(-now_ns // TICK_NS) * TICK_NS
         c.tx_talking[row] = 0
 
-    def push(self, rows: Rows, pcm: Pcm, now_ns: int) -> None:
-        """Speech from agents: pcm[n, samples] for n different rows."""
+    def push(self, rows: Rows, pcm: Pcm, now_ns: int) -> Samples:
+        """Speech from agents: pcm[n, samples] for n different rows; returns the samples that found no room."""
         table, c = self._table, self._table.shared
-        c.frames_from_agent[rows] += 1
-        c.worker.frames_from_agent[0] += len(rows)
+        self.now_ns = now_ns
+        dropped = np.zeros(len(rows), np.int64)
         for fmt, which in table.formats.groups(rows):
             of_format = rows[which]
             queue = fmt.queue
+            frames = max(1, pcm.shape[1] // queue.block_samples)  # pieces have any length
+            c.frames_from_agent[of_format] += frames
+            c.worker.frames_from_agent[0] += frames * len(of_format)
             empty = of_format[queue.count[of_format] == 0]
             lost = queue.push(of_format, pcm[which])
             table.queued_since_ns[empty] = now_ns
             c.queued_samples[of_format] = queue.queued_samples(of_format)
             if lost.any():
+                dropped[which] = lost
                 blocks = -(-lost // queue.block_samples)
                 c.drops[of_format, Drop.AGENT_OVERFLOW] += blocks
                 c.worker.drops[Drop.AGENT_OVERFLOW] += int(blocks.sum())
+        return dropped
 
     def clear(self, stream: Stream) -> int:
         """Silence the row from its next packet on; returns the samples thrown away."""
@@ -98,13 +102,19 @@ class Downlink:
     def advance(self, now_ns: int) -> None:
         """Send what is due."""
         table, c = self._table, self._table.shared
+        self.now_ns = now_ns
         for _ in range(BEHIND_PACKETS):
             rows = table.active
             rows = rows[(c.tx_due_ns[rows] <= now_ns) & (c.state[rows] == RUNNING) & (c.tx_due_ns[rows] > 0)]
             if not len(rows):
                 return
             self._skip_lost_time(rows, now_ns)
-            due = rows[table.sending[rows]]
+            sending = table.sending[rows]
+            due = rows
+            if not sending.all():
+                due, held = rows[sending], rows[~sending]
+                c.tx_talking[held] = 0  # a new talkspurt follows,
+                table.last_sample[held] = 0  # and nothing is left to fade
             for fmt, which in table.formats.groups(due):
                 self._send_due(fmt, due[which], now_ns)
             c.tx_ts[rows] += table.ptime_ts[rows]
@@ -123,119 +133,75 @@ class Downlink:
     def _send_due(self, fmt: Format, rows: Rows, now_ns: int) -> None:
         """One packet for each of these rows, all of one format."""
         table, c, queue = self._table, self._table.shared, fmt.queue
-        keyed = self._send_digits(rows, now_ns)
+        keyed = self._writer.send_digits(rows)
         if keyed is not None:
             rows = rows[~keyed]
         talking = c.tx_talking[rows] == 1
         count = queue.count[rows]
-        half = np.flatnonzero((count == 0) & (queue.partial[rows] > 0))
-        for i in half:  # the end of an utterance is seldom a whole block
-            if talking[i] or now_ns - table.queued_since_ns[rows[i]] > CUSHION_NS:
-                queue.finish_partial(int(rows[i]))
-        count = queue.count[rows]
         waited = now_ns - table.queued_since_ns[rows] >= CUSHION_NS
-        speak = (count > 0) & (talking | (count > 1) | waited)
+        whole = (count > 0) & (talking | (count > 1) | waited)
+        # The end of an utterance is seldom a whole block.
+        ends = (count == 0) & (queue.partial[rows] > 0) & (talking | waited)
+        speak = whole | ends
         opens = speak & ~talking
-        self._note_turns(rows, opens, talking & ~speak, now_ns)
-        if speak.all():
-            pcm = queue.pop(rows)
-        else:
-            pcm = self._silence(fmt, rows, fade=talking & ~speak)
-            pcm[speak] = queue.pop(rows[speak])
-        c.tx_talking[rows] = speak
-        c.frames_played[rows] += speak
+        goes_on = whole  # an unfinished block is the last of its talkspurt
+        self._note_turns(rows, opens, (talking | opens) & ~goes_on, now_ns)
+        fading = ~speak & (table.last_sample[rows] != 0)
+        pcm, samples = self._audio(fmt, rows, whole, ends, fading)
+        c.tx_talking[rows] = goes_on
         c.frames_silence[rows] += ~speak
-        c.down_position[rows[speak]] += queue.block_samples
         c.queued_samples[rows] = queue.queued_samples(rows)
         if not self._send_silence:
-            keep = speak | talking | (c.frames_silence[rows] % KEEPALIVE_PACKETS == 1)
-            rows, pcm, opens, speak = rows[keep], pcm[keep], opens[keep], speak[keep]
+            keep = speak | talking | fading | (c.frames_silence[rows] % KEEPALIVE_PACKETS == 1)
+            rows, pcm, opens, samples = rows[keep], pcm[keep], opens[keep], samples[keep]
         if len(rows):
-            self._encode_and_send(fmt, rows, pcm, opens)
-        if speak.any():
-            self.on_sent(rows[speak], now_ns)
+            self._note_played(rows, samples, self._writer.send_audio(fmt, rows, pcm, opens), now_ns)
 
-    def _note_turns(
-        self, rows: Rows, opens: NDArray[np.bool_], stops: NDArray[np.bool_], now_ns: int
-    ) -> None:
+    def _note_turns(self, rows: Rows, opens: Mask, stops: Mask, now_ns: int) -> None:
         table, c = self._table, self._table.shared
-        table.stopped_ns[rows[stops]] = now_ns
         started = rows[opens]
         c.underruns[started] += now_ns - table.stopped_ns[started] < UNDERRUN_NS
+        table.stopped_ns[rows[stops]] = now_ns
 
-    def _silence(self, fmt: Format, rows: Rows, *, fade: NDArray[np.bool_]) -> Pcm:
-        """Silent blocks; rows that have just stopped talking fade from their last sample."""
-        pcm = np.zeros((len(rows), fmt.packet_samples), np.int16)
-        if fade.any():
-            length = min(FADE_SAMPLES, fmt.packet_samples)
-            ramp = self._fades.setdefault(length, np.linspace(1, 0, length, endpoint=False, dtype=np.float32))
-            pcm[fade, :length] = self._table.last_sample[rows[fade], None] * ramp
-        return pcm
-
-    def _encode_and_send(self, fmt: Format, rows: Rows, pcm: Pcm, marker: NDArray[np.bool_]) -> None:
-        table, c = self._table, self._table.shared
-        table.last_sample[rows] = pcm[:, -1]
-        c.level_down_dbov[rows] = level_dbov(pcm)
-        width = fmt.down.history_samples
-        if width:
-            pcm, history = fmt.down.process(table.down_history[rows, :width], pcm)
-            table.down_history[rows, :width] = history
-        payload = fmt.codec.encode(pcm)
-        packets = self._room(len(rows))[:, : HEADER_BYTES + payload.shape[1]]
-        write_headers(packets, table.send_pt[rows], marker, c.tx_seq[rows], c.tx_ts[rows], c.tx_ssrc[rows])
-        packets[:, HEADER_BYTES:] = payload
-        self._account(rows, payload.shape[1], self._sink.send(rows, packets))
-
-    def _account(self, rows: Rows, payload_bytes: int, sent: NDArray[np.bool_]) -> None:
-        """Count packets; a refused one has used its sequence number, as if the network had lost it."""
+    def _note_played(self, rows: Rows, samples: Samples, sent: Mask, now_ns: int) -> None:
+        """Positions move by what has left: samples[n] of the agent's audio in each packet."""
         c = self._table.shared
-        c.tx_seq[rows] += 1
         if not sent.all():
-            c.drops[rows[~sent], Drop.SEND_FAILED] += 1
-            c.worker.drops[Drop.SEND_FAILED] += int((~sent).sum())
-            rows = rows[sent]
-        c.packets_sent[rows] += 1
-        c.octets_sent[rows] += payload_bytes
-        c.worker.packets_sent[0] += len(rows)
+            self.on_refused(rows[~sent], samples[~sent])
+            rows, samples = rows[sent], samples[sent]
+        c.down_position[rows] += samples
+        c.frames_played[rows] += samples > 0
+        if len(rows):
+            self.on_sent(rows, now_ns)
 
-    def _send_digits(self, rows: Rows, now_ns: int) -> NDArray[np.bool_] | None:
-        """RFC 4733 events take the place of audio; returns which rows sent one, None if none did."""
-        table, c = self._table, self._table.shared
-        keyed: NDArray[np.bool_] | None = None
-        if not table.keying:
-            return None
-        for i, row in enumerate(rows.tolist()):
-            if row not in table.keying:
-                continue
-            stream = table.streams[row]
-            sender = stream.digits_out if stream is not None else None
-            if sender is None or not sender.active:
-                table.keying.discard(row)
-                continue
-            assert stream is not None
-            event = sender.next_packet(int(c.tx_ts[row]))
-            if event is None:  # the gap between two digits: silence or speech, as usual
-                continue
-            keyed = np.zeros(len(rows), bool) if keyed is None else keyed
-            keyed[i] = True
-            self._send_event(stream, event.payload, event.marker, event.timestamp)
-        return keyed
+    def _audio(self, fmt: Format, rows: Rows, whole: Mask, ends: Mask, fading: Mask) -> tuple[Pcm, Samples]:
+        """One block for each row: [n, block_samples], and how many of its samples are the agent's."""
+        queue = fmt.queue
+        if whole.all():
+            return queue.pop(rows), np.full(len(rows), queue.block_samples, np.int64)
+        pcm = np.zeros((len(rows), queue.block_samples), np.int16)
+        samples = np.where(whole, queue.block_samples, 0)
+        pcm[whole] = queue.pop(rows[whole])
+        if ends.any():
+            pcm[ends], samples[ends] = queue.pop_partial(rows[ends])
+            last = pcm[ends, samples[ends] - 1]
+            pcm[ends] += _fade(last, samples[ends], queue.block_samples)
+        if fading.any():
+            last = self._table.last_sample[rows[fading]]
+            pcm[fading] = _fade(last, np.zeros(len(last), np.int64), queue.block_samples)
+        return pcm, samples
 
-    def _send_event(self, stream: Stream, payload: bytes, marker: bool, timestamp: int) -> None:
-        c, one = self._table.shared, np.array([stream.row], np.intp)
-        packets = self._room(1)[:, : HEADER_BYTES + len(payload)]
-        write_headers(
-            packets, np.array([stream.media.send_dtmf_pt], np.uint8), np.array([marker]), c.tx_seq[one],
-            np.array([timestamp], np.int64), c.tx_ssrc[one],
-        )  # fmt: skip
-        packets[:, HEADER_BYTES:] = np.frombuffer(payload, np.uint8)
-        self._account(one, len(payload), self._sink.send(one, packets))
 
-    def _room(self, n: int) -> NDArray[np.uint8]:
-        if len(self._buffer) < n:
-            self._buffer = np.zeros((2 * n, PACKET_BYTES), np.uint8)
-        return self._buffer[:n]
+def _fade(last: Pcm, start: Samples, width: int) -> Pcm:
+    """From sample `last` [n] to silence, beginning at sample start[n] of a block: [n, width], 0 before it."""
+    since = np.arange(width) - start[:, None]
+    ramp = np.where(since >= 0, np.maximum(1 - since / FADE_SAMPLES, 0), 0).astype(np.float32)
+    return (last[:, None] * ramp).astype(np.int16)
 
 
 def _ignore_sent(rows: Rows, now_ns: int) -> None:
+    """Until somebody counts marks."""
+
+
+def _ignore_refused(rows: Rows, samples: Samples) -> None:
     """Until somebody counts marks."""

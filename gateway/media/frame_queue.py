@@ -7,6 +7,11 @@ queue is a ring of block numbers.  So a tick takes one block from each of
 hundreds of queues with two gathers, and an idle queue costs no memory: the big
 arrays are zero pages that the kernel gives out when they are first written, and
 the free list is last-in-first-out to keep the touched part small.
+
+The pool is smaller than the sum of all limits, since hardly any call has a minute
+waiting.  So that a few that do cannot silence the others, half of the pool is
+promised: each row may always hold its even part of that half (`promised`), and
+only what is beyond comes from the common half, first come, first served.
 """
 
 from __future__ import annotations
@@ -19,6 +24,8 @@ Pcm = NDArray[np.int16]
 
 POOL_BLOCKS = 1 << 18
 "Blocks in the pool at most: 87 minutes of audio at 20 ms, over all calls."
+CROWDED_SHARE = 0.25
+"With less than this share of the common half left, rows that live on it should be asked to pause."
 
 
 class FrameQueue:
@@ -32,9 +39,14 @@ class FrameQueue:
         self.block_samples = block_samples
         self.limit = limit
         blocks = min(POOL_BLOCKS, capacity * limit)
+        self.promised = min(limit, blocks // 2 // capacity)
+        "blocks that each row may hold, whatever the others do: 2.6 s at 1,000 rows and 20 ms"
         self._pool: Pcm = np.zeros((blocks, block_samples), np.int16)
         self._free: NDArray[np.int32] = np.arange(blocks - 1, -1, -1, dtype=np.int32)
         self._free_count = blocks
+        self._owed = capacity * self.promised
+        "free blocks that are promised to rows which do not hold them yet"
+        self._common = blocks - self._owed
         self._ring: NDArray[np.int32] = np.zeros((capacity, limit), np.int32)
         self._head: NDArray[np.int32] = np.zeros(capacity, np.int32)
         self.count: NDArray[np.int32] = np.zeros(capacity, np.int32)
@@ -43,10 +55,15 @@ class FrameQueue:
         self.partial: NDArray[np.int32] = np.zeros(capacity, np.int32)
         "[capacity] samples of an unfinished block"
 
+    @property
+    def crowded(self) -> bool:
+        """Whether the common half is nearly used up."""
+        return self._free_count - self._owed < CROWDED_SHARE * self._common
+
     def push(self, rows: Rows, pcm: Pcm) -> NDArray[np.int64]:
         """Append pcm[n, samples] to n different rows; returns the samples dropped for each (no room)."""
-        if pcm.shape[1] == self.block_samples and not self.partial[rows].any():
-            return self._push_blocks(rows, pcm[:, None, :])
+        if pcm.shape[1] % self.block_samples == 0 and not self.partial[rows].any():
+            return self._push_blocks(rows, pcm.reshape(len(rows), -1, self.block_samples))
         dropped = np.zeros(len(rows), np.int64)
         for i, row in enumerate(rows):
             dropped[i] = self._push_chunk(int(row), pcm[i])
@@ -68,9 +85,7 @@ class FrameQueue:
     def _push_blocks(self, rows: Rows, blocks: Pcm) -> NDArray[np.int64]:
         """Append blocks[n, k, block_samples]; what exceeds limit or pool is dropped from the end."""
         each = blocks.shape[1]
-        room = np.minimum(self.limit - self.count[rows], each)
-        if each * len(rows) > self._free_count:
-            room = np.minimum(room, self._free_count // len(rows))
+        room = self._room(rows, each)
         fits = np.arange(each)[None, :] < room[:, None]  # [n, k]
         total = int(fits.sum())
         taken = self._free[self._free_count - total : self._free_count][::-1]
@@ -78,9 +93,24 @@ class FrameQueue:
         self._pool[taken] = blocks[fits]
         slots = (self._head[rows] + self.count[rows])[:, None] + np.arange(each)[None, :]
         self._ring[np.broadcast_to(rows[:, None], fits.shape)[fits], (slots % self.limit)[fits]] = taken
+        self._owed -= int(np.minimum(room, self._short_of_promise(rows)).sum())
         self.count[rows] += room.astype(np.int32)
         lost: NDArray[np.int64] = (each - room).astype(np.int64) * self.block_samples
         return lost
+
+    def _room(self, rows: Rows, each: int) -> NDArray[np.int32]:
+        """How many of `each` blocks every row may have: what it was promised, then of the common half."""
+        room: NDArray[np.int32] = np.minimum(self.limit - self.count[rows], each)
+        if each * len(rows) > self._free_count - self._owed:
+            own = np.minimum(room, self._short_of_promise(rows))
+            beyond = room - own
+            if int(beyond.sum()) > self._free_count - self._owed:
+                room = own + np.minimum(beyond, (self._free_count - self._owed) // len(rows))
+        return room
+
+    def _short_of_promise(self, rows: Rows) -> NDArray[np.int32]:
+        """Blocks that each row could still hold of those it was promised."""
+        return np.maximum(self.promised - self.count[rows], 0)
 
     def pop(self, rows: Rows) -> Pcm:
         """Take the oldest block of each row; every row must have one. Returns [n, block_samples]."""
@@ -88,15 +118,18 @@ class FrameQueue:
         blocks = self._ring[rows, head]
         self._head[rows] = (head + 1) % self.limit
         self.count[rows] -= 1
+        self._owed += int((self.count[rows] < self.promised).sum())
         self._free[self._free_count : self._free_count + len(rows)] = blocks
         self._free_count += len(rows)
         return self._pool[blocks]
 
-    def finish_partial(self, row: int) -> None:
-        """Complete an unfinished block with silence, so that it can be played."""
-        held = int(self.partial[row])
-        if held:
-            self._push_chunk(row, np.zeros(self.block_samples - held, np.int16))
+    def pop_partial(self, rows: Rows) -> tuple[Pcm, NDArray[np.int32]]:
+        """Take the unfinished block of each row: [n, block_samples], and how many samples are real."""
+        held = self.partial[rows]
+        self.partial[rows] = 0
+        pcm = self._partial[rows]
+        pcm[np.arange(self.block_samples) >= held[:, None]] = 0
+        return pcm, held
 
     def queued_samples(self, rows: Rows) -> NDArray[np.int64]:
         """Samples that wait, unfinished blocks included."""
@@ -110,6 +143,7 @@ class FrameQueue:
         slots = (self._head[row] + np.arange(n)) % self.limit
         self._free[self._free_count : self._free_count + n] = self._ring[row, slots]
         self._free_count += n
+        self._owed += min(n, self.promised)
         self.count[row] = 0
         self.partial[row] = 0
         return discarded

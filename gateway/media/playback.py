@@ -2,7 +2,9 @@
 """What agents may do with the caller's ear: speech, marks, clear, digits, and the truth about them.
 
 A mark is reported when the packet with the last sample before it has been
-handed to the kernel, or as cut off by a `clear`, exactly once.
+handed to the kernel, or as cut off by a `clear`, exactly once.  If the kernel
+refuses that packet, its audio was not played, and the mark is reached with the
+next packet that leaves.
 """
 
 from __future__ import annotations
@@ -11,13 +13,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trunkline.gateway.media import control
+from trunkline.gateway.media.agent_events import AgentEvents
 from trunkline.gateway.media.downlink import Downlink
+from trunkline.gateway.media.frame_queue import FrameQueue
 from trunkline.gateway.media.table import Stream, Table
 
 Rows = NDArray[np.intp]
 FLOW_PAUSE = 0.75
-"Share of the queue from which the agent is asked to pause; it may go on below a third of it."
+"Share of the queue from which the agent is asked to pause; it may go on below a quarter of it."
 FLOW_RESUME = 0.25
+MAX_MARKS = 1000
+"""Marks of a call that wait at most (PROTOCOL.md, 8). A mark for each word of a minute of fast speech is 200;
+a bound is needed because one `cleared` names all that it cut."""
+MAX_DIGITS = 1024
+"Digits of a call that wait at most: four commands of the longest kind, five minutes of keys."
+NAMES_TOLD = 5
+"Names of cut marks in an event for people; the agent is told all of them."
 
 
 class Playback:
@@ -27,20 +38,31 @@ class Playback:
         self._table = table
         self._downlink = downlink
         self._post = post
+        self._events = AgentEvents(post)
         self._marked: set[int] = set()
         "rows that have marks waiting"
+        self._refused: set[int] = set()
+        "rows whose last packet the kernel refused: nothing is reached there before another one leaves"
         self._paused: set[int] = set()
         "rows whose agent was asked to pause"
         downlink.on_sent = self._on_sent
+        downlink.on_refused = self._on_refused
+
+    # -- commands ---------------------------------------------------------------------------
 
     def push(self, rows: Rows, pcm: NDArray[np.int16], now_ns: int) -> None:
         """Speech for n different rows: pcm[n, samples]; asks for a pause where the queue gets long."""
-        self._downlink.push(rows, pcm, now_ns)
+        dropped = self._downlink.push(rows, pcm, now_ns)
         for fmt, which in self._table.formats.groups(rows):
             of_format = rows[which]
-            long = of_format[fmt.queue.count[of_format] > FLOW_PAUSE * fmt.queue.limit]
+            long = of_format[fmt.queue.count[of_format] > _pause_above(fmt.queue)]
             for row in long:
                 self._flow(int(row), ready=False)
+        for i in np.flatnonzero(dropped):
+            stream = self._table.streams[int(rows[i])]
+            if stream is not None:
+                dropped_ms = -(-int(dropped[i]) * 1000 // stream.start.agent.sample_rate_hz)
+                self._events.overflow(stream, "dropped_ms", dropped_ms, now_ns)
 
     def mark(self, stream: Stream, name: str) -> None:
         """Remember a mark at the end of what is queued; at once if nothing is."""
@@ -48,7 +70,12 @@ class Playback:
         queued = int(self._table.formats.at(row).queue.queued_samples(np.array([row]))[0])
         stream.marks.append((int(c.down_position[row]) + queued, name))
         self._marked.add(row)
-        self._report_marks(stream)
+        if row not in self._refused:
+            self._report_marks(stream)
+        if len(stream.marks) > MAX_MARKS:  # the oldest, so that marks are still settled in their order
+            _, oldest = stream.marks.popleft()
+            self._settle(stream, oldest, "cleared")
+            self._events.overflow(stream, "marks", 1, self._downlink.now_ns)
 
     def clear(self, stream: Stream, name: str = "") -> None:
         """Silence the caller from the next packet on; answer what was played and what was not."""
@@ -66,34 +93,44 @@ class Playback:
         data: dict[str, str | int | float] = {
             "played_ms": played_ms,
             "discarded_ms": discarded_ms,
-            "marks": ", ".join(cut),
+            "marks": len(cut),
+            "first_marks": ", ".join(cut[:NAMES_TOLD]),
         }
-        self._post(control.AgentEvent(stream.call_id, "clear", data))
+        self._events.tell(stream, "clear", data, self._downlink.now_ns)
 
     def send_digits(self, stream: Stream, digits: str, duration_ms: int, gap_ms: int) -> None:
         """Digits to the caller as RTP events; where the peer takes none, the gateway is asked."""
+        sender = stream.digits_out
         if stream.held_media:  # nobody has answered yet: digits wait, as speech does
-            stream.early_digits.append((digits, duration_ms, gap_ms))
-            return
-        if stream.digits_out is None:
+            waiting = sum(len(early) for early, _, _ in stream.early_digits)
+        elif sender is None:
             self._post(control.AgentDtmf(stream.call_id, digits, duration_ms))
             return
-        stream.digits_out.queue(digits, duration_ms, gap_ms)
-        self._table.keying.add(stream.row)
+        else:
+            waiting = sender.waiting
+        if waiting + len(digits) > MAX_DIGITS:
+            self._events.overflow(stream, "digits", len(digits), self._downlink.now_ns)
+        elif stream.held_media or sender is None:
+            stream.early_digits.append((digits, duration_ms, gap_ms))
+        else:
+            sender.queue(digits, duration_ms, gap_ms)
+            self._table.keying.add(stream.row)
 
     def end(self, stream: Stream) -> None:
         """The call is over: no mark of it will ever be reached."""
-        c = self._table.shared
         for _, name in stream.marks:
-            if stream.link is not None:
-                position = int(c.down_position[stream.row])
-                stream.link.protocol.send_mark(stream.channel, name, position, "cleared")
+            self._settle(stream, name, "cleared")
         stream.marks.clear()
-        self._marked.discard(stream.row)
-        self._paused.discard(stream.row)
+        for rows in (self._marked, self._paused, self._refused):
+            rows.discard(stream.row)
+        self._events.forget(stream)
+
+    # -- what became of it ------------------------------------------------------------------
 
     def _on_sent(self, rows: Rows, now_ns: int) -> None:
-        """Packets with speech have left: marks may be reached, queues may be short again."""
+        """Packets have left: marks may be reached, queues may be short again."""
+        if self._refused:
+            self._refused.difference_update(rows.tolist())
         if self._marked:
             for row in self._marked.intersection(rows.tolist()):
                 stream = self._table.streams[row]
@@ -103,19 +140,38 @@ class Playback:
             for row in self._paused.intersection(rows.tolist()):
                 self._resume_if_short(row)
 
+    def _on_refused(self, rows: Rows, samples: NDArray[np.int64]) -> None:
+        """These samples were not played and never will be: the marks behind them come earlier."""
+        c = self._table.shared
+        self._refused.update(rows.tolist())
+        for row, lost in zip(rows.tolist(), samples.tolist(), strict=True):
+            stream = self._table.streams[row]
+            if lost and stream is not None and stream.marks:
+                played = int(c.down_position[row])
+                moved = [(max(played, position - lost), name) for position, name in stream.marks]
+                stream.marks.clear()
+                stream.marks.extend(moved)
+
     def _report_marks(self, stream: Stream) -> None:
         played = int(self._table.shared.down_position[stream.row])
         while stream.marks and stream.marks[0][0] <= played:
             _, name = stream.marks.popleft()
-            if stream.link is not None:
-                stream.link.protocol.send_mark(stream.channel, name, played, "played")
-            self._post(control.AgentEvent(stream.call_id, "mark", {"name": name, "position": played}))
+            self._settle(stream, name, "played")
+            data: dict[str, str | int | float] = {"name": name, "position": played}
+            self._events.tell(stream, "mark", data, self._downlink.now_ns)
         if not stream.marks:
             self._marked.discard(stream.row)
 
+    def _settle(self, stream: Stream, name: str, outcome: str) -> None:
+        if stream.link is not None:
+            position = int(self._table.shared.down_position[stream.row])
+            stream.link.protocol.send_mark(stream.channel, name, position, outcome)
+
+    # -- flow control -----------------------------------------------------------------------
+
     def _resume_if_short(self, row: int) -> None:
         queue = self._table.formats.at(row).queue
-        if row in self._paused and queue.count[row] < FLOW_RESUME * queue.limit:
+        if row in self._paused and queue.count[row] < _resume_below(queue):
             self._flow(row, ready=True)
 
     def _flow(self, row: int, *, ready: bool) -> None:
@@ -128,3 +184,13 @@ class Playback:
         queued_ms = int(queue.queued_samples(np.array([row]))[0]) * 1000 // stream.start.agent.sample_rate_hz
         if stream.link is not None:
             stream.link.protocol.send_flow(stream.channel, ready, queued_ms)
+
+
+def _pause_above(queue: FrameQueue) -> float:
+    """Blocks from which an agent is asked to pause: earlier when all the queues together hold too much."""
+    return min(FLOW_PAUSE * queue.limit, queue.promised) if queue.crowded else FLOW_PAUSE * queue.limit
+
+
+def _resume_below(queue: FrameQueue) -> float:
+    """Blocks below which it may go on."""
+    return min(FLOW_RESUME * queue.limit, queue.promised / 2) if queue.crowded else FLOW_RESUME * queue.limit

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -136,7 +135,7 @@ class Supervisor:
         if self.running():
             await self._empty.wait()
         for place in self.places:
-            os.close(place.columns.fd)
+            place.columns.close()
 
     def running(self) -> list[WorkerProcess]:
         """Processes that have not ended yet."""

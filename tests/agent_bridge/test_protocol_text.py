@@ -105,6 +105,7 @@ def test_every_message_type_is_in_the_text():
 def test_numbers_of_the_text_are_those_of_the_code():
     """Limits and time-outs."""
     assert f"{wire.MAX_PAYLOAD_BYTES:,} bytes" in TEXT
+    assert f"**{wire.MAX_CONTROL_BYTES:,} bytes**" in TEXT
     assert f"u16, 1..{wire.MAX_SAMPLES}" in TEXT
     assert "8 + record count x (16 + 2 x samples)" in TEXT
     assert wire.record_dtype(10).itemsize == 16 + 2 * 10

@@ -189,7 +189,7 @@ def test_clear_silences_within_one_packet_and_tells_the_truth() -> None:
         AgentEvent(
             rig.stream.call_id,
             "clear",
-            {"played_ms": played_ms, "discarded_ms": discarded_ms, "marks": "end"},
+            {"played_ms": played_ms, "discarded_ms": discarded_ms, "marks": 1, "first_marks": "end"},
         )
         in rig.posted
     )

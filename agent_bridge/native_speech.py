@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: MIT
+"""What the gateway says of calls in our dialect, for `native.py` (PROTOCOL.md, section 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trunkline.agent_bridge import wire
+
+
+class NativeSpeech:
+    """Messages about calls that the agent has accepted; of others it is told nothing."""
+
+    def __init__(self) -> None:
+        self._out: list[bytes | memoryview] = []
+        self._up = False
+        "the handshake is done, and the link has not failed"
+        self._calls: set[int] = set()
+        "channels that the agent has accepted"
+
+    def data_to_send(self) -> list[bytes | memoryview]:
+        """Everything that waits, as buffers for sendmsg; after LinkFailed, an error for the agent."""
+        out, self._out = self._out, []
+        return out
+
+    def send_audio(
+        self,
+        channels: NDArray[np.uint32],
+        positions: NDArray[np.int64],
+        flags: NDArray[np.uint16],
+        pcm: NDArray[np.int16],
+    ) -> None:
+        """One message for all of them."""
+        if self._up:
+            self._out.extend(wire.audio_messages(channels, positions, flags, pcm))
+
+    def send_dtmf(self, channel: int, digit: str, duration_ms: int, method: str) -> None:
+        """The caller pressed a key."""
+        self._tell(channel, "dtmf", digit=digit, duration_ms=int(duration_ms), method=method)
+
+    def send_mark(self, channel: int, name: str, position: int, outcome: str) -> None:
+        """A mark's fate."""
+        self._tell(channel, "mark", name=name, position=int(position), outcome=outcome)
+
+    def send_cleared(
+        self, channel: int, name: str, played_ms: int, discarded_ms: int, marks: Sequence[str]
+    ) -> None:
+        """What a clear did."""
+        self._tell(
+            channel,
+            "cleared",
+            name=name,
+            played_ms=int(played_ms),
+            discarded_ms=int(discarded_ms),
+            marks=list(marks),
+        )
+
+    def send_flow(self, channel: int, ready: bool, queued_ms: int) -> None:
+        """Ask for a pause, or for more."""
+        self._tell(channel, "flow", state="resume" if ready else "pause", queued_ms=int(queued_ms))
+
+    def send_hold(self, channel: int, held: bool) -> None:
+        """The caller does not listen now, or does again."""
+        self._tell(channel, "hold", held=bool(held))
+
+    def _tell(self, channel: int, kind: str, **content: Any) -> None:
+        if channel in self._calls:
+            self._say(kind, channel=int(channel), **content)
+
+    def _say(self, kind: str, **content: Any) -> None:
+        self._out.append(wire.control_message(kind, **content))

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Beginning and unexpected end of a connection to an agent, for `agent_link.py`."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import socket
+import traceback
+from collections.abc import Callable, Iterator
+
+from trunkline.agent_bridge.links import UnixAddress, parse_address
+
+Target = str | tuple[str, int]
+
+
+def open_socket(text: str) -> tuple[socket.socket, Target]:
+    """A socket for an agent's address, and where it must be connected to."""
+    address = parse_address(text)
+    if isinstance(address, UnixAddress):
+        return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK), address.path
+    ip = ipaddress.ip_address(address.host)  # a name would make the whole worker wait for DNS
+    family = socket.AF_INET6 if ip.version == 6 else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sock, (address.host, address.port)
+
+
+@contextlib.contextmanager
+def contained(name: str, fail: Callable[[str, str], None]) -> Iterator[None]:
+    """A bug that one agent brings to light costs that agent its connection, and nobody a tick."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - whatever it is, the other agents' calls go on
+        _report(f"agent {name} failed in the gateway")
+        try:
+            fail("agent_protocol", f"the gateway could not handle what agent {name} said: {error!r}"[:500])
+        except Exception:  # noqa: BLE001 - the same bug again; the connection is closed by now
+            _report(f"agent {name} failed again, at its end")
+
+
+def _report(what: str) -> None:
+    """To the gateway's log, once: the connection does not live on to say it again."""
+    print(f"{what}:\n{traceback.format_exc()}", flush=True)  # noqa: T201 - a worker's output is the log

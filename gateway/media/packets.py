@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Second half of the downlink: blocks of PCM, or digits, to packets that leave.
+
+    Downlink -> level -> resample -> encode -> headers -> sockets
+
+Digits take the place of audio (RFC 4733), so they are made here too.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trunkline.codecs.level import level_dbov
+from trunkline.gateway.media.batch import PACKET_BYTES
+from trunkline.gateway.media.formats import Format
+from trunkline.gateway.media.table import Stream, Table
+from trunkline.rtp.outcomes import Drop
+from trunkline.rtp.packet import HEADER_BYTES, write_headers
+
+Rows = NDArray[np.intp]
+Pcm = NDArray[np.int16]
+Mask = NDArray[np.bool_]
+
+
+class PacketSink(Protocol):
+    """Takes finished packets (udp.py)."""
+
+    def send(self, rows: Rows, packets: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """Send packets[n, bytes], one for each row; False where the kernel refused."""
+
+
+class PacketWriter:
+    """Makes packets in one buffer and hands them to the sink; timestamps are the packet clock's business."""
+
+    def __init__(self, table: Table, sink: PacketSink) -> None:
+        self._table = table
+        self._sink = sink
+        self._buffer = np.zeros((256, PACKET_BYTES), np.uint8)
+
+    def send_audio(self, fmt: Format, rows: Rows, pcm: Pcm, marker: Mask) -> Mask:
+        """One packet for each row, pcm[n, samples] at the agents' rate; returns which ones the kernel took."""
+        table, c = self._table, self._table.shared
+        table.last_sample[rows] = pcm[:, -1]
+        c.level_down_dbov[rows] = level_dbov(pcm)
+        width = fmt.down.history_samples
+        if width:
+            pcm, history = fmt.down.process(table.down_history[rows, :width], pcm)
+            table.down_history[rows, :width] = history
+        payload = fmt.codec.encode(pcm)
+        packets = self._room(len(rows))[:, : HEADER_BYTES + payload.shape[1]]
+        write_headers(packets, table.send_pt[rows], marker, c.tx_seq[rows], c.tx_ts[rows], c.tx_ssrc[rows])
+        packets[:, HEADER_BYTES:] = payload
+        sent = self._sink.send(rows, packets)
+        self._account(rows, payload.shape[1], sent)
+        return sent
+
+    def _account(self, rows: Rows, payload_bytes: int, sent: Mask) -> None:
+        """Count packets; a refused one has used its sequence number, as if the network had lost it."""
+        c = self._table.shared
+        c.tx_seq[rows] += 1
+        if not sent.all():
+            c.drops[rows[~sent], Drop.SEND_FAILED] += 1
+            c.worker.drops[Drop.SEND_FAILED] += int((~sent).sum())
+            rows = rows[sent]
+        c.packets_sent[rows] += 1
+        c.octets_sent[rows] += payload_bytes
+        c.worker.packets_sent[0] += len(rows)
+
+    def send_digits(self, rows: Rows) -> Mask | None:
+        """RFC 4733 events take the place of audio; returns which rows sent one, None if none did."""
+        table, c = self._table, self._table.shared
+        keyed: Mask | None = None
+        if not table.keying:
+            return None
+        for i, row in enumerate(rows.tolist()):
+            if row not in table.keying:
+                continue
+            stream = table.streams[row]
+            sender = stream.digits_out if stream is not None else None
+            if sender is None or not sender.active:
+                table.keying.discard(row)
+                continue
+            assert stream is not None
+            event = sender.next_packet(int(c.tx_ts[row]))
+            if event is None:  # the gap between two digits: silence or speech, as usual
+                continue
+            keyed = np.zeros(len(rows), bool) if keyed is None else keyed
+            keyed[i] = True
+            self._send_event(stream, event.payload, event.marker, event.timestamp)
+        return keyed
+
+    def _send_event(self, stream: Stream, payload: bytes, marker: bool, timestamp: int) -> None:
+        c, one = self._table.shared, np.array([stream.row], np.intp)
+        packets = self._room(1)[:, : HEADER_BYTES + len(payload)]
+        write_headers(
+            packets, np.array([stream.media.send_dtmf_pt], np.uint8), np.array([marker]), c.tx_seq[one],
+            np.array([timestamp], np.int64), c.tx_ssrc[one],
+        )  # fmt: skip
+        packets[:, HEADER_BYTES:] = np.frombuffer(payload, np.uint8)
+        self._account(one, len(payload), self._sink.send(one, packets))
+
+    def _room(self, n: int) -> NDArray[np.uint8]:
+        if len(self._buffer) < n:
+            self._buffer = np.zeros((2 * n, PACKET_BYTES), np.uint8)
+        return self._buffer[:n]

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One connection to an agent: connecting, a slow reader, the end; with real sockets and a virtual clock."""
+
+from __future__ import annotations
+
+import pathlib
+import socket
+
+import numpy as np
+
+from support.agent_rig import AgentRig
+from trunkline.gateway.media import agent_link, control
+from trunkline.gateway.media.outbox import Outbox
+
+
+def test_a_full_queue_of_connections_is_waited_for(short_path: pathlib.Path) -> None:
+    """A Unix listener that is behind with accept() gets its connections a little later."""
+    rig = AgentRig(short_path, "audiosocket", backlog=1)
+    streams = [rig.call() for _ in range(6)]
+    rig.tick(ms=100)
+    assert not rig.of(control.StreamFailed)
+    accepted = []
+    for _ in streams:
+        accepted.append(rig.accept())
+        rig.tick(ms=25, times=3)
+    assert all(stream.link is not None and stream.link.connected for stream in streams)
+    assert rig.posted == []
+
+
+def test_a_queue_of_connections_that_stays_full_is_a_sentence(short_path: pathlib.Path) -> None:
+    """After connect_timeout the call fails, and the reason names what was full."""
+    rig = AgentRig(short_path, "audiosocket", backlog=0)
+    for _ in range(4):
+        rig.call()
+    rig.tick(ms=rig.agent.connect_timeout_ms)
+    failures = rig.of(control.StreamFailed)
+    assert failures
+    assert {f.reason for f in failures} == {"agent_unreachable"}
+    assert "did not accept within 2000 ms: its queue of connections is full" in failures[0].detail
+
+
+def test_nobody_listens(short_path: pathlib.Path) -> None:
+    """A socket file without a listener fails at once."""
+    rig = AgentRig(short_path)
+    rig.listener.close()
+    rig.call()
+    (failed,) = rig.of(control.StreamFailed)
+    assert failed.reason == "agent_unreachable"
+    assert "ECONNREFUSED" in failed.detail
+
+
+def stall(rig: AgentRig, rows: list[int]) -> None:
+    """Send frames until the agent's socket takes no more."""
+    nothing = np.zeros(1, np.int64)
+    for row in rows:
+        stream = rig.table.streams[row]
+        assert stream is not None
+        assert stream.link is not None
+        while not stream.link.backlog_bytes:
+            for _ in range(50):
+                rig.links.deliver(
+                    np.array([row]), nothing, nothing.astype(np.uint16), np.zeros((1, 160), np.int16)
+                )
+            rig.links.flush()
+
+
+def test_an_agent_that_reads_nothing_is_lost_after_five_seconds(short_path: pathlib.Path) -> None:
+    """Counted from the last progress: from when something began to wait, not from the call's start."""
+    rig = AgentRig(short_path)
+    _, (stream,) = rig.up()
+    rig.now_ns += 3 * agent_link.STALL_NS  # quiet until now, which is nobody's fault
+    stall(rig, [stream.row])
+    assert stream.link is not None
+    assert stream.link._out.waiting_since_ns == rig.now_ns
+    stream.link.handle_timeout(rig.now_ns + agent_link.STALL_NS - 1)
+    assert not rig.of(control.StreamFailed)
+    stream.link.handle_timeout(rig.now_ns + agent_link.STALL_NS)
+    (failed,) = rig.of(control.StreamFailed)
+    assert failed.reason == "agent_lost"
+
+
+def test_a_stalled_server_keeps_no_descriptor_after_its_call(short_path: pathlib.Path) -> None:
+    """An AudioSocket connection whose call is over is closed in 5 s, written or not."""
+    rig = AgentRig(short_path, "audiosocket")
+    stream = rig.call()
+    server = rig.accept()
+    rig.tick(times=3)
+    stall(rig, [stream.row])
+    link = stream.link
+    assert link is not None
+    rig.links.stop(stream, "caller_hangup", {})
+    rig.tick(ms=100)
+    assert link.open
+    assert rig.links.next_deadline_ns is not None
+    rig.tick(ms=agent_link.STALL_NS / 1e6)
+    assert link._socket is None
+    assert rig.links.next_deadline_ns is None
+    server.sock.close()
+
+
+def test_a_connection_of_one_call_closes_once_its_last_words_are_written(short_path: pathlib.Path) -> None:
+    """The hang-up frame still reaches a server that was a little behind."""
+    rig = AgentRig(short_path, "audiosocket")
+    stream = rig.call()
+    server = rig.accept()
+    rig.tick(times=3)
+    stall(rig, [stream.row])
+    link = stream.link
+    assert link is not None
+    rig.links.stop(stream, "caller_hangup", {})
+    received = b""
+    for _ in range(2000):
+        rig.tick(ms=0.1)
+        try:
+            received += server.sock.recv(1 << 16)
+        except BlockingIOError:
+            continue
+        if not link.open and received.endswith(b"\x00\x00\x00"):
+            break
+    assert not link.open
+    assert received.endswith(b"\x00\x00\x00")
+
+
+def test_the_outbox_keeps_order_and_counts_bytes() -> None:
+    """Whatever the socket takes at a time, what comes out is what was put in."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        outbox = Outbox()
+        pieces = [bytes([i]) * 4000 for i in range(200)]
+        outbox.put(pieces[:100], 5)
+        outbox.put(pieces[100:], 6)
+        assert outbox.waiting_since_ns == 5
+        assert outbox.size_bytes == 800_000
+        received = b""
+        while outbox or len(received) < 800_000:
+            outbox.write(ours, 7)
+            received += theirs.recv(1 << 16)
+        assert received == b"".join(pieces)
+        assert outbox.size_bytes == 0
+        assert outbox.waiting_since_ns == 7

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Calls on agent connections: what an agent says reaches its call, and costs nobody else anything."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from support.agent_rig import AgentRig
+from trunkline.agent_bridge import dialect, wire
+from trunkline.agent_bridge.dialect import FLAG_GAP
+from trunkline.gateway.media import agent_link, control
+from trunkline.gateway.media.agent_audio import by_row, joined
+from trunkline.rtp.outcomes import Drop
+
+
+@pytest.fixture
+def rig(short_path: pathlib.Path) -> Iterator[AgentRig]:
+    rig = AgentRig(short_path)
+    yield rig
+    rig.links.close_all()
+    rig.listener.close()
+
+
+def frames(rig: AgentRig, rows: list[int]) -> None:
+    n = len(rows)
+    rig.links.deliver(
+        np.array(rows, np.intp), np.zeros(n, np.int64), np.zeros(n, np.uint16), np.zeros((n, 160), np.int16)
+    )
+
+
+def test_calls_of_one_agent_share_a_connection(rig: AgentRig) -> None:
+    """Two calls, one connection; each is offered once and told of its own acceptance."""
+    agent, streams = rig.up(2)
+    assert int(rig.table.shared.worker.agent_links[0]) == 1
+    assert [s.accepted for s in streams] == [True, True]
+    assert agent.heard() == []
+
+
+def test_frames_that_reach_an_agent_are_counted_and_dropped_ones_are_not(rig: AgentRig) -> None:
+    """A slow agent loses whole frames: they are AGENT_SLOW, the next one has the gap flag, none was delivered."""
+    agent, (stream,) = rig.up()
+    c, row = rig.table.shared, stream.row
+    frames(rig, [row])
+    rig.tick()
+    agent.heard()
+    assert (agent.frames, int(c.frames_to_agent[row]), int(c.worker.frames_to_agent[0])) == (1, 1, 1)
+    assert stream.link is not None
+    stream.link.limit_bytes = -1
+    frames(rig, [row])
+    assert int(c.frames_to_agent[row]) == 1
+    assert int(c.drops[row, Drop.AGENT_SLOW]) == 1
+    assert int(c.up_flags[row]) & FLAG_GAP
+
+
+def test_small_records_for_two_calls_cost_little(rig: AgentRig) -> None:
+    """A second of speech as records of one sample, calls in turn: in order, and in no time."""
+    agent, streams = rig.up(2)
+    said = np.arange(8000, dtype=np.int16)
+    channels = [s.channel for s in streams] * 4000
+    agent.sock.setblocking(True)
+    agent.sock.settimeout(5)
+    agent.speak(channels, said[:, None])
+    begin = time.process_time()
+    rig.tick(times=5)
+    assert time.process_time() - begin < 0.5
+    queue = rig.table.formats.at(streams[0].row).queue
+    assert queue.take_all(streams[0].row).tolist() == said[0::2].tolist()
+    assert queue.take_all(streams[1].row).tolist() == said[1::2].tolist()
+    assert int(rig.table.shared.frames_from_agent[streams[0].row]) == 25
+
+
+def test_audio_for_a_call_of_somebody_else_is_not_heard(rig: AgentRig) -> None:
+    """A channel number that is not on this connection plays nothing."""
+    agent, (stream,) = rig.up()
+    agent.speak([stream.channel, stream.channel + 1], np.ones((2, 160), np.int16))
+    rig.tick()
+    assert int(rig.table.shared.queued_samples.sum()) == 160
+
+
+@given(st.lists(st.integers(0, 5), max_size=60), st.integers(1, 3))
+def test_joining_by_row_keeps_every_rows_order(rows: list[int], samples: int) -> None:
+    """Whatever the order of records: each row comes once, with its records in order of arrival."""
+    pcm = np.arange(len(rows) * samples, dtype=np.int16).reshape(-1, samples)
+    heard: dict[int, list[int]] = {}
+    for of_rows, speech in by_row(np.array(rows, np.intp), pcm):
+        for row, audio in zip(of_rows.tolist(), speech, strict=True):
+            assert row not in heard
+            heard[row] = audio.tolist()
+    assert heard == {row: pcm[np.array(rows) == row].ravel().tolist() for row in set(rows)}
+
+
+def test_audio_of_consecutive_messages_is_joined_up_to_the_next_command() -> None:
+    """Lengths and commands cut; order is kept."""
+    channel = np.array([1], np.uint32)
+
+    def audio(*samples: int) -> dialect.Audio:
+        return dialect.Audio(channel, np.array([samples], np.int16))
+
+    events = [audio(1), audio(2), dialect.Mark(1, "m"), audio(3), audio(4, 5), audio(6, 7)]
+    out = [e.pcm.tolist() if isinstance(e, dialect.Audio) else e.name for e in joined(events)]  # type: ignore[union-attr]
+    assert out == [[[1], [2]], "m", [[3]], [[4, 5], [6, 7]]]
+
+
+def test_a_tick_takes_a_limited_number_of_messages_and_the_rest_in_order(rig: AgentRig) -> None:
+    """A flood waits its turn: 200 messages a tick, nothing lost, nothing out of order, also what follows the end."""
+    agent, (stream,) = rig.up()
+    many = 3 * agent_link.MESSAGES_PER_TICK
+    names = [f"m{i}" for i in range(many)]
+    data = b"".join(wire.control_message("mark", channel=stream.channel, name=name) for name in names)
+    agent.sock.sendall(data + wire.control_message("hangup", channel=stream.channel))
+    taken = []
+    for _ in range(6):
+        rig.tick()
+        taken.append([m["name"] for m in agent.heard()])
+    assert max(len(tick) for tick in taken) == agent_link.MESSAGES_PER_TICK
+    assert [name for tick in taken for name in tick] == names
+    assert len(rig.of(control.AgentHangup)) == 1
+
+
+def test_last_words_of_an_agent_that_has_gone_are_heard(rig: AgentRig) -> None:
+    """It hangs up all its calls and closes at once: what it said counts, though nothing can be written to it."""
+    agent, streams = rig.up(2)
+    flood = wire.control_message("mark", channel=streams[0].channel, name="x") * 500
+    agent.sock.sendall(flood + b"".join(wire.control_message("hangup", channel=s.channel) for s in streams))
+    agent.sock.close()
+    rig.tick(times=8)
+    assert [m.call_id for m in rig.of(control.AgentHangup)] == [s.call_id for s in streams]
+    assert {m.reason for m in rig.of(control.StreamFailed)} == {"agent_lost"}
+
+
+def test_a_control_message_that_is_too_long_ends_the_connection(rig: AgentRig) -> None:
+    """64 KiB of JSON is more than any message needs."""
+    agent, _ = rig.up()
+    agent.say("x", padding="x" * wire.MAX_CONTROL_BYTES)
+    rig.tick(times=2)
+    assert [m.reason for m in rig.of(control.StreamFailed)] == ["agent_lost"]
+    assert agent.heard()[-1]["code"] == "protocol"
+
+
+def test_a_bug_costs_one_connection_and_no_tick(rig: AgentRig, monkeypatch: Any, capsys: Any) -> None:
+    """An exception in the handling of an agent fails its link, with a traceback in the log, once."""
+    agent, (stream,) = rig.up()
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("never thought of")
+
+    monkeypatch.setattr(rig.playback, "mark", broken)
+    agent.say("mark", channel=stream.channel, name="x")
+    agent.say("mark", channel=stream.channel, name="y")
+    rig.tick(times=3)
+    (failed,) = rig.of(control.StreamFailed)
+    assert failed.reason == "agent_lost"
+    assert "never thought of" in failed.detail
+    assert capsys.readouterr().out.count("Traceback") == 1
+    assert int(rig.table.shared.worker.agent_links[0]) == 0
+
+
+def test_a_call_that_goes_on_says_so_and_tells_of_a_hold(rig: AgentRig) -> None:
+    """`resumed` is what the table found, and a hold that began on the old connection is said again."""
+    first, generation = rig.call(), 0
+    generation = int(rig.table.shared.generation[first.row])
+    held = dataclasses.replace(first.media, send=False)
+    rig.links.stop(first, "worker_lost", {})
+    again = rig.call(slot=first.row, generation=generation, media=held)
+    fresh = rig.call(slot=first.row, generation=generation + 7)
+    agent = rig.accept()
+    rig.tick(times=2)
+    agent.say("hello", version=1)
+    rig.tick(times=3)
+    starts = {m["channel"]: m for m in agent.heard() if m["type"] == "start"}
+    assert starts[again.channel]["resumed"] is True
+    assert starts[fresh.channel]["resumed"] is False
+    for stream in (again, fresh):
+        agent.say("accept", channel=stream.channel)
+    rig.tick(times=2)
+    assert [(m["type"], m["channel"], m["held"]) for m in agent.heard()] == [("hold", again.channel, True)]
+    assert again.on_hold
