@@ -29,11 +29,11 @@ from trunkline.gateway.config.model import Config
 from trunkline.gateway.config.secrets import Secrets
 from trunkline.gateway.media.control import Message
 from trunkline.gateway.media.pool import MediaPool
-from trunkline.gateway.media.ports import PortPool
+from trunkline.gateway.media.ports import PortPool, PortsExhausted
 from trunkline.gateway.media.supervisor import WorkersFailed
 from trunkline.gateway.metrics import Metrics
 from trunkline.gateway.routing import RouteTable, TrunkTable
-from trunkline.gateway.sip.messages import Event
+from trunkline.gateway.sip.events import Event
 from trunkline.gateway.sip.settings import SipStartError
 from trunkline.gateway.sip.thread import SipThread
 
@@ -56,7 +56,7 @@ class Gateway:
         """Nothing is opened yet."""
         media, limits = config.media, config.limits
         self.config = config
-        self.metrics = Metrics([trunk.name for trunk in config.trunks], version())
+        self.metrics = Metrics([trunk.name for trunk in config.trunks if trunk.registration], version())
         self.ports = PortPool(media.bind, *media.port_range)
         self.pool = MediaPool(
             media.workers,
@@ -106,7 +106,8 @@ class Gateway:
             raise
 
     async def _start(self) -> None:
-        raise_descriptor_limit(self.config.limits.max_calls)
+        raise_descriptor_limit(self.config.limits.descriptors)
+        self._try_ports()
         await self._resolve_names()
         try:
             await self.pool.start()
@@ -129,6 +130,18 @@ class Gateway:
             raise StartError(str(error)) from error
         if self._registrars or self._agent_hosts:
             self._resolving = asyncio.create_task(self._follow_names(), name="names")
+
+    def _try_ports(self) -> None:
+        """One pair, opened and closed: a wrong media.bind would otherwise be found by the first caller."""
+        try:
+            self.ports.acquire().release()
+        except PortsExhausted as error:
+            media = self.config.media
+            cure = {
+                "range": f"choose another media.port_range than {media.port_range}, or stop what uses it",
+                "descriptors": "raise `ulimit -n`",
+            }.get(error.cause, f"set media.bind, now {media.bind}, to an address of this machine, or 0.0.0.0")
+            raise StartError(f"no call could have audio: {error}; {cure}") from error
 
     async def stop(self, drain_timeout_s: float = 30.0, hurry: asyncio.Event | None = None) -> None:
         """Wait for calls to end, at most so long or until `hurry` is set; hang up the rest; stop everything."""
@@ -210,14 +223,13 @@ async def _first(work: Any, hurry: asyncio.Event | None) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def raise_descriptor_limit(max_calls: int) -> None:
-    """RLIMIT_NOFILE to what is allowed: a call holds two sockets, here and in its worker."""
+def raise_descriptor_limit(needed: int) -> None:
+    """RLIMIT_NOFILE to what is allowed; a warning when that is less than `needed`."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
             soft = hard
-    needed = 2 * max_calls + 200
     if soft != resource.RLIM_INFINITY and soft < needed:
         cure = "raise `ulimit -n`, or lower limits.max_calls"
         log.warning("limits.descriptors", allowed=soft, needed=needed, cure=cure)

@@ -26,7 +26,7 @@ def sip_config(config: Config, secrets: Secrets) -> settings.SipConfig:
         ),
         trunks=tuple(_sip_trunk(trunk, secrets) for trunk in config.trunks),
         user_agent=config.sip.user_agent,
-        max_calls=config.sip.max_calls or config.limits.max_calls,
+        max_calls=config.sip_call_slots,
         log_level=config.logging.pjsip_level,
     )
 
@@ -99,6 +99,7 @@ def session_factory(config: Config) -> NewSession:
             rtp_port=ports.rtp_port,
             rtcp_port=ports.rtcp_port,
             ptime_ms=ptime_ms,
+            prefer=trunk.codec_preference,
         )
 
     return new_session

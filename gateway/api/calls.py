@@ -14,6 +14,7 @@ from fastapi.security import HTTPBearer
 from trunkline.gateway.api.errors import ApiProblem, documented
 from trunkline.gateway.api.events import EventStream
 from trunkline.gateway.api.service import Calls, refusal_of
+from trunkline.gateway.calls.texts import Plain
 from trunkline.gateway.calls.view import CallView, DtmfRequest, PlaceRequest
 
 T = TypeVar("T")
@@ -71,7 +72,7 @@ def calls_router(service: Calls, closing: asyncio.Event) -> APIRouter:
     @router.delete("/calls/{call_id}", status_code=202, tags=["calls"], responses=documented(401, 404))
     async def hang_up(
         call_id: CallId,
-        reason: Annotated[str, Query(max_length=200, description="for the log and the event")] = "api",
+        reason: Annotated[Plain, Query(max_length=200, description="for the log and the event")] = "api",
     ) -> CallView:
         """End a call: BYE, CANCEL or a refusal, as its state asks. `call.ended` tells when it is over."""
         view = _found(service, call_id)
@@ -87,6 +88,15 @@ def calls_router(service: Calls, closing: asyncio.Event) -> APIRouter:
         """Send digits to the other party, as RTP events (RFC 4733) or SIP INFO, whatever was agreed."""
         view = _found(service, call_id)
         await _asked(service.send_dtmf(call_id, request.digits, request.duration_ms, request.gap_ms))
+        return view
+
+    @router.post(
+        "/calls/{call_id}/clear", status_code=202, tags=["calls"], responses=documented(401, 404, 409, 503)
+    )
+    async def clear_audio(call_id: CallId) -> CallView:
+        """Silence the agent: what it has queued is thrown away, and it is told how much was played."""
+        view = _found(service, call_id)
+        await _asked(service.clear_audio(call_id))
         return view
 
     @router.get(

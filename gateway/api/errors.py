@@ -38,7 +38,9 @@ def error_response(
     status: int, error: str, detail: str, headers: dict[str, str] | None = None
 ) -> JSONResponse:
     """The one shape on the wire."""
-    return JSONResponse({"error": error, "detail": detail}, status, headers)
+    # A detail may quote what was sent, and JSON can spell halves of surrogates that nobody can write again.
+    writable = detail.encode("utf-8", "backslashreplace").decode()
+    return JSONResponse({"error": error, "detail": writable}, status, headers)
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -67,7 +69,7 @@ def explain(problem: dict[str, Any], path: str) -> str:
         return f"`{name}` is missing"
     if problem["type"] == "json_invalid":
         return f"the body is not JSON: {problem.get('ctx', {}).get('error', problem['msg'])}"
-    return f"`{name}`: {problem['msg']}"
+    return f"`{name}`: {problem['msg'].removeprefix('Value error, ')}"
 
 
 def install(app: FastAPI) -> None:

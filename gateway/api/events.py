@@ -15,16 +15,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from trunkline.gateway import logs
 from trunkline.gateway.calls.view import CallEvent
+
+log = logs.get_logger("trunkline.api")
 
 HEARTBEAT_S = 15.0
 "Proxies cut a silent connection after 30 to 60 s; a comment line keeps it, and finds dead clients."
+HEARTBEAT = b": still here\n\n"
 
 Subscribe = Callable[[], AbstractAsyncContextManager[AsyncIterator[CallEvent]]]
 
@@ -75,25 +80,42 @@ class EventStream(Response):
         self, events: AsyncIterator[CallEvent], over: list[asyncio.Task[bool]], send: Send
     ) -> None:
         following = asyncio.ensure_future(anext(events, None))
+        # Of the last byte: events that are filtered out keep no connection alive.
+        sent_at = time.monotonic()
         try:
             while True:
-                waiting = {following, *over}
-                done, _ = await asyncio.wait(waiting, timeout=self.heartbeat_s, return_when="FIRST_COMPLETED")
+                left_s = max(0.0, sent_at + self.heartbeat_s - time.monotonic())
+                done, _ = await asyncio.wait(
+                    {following, *over}, timeout=left_s, return_when="FIRST_COMPLETED"
+                )
+                if done and following not in done:
+                    return
+                message = b""
                 if following in done:
                     event = following.result()
                     if event is None:
                         return
-                    if self.call_id is None or event.call_id == self.call_id:
-                        await _send(send, encode(event))
+                    message = self._message(event)
                     following = asyncio.ensure_future(anext(events, None))
-                elif done:
-                    return
-                else:
-                    await _send(send, b": still here\n\n")
+                if not message and time.monotonic() - sent_at >= self.heartbeat_s:
+                    message = HEARTBEAT
+                if message:
+                    await _send(send, message)
+                    sent_at = time.monotonic()
         finally:
             following.cancel()
             # Its own end must be awaited: the subscription behind it is about to be closed.
             await asyncio.gather(following, return_exceptions=True)
+
+    def _message(self, event: CallEvent) -> bytes:
+        """What is sent of an event: nothing when it is not asked for, or cannot be written."""
+        if self.call_id is not None and event.call_id != self.call_id:
+            return b""
+        try:
+            return encode(event)
+        except Exception:  # one odd event must not end everybody's stream
+            log.exception("api.event_skipped", call_id=event.call_id, name=event.event)
+            return b""
 
 
 async def _send(send: Send, body: bytes, more: bool = True) -> None:

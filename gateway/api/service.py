@@ -35,6 +35,9 @@ class Calls(Protocol):
     async def send_dtmf(self, call_id: str, digits: str, duration_ms: int, gap_ms: int) -> None:
         """Send digits to the other party."""
 
+    async def clear_audio(self, call_id: str) -> None:
+        """Throw away what the agent has queued for the other party."""
+
     def subscribe(self) -> AbstractAsyncContextManager[AsyncIterator[CallEvent]]:
         """Events from the moment the context is entered."""
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 
 MAX_REMEMBERED = 1024
@@ -41,3 +42,25 @@ class MediaAddress:
             self._routes.clear()
         self._routes[peer] = address
         return address
+
+
+class UnresolvedError(Exception):
+    """A name that has no address now; the text says why."""
+
+
+def is_address(host: str) -> bool:
+    """Whether `host` needs no DNS; IPv6 without brackets."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def resolve(host: str) -> str:
+    """An address of `host`. Blocks: not for the event loop. Raises UnresolvedError."""
+    try:
+        infos = socket.getaddrinfo(host, None, type=socket.SOCK_DGRAM)
+    except (OSError, UnicodeError) as error:  # the codec for international names has limits of its own
+        raise UnresolvedError(getattr(error, "strerror", None) or str(error)) from error
+    return str(infos[0][4][0])

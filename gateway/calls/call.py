@@ -75,6 +75,10 @@ TRANSITIONS: dict[Phase, dict[Trigger, Phase]] = {
 }
 
 ANSWERED = frozenset({P.UP, P.HELD})
+OPEN = ANSWERED | {P.ANSWERING}
+"Our 200, or the peer's, has been sent: only a BYE can end it."
+RINGING = frozenset({P.CALLING, P.RINGING, P.EARLY})
+"Our INVITE is out and has no final response."
 SHOWN: dict[Phase, State] = {
     P.INCOMING: "incoming",
     P.ANSWERING: "answering",
@@ -136,7 +140,16 @@ class Call:
     detail: str = ""
     "a sentence about it, for the log"
     sip_code: int = 0
+    "code of the last response or request that said something of the call's fate; 0 before there was any"
     sip_reason: str = ""
+    sip_call_id: str = ""
+    "Call-ID of the dialog"
+    left_out: tuple[str, ...] = ()
+    "headers of the INVITE that were too much for the agent"
+    silent_ms: int = 0
+    "how long the peer had sent no RTP when the worker last said so; 0 while it sends"
+    silent_packets: int = 0
+    "packets received when that silence was told"
     quality: MediaView | None = None
     "figures of the audio, once it is ending: its row is soon another call's"
     place: PlaceCall | None = None

@@ -16,11 +16,11 @@ import time
 
 from trunkline.gateway import logs
 from trunkline.gateway.calls.book import Book, log
-from trunkline.gateway.calls.call import ANSWERED, Call, Trigger
+from trunkline.gateway.calls.call import OPEN, Call, Trigger
 from trunkline.gateway.calls.media_view import finished, media_view
 from trunkline.gateway.calls.view import CallView
-from trunkline.gateway.calls.wire import hang_up, remote_cause
-from trunkline.gateway.sip.messages import StateChanged
+from trunkline.gateway.calls.wire import hang_up, remote_cause, wire_code
+from trunkline.gateway.sip.events import StateChanged
 
 MEDIA_STOP_LIMIT_S = 2.0
 "A worker answers StopStream within a tick; one that is being replaced has nothing left to say."
@@ -39,12 +39,12 @@ class Ending:
 
         `code` and `reason` refuse an unanswered inbound call; by default what the cause stands for.
         """
-        answered = call.phase in ANSWERED
+        answered = call.phase in OPEN
         if not call.apply(Trigger.END):
             return
         call.cause, call.detail = cause, detail
         command = hang_up(call.id, cause, detail, answered, code, reason)
-        if not answered:
+        if call.direction == "inbound" and not answered:  # only then does a code of ours go out
             call.sip_code, call.sip_reason = command.code, command.reason
         if not call.sip_over:
             self._book.post(command)
@@ -53,12 +53,13 @@ class Ending:
     def sip_ended(self, call: Call, event: StateChanged) -> None:
         """SIP is through with the call, whoever wanted it."""
         call.sip_over = True
-        answered = call.phase in ANSWERED
         if call.closing:
             self._finish(call)
             return
-        call.sip_code, call.sip_reason = event.code, event.reason
-        call.cause = remote_cause(call.direction, answered, event)
+        if (said := wire_code(call, event)) is not None:
+            call.sip_code, call.sip_reason = said
+        call.cause = remote_cause(call, event)
+        call.detail = event.reason if event.cause else ""
         call.apply(Trigger.END)
         self._stop_media(call)
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from trunkline.gateway.calls.book import Book, log
-from trunkline.gateway.calls.call import ANSWERED, Call, Phase, Trigger
+from trunkline.gateway.calls.call import ANSWERED, OPEN, Call, Phase, Trigger
 from trunkline.gateway.calls.ending import Ending
 from trunkline.gateway.media import control
 from trunkline.gateway.sip.messages import Respond, SendInfoDtmf
@@ -50,6 +50,7 @@ class MediaFlow:
         call.deadline = 0.0
         call.agent_connect_ms = round(message.agent_connect_ms, 2)
         if call.direction == "inbound":
+            call.sip_code, call.sip_reason = 200, "OK"
             self._book.post(Respond(call.id, 200))
         elif call.place is not None:
             call.sip_over = False
@@ -61,7 +62,7 @@ class MediaFlow:
         if reason in _NEVER_TAKEN:
             self._book.media.forget(call.id)
             call.media_over = True
-        if reason == "bad_media" and call.phase in ANSWERED:
+        if reason == "bad_media" and call.phase in OPEN:
             reason = "media_failed"
         code = message.sip_code if 400 <= message.sip_code <= 699 else 0
         self._ending.end(call, reason, message.detail, code=code, reason=message.sip_reason)
@@ -96,10 +97,30 @@ class MediaFlow:
         self._book.publish("media.started", call, address=message.address)
 
     def _media_silent(self, call: Call, message: control.MediaSilent) -> None:
-        """Silence of a caller who should send: told, and after the configured time the end."""
-        limit_s = self._book.config.media.no_media_timeout_s
+        """Silence of a caller who should send: told once, and after the configured time again, with the end."""
         if call.phase is not Phase.UP:
             return
-        self._book.publish("media.silent", call, idle_ms=message.idle_ms)
-        if limit_s and message.idle_ms >= limit_s * 1000:
+        limit_s = self._book.config.media.no_media_timeout_s
+        over = bool(limit_s) and message.idle_ms >= limit_s * 1000
+        anew = message.idle_ms <= call.silent_ms or not call.silent_ms  # a shorter silence is another one
+        if anew and call.silent_ms:
+            self._resumed(call)
+        if anew or over:
+            self._book.publish("media.silent", call, idle_ms=message.idle_ms)
+        call.silent_ms, call.silent_packets = message.idle_ms, self._packets(call)
+        if over:
             self._ending.end(call, "no_media", f"no RTP from the peer for {message.idle_ms / 1000:.0f} s")
+
+    def watch(self, call: Call) -> None:
+        """The sweep: a silence ends with the next packet, of which no worker tells."""
+        if call.silent_ms and (call.phase is not Phase.UP or self._packets(call) > call.silent_packets):
+            self._resumed(call)
+
+    def _resumed(self, call: Call) -> None:
+        call.silent_ms = 0
+        if call.phase is Phase.UP:
+            self._book.publish("media.resumed", call)
+
+    def _packets(self, call: Call) -> int:
+        row = self._book.media.row(call.id)
+        return 0 if row is None else int(row[0].packets_received[row[1]])

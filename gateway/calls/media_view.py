@@ -86,7 +86,6 @@ def _delays(histogram: Any) -> tuple[float | None, float | None]:
 
 def call_view(call: Call, media: MediaView | None) -> CallView:
     """The call as the API shows it."""
-    invite = call.invite
     return CallView(
         id=call.id,
         direction=call.direction,
@@ -96,12 +95,13 @@ def call_view(call: Call, media: MediaView | None) -> CallView:
         trunk=call.trunk.name,
         route=call.info.route,
         agent=call.agent.name,
-        sip_call_id=invite.sip_call_id if invite else "",
+        sip_call_id=call.sip_call_id,
         created=call.created,
         answered=call.answered,
         ended=call.ended,
         cause=call.cause,
         sip_code=call.sip_code,
         sip_reason=call.sip_reason,
+        detail=call.detail,
         media=media,
     )

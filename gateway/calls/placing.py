@@ -8,23 +8,27 @@ telephone ring.  What cannot be done is refused before anything is held.
 from __future__ import annotations
 
 import asyncio
+import re
 import uuid
+from collections.abc import Collection
 from urllib.parse import quote
 
-from trunkline.gateway.calls.addresses import MediaAddress
+from trunkline.gateway.calls.addresses import MediaAddress, UnresolvedError, is_address, resolve
 from trunkline.gateway.calls.book import Book, log
 from trunkline.gateway.calls.call import Call, Phase
 from trunkline.gateway.calls.headers import problem_of
 from trunkline.gateway.calls.refused import CallRefused
-from trunkline.gateway.calls.screen import NewSession
+from trunkline.gateway.calls.screen import NewSession, word_of
 from trunkline.gateway.calls.streams import Streams
-from trunkline.gateway.calls.uri import compact_number, parse_uri
+from trunkline.gateway.calls.uri import SipUri, UriError, compact_number, is_uri, parse_uri
 from trunkline.gateway.calls.view import PlaceRequest
-from trunkline.gateway.config.model import Trunk
+from trunkline.gateway.config.addresses import split_host_port
+from trunkline.gateway.config.model import Agent, Trunk
 from trunkline.gateway.media.control import CallInfo
-from trunkline.gateway.media.ports import PortPool, PortsExhausted
+from trunkline.gateway.media.ports import PortPair, PortPool, PortsExhausted
 from trunkline.gateway.routing import number_of
 from trunkline.gateway.sip.messages import PlaceCall
+from trunkline.gateway.sip.settings import DEFAULT_USER
 
 
 class Placing:
@@ -46,7 +50,7 @@ class Placing:
         if problem := problem_of(request.headers):
             raise CallRefused("bad_header", problem)
         trunk = choose_trunk(request, config.trunks)
-        target = target_uri(request.to, trunk)
+        target = target_uri(request.to, trunk, {t.protocol for t in config.sip.transports})
         from_uri = calling_uri(request.from_, trunk)
         host = await self._local_host(trunk, target)
         hit = self._book.limits.admit(trunk.name, config.trunk_limit(trunk), inbound=False)
@@ -56,11 +60,33 @@ class Placing:
             ports = self._ports.acquire()
         except PortsExhausted as error:
             self._book.limits.release(trunk.name)
-            raise CallRefused("no_ports", str(error), 503) from error
+            raise CallRefused(word_of(error), str(error), 503) from error
+        try:
+            call = self._call(request, trunk, agent, target, from_uri, host, ports)
+        except BaseException:
+            ports.release()
+            self._book.limits.release(trunk.name)
+            raise
+        self._book.calls[call.id] = call
+        self._book.observer.call_started(call.id, call.direction)
+        log.debug("call.placed", call_id=call.id, trunk=trunk.name, agent=agent.name)
+        self._streams.start(call)
+        return call
+
+    def _call(
+        self,
+        request: PlaceRequest,
+        trunk: Trunk,
+        agent: Agent,
+        target: str,
+        from_uri: str,
+        host: str,
+        ports: PortPair,
+    ) -> Call:
         info = CallInfo(
             call_id=str(uuid.uuid4()),
             direction="outbound",
-            caller=number_of(from_uri) or from_uri or trunk.from_user or _registered_user(trunk),
+            caller=number_of(from_uri) or from_uri or own_user(trunk),
             called=number_of(target) or target,
             trunk=trunk.name,
             route="",
@@ -74,18 +100,21 @@ class Placing:
         call.place = PlaceCall(
             call.id, trunk.name, target, session, from_uri, dict(request.headers), request.timeout_s
         )
-        self._book.calls[call.id] = call
-        self._book.observer.call_started(call.id, call.direction)
-        log.debug("call.placed", call_id=call.id, trunk=trunk.name, agent=agent.name)
-        self._streams.start(call)
         return call
 
     async def _local_host(self, trunk: Trunk, target: str) -> str:
-        """Our address towards the next hop; a name is resolved off the event loop."""
-        parsed = parse_uri(trunk.outbound_proxy or target)
-        peer = parsed[1].strip("[]") if parsed else ""
+        """Our address towards the next hop; a name is resolved off the event loop.
+
+        Also where our address is fixed: PJSIP would ask DNS on the SIP thread, and a name that has no
+        address is better told before an agent is troubled.
+        """
+        peer = _hop(trunk.outbound_proxy) if trunk.outbound_proxy else parse_uri(target).host.strip("[]")
         try:
-            return self._address.known(peer) or await asyncio.to_thread(self._address.towards, peer)
+            address = peer if is_address(peer) else await asyncio.to_thread(resolve, peer)
+            return self._address.known(address) or self._address.towards(address)
+        except UnresolvedError as error:
+            detail = f"the name {peer} has no address ({error}): check it, or DNS"
+            raise CallRefused("unresolved", detail, 503) from error
         except OSError as error:
             detail = f"no way to {peer}: {error.strerror or error}"
             raise CallRefused("peer_unreachable", detail, 503) from error
@@ -100,8 +129,8 @@ def choose_trunk(request: PlaceRequest, trunks: list[Trunk]) -> Trunk:
         known = ", ".join(trunk.name for trunk in trunks) or "none"
         raise CallRefused("unknown_trunk", f"there is no trunk {request.trunk!r}; configured: {known}")
     able = [trunk for trunk in trunks if trunk.outbound_host]
-    if parsed := parse_uri(request.to):
-        _, host, port = parsed
+    if is_uri(request.to):
+        _, host, port, _ = _parsed(request.to, "bad_target")
         exact = [trunk for trunk in able if _same_hop(trunk.outbound_host, host, port)]
         by_host = [trunk for trunk in able if trunk.outbound_host.lower().partition(":")[0] == host]
         if exact or by_host:
@@ -114,9 +143,13 @@ def choose_trunk(request: PlaceRequest, trunks: list[Trunk]) -> Trunk:
     raise CallRefused("no_trunk", f"several trunks could place this call ({names}): name one")
 
 
-def target_uri(to: str, trunk: Trunk) -> str:
-    """The URI to call: as given, or a number at the trunk's host."""
-    if parse_uri(to) is not None:
+def target_uri(to: str, trunk: Trunk, transports: Collection[str] = ("udp", "tcp")) -> str:
+    """The URI to call: as given, or a number at the trunk's host. `transports` are those that we listen on."""
+    if is_uri(to):
+        transport = _parsed(to, "bad_target").transport
+        if transport and transport not in transports:
+            have = " and ".join(sorted(transports))
+            raise CallRefused("bad_target", f"{to!r} asks for transport {transport}; configured: {have}")
         return to
     number = compact_number(to)
     if number is None:
@@ -130,7 +163,8 @@ def calling_uri(given: str | None, trunk: Trunk) -> str:
     """The From URI: as given, or a number at the trunk's domain; empty leaves it to the trunk."""
     if not given:
         return ""
-    if parse_uri(given) is not None:
+    if is_uri(given):
+        _parsed(given, "bad_from")
         return given
     number = compact_number(given)
     if number is None:
@@ -152,5 +186,20 @@ def _user(number: str) -> str:
     return quote(number, safe="+*")
 
 
-def _registered_user(trunk: Trunk) -> str:
-    return trunk.registration.username if trunk.registration is not None else ""
+def own_user(trunk: Trunk) -> str:
+    """Who we are to a trunk when the call does not say (`gateway.sip.account.identity` puts it into From)."""
+    registered = trunk.registration.username if trunk.registration is not None else ""
+    return trunk.from_user or registered or DEFAULT_USER
+
+
+def _parsed(text: str, cause: str) -> SipUri:
+    try:
+        return parse_uri(text)
+    except UriError as error:
+        raise CallRefused(cause, f"{text!r} cannot be used as a SIP URI: {error}") from error
+
+
+def _hop(proxy: str) -> str:
+    """Host of a SIP URI that the configuration has checked."""
+    hop = proxy.removeprefix("sip:").rpartition("@")[2]
+    return split_host_port(re.split("[;?]", hop, maxsplit=1)[0])[0]

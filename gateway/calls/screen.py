@@ -32,6 +32,9 @@ NewSession = Callable[[Trunk, str, PortPair], MediaSession]
 ADMISSION_LIMIT_S = 10.0
 "An admitted call of which SIP says nothing more is given up; PJSIP needs microseconds to go on."
 
+MAX_NUMBER = 256
+"Characters of a caller or called party that are kept: by TCP, a user part of 60 kB may come."
+
 
 class CallScreen:
     """Implements `gateway.sip.messages.Screen`."""
@@ -83,33 +86,47 @@ class CallScreen:
         self, invite: IncomingInvite, trunk: Trunk, route: Route, query: RouteQuery
     ) -> Admission | Refusal:
         """Take ports and try the offer."""
-        agent = self._agents[route.agent or ""]
         try:
             ports = self._ports.acquire()
         except PortsExhausted as error:
-            return refusal("no_ports", str(error))
+            return refusal(word_of(error), str(error))
         try:
-            host = self._address.towards(invite.source.rpartition(":")[0].strip("[]"))
-            session = self._new_session(trunk, host, ports)
-            if invite.sdp:
-                session.answer(invite.sdp)
+            call = self._call(invite, trunk, route, query, ports)
         except Exception as error:  # noqa: BLE001 - whatever it is, the ports go back
             ports.release()
             code = getattr(error, "code", None)
             if not isinstance(code, int):
                 return refusal("internal_error", f"{type(error).__name__}: {error}")
             return refusal("no_common_codec" if code == 488 else "bad_sdp", str(error), code=code)
+        call.wait(ADMISSION_LIMIT_S, "admission")
+        self.admitted[call.id] = call
+        return Admission(call.id, call.session, trunk.name)
+
+    def _call(
+        self, invite: IncomingInvite, trunk: Trunk, route: Route, query: RouteQuery, ports: PortPair
+    ) -> Call:
+        """The call, its offer tried; raises whatever the session raises."""
+        agent = self._agents[route.agent or ""]
+        host = self._address.towards(invite.source.rpartition(":")[0].strip("[]"))
+        session = self._new_session(trunk, host, ports)
+        if invite.sdp:
+            session.answer(invite.sdp)
+        headers, left_out = for_agent(trunk.headers_to_agent, invite.headers)
         info = CallInfo(
             call_id=str(uuid.uuid4()),
             direction="inbound",
-            caller=query.calling or invite.from_uri,
-            called=query.called or invite.request_uri,
+            caller=(query.calling or invite.from_uri)[:MAX_NUMBER],
+            called=(query.called or invite.request_uri)[:MAX_NUMBER],
             trunk=trunk.name,
             route=route.name,
-            headers=for_agent(trunk.headers_to_agent, invite.headers),
+            headers=headers,
             metadata={**agent.metadata, **route.metadata},
         )
         call = Call(info, trunk, agent, session, ports, f"{host}:{ports.rtp_port}", Phase.INCOMING, invite)
-        call.wait(ADMISSION_LIMIT_S, "admission")
-        self.admitted[call.id] = call
-        return Admission(call.id, session, trunk.name)
+        call.sip_call_id, call.left_out = invite.sip_call_id, tuple(left_out)
+        return call
+
+
+def word_of(error: PortsExhausted) -> str:
+    """Our word for the lack of sockets."""
+    return "no_descriptors" if error.cause == "descriptors" else "no_ports"

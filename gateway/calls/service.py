@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import builtins
 import contextlib
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -28,7 +29,8 @@ from trunkline.gateway.calls.subscribers import Subscription
 from trunkline.gateway.calls.view import CallView, PlaceRequest
 from trunkline.gateway.media import control
 from trunkline.gateway.media.ports import PortPool
-from trunkline.gateway.sip.messages import Event, SendInfoDtmf
+from trunkline.gateway.sip.events import Event
+from trunkline.gateway.sip.messages import SendInfoDtmf
 
 SWEEP_S = 0.5
 "One timer looks at the deadlines of all calls; half a second later than due harms none of them."
@@ -72,6 +74,7 @@ class CallService:
         self._loop = None
         for call in [*self._book.calls.values(), *self._admitted.values()]:
             self._book.give_back(call)  # of peers that never answered our BYE
+        self._sip.flush_refusals(math.inf)
         self._book.hub.close()
 
     # --- what the API asks --------------------------------------------------------------------
@@ -111,6 +114,15 @@ class CallService:
             raise CallRefused("no_dtmf", "the peer takes no telephone-event and the trunk forbids INFO", 409)
         else:
             self._book.post(SendInfoDtmf(call_id, digits, duration_ms))
+
+    async def clear_audio(self, call_id: str) -> None:
+        """Silence what the agent has queued for the caller; the agent is told as after its own clear."""
+        self._book.find(call_id)
+        call = self._book.calls.get(call_id)
+        if call is None or call.phase not in ANSWERED:
+            raise CallRefused("not_up", "audio can be cleared only while the call is up", 409)
+        if not self._book.media.send(control.ClearAudio(call_id)):
+            raise CallRefused("no_worker", "the media worker of this call is being replaced: try again", 503)
 
     def subscribe(self) -> Subscription:
         """Events from now on."""
@@ -159,10 +171,9 @@ class CallService:
         try:
             reaction(event)
         except Exception as error:  # noqa: BLE001 - a fault in one call must not reach the others
-            log.exception(
-                "call.internal_error", call_id=getattr(event, "call_id", ""), on=type(event).__name__
-            )
-            call = self._book.calls.get(getattr(event, "call_id", ""))
+            call_id = event.id if isinstance(event, Call) else getattr(event, "call_id", "")
+            log.exception("call.internal_error", call_id=call_id, on=type(event).__name__)
+            call = self._book.calls.get(call_id)
             if call is not None:
                 self._ending.end(call, "internal_error", f"{type(error).__name__}: {error}")
 
@@ -196,6 +207,9 @@ class CallService:
         for call in list(self._book.calls.values()):
             if call.deadline and now >= call.deadline:
                 self._guarded(lambda overdue: self._ending.overdue(overdue, now), call)
+            if call.silent_ms:
+                self._guarded(self._media.watch, call)
+        self._sip.flush_refusals(now)
         for call in list(self._admitted.values()):
             if now >= call.deadline and self._admitted.pop(call.id, None) is not None:
                 self._book.give_back(call)

@@ -4,33 +4,41 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import msgspec
+
+from trunkline.gateway import logs
 from trunkline.gateway.calls.book import Book, log
 from trunkline.gateway.calls.call import Call, Trigger
 from trunkline.gateway.calls.ending import Ending
+from trunkline.gateway.calls.screen import MAX_NUMBER
 from trunkline.gateway.calls.streams import Streams
 from trunkline.gateway.calls.throttle import Throttle
 from trunkline.gateway.media.control import InjectDtmf
 from trunkline.gateway.outcome import outcome
-from trunkline.gateway.sip.messages import (
+from trunkline.gateway.routing import number_of
+from trunkline.gateway.sip.events import (
     CallState,
     Event,
-    HangUp,
     Incoming,
     InfoDtmf,
     MediaChanged,
     OfferFailed,
+    Placed,
     Refused,
     RegistrationChanged,
-    Respond,
     StateChanged,
     ThreadFailed,
 )
+from trunkline.gateway.sip.messages import HangUp, Respond
 
 REFUSAL_LOG_INTERVAL_S = 10.0
-"Scanners send hundreds of INVITEs a second: one line per source, cause and interval tells as much."
+"""Scanners send hundreds of INVITEs a second: one line per source, cause and interval tells as much.
+
+From a known trunk each called number gets its own line: there a refusal is a call that somebody misses.
+"""
 
 
 class SipFlow:
@@ -52,6 +60,7 @@ class SipFlow:
         self._reactions: dict[type[Any], Callable[[Any], None]] = {
             Incoming: self._incoming,
             Refused: self._refused,
+            Placed: self._placed,
             StateChanged: self._state_changed,
             MediaChanged: self._media_changed,
             OfferFailed: self._offer_failed,
@@ -75,6 +84,9 @@ class SipFlow:
         self._book.observer.call_started(call.id, call.direction)
         log.debug("call.incoming", call_id=call.id, trunk=call.trunk.name, route=call.info.route)
         self._book.publish("call.incoming", call, trunk=call.trunk.name, source=event.invite.source)
+        if call.left_out:
+            why = "more or longer than an agent is told of (32 headers, 16 kB)"
+            log.warning("call.headers_left_out", call_id=call.id, headers=list(call.left_out), detail=why)
         self._book.post(Respond(call.id, 180))
         self._streams.start(call)
 
@@ -83,15 +95,40 @@ class SipFlow:
         invite, refusal = event.invite, event.refusal
         self._book.observer.refused(refusal.cause)
         source = invite.source if invite else ""
-        facts = {"cause": refusal.cause, "code": refusal.code, "source": source, "detail": refusal.detail}
-        suppressed = self._throttle.allow((source.rpartition(":")[0], refusal.cause), time.monotonic())
-        if suppressed is not None:
-            again = {"suppressed": suppressed} if suppressed else {}
-            getattr(log, outcome(refusal.cause).level)("call.refused", **facts, **again)
+        called = number_of(invite.request_uri)[:MAX_NUMBER] if invite else ""
+        facts = {
+            "cause": refusal.cause,
+            "code": refusal.code,
+            "source": source,
+            "called": called,
+            "detail": refusal.detail,
+        }
+        subject = source.rpartition(":")[0], refusal.cause, "" if refusal.cause == "unknown_peer" else called
+        held_back = self._throttle.allow(subject, time.monotonic(), facts)
+        if held_back is not None:
+            again = {"suppressed": held_back} if held_back else {}
+            self._log_refusal(facts, again)
         self._book.hub.publish("call.refused", "", facts)
         for call in list(self._admitted.values()) if invite is not None else []:
             if call.invite is invite:
                 self._drop_admitted(call.id)
+
+    def flush_refusals(self, now: float) -> None:
+        """Tell of the refusals whose lines were held back, once their source has been quiet."""
+        for count, facts in self._throttle.flush(now):
+            self._log_refusal(facts, {"suppressed": count})
+
+    def _log_refusal(self, facts: Mapping[str, Any], more: Mapping[str, Any]) -> None:
+        write = getattr(log, outcome(str(facts["cause"])).level)
+        write("call.refused", **facts, **more, **logs.hiding(str(facts["called"])))
+
+    def _placed(self, event: Placed) -> None:
+        """Our INVITE is out; it says who we are more surely than we who asked for it."""
+        call = self._book.calls.get(event.call_id)
+        if call is not None:
+            call.sip_call_id = event.sip_call_id
+            caller = number_of(event.from_uri) or event.from_uri
+            call.info = msgspec.structs.replace(call.info, caller=caller[:MAX_NUMBER])
 
     def _state_changed(self, event: StateChanged) -> None:
         call = self._book.calls.get(event.call_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from trunkline.gateway.calls.book import Book
+from trunkline.gateway.calls.book import Book, log
 from trunkline.gateway.calls.call import ANSWERED, Call, Phase, Trigger
 from trunkline.gateway.calls.ending import Ending
 from trunkline.gateway.media.control import StartStream
@@ -31,19 +31,24 @@ class Streams:
         Then it may flow as soon as the agent has accepted, which is when our 200 leaves: the caller has
         been ready to receive since its offer (RFC 3264 5.1), and not a packet of its is missed.
         """
-        agreed = call.session.description()
-        call.media = None if agreed is None else _for_worker(call, agreed)
-        start = StartStream(
-            call.info,
-            call.media or _placeholder(call, self._book.config.media.packet_time_ms),
-            self._book.agent_params[call.agent.name],
-            hold_media=call.media is None,
-        )
         call.wait(call.agent.connect_timeout_ms / 1000 + AGENT_MARGIN_S, "agent")
         try:
+            agreed = call.session.description()
+            call.media = None if agreed is None else _for_worker(call, agreed)
+            start = StartStream(
+                call.info,
+                call.media or _placeholder(call, self._book.config.media.packet_time_ms),
+                self._book.agent_params[call.agent.name],
+                hold_media=call.media is None,
+            )
             self._book.media.start_stream(start, call.ports)
         except NoWorker as problem:
             self._ending.end(call, "no_worker", str(problem))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the call ends
+            # Nobody knows how far it got: forget the stream, or the end would wait for a worker's report.
+            log.exception("media.start_failed", call_id=call.id)
+            self._book.media.forget(call.id)
+            self._ending.end(call, "internal_error", f"{type(error).__name__}: {error}")
 
     def refresh(self, call: Call) -> None:
         """An offer/answer exchange has completed, or the call was answered: tell the worker what holds now."""

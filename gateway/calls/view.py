@@ -7,22 +7,24 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
+from trunkline.gateway.calls.texts import Address, HeaderTexts, Name, Texts
+
 State = Literal["incoming", "calling", "ringing", "early", "answering", "up", "held", "ended"]
 
 
 class PlaceRequest(BaseModel, extra="forbid"):
     """A call to be placed."""
 
-    to: str = Field(
+    to: Address = Field(
         description="SIP URI, or a number when `trunk` is given", examples=["sip:600@pbx.example.com"]
     )
-    agent: str = Field(description="name of the agent that gets the call")
-    trunk: str | None = Field(
+    agent: Name = Field(description="name of the agent that gets the call")
+    trunk: Name | None = Field(
         None, description="trunk to use; default: the one whose host matches, else the only one"
     )
-    from_: str | None = Field(None, alias="from", description="calling number or SIP URI")
-    headers: dict[str, str] = Field(default_factory=dict, description="extra headers of the INVITE")
-    metadata: dict[str, str] = Field(default_factory=dict, description="told to the agent")
+    from_: Address | None = Field(None, alias="from", description="calling number or SIP URI")
+    headers: HeaderTexts = Field(default_factory=dict, description="extra headers of the INVITE")
+    metadata: Texts = Field(default_factory=dict, description="told to the agent; 16 kB in all")
     timeout_s: float = Field(30.0, gt=0, le=300, description="give up ringing after this many seconds")
 
 
@@ -81,7 +83,10 @@ class CallView(BaseModel):
     cause: str = ""
     "our word for why it ended: caller_hangup, agent_hangup, agent_lost, no_media, ..."
     sip_code: int = 0
+    "code that was on the wire, or the 408 that stands for no answer in time (RFC 3261 8.1.3.1); else 0"
     sip_reason: str = ""
+    detail: str = ""
+    "a sentence for people about the end, where there is more to say than the cause does"
     media: MediaView | None = None
 
 
@@ -91,5 +96,5 @@ class CallEvent(BaseModel):
     time: float
     call_id: str = ""
     event: str
-    "what happened: call.incoming, call.up, call.dtmf, media.silent, agent.mark, trunk.registered, ..."
+    "what happened: call.incoming, call.up, call.dtmf, media.silent, media.resumed, agent.mark, trunk.registered, ..."
     data: dict[str, Any] = Field(default_factory=dict)

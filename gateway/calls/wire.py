@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from trunkline.gateway import outcome
-from trunkline.gateway.sip.messages import HangUp, Headers, StateChanged
+from trunkline.gateway.calls.call import ANSWERED, RINGING, Call, Phase
+from trunkline.gateway.sip.events import StateChanged
+from trunkline.gateway.sip.messages import HangUp, Headers
 
 _Q850 = {
     "agent_lost": 41,
@@ -34,17 +34,39 @@ def hang_up(call_id: str, cause: str, detail: str, answered: bool, code: int = 0
     return HangUp(call_id, refusal.code if refusal.code >= 300 else 0, refusal.reason, headers)
 
 
-def remote_cause(direction: Literal["inbound", "outbound"], answered: bool, event: StateChanged) -> str:
+def remote_cause(call: Call, event: StateChanged) -> str:
     """Our word for an end that we did not ask for."""
-    if answered:
+    if event.cause:
+        return event.cause
+    if call.phase in ANSWERED:
         if event.code >= 300:  # PJSIP gave up: its session timer ran out, or a request of ours found nobody
             return "session_expired" if event.code == 408 else "peer_lost"
-        return "caller_hangup" if direction == "inbound" else "callee_hangup"
-    if direction == "inbound":
-        return "caller_cancelled" if event.code == 487 else "no_ack" if event.code == 408 else "call_failed"
-    if event.code in (408, 503) and not event.headers:  # no response at all: nobody there, or no way there
-        return "no_answer" if event.code == 408 and event.by_us else "peer_unreachable"
+        return "caller_hangup" if call.direction == "inbound" else "callee_hangup"
+    if call.direction == "inbound":
+        if event.code == 200 and call.phase is Phase.ANSWERING:  # a BYE that overtook the ACK
+            return "caller_hangup"
+        return {487: "caller_cancelled", 408: "no_ack"}.get(event.code, "call_failed")
+    if event.code in (408, 503) and not event.headers and not event.by_us:
+        return "peer_unreachable"
     return outcome.word_for_code(event.code)
+
+
+def wire_code(call: Call, event: StateChanged) -> tuple[int, str] | None:
+    """Code and phrase of the end as a message carried them; None where no message did.
+
+    A 408 for want of an answer is the exception: RFC 3261 8.1.3.1 has a client treat it as received.
+    """
+    if event.headers or (call.phase is Phase.INCOMING and event.code >= 300):
+        return event.code, event.reason or outcome.reason_phrase(event.code)
+    if (
+        call.direction == "outbound"
+        and event.code == 408
+        and event.by_us
+        and not event.cause
+        and call.phase in RINGING
+    ):
+        return event.code, event.reason
+    return None
 
 
 def _phrase(text: str) -> str:

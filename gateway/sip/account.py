@@ -15,11 +15,11 @@ import pjsua2 as pj
 import structlog
 
 from trunkline.gateway.sip.backoff import Backoff
+from trunkline.gateway.sip.events import RegistrationChanged
 from trunkline.gateway.sip.guard import guarded
 from trunkline.gateway.sip.message import SipText
-from trunkline.gateway.sip.messages import RegistrationChanged
 from trunkline.gateway.sip.services import Services
-from trunkline.gateway.sip.settings import SipConfig, Transport, Trunk
+from trunkline.gateway.sip.settings import DEFAULT_USER, SipConfig, Transport, Trunk
 
 log = structlog.get_logger(__name__)
 
@@ -58,7 +58,7 @@ def route_uri(proxy: str) -> str:
 def identity(trunk: Trunk, local_host: str) -> str:
     """The trunk's own From URI."""
     registration = trunk.registration
-    user = trunk.from_user or (registration.username if registration else "") or "trunkline"
+    user = trunk.from_user or (registration.username if registration else "") or DEFAULT_USER
     domain = (
         trunk.caller_domain or _host_of(trunk.host) or (_host_of(registration.server) if registration else "")
     )

@@ -12,18 +12,20 @@ up, ENDED comes at once and PJSIP alone waits for the answer to the BYE.
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Protocol
 
 import pjsua2 as pj
 import structlog
 
 from trunkline.gateway.sip.digits import InfoDigits
+from trunkline.gateway.sip.ends import Ending, by_pjsip, not_answered, not_sent
+from trunkline.gateway.sip.events import CallState, Placed, StateChanged
 from trunkline.gateway.sip.exchange import Exchange
 from trunkline.gateway.sip.guard import LegError
+from trunkline.gateway.sip.headers import HeaderError, check_headers
 from trunkline.gateway.sip.leg import Leg, Step
-from trunkline.gateway.sip.message import HeaderError, SipText, check_headers, reason_text
-from trunkline.gateway.sip.messages import CallState, HangUp, PlaceCall, Respond, SdpSession, StateChanged
+from trunkline.gateway.sip.message import SipText, reason_text
+from trunkline.gateway.sip.messages import HangUp, PlaceCall, Respond, SdpSession
 from trunkline.gateway.sip.services import Services
 from trunkline.gateway.sip.timers import Timer
 
@@ -38,16 +40,6 @@ class Registry(Services, Protocol):
 
     def release(self, call: SipCall) -> None:
         """The call is over; let its leg die once PJSIP is out of it."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Ending:
-    """How the end will be reported, where we know better than PJSIP."""
-
-    code: int
-    reason: str
-    headers: dict[str, str]
-    by_us: bool
 
 
 class SipCall:
@@ -66,6 +58,8 @@ class SipCall:
         self._session, self._registry = session, registry
         self._ending: Ending | None = None
         self._timeout: Timer | None = None
+        self._heard = False
+        "outbound: the peer has sent a response, be it a 100"
 
     # --- commands -----------------------------------------------------------------------------
 
@@ -76,16 +70,17 @@ class SipCall:
             check_headers(command.headers)
             self.exchange.prepare_offer()
             leg.place(target, command.from_uri, command.headers)
-        except HeaderError as error:
-            self._end(Ending(400, str(error), {}, True))
-        except LegError as error:
-            self._end(Ending(503, str(error), {}, True))
+            if self.state is not CallState.ENDED:
+                self._registry.emit(Placed(self.call_id, *leg.identity()))
         except Exception as error:
-            log.exception("sip.place_failed", call_id=self.call_id)
-            self._end(Ending(getattr(error, "code", 500), str(error), {}, True))
+            if not isinstance(error, (HeaderError, LegError)):
+                log.exception("sip.place_failed", call_id=self.call_id)
+            self._end(not_sent(error))
         else:
             if self.state is not CallState.ENDED:
-                self._timeout = self._registry.later(command.timeout_s, self._not_answered)
+                self._timeout = self._registry.later(
+                    command.timeout_s, lambda: self._not_answered(target, command.timeout_s)
+                )
 
     def respond(self, command: Respond) -> None:
         """Answer an incoming INVITE; too late is no error, for a CANCEL may have crossed it."""
@@ -101,14 +96,17 @@ class SipCall:
             if command.code >= 200:
                 self.fail(500, "Server Internal Error")
 
-    def hang_up(self, command: HangUp) -> None:
-        """End it in whatever way its state asks for; a second time does nothing."""
+    def hang_up(self, command: HangUp, cause: str = "") -> None:
+        """End it in whatever way its state asks for; a second time does nothing.
+
+        `cause` is the word when the end was not call control's idea.
+        """
         if self.leg is None or self._ending is not None:
             return
         answered = self.state in (CallState.CONNECTING, CallState.CONFIRMED)
         refusing = not answered and not self.outbound
         code = command.code if command.code >= 300 else DECLINE if refusing else 0
-        self._ending = Ending(code or (200 if answered else TERMINATED), command.reason, {}, True)
+        self._ending = Ending(code or (200 if answered else TERMINATED), command.reason, {}, True, cause)
         try:
             self.leg.end(code, command.reason, self._safe(command.headers))
         except LegError as error:
@@ -117,11 +115,12 @@ class SipCall:
 
     def fail(self, code: int, reason: str) -> None:
         """Media cannot be agreed on, or we broke: end the call when PJSIP is out of the way."""
-        self._registry.defer(lambda: self.hang_up(HangUp(self.call_id, code, reason)))
+        cause = "internal_error" if code == 500 else "media_failed"
+        self._registry.defer(lambda: self.hang_up(HangUp(self.call_id, code, reason), cause))
 
-    def _not_answered(self) -> None:
+    def _not_answered(self, target: str, seconds: float) -> None:
         if self.leg is not None and self._ending is None:
-            self._ending = Ending(408, "Request Timeout", {}, True)
+            self._ending = not_answered(self._heard, target.strip("<>"), seconds)
             try:
                 self.leg.end()
             except LegError:
@@ -161,7 +160,8 @@ class SipCall:
             self._move(CallState.CONFIRMED, 200, "OK", message)
             self._registry.defer(self.exchange.try_offer)
         elif state == pj.PJSIP_INV_STATE_DISCONNECTED:
-            self._end(self._ending or self._ending_of(code, reason, message))
+            unanswered = self.outbound and self.state in (None, CallState.CALLING)
+            self._end(self._ending or by_pjsip(code, reason, message, unanswered and not self._heard))
 
     def on_step(self, step: Step) -> None:
         """A transaction moved on."""
@@ -172,6 +172,7 @@ class SipCall:
             if step.finished and step.code >= 300 and step.method in ("INVITE", "UPDATE"):
                 self.exchange.answer_refused()
         else:
+            self._heard = self._heard or bool(step.message.start_line)
             if step.method == "INVITE" and step.state == pj.PJSIP_TSX_STATE_PROCEEDING and step.code > 100:
                 self._progress(step.message)
             self.exchange.message_over(step.message.sdp)
@@ -221,20 +222,13 @@ class SipCall:
             self.state = state
             self._registry.emit(StateChanged(self.call_id, state, code, reason, message.headers))
 
-    def _ending_of(self, code: int, reason: str, message: SipText) -> Ending:
-        """The final response, or what PJSIP gives for the lack of one."""
-        status, phrase = message.status
-        if status >= 300:
-            return Ending(status, reason_text(message.header("Reason")) or phrase, message.headers, False)
-        return Ending(code, reason, message.headers, False)
-
     def _end(self, ending: Ending) -> None:
         if self.state is CallState.ENDED:
             return
         self.state = CallState.ENDED
         self._stop_timeout()
         event = StateChanged(
-            self.call_id, self.state, ending.code, ending.reason, ending.headers, ending.by_us
+            self.call_id, self.state, ending.code, ending.reason, ending.headers, ending.by_us, ending.cause
         )
         self._registry.emit(event)
         self._registry.release(self)

@@ -9,9 +9,10 @@ from typing import Protocol
 import structlog
 
 from trunkline.gateway.sip import info
+from trunkline.gateway.sip.events import InfoDtmf
 from trunkline.gateway.sip.guard import LegError
 from trunkline.gateway.sip.leg import Leg, Step
-from trunkline.gateway.sip.messages import InfoDtmf, SendInfoDtmf
+from trunkline.gateway.sip.messages import SendInfoDtmf
 from trunkline.gateway.sip.services import Services
 
 log = structlog.get_logger(__name__)

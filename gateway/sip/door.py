@@ -11,25 +11,18 @@ one callback of the network, so the verdict waits in `_pending` for a moment onl
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Protocol
 
 import pjsua2 as pj
 import structlog
 
 from trunkline.gateway.sip.call import Registry, SipCall
+from trunkline.gateway.sip.events import Incoming, Refused
 from trunkline.gateway.sip.guard import LegError
-from trunkline.gateway.sip.leg import NO_MESSAGE, Account, Leg, Step
+from trunkline.gateway.sip.leg import Account, Leg, Step
 from trunkline.gateway.sip.message import SipText, name_and_uri
-from trunkline.gateway.sip.messages import (
-    Admission,
-    CallState,
-    Incoming,
-    IncomingInvite,
-    Refusal,
-    Refused,
-    Screen,
-    StateChanged,
-)
+from trunkline.gateway.sip.messages import Admission, IncomingInvite, Refusal, Screen
 from trunkline.gateway.sip.native import Native
 
 log = structlog.get_logger(__name__)
@@ -75,6 +68,16 @@ class TurnedAway:
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Send it, unless the caller has given up meanwhile."""
+        if self.leg is None:
+            return
+        headers = {} if refusal.retry_after_s is None else {"Retry-After": str(refusal.retry_after_s)}
+        try:
+            self.leg.respond(refusal.code, refusal.reason, headers)
+        except LegError as error:  # PJSIP then answers 500 itself
+            log.warning("sip.refuse_failed", code=refusal.code, detail=str(error))
 
     def on_state(self, state: int, code: int, reason: str, message: SipText) -> None:
         if state == pj.PJSIP_INV_STATE_DISCONNECTED:
@@ -140,11 +143,11 @@ class InviteDoor:
         pending, self._pending = self._pending, None
         if pending is None:
             log.error("sip.invite_unscreened", pjsua_call=call_id)
-            self._refuse(account, call_id, BROKEN)
+            self._refuse(account, call_id, BROKEN, offerless=False)
             return
         invite, verdict = pending
         if isinstance(verdict, Refusal):
-            self._refuse(account, call_id, verdict)
+            self._refuse(account, call_id, verdict, offerless=not invite.sdp)
             self._calls.emit(Refused(invite, verdict))
             return
         call = SipCall(verdict.call_id, verdict.trunk, verdict.session, self._calls, invite.sdp)
@@ -152,15 +155,16 @@ class InviteDoor:
         self._calls.adopt(call)
         self._calls.emit(Incoming(verdict.call_id, invite))
 
-    def _refuse(self, account: Account, call_id: int, refusal: Refusal) -> None:
+    def _refuse(self, account: Account, call_id: int, refusal: Refusal, offerless: bool) -> None:
         turned_away = TurnedAway(self._calls)
         turned_away.leg = Leg(account, turned_away, self._native, call_id)
         self._calls.keep(turned_away)
-        headers = {} if refusal.retry_after_s is None else {"Retry-After": str(refusal.retry_after_s)}
-        try:
-            turned_away.leg.respond(refusal.code, refusal.reason, headers)
-        except LegError as error:  # PJSIP then answers 500 itself
-            log.warning("sip.refuse_failed", code=refusal.code, detail=str(error))
+        if offerless:
+            # No media, so nothing keeps the refusal back: PJSIP would end the call within this callback, and
+            # afterwards free the INVITE a second time, which its assertion reports (endpoint.cpp).
+            self._calls.defer(lambda: turned_away.refuse(refusal))
+        else:
+            turned_away.refuse(refusal)
 
     def rejected(self, text: str, source: str, code: int, reason: str) -> None:
         """PJSIP refused an INVITE by itself."""
@@ -168,19 +172,23 @@ class InviteDoor:
             self.abandon(code, reason)
             return
         invite = read_invite(text, source) if text else None
-        detail = f"PJSIP refused it: {code} {reason}"
-        self._calls.emit(Refused(invite, Refusal(code, reason, _CAUSES.get(code, "sip_stack"), detail)))
+        self._calls.emit(Refused(invite, _by_pjsip(code, reason)))
 
     def abandon(self, code: int, reason: str) -> None:
-        """Whatever was decided on an INVITE that PJSIP then refused is undone: an admitted call ends at once."""
+        """PJSIP refused an INVITE on which we had decided: told as one refusal, with the code that went out.
+
+        Call control has not heard of an admitted one yet, and takes back what the screen held for it.
+        """
         pending, self._pending = self._pending, None
         if pending is None:
             return
         invite, verdict = pending
         if isinstance(verdict, Refusal):
-            self._calls.emit(Refused(invite, verdict))
-            return
-        self._calls.emit(Incoming(verdict.call_id, invite))
-        self._calls.emit(
-            StateChanged(verdict.call_id, CallState.ENDED, code, reason, NO_MESSAGE.headers, by_us=True)
-        )
+            refusal = dataclasses.replace(verdict, code=code, reason=reason, retry_after_s=None)
+        else:
+            refusal = _by_pjsip(code, reason)
+        self._calls.emit(Refused(invite, refusal))
+
+
+def _by_pjsip(code: int, reason: str) -> Refusal:
+    return Refusal(code, reason, _CAUSES.get(code, "sip_stack"), f"PJSIP refused it: {code} {reason}")

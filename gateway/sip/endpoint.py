@@ -52,7 +52,7 @@ def _endpoint_config(config: SipConfig) -> pj.EpConfig:
     agent.threadCnt = 0
     agent.mainThreadOnly = False
     agent.userAgent = config.user_agent
-    agent.maxCalls = max(4, 2 * config.max_calls)  # PJSIP cuts it down to what it was built for
+    agent.maxCalls = config.max_calls  # PJSIP cuts it down to what it was built for
     agent.mwiUnsolicitedEnabled = True  # only means that a PBX's NOTIFY gets a polite 200
     log.level = log.consoleLevel = config.log_level
     log.msgLogging = int(config.log_level >= MESSAGES_LEVEL)

@@ -20,18 +20,16 @@ from trunkline.gateway.sip.account import TrunkAccount, account_config
 from trunkline.gateway.sip.call import SipCall
 from trunkline.gateway.sip.door import STRANGERS, InviteDoor, TurnedAway
 from trunkline.gateway.sip.endpoint import Endpoint, listen, start_library
+from trunkline.gateway.sip.events import CallState, Event, StateChanged
 from trunkline.gateway.sip.leg import NO_MESSAGE, Leg
 from trunkline.gateway.sip.messages import (
-    CallState,
     Command,
-    Event,
     HangUp,
     PlaceCall,
     Reinvite,
     Respond,
     Screen,
     SendInfoDtmf,
-    StateChanged,
 )
 from trunkline.gateway.sip.native import Native
 from trunkline.gateway.sip.settings import SipConfig, SipStartError, Transport, Trunk
@@ -168,8 +166,10 @@ class Engine:
     def _place(self, command: PlaceCall) -> None:
         account = self._accounts.get(command.trunk)
         if account is None or self.stopping:
-            reason = "Gateway is shutting down" if self.stopping else f"no trunk {command.trunk!r}"
-            self.emit(StateChanged(command.call_id, CallState.ENDED, 503, reason, by_us=True))
+            cause, reason = "internal_error", f"SIP has no trunk {command.trunk!r}"
+            if self.stopping:
+                cause, reason = "shutdown", "the gateway is shutting down"
+            self.emit(StateChanged(command.call_id, CallState.ENDED, 503, reason, by_us=True, cause=cause))
             return
         call = SipCall(command.call_id, command.trunk, command.session, self, None)
         self.adopt(call)

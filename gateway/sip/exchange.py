@@ -25,9 +25,10 @@ from typing import Protocol
 
 import structlog
 
+from trunkline.gateway.sip.events import MediaChanged, OfferFailed
 from trunkline.gateway.sip.guard import LegError
 from trunkline.gateway.sip.leg import Leg, Step
-from trunkline.gateway.sip.messages import MediaChanged, OfferFailed, Reinvite, SdpSession
+from trunkline.gateway.sip.messages import Reinvite, SdpSession
 from trunkline.gateway.sip.negotiated import negotiated_answer
 from trunkline.gateway.sip.services import Services
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -15,7 +16,11 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 class LegError(Exception):
-    """PJSIP would not do what was asked of it."""
+    """PJSIP would not do what was asked of it; the text is its reason, for people."""
+
+    def __init__(self, reason: str, status: int = 0) -> None:
+        super().__init__(f"{reason} (PJSIP error {status})" if status else reason)
+        self.status = status
 
 
 def guarded(method: Method) -> Method:
@@ -44,6 +49,8 @@ def checked(method: Method) -> Method:
         try:
             return method(*arguments, **keywords)
         except pj.Error as error:
-            raise LegError(f"{error.title}: {error.reason} ({error.status})") from None
+            log.debug("sip.pjsip_error", title=error.title, status=error.status)
+            readable = re.sub(r" \(PJ\w+\)", "", error.reason)  # the name of the constant follows the words
+            raise LegError(readable, error.status) from None
 
     return wrapper  # type: ignore[return-value]

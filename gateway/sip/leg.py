@@ -16,7 +16,7 @@ from typing import Protocol
 import pjsua2 as pj
 
 from trunkline.gateway.sip.guard import checked, guarded
-from trunkline.gateway.sip.message import SipText
+from trunkline.gateway.sip.message import SipText, name_and_uri
 from trunkline.gateway.sip.native import Native
 
 NO_MESSAGE = SipText("", {}, "")
@@ -123,6 +123,12 @@ class Leg(pj.Call):
         # In brackets always: without, a parameter of the URI would be one of the header (RFC 3261 20.10).
         parameters.txOption.localUri = from_uri if not from_uri or "<" in from_uri else f"<{from_uri}>"
         self.makeCall(target, parameters)
+
+    @checked
+    def identity(self) -> tuple[str, str]:
+        """Call-ID and the URI of our side, From for a call of ours."""
+        info = self.getInfo()
+        return info.callIdString, name_and_uri(info.localUri)[1]
 
     @checked
     def respond(self, code: int, reason: str = "", headers: dict[str, str] | None = None) -> None:

@@ -10,28 +10,7 @@ from __future__ import annotations
 import dataclasses
 import re
 
-_COMPACT = {
-    "a": "Accept-Contact",
-    "b": "Referred-By",
-    "c": "Content-Type",
-    "d": "Request-Disposition",
-    "e": "Content-Encoding",
-    "f": "From",
-    "i": "Call-ID",
-    "j": "Reject-Contact",
-    "k": "Supported",
-    "l": "Content-Length",
-    "m": "Contact",
-    "o": "Event",
-    "r": "Refer-To",
-    "s": "Subject",
-    "t": "To",
-    "u": "Allow-Events",
-    "v": "Via",
-    "x": "Session-Expires",
-    "y": "Identity",
-}
-"IANA's compact forms; everybody else gets to see the long name."
+from trunkline.gateway.sip.headers import COMPACT
 
 _LINE_END = re.compile(r"\r?\n")
 _FOLD = re.compile(r"\r?\n[ \t]+")
@@ -61,7 +40,7 @@ class SipText:
         for line in lines[1:]:
             name, colon, value = line.partition(":")
             name = name.strip()
-            name = _COMPACT.get(name.lower(), name)
+            name = COMPACT.get(name.lower(), name)
             if colon and name and name.lower() not in seen:
                 seen.add(name.lower())
                 headers[name] = value.strip()
@@ -124,39 +103,14 @@ def name_and_uri(value: str) -> tuple[str, str]:
     return name.strip(), match["uri"].strip()
 
 
-def reason_text(value: str) -> str:
-    """What a Reason header says (RFC 3326): its text, or protocol and cause; empty for an empty one."""
+def reason_text(value: str, *, told_only: bool = False) -> str:
+    """What a Reason header says (RFC 3326): its text, or protocol and cause; empty for an empty one.
+
+    `told_only` leaves protocol and cause out: beside the phrase of a response they tell a person nothing.
+    """
     text = re.search(r';\s*text\s*=\s*"((?:[^"\\]|\\.)*)"', value, re.I)
-    if text is not None:
-        return re.sub(r"\\(.)", r"\1", text[1])
+    if text is not None or told_only:
+        return re.sub(r"\\(.)", r"\1", text[1]) if text else ""
     cause = re.search(r";\s*cause\s*=\s*(\d+)", value, re.I)
     protocol = value.partition(";")[0].strip()
     return f"{protocol} {cause[1]}" if cause else protocol
-
-
-# --- headers that we are asked to add ---------------------------------------------------------
-
-_TOKEN = re.compile(r"[A-Za-z0-9!%'*_`~+.-]{1,128}")
-_OURS = frozenset(
-    {"via", "from", "to", "call-id", "cseq", "contact", "max-forwards", "route", "record-route"}
-    | {"content-length", "content-type", "content-encoding", "mime-version"}
-    | {"authorization", "proxy-authorization", "www-authenticate", "proxy-authenticate"}
-    | {"require", "proxy-require", "supported", "unsupported", "allow", "session-expires", "min-se"}
-    | {"rack", "rseq", "event", "subscription-state", "replaces", "refer-to", "join"}
-)
-"They make the dialog work or prove who we are; PJSIP sets them and nobody else."
-
-
-class HeaderError(ValueError):
-    """A header that may not be added to a message."""
-
-
-def check_headers(headers: dict[str, str]) -> None:
-    """Raise HeaderError for the first header that may not be added; a line break would smuggle in another one."""
-    for name, value in headers.items():
-        if not _TOKEN.fullmatch(name):
-            raise HeaderError(f"{name!r} is not the name of a header")
-        if name.lower() in _OURS or name.lower() in _COMPACT:
-            raise HeaderError(f"the header {name} belongs to the SIP stack")
-        if any((ord(character) < 32 and character != "\t") or ord(character) == 127 for character in value):
-            raise HeaderError(f"the value of {name} has control characters in it")

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the SIP thread and call control say to each other.
+"""What call control says to the SIP thread, and is asked by it.
 
-Commands go to the one thread that owns pjsua2 through `SipThread.post`; events
-come back through a callback that the thread calls, which must not block (call
-control passes `loop.call_soon_threadsafe`).  What SIP cannot wait for is asked
-of two synchronous interfaces that run on the SIP thread: `Screen`, whether a
-new INVITE is admitted at all, and `SdpSession`, what the SDP of a call says.
+Commands go to the one thread that owns pjsua2 through `SipThread.post`; what comes
+back is in `events.py`.  What SIP cannot wait for is asked of two synchronous
+interfaces that run on the SIP thread: `Screen`, whether a new INVITE is admitted at
+all, and `SdpSession`, what the SDP of a call says.
 
 Nothing here imports pjsua2.
 """
@@ -13,7 +12,6 @@ Nothing here imports pjsua2.
 from __future__ import annotations
 
 import dataclasses
-import enum
 from typing import Protocol
 
 Headers = dict[str, str]
@@ -111,7 +109,7 @@ class PlaceCall:
     "empty: the trunk's own"
     headers: Headers = dataclasses.field(default_factory=dict)
     timeout_s: float = 30.0
-    "without a final answer by then: CANCEL, and the call ends with 408"
+    "without a final answer by then: CANCEL, and the call ends with 408, or unreachable if nothing came at all"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -158,105 +156,3 @@ class Reinvite:
 
 
 Command = PlaceCall | Respond | HangUp | SendInfoDtmf | Reinvite
-
-
-# --- events: SIP thread -> call control -----------------------------------------------------
-
-
-class CallState(enum.Enum):
-    """A call's life as SIP sees it."""
-
-    CALLING = "calling"
-    RINGING = "ringing"
-    EARLY = "early"
-    CONNECTING = "connecting"
-    CONFIRMED = "confirmed"
-    ENDED = "ended"
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Incoming:
-    """An admitted INVITE; 100 has been sent, call control answers with `Respond`."""
-
-    call_id: str
-    invite: IncomingInvite
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Refused:
-    """An INVITE that was refused on the SIP thread, by the screen or by PJSIP itself."""
-
-    invite: IncomingInvite | None
-    refusal: Refusal
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class StateChanged:
-    """SIP state of a call."""
-
-    call_id: str
-    state: CallState
-    code: int = 0
-    "last SIP code"
-    reason: str = ""
-    "its reason phrase; for ENDED also of a Reason header"
-    headers: Headers = dataclasses.field(default_factory=dict)
-    "of the peer's response or BYE"
-    by_us: bool = False
-    "ENDED: we hung up"
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class MediaChanged:
-    """An offer/answer exchange completed: ask the session what now holds."""
-
-    call_id: str
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class OfferFailed:
-    """The peer turned down an offer of ours within the call; what held before goes on."""
-
-    call_id: str
-    code: int
-    reason: str
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class InfoDtmf:
-    """A key pressed by SIP INFO (application/dtmf-relay or application/dtmf)."""
-
-    call_id: str
-    digit: str
-    duration_ms: int
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class RegistrationChanged:
-    """A trunk's registration."""
-
-    trunk: str
-    registered: bool
-    code: int
-    reason: str
-    expires_s: int
-    retry_in_s: float | None = None
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class ThreadFailed:
-    """The SIP thread ended; the gateway must stop."""
-
-    detail: str
-
-
-Event = (
-    Incoming
-    | Refused
-    | StateChanged
-    | MediaChanged
-    | OfferFailed
-    | InfoDtmf
-    | RegistrationChanged
-    | ThreadFailed
-)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from trunkline.gateway.sip.messages import Event
+from trunkline.gateway.sip.events import Event
 from trunkline.gateway.sip.timers import Timer
 
 

@@ -6,6 +6,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
+DEFAULT_USER = "trunkline"
+"User of our From header where neither the call nor the trunk names one."
+
 Use = Literal["off", "optional", "required"]
 Protocol = Literal["udp", "tcp"]
 
@@ -71,8 +74,8 @@ class SipConfig:
     trunks: tuple[Trunk, ...] = ()
     user_agent: str = "trunkline"
     max_calls: int = 1000
-    """calls that the screen admits at one time. PJSIP gets twice as many slots, because a call that has
-    ended keeps its slot until its BYE is answered, and the screen's refusal is better than PJSIP's 486"""
+    """calls that PJSIP has room for. More than the screen admits, because a call that has ended keeps its
+    slot until its BYE is answered, and the screen's refusal is better than PJSIP's 486"""
     log_level: int = 1
     "PJSIP's own: 0 nothing, 1 errors, 2 warnings, 3 information, 4 with every message, 5 and 6 debugging"
 

@@ -16,7 +16,8 @@ from collections.abc import Callable
 import structlog
 
 from trunkline.gateway.sip.engine import Engine
-from trunkline.gateway.sip.messages import Command, Event, Screen, ThreadFailed
+from trunkline.gateway.sip.events import Event, ThreadFailed
+from trunkline.gateway.sip.messages import Command, Screen
 from trunkline.gateway.sip.settings import SipConfig, SipStartError
 from trunkline.gateway.sip.sockets import Waker
 

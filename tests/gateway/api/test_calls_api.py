@@ -75,10 +75,12 @@ def test_one_call_carries_its_media(ask, service):
     assert view["media"]["codec"] == "PCMU" and view["media"]["packets_lost"] == 0
 
 
-@pytest.mark.parametrize(("method", "path"), [("GET", ""), ("DELETE", ""), ("POST", "/dtmf")])
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", ""), ("DELETE", ""), ("POST", "/dtmf"), ("POST", "/clear")]
+)
 def test_an_unknown_call_is_404_everywhere(ask, service, method, path):
     """Whatever is asked of it, and call control is not bothered."""
-    answer = ask(method, f"/v1/calls/nope{path}", json={"digits": "1"} if path else None)
+    answer = ask(method, f"/v1/calls/nope{path}", json={"digits": "1"} if path == "/dtmf" else None)
     assert answer.status_code == 404 and answer.json()["error"] == "no_such_call"
     assert service.asked == []
 
@@ -96,6 +98,63 @@ def test_digits_and_their_times_arrive(ask, service):
     assert ask("POST", "/v1/calls/abc/dtmf", json={"digits": "12#", "gap_ms": 100}).status_code == 202
     assert service.asked == [("dtmf", "abc", "12#", 160, 100)]
     assert ask("POST", "/v1/calls/abc/dtmf", json={"digits": "12x"}).status_code == 422
+
+
+def test_the_agents_queue_can_be_cleared(ask, service):
+    """What it has said and nobody heard yet is thrown away."""
+    service.add("abc")
+    assert ask("POST", "/v1/calls/abc/clear").status_code == 202
+    assert service.asked == [("clear", "abc")]
+
+
+@pytest.mark.parametrize(
+    ("field", "spelled"),
+    [
+        ("to", r'"sip:\ud800@h"'),
+        ("from", r'"sip:\ud800@h"'),
+        ("to", r'"sip:6\u0000@h"'),
+        ("from", r'"1\u001b[2J"'),
+        ("agent", r'"\ud800"'),
+        ("trunk", r'"\u0085"'),
+        ("headers", r'{"X-A": "\udfff"}'),
+        ("headers", r'{"X-\ud800": "a"}'),
+        ("headers", r'{"X-A": "b\r\nFrom: c"}'),
+        ("metadata", r'{"a": "\ud800"}'),
+        ("metadata", r'{"\ud800": "a"}'),
+        ("metadata", r'{"a": "\u001b[2J"}'),
+    ],
+)
+def test_text_that_nobody_could_write_again_is_refused_with_its_field(ask, service, field, spelled):
+    """JSON can spell half a surrogate; in the list of calls it would break the list for everybody."""
+    fields = {"to": '"sip:1@x"', "agent": '"e"', field: spelled}
+    body = "{" + ", ".join(f'"{name}": {value}' for name, value in fields.items()) + "}"
+    answer = ask("POST", "/v1/calls", content=body.encode(), headers={"Content-Type": "application/json"})
+    assert answer.status_code == 422 and answer.json()["error"] == "invalid_request"
+    assert field in answer.json()["detail"]
+    assert service.asked == []
+
+
+def test_a_field_whose_name_nobody_could_write_is_an_answer_too(ask):
+    """The refusal quotes what it refuses, and must not break on it."""
+    body = rb'{"to": "sip:1@x", "agent": "e", "\ud800": 1}'
+    answer = ask("POST", "/v1/calls", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 422 and answer.json()["error"] == "invalid_request"
+
+
+def test_metadata_may_have_lines_and_a_limit(ask, service):
+    """A text for a language model has lines; 64 kB of escapes would not fit a control message."""
+    fields = {"to": "sip:1@x", "agent": "e"}
+    assert ask("POST", "/v1/calls", json={**fields, "metadata": {"a": "x\ny\tz"}}).status_code == 201
+    for name, value in (("metadata", '"' * 9000), ("headers", "x" * 17_000)):
+        answer = ask("POST", "/v1/calls", json={**fields, name: {"X-A": value}})
+        assert answer.status_code == 422 and "16384" in answer.json()["detail"]
+
+
+def test_a_reason_is_plain_text(ask, service):
+    """It goes into logs and onto terminals."""
+    service.add("abc")
+    assert ask("DELETE", "/v1/calls/abc", params={"reason": "\x1b[2J"}).status_code == 422
+    assert service.asked == []
 
 
 def test_an_unforeseen_failure_tells_the_client_nothing_of_the_inside(ask, service):
@@ -120,7 +179,7 @@ def test_openapi_describes_every_route_with_examples_and_the_token(ask):
     """What /docs shows is complete: text on each operation, an example body, the security scheme."""
     spec = ask("GET", "/openapi.json", token=None).json()
     operations = {(verb, path): op for path, item in spec["paths"].items() for verb, op in item.items()}
-    assert len(operations) == 9
+    assert len(operations) == 10
     assert all(op["description"] for op in operations.values())
     body = operations["post", "/v1/calls"]["requestBody"]["content"]["application/json"]
     assert body["examples"]["uri"]["value"]["to"].startswith("sip:")

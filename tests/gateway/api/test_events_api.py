@@ -11,7 +11,8 @@ import httpx
 import pytest
 
 from trunkline.gateway.api import ApiServer
-from trunkline.gateway.api.events import EventStream
+from trunkline.gateway.api.events import HEARTBEAT, EventStream
+from trunkline.gateway.calls.subscribers import EventHub
 
 
 def serve(app, scenario):
@@ -138,6 +139,42 @@ def test_silence_is_filled_with_comments(service):
         return sent
 
     assert asyncio.run(run()).count(b": still here\n\n") == 2
+
+
+def test_events_of_other_calls_do_not_postpone_the_comment():
+    """The time counts from the last byte that was sent, whatever was left out since."""
+
+    async def run():
+        hub, closing, sent = EventHub(), asyncio.Event(), []
+
+        async def send(message):
+            sent.append(message.get("body", b""))
+
+        async def receive():
+            await asyncio.sleep(60)
+
+        stream = EventStream(hub.subscribe, closing, "mine", heartbeat_s=0.05)
+        running = asyncio.create_task(stream({}, receive, send))
+        for _ in range(30):
+            await asyncio.sleep(0.01)
+            hub.publish("call.up", "other", {})
+        closing.set()
+        await asyncio.wait_for(running, 5)
+        return sent
+
+    assert 3 <= asyncio.run(run()).count(HEARTBEAT) <= 6
+
+
+def test_an_event_that_cannot_be_written_is_left_out(app, service):
+    """The stream goes on; one odd event ended it for all subscribers."""
+
+    async def scenario(client, server):
+        async with client.stream("GET", "/v1/events") as answer:
+            service.publish("call.up", "a", {"caller": "\ud800"})
+            service.publish("call.up", "b")
+            return await next_event(answer.aiter_lines())
+
+    assert serve(app, scenario)[1]["call_id"] == "b"
 
 
 def test_an_address_in_use_is_an_oserror_and_not_the_end_of_the_process(app):

@@ -9,18 +9,15 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from support.call_rig import CONFIG, MEDIA, Rig
+from support.call_rig import CONFIG, MEDIA, FakeMedia, Rig
 from trunkline.gateway.calls.call import Phase
+from trunkline.gateway.calls.ending import Ending
+from trunkline.gateway.calls.refused import CallRefused
+from trunkline.gateway.calls.view import PlaceRequest
 from trunkline.gateway.media import control
-from trunkline.gateway.sip.messages import (
-    CallState,
-    HangUp,
-    InfoDtmf,
-    MediaChanged,
-    Respond,
-    SendInfoDtmf,
-    ThreadFailed,
-)
+from trunkline.gateway.media.ports import PortPair
+from trunkline.gateway.sip.events import CallState, InfoDtmf, MediaChanged, ThreadFailed
+from trunkline.gateway.sip.messages import HangUp, Respond, SendInfoDtmf
 
 
 def run(scenario: Callable[[Rig], Awaitable[None]], config: str = CONFIG) -> None:
@@ -200,6 +197,118 @@ def test_a_caller_that_sends_nothing_is_hung_up_after_the_limit_unless_on_hold()
         await rig.state(call_id, CallState.ENDED, 200, by_us=True)
         rig.ended(call_id)
         assert rig.service.get(call_id).cause == "no_media"
+
+    run(scenario)
+
+
+def test_a_silence_is_told_once_with_its_end_and_again_when_it_ends_the_call() -> None:
+    """A worker reports every two seconds; whoever follows the events wants to know what changed."""
+
+    async def scenario(rig: Rig) -> None:
+        call_id = await rig.up()
+        rig.told()
+        for idle_ms in (2000, 4000, 6000):
+            rig.service.media_message(control.MediaSilent(call_id, idle_ms))
+        assert [(e.event, e.data["idle_ms"]) for e in rig.told()] == [("media.silent", 2000)]
+        rig.media.columns.packets_received[0] += 1
+        await asyncio.sleep(0.7)
+        assert [e.event for e in rig.told()] == ["media.resumed"]
+        for idle_ms in (2000, 30_000, 60_000):
+            rig.service.media_message(control.MediaSilent(call_id, idle_ms))
+        assert [e.data["idle_ms"] for e in rig.told() if e.event == "media.silent"] == [2000, 60_000]
+        await rig.state(call_id, CallState.ENDED, 200, by_us=True)
+        rig.ended(call_id)
+
+    run(scenario)
+
+
+def test_hanging_up_between_our_200_and_the_ack_is_a_bye() -> None:
+    """Our 200 has been sent: no other code ever will be, and the view does not say one."""
+
+    async def scenario(rig: Rig) -> None:
+        call_id = await rig.invite()
+        rig.ready(call_id)
+        await rig.service.hangup(call_id, "x")
+        [command] = rig.take(HangUp)
+        assert command.code == 0 and "Reason" in command.headers
+        await rig.state(call_id, CallState.ENDED, 200, by_us=True)
+        rig.ended(call_id)
+        view = rig.service.get(call_id)
+        assert (view.cause, view.sip_code, view.detail) == ("api_hangup", 200, "x")
+
+    run(scenario)
+
+
+def test_a_200_that_is_never_acknowledged_stays_what_was_on_the_wire() -> None:
+    """PJSIP's 408 for it is its own."""
+
+    async def scenario(rig: Rig) -> None:
+        call_id = await rig.invite()
+        rig.ready(call_id)
+        await rig.state(call_id, CallState.ENDED, 408)
+        rig.ended(call_id)
+        assert (rig.service.get(call_id).cause, rig.service.get(call_id).sip_code) == ("no_ack", 200)
+
+    run(scenario)
+
+
+def test_what_the_agent_has_queued_can_be_cleared_while_the_call_is_up() -> None:
+    """409 before and after, 503 while no worker has it."""
+
+    async def scenario(rig: Rig) -> None:
+        call_id = await rig.invite()
+        with pytest.raises(CallRefused) as refusal:
+            await rig.service.clear_audio(call_id)
+        assert refusal.value.http_status == 409
+        rig.ready(call_id)
+        await rig.state(call_id, CallState.CONFIRMED, 200)
+        await rig.service.clear_audio(call_id)
+        assert rig.media.sent == [control.ClearAudio(call_id)]
+        rig.media.works = False
+        with pytest.raises(CallRefused) as refusal:
+            await rig.service.clear_audio(call_id)
+        assert refusal.value.http_status == 503
+        await rig.state(call_id, CallState.ENDED, 200)
+        rig.ended(call_id)
+
+    run(scenario)
+
+
+def test_whatever_a_start_of_media_raises_ends_that_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message that is too long for the channel was a call that never ended."""
+
+    def too_long(self: FakeMedia, start: control.StartStream, ports: PortPair) -> None:
+        self.started[start.info.call_id] = start
+        raise ValueError("message of 70000 bytes")
+
+    monkeypatch.setattr(FakeMedia, "start_stream", too_long)
+
+    async def scenario(rig: Rig) -> None:
+        call_id = await rig.invite()
+        assert [command.code for command in rig.take(HangUp)] == [500]
+        await rig.state(call_id, CallState.ENDED, 500, by_us=True)
+        view = rig.service.get(call_id)
+        assert (view.cause, view.detail) == ("internal_error", "ValueError: message of 70000 bytes")
+        placed = await rig.service.place(PlaceRequest(to="600", agent="echo", trunk="pbx"))
+        assert rig.service.get(placed.id).cause == "internal_error"
+
+    run(scenario)
+
+
+def test_a_fault_of_the_sweep_is_told_with_the_call(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It acts on a call, not on an event about one."""
+    monkeypatch.setattr(Ending, "overdue", lambda self, call, now: 1 / 0)
+
+    async def scenario(rig: Rig) -> None:
+        call_id = await rig.up()
+        rig.service.calls[call_id].wait(0.0, "agent")
+        await asyncio.sleep(0.7)
+        assert [command.call_id for command in rig.take(HangUp)] == [call_id]
+        await rig.state(call_id, CallState.ENDED, 200, by_us=True)
+        rig.ended(call_id)
+        assert f"call_id={call_id}" in capsys.readouterr().out
 
     run(scenario)
 

@@ -13,7 +13,7 @@ from support.call_rig import Rig
 from trunkline.gateway.calls.call import Call
 from trunkline.gateway.calls.view import PlaceRequest
 from trunkline.gateway.media import control
-from trunkline.gateway.sip.messages import CallState
+from trunkline.gateway.sip.events import CallState
 
 CALLS = 2000
 BUDGET_MS = 3.0

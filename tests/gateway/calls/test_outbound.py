@@ -11,12 +11,15 @@ from typing import Any
 import pytest
 
 from support.call_rig import CONFIG, MEDIA, Rig
+from trunkline.gateway.calls import placing
+from trunkline.gateway.calls.addresses import UnresolvedError
 from trunkline.gateway.calls.placing import calling_uri, choose_trunk, target_uri
 from trunkline.gateway.calls.refused import CallRefused
 from trunkline.gateway.calls.view import PlaceRequest
 from trunkline.gateway.config import Trunk, parse
 from trunkline.gateway.media import control
-from trunkline.gateway.sip.messages import CallState, HangUp, MediaChanged, PlaceCall, Respond
+from trunkline.gateway.sip.events import CallState, MediaChanged, Placed
+from trunkline.gateway.sip.messages import HangUp, PlaceCall, Respond
 
 TRUNKS = [
     Trunk(name="a", host="pbx.example.com:5160"),
@@ -148,7 +151,7 @@ def test_the_agent_is_connected_before_anybody_is_rung() -> None:
         (408, {}, True, "no_answer"),
         (408, {}, False, "peer_unreachable"),
         (503, {"Via": "x"}, False, "peer_unavailable"),
-        (503, {}, True, "peer_unreachable"),
+        (503, {}, False, "peer_unreachable"),
         (499, {"Via": "x"}, False, "call_failed"),
     ],
 )
@@ -161,7 +164,106 @@ def test_the_peers_answer_is_the_cause(code: int, headers: dict[str, str], by_us
         await rig.state(call_id, CallState.ENDED, code, headers=headers, by_us=by_us, reason="No")
         rig.ended(call_id)
         view = rig.service.get(call_id)
-        assert (view.cause, view.sip_code, view.answered) == (cause, code, None)
+        wire = 0 if cause == "peer_unreachable" else code
+        assert (view.cause, view.sip_code, view.answered) == (cause, wire, None)
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("cause", ["peer_unreachable", "bad_request", "internal_error", "unresolved"])
+def test_what_no_message_says_has_a_word_and_a_sentence_and_no_code(cause: str) -> None:
+    """A SIP code that nobody sent sends people looking at the wrong machine."""
+
+    async def scenario(rig: Rig) -> None:
+        call_id = (await rig.service.place(request())).id
+        rig.ready(call_id)
+        await rig.state(call_id, CallState.ENDED, 503, by_us=True, cause=cause, reason="a sentence")
+        rig.ended(call_id)
+        view = rig.service.get(call_id)
+        assert (view.cause, view.detail, view.sip_code, view.sip_reason) == (cause, "a sentence", 0, "")
+        assert rig.told()[-1].data["detail"] == "a sentence"
+        assert rig.metrics.registry.get_sample_value(
+            "trunkline_calls_ended_total", {"direction": "outbound", "cause": cause}
+        ) == 1  # fmt: skip
+
+    run(scenario)
+
+
+def test_a_code_without_a_phrase_gets_the_usual_one() -> None:
+    """RFC 3261 lets a phrase be empty; a person wants to read one."""
+
+    async def scenario(rig: Rig) -> None:
+        call_id = (await rig.service.place(request())).id
+        rig.ready(call_id)
+        await rig.state(call_id, CallState.ENDED, 486, headers={"Via": "x"})
+        rig.ended(call_id)
+        assert rig.service.get(call_id).sip_reason == "Busy Here"
+
+    run(scenario)
+
+
+def test_the_view_names_the_dialog_and_the_from_that_was_used() -> None:
+    """Before the INVITE what it will say; afterwards what it said."""
+
+    async def scenario(rig: Rig) -> None:
+        view = await rig.service.place(request())
+        assert (view.caller, view.sip_call_id) == ("gw1", "")
+        rig.ready(view.id)
+        await rig.sip(Placed(view.id, "abc@192.0.2.1", "sip:+4930@example.com"))
+        view = rig.service.get(view.id)
+        assert (view.caller, view.sip_call_id) == ("+4930", "abc@192.0.2.1")
+        await rig.state(view.id, CallState.ENDED, 486, headers={"Via": "x"})
+        rig.ended(view.id)
+        assert rig.service.get(view.id).sip_call_id == "abc@192.0.2.1"
+        nobody = await rig.service.place(request("sip:1@192.0.2.20", "info"))
+        assert nobody.caller == "trunkline"
+        await rig.service.hangup(nobody.id)
+        rig.ended(nobody.id)
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("to", "word"),
+    [
+        ("sips:600@192.0.2.10", "TLS"),
+        ("sip:600@192.0.2.10:99999", "no port 99999"),
+        ("sip:600@192.0.2.10:0", "no port 0"),
+        ("sip:600@192.0.2.10?X-Evil=1&Contact=%3Csip:evil@x%3E", "headers"),
+        ("sip:600@192.0.2.10;transport=tls", "transport tls"),
+        ("sip:600@192.0.2.10;transport=tcp", "configured: udp"),
+        ("sip:60\u00df@192.0.2.10", "ASCII"),
+        ("sip:6%000@192.0.2.10", "form"),
+        ("sip:600@[::zz]", "form"),
+        ("sip:600@[1::2::3]", "IPv6"),
+        ("tel:+4930", "sip:"),
+    ],
+)
+def test_a_uri_that_could_not_be_called_is_refused_before_anything_is_held(to: str, word: str) -> None:
+    """422 with the reason, instead of an end that looks like the peer's."""
+
+    async def scenario(rig: Rig) -> None:
+        with pytest.raises(CallRefused) as refusal:
+            await rig.service.place(request(to))
+        assert (refusal.value.cause, refusal.value.http_status) == ("bad_target", 422)
+        assert word in refusal.value.detail
+
+    run(scenario)
+
+
+def test_a_name_without_an_address_has_its_own_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where our own address is fixed, or PJSIP would find out, on its thread."""
+
+    def unknown(host: str) -> str:
+        raise UnresolvedError("Name or service not known")
+
+    monkeypatch.setattr(placing, "resolve", unknown)
+
+    async def scenario(rig: Rig) -> None:
+        with pytest.raises(CallRefused) as refusal:
+            await rig.service.place(request("sip:600@nowhere.example"))
+        assert refusal.value.cause == "unresolved"
+        assert "nowhere.example has no address (Name or service not known)" in refusal.value.detail
 
     run(scenario)
 
@@ -215,7 +317,10 @@ def test_hanging_up_while_it_rings_cancels() -> None:
     [
         ({"agent": "nobody"}, "unknown_agent", 422),
         ({"headers": {"Via": "x"}}, "bad_header", 422),
-        ({"headers": {"X-A": "b\r\nFrom: c"}}, "bad_header", 422),
+        ({"headers": {"l": "0"}}, "bad_header", 422),
+        ({"headers": {"Event": "x"}}, "bad_header", 422),
+        ({"headers": {"Proxy-Require": "x"}}, "bad_header", 422),
+        ({"headers": {"X-Q": "x" * 3000}}, "bad_header", 422),
         ({"headers": {"X A": "b"}}, "bad_header", 422),
         ({"headers": {f"X-{n}": "" for n in range(40)}}, "bad_header", 422),
     ],

@@ -4,15 +4,20 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Awaitable, Callable
 
+import msgspec
 import pytest
 
 from support.call_rig import CONFIG, Rig, invite_of
 from trunkline.gateway.calls import screen as screen_module
+from trunkline.gateway.calls import sip_flow
 from trunkline.gateway.calls.limits import Limits
 from trunkline.gateway.calls.throttle import Throttle
-from trunkline.gateway.sip.messages import Admission, CallState, HangUp, Incoming, Refusal, Refused
+from trunkline.gateway.media.ports import PortPool, PortsExhausted
+from trunkline.gateway.sip.events import CallState, Incoming, Refused
+from trunkline.gateway.sip.messages import Admission, HangUp, Refusal
 
 
 def run(scenario: Callable[[Rig], Awaitable[None]], config: str = CONFIG) -> None:
@@ -154,13 +159,96 @@ def test_a_scanner_gets_one_log_line_in_an_interval(capsys: pytest.CaptureFixtur
         ) == 301  # fmt: skip
 
     run(scenario)
-    assert capsys.readouterr().out.count("call.refused") == 2
+    lines = [line for line in capsys.readouterr().out.splitlines() if "call.refused" in line]
+    assert len(lines) == 3 and "suppressed=299" in lines[2], "the count is told, at the latest at the end"
+
+
+def test_each_number_that_a_known_trunk_cannot_reach_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """A refusal of a trunk's is a call that somebody misses; retries of one are counted."""
+
+    async def scenario(rig: Rig) -> None:
+        for number in ("701", "702", "701", "703"):
+            await rig.refused(called=number)
+
+    run(scenario)
+    lines = [line for line in capsys.readouterr().out.splitlines() if "call.refused" in line]
+    assert [number for line in lines for number in ("701", "702", "703") if f"called={number}" in line] == [
+        "701", "702", "703", "701"
+    ]  # fmt: skip
+    assert "suppressed=1" in lines[3] and "no route takes 701" in lines[3]
+
+
+def test_withheld_refusals_are_told_when_their_source_has_been_quiet(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not only when the next one comes, which may be never."""
+    monkeypatch.setattr(sip_flow, "REFUSAL_LOG_INTERVAL_S", 0.05)
+
+    async def scenario(rig: Rig) -> None:
+        for _ in range(5):
+            await rig.refused(source="203.0.113.5:5060")
+        await asyncio.sleep(0.8)
+        assert "suppressed=4" in capsys.readouterr().out
+
+    run(scenario)
+
+
+def test_an_admitted_call_that_pjsip_refuses_is_one_refusal() -> None:
+    """420, 421, 422: counted once, under their own word; no call was started, and nothing stays held."""
+
+    async def scenario(rig: Rig) -> None:
+        invite = invite_of("600", "offer", "192.0.2.10:5060")
+        assert isinstance(rig.screen.incoming(invite), Admission)
+        text = "PJSIP refused it: 422 Session Interval Too Small"
+        await rig.sip(Refused(invite, Refusal(422, "Session Interval Too Small", "session_interval", text)))
+        assert rig.holds_nothing()
+        assert [event.event for event in rig.told()] == ["call.refused"]
+        value = rig.metrics.registry.get_sample_value
+        assert value("trunkline_calls_refused_total", {"cause": "session_interval"}) == 1
+
+    run(scenario)
+
+
+def test_a_big_invite_is_a_call_with_fewer_headers() -> None:
+    """Escapes double each quote: what an agent is told stays far below the worker's 64 kB."""
+
+    async def scenario(rig: Rig) -> None:
+        headers = {f"X-H{number}": '"' * 2000 for number in range(31)}
+        invite = dataclasses.replace(invite_of("600", "offer", "192.0.2.10:5060"), headers=headers)
+        verdict = rig.screen.incoming(dataclasses.replace(invite, from_uri=f"sip:{'1' * 60000}@x"))
+        assert isinstance(verdict, Admission)
+        call = rig.screen.admitted[verdict.call_id]
+        assert len(msgspec.json.encode(call.info)) < 20_000
+        assert (len(call.info.headers), len(call.left_out)) == (4, 27)
+        rig.screen.admitted.pop(verdict.call_id).ports.release()
+        rig.limits.release("pbx")
+
+    run(scenario)
+
+
+def test_the_lack_of_descriptors_has_its_own_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its cure is another than that of a port range that is used up."""
+
+    def exhausted(self: PortPool) -> None:
+        raise PortsExhausted("descriptors", "cannot open RTP port 26400: Too many open files")
+
+    monkeypatch.setattr(PortPool, "acquire", exhausted)
+
+    async def scenario(rig: Rig) -> None:
+        refusal = await rig.refused()
+        assert (refusal.cause, refusal.code) == ("no_descriptors", 503)
+
+    run(scenario)
 
 
 def test_a_throttle_counts_what_it_held_back_and_forgets_old_subjects() -> None:
     """The next line tells how many were left out; memory is bounded."""
     throttle = Throttle(10)
-    assert [throttle.allow("a", now) for now in (0, 1, 2, 9.9, 10)] == [0, None, None, None, 3]
+    assert [throttle.allow("a", now, {}) for now in (0, 1, 2, 9.9, 10)] == [0, None, None, None, 3]
     for number in range(5000):
-        throttle.allow(number, 11)
+        throttle.allow(number, 11, {})
     assert len(throttle._seen) <= 1000
+    throttle = Throttle(10)
+    for now in (0, 1, 2):
+        throttle.allow("a", now, {"at": now})
+    assert throttle.flush(9) == [] and throttle.flush(10) == [(2, {"at": 2})] and throttle.flush(11) == []

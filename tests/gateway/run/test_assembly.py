@@ -63,7 +63,7 @@ def test_sip_gets_transports_trunks_and_passwords() -> None:
     config = parse(TEXT)
     made = assembly.sip_config(config, resolve(config, {"PBX": "geheim", "AGENT": "t"}))
     assert made.transports == (settings.Transport("tcp", "127.0.0.2", 5080, "gw.example.com"),)
-    assert (made.user_agent, made.max_calls, made.log_level) == ("ua", 50, 3)
+    assert (made.user_agent, made.max_calls, made.log_level) == ("ua", config.sip_call_slots, 3)
     assert made.trunks[0] == settings.Trunk(
         "pbx", "127.0.0.1:5160", "tcp", "sip:proxy", "me", "example.com", "required", "off", 90,
         settings.Registration("sip:127.0.0.1:5160", "gw1", "geheim", "asterisk", 60),
@@ -118,3 +118,18 @@ def test_only_trunks_without_match_are_known_by_their_registrar() -> None:
     config = parse(TEXT)
     assert assembly.registrars(config.trunks) == {"pbx": "127.0.0.1"}
     assert assembly.resolve({"pbx": "127.0.0.1"}) == {"pbx": ["127.0.0.1"]}
+
+
+def test_a_trunk_may_follow_the_peers_order_of_codecs() -> None:
+    """codec_preference reaches the negotiation: the peer's first choice wins where the trunk says so."""
+
+    @dataclasses.dataclass
+    class Ports:
+        rtp_port: int = 4000
+        rtcp_port: int = 4001
+
+    offer = "v=0\r\no=- 1 1 IN IP4 192.0.2.9\r\ns=-\r\nc=IN IP4 192.0.2.9\r\nt=0 0\r\nm=audio 9000 RTP/AVP 8 0\r\n"
+    for preference, first in (("ours", "PCMU"), ("theirs", "PCMA")):
+        config = parse(f'[[trunk]]\nname = "a"\nmatch = ["192.0.2.9"]\ncodec_preference = "{preference}"\n')
+        session = assembly.session_factory(config)(config.trunks[0], "192.0.2.1", Ports())  # type: ignore[arg-type]
+        assert f"{first}/8000" in session.answer(offer)

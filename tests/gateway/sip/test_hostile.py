@@ -9,7 +9,8 @@ import time
 
 from support.sip_rig import SipRig
 from support.sipp import Sipp
-from trunkline.gateway.sip.messages import CallState, HangUp, Incoming, Refusal
+from trunkline.gateway.sip.events import CallState, Incoming
+from trunkline.gateway.sip.messages import HangUp, Refusal
 
 BODY = b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 40000 RTP/AVP 0\r\n"
 

@@ -3,21 +3,14 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from support.sip_rig import SipRig, our_sdp
 from support.sipp import Sipp
-from trunkline.gateway.sip.messages import (
-    CallState,
-    HangUp,
-    Incoming,
-    InfoDtmf,
-    MediaChanged,
-    Refusal,
-    Refused,
-    Respond,
-    StateChanged,
-)
+from trunkline.gateway.sip.events import CallState, Incoming, InfoDtmf, MediaChanged, Refused, StateChanged
+from trunkline.gateway.sip.messages import HangUp, Refusal, Respond
 
 
 def answer(sip: SipRig, call_id: str) -> None:
@@ -130,7 +123,7 @@ def test_a_screen_that_raises_costs_one_call_and_not_the_thread(sip: SipRig) -> 
     with Sipp("uac_refused", sip.port) as caller:
         caller.wait()
         assert caller.received("SIP/2.0 500")
-    assert sip.wait(Refused).refusal.cause == "internal"
+    assert sip.wait(Refused).refusal.cause == "internal_error"
     sip.screen.error = None
     with Sipp("uac_basic", sip.port) as caller:
         answer(sip, sip.incoming()[0])
@@ -142,9 +135,31 @@ def test_an_offer_without_a_codec_that_pjsip_knows_is_refused_and_the_admission_
 ) -> None:
     with Sipp("uac_no_codec", sip.port) as caller:
         caller.wait()
-    call_id = sip.wait(Incoming).call_id
-    ended = sip.state(call_id, CallState.ENDED)
-    assert (ended.code, ended.by_us) == (488, True)
+    event = sip.wait(Refused)
+    assert (event.refusal.code, event.refusal.cause) == (488, "no_common_codec")
+    assert event.invite is sip.screen.seen[0], "by which the screen finds what it holds"
+    assert sip.count(Refused) == 1 and sip.count(Incoming) == 0 and sip.count(StateChanged) == 0
+
+
+def test_an_offerless_invite_is_refused_without_a_fault_of_pjsips(
+    sip: SipRig, capfd: pytest.CaptureFixture[str]
+) -> None:
+    sip.screen.refusal = Refusal(603, "Decline", "route_refused", "test")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+        peer.bind(("127.0.0.1", 0))
+        peer.settimeout(3)
+        port = peer.getsockname()[1]
+        lines = [
+            "INVITE sip:600@127.0.0.1 SIP/2.0", f"Via: SIP/2.0/UDP 127.0.0.1:{port};branch=z9hG4bK-offerless",
+            "From: <sip:77@127.0.0.1>;tag=1", "To: <sip:600@127.0.0.1>", "Call-ID: offerless",
+            "CSeq: 1 INVITE", f"Contact: <sip:77@127.0.0.1:{port}>", "Max-Forwards: 70", "Content-Length: 0",
+        ]  # fmt: skip
+        peer.sendto(("\r\n".join(lines) + "\r\n\r\n").encode(), ("127.0.0.1", sip.port))
+        first, second = (peer.recv(4096).split(b"\r\n")[0] for _ in range(2))
+    assert (first, second) == (b"SIP/2.0 100 Trying", b"SIP/2.0 603 Decline")
+    assert sip.wait(Refused).refusal.code == 603
+    captured = capfd.readouterr()
+    assert "Assert" not in captured.out + captured.err
 
 
 def test_an_offer_that_the_session_refuses_at_the_last_moment_gets_488(sip: SipRig) -> None:
@@ -167,7 +182,8 @@ def test_an_offer_that_the_session_refuses_at_the_last_moment_gets_488(sip: SipR
 def test_a_body_that_is_no_sdp_gets_400(sip: SipRig) -> None:
     with Sipp("uac_bad_sdp", sip.port) as caller:
         caller.wait()
-    assert sip.state(sip.wait(Incoming).call_id, CallState.ENDED).code == 400
+    refusal = sip.wait(Refused).refusal
+    assert (refusal.code, refusal.cause) == (400, "bad_sdp") and sip.count(Incoming) == 0
 
 
 def test_a_long_offer_reaches_the_session_whole(sip: SipRig) -> None:

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trunkline.gateway.sip.message import HeaderError, SipText, check_headers, name_and_uri, reason_text
+from trunkline.gateway.sip.headers import HeaderError, check_headers
+from trunkline.gateway.sip.message import SipText, name_and_uri, reason_text
 
 INVITE = (
     "INVITE sip:600@192.0.2.1 SIP/2.0\r\n"
@@ -86,19 +87,27 @@ def test_reason_text(value: str, expected: str) -> None:
     assert reason_text(value) == expected
 
 
+def test_beside_a_response_a_reason_tells_only_its_text() -> None:
+    """`Q.850 17` is no phrase for a person; the response has one."""
+    assert reason_text("Q.850;cause=17", told_only=True) == ""
+    assert reason_text('Q.850;cause=17;text="User busy"', told_only=True) == "User busy"
+
+
 def test_ordinary_headers_may_be_added() -> None:
     check_headers({"X-Tenant": "acme; 100 %", "Diversion": "<sip:1@b>", "User-to-User": "00ff;encoding=hex"})
 
 
 @pytest.mark.parametrize(
-    "name", ["Via", "cOnTaCt", "CSeq", "v", "", "a b", "a:b", "a\r\nb", "ü", "Record-Route"]
+    "name",
+    ["Via", "cOnTaCt", "CSeq", "v", "", "a b", "a:b", "a\r\nb", "ü", "Record-Route"]
+    + ["l", "Event", "Proxy-Require", "Server"],
 )
 def test_headers_of_the_stack_and_names_that_are_none_may_not(name: str) -> None:
     with pytest.raises(HeaderError):
         check_headers({name: "x"})
 
 
-@given(st.text(), st.sampled_from("\r\n\0\x7f"), st.text())
+@given(st.text(), st.sampled_from("\r\n\0\x7f\x85\ud800"), st.text())
 def test_no_value_can_end_its_line(before: str, control: str, after: str) -> None:
     with pytest.raises(HeaderError):
         check_headers({"X-Ok": before + control + after})

@@ -7,11 +7,8 @@ import pytest
 
 from support.sip_rig import SipRig
 from support.sipp import Sipp, free_port
-from trunkline.gateway.sip.messages import (
-    CallState,
-    HangUp,
-    MediaChanged,
-)
+from trunkline.gateway.sip.events import CallState, Placed
+from trunkline.gateway.sip.messages import HangUp
 
 
 def test_ringing_answer_and_our_bye(sip: SipRig) -> None:
@@ -54,7 +51,7 @@ def test_media_are_known_before_the_call_is_confirmed(sip: SipRig) -> None:
     with Sipp("uas_basic", sip.port) as callee:
         call_id, _ = sip.place(callee.uri_host)
         sip.state(call_id, CallState.CONFIRMED)
-        order = [type(one).__name__ if isinstance(one, MediaChanged) else one.state for one in sip.events]  # type: ignore[union-attr]
+        order = [getattr(one, "state", type(one).__name__) for one in sip.events]
         sip.post(HangUp(call_id))
         callee.wait()
     assert order.index("MediaChanged") < order.index(CallState.CONFIRMED)
@@ -76,7 +73,7 @@ def test_a_refusal_delivers_code_reason_and_headers(sip: SipRig, scenario: str, 
         ended = sip.state(call_id, CallState.ENDED)
     assert (ended.code, ended.by_us) == (code, False)
     if code == 486:
-        assert ended.reason == "Q.850 17" and ended.headers["X-Queue"] == "full"
+        assert ended.reason == "Busy Here" and ended.headers["X-Queue"] == "full"
     else:
         assert ended.reason == "Moved Temporarily"
 
@@ -87,6 +84,7 @@ def test_nobody_answers_in_time(sip: SipRig) -> None:
         callee.wait()
         ended = sip.state(call_id, CallState.ENDED)
     assert (ended.code, ended.reason, ended.by_us) == (408, "Request Timeout", True)
+    assert ended.cause == "", "it rang"
 
 
 def test_hanging_up_while_it_rings_cancels(sip: SipRig) -> None:
@@ -160,13 +158,35 @@ def test_tcp_is_used_when_the_trunk_says_so(sip: SipRig) -> None:
 def test_headers_that_would_break_the_dialog_never_leave(sip: SipRig, headers: dict[str, str]) -> None:
     call_id, session = sip.place("127.0.0.1:9", headers=headers)
     ended = sip.state(call_id, CallState.ENDED)
-    assert ended.code == 400 and ended.by_us and session.steps == []
+    assert ended.cause == "bad_request" and ended.by_us and session.steps == []
+    assert "header" in ended.reason or "value" in ended.reason
 
 
-@pytest.mark.parametrize("trunk", ["nobody", "pbx"])
-def test_a_call_that_cannot_be_placed_ends_at_once(sip: SipRig, trunk: str) -> None:
+@pytest.mark.parametrize(("trunk", "cause"), [("nobody", "internal_error"), ("pbx", "bad_request")])
+def test_a_call_that_cannot_be_placed_ends_at_once(sip: SipRig, trunk: str, cause: str) -> None:
+    """The fault is nobody's but ours, and is told in words that are not C++."""
     call_id, _ = sip.place("127.0.0.1:5060>;bad", trunk=trunk)
-    assert sip.state(call_id, CallState.ENDED).code == 503
+    ended = sip.state(call_id, CallState.ENDED)
+    assert (ended.cause, ended.by_us) == (cause, True)
+    assert "pjsua_" not in ended.reason and "(" not in ended.reason.partition(" (PJSIP error ")[0]
+
+
+def test_a_peer_that_says_nothing_at_all_is_unreachable(sip: SipRig) -> None:
+    """Nothing listens there; a phone that rings and is not answered is another matter."""
+    call_id, _ = sip.place(f"127.0.0.1:{free_port()}", timeout_s=0.4)
+    ended = sip.state(call_id, CallState.ENDED)
+    assert (ended.cause, ended.by_us) == ("peer_unreachable", True)
+    assert "no response of any kind from sip:600@127.0.0.1" in ended.reason
+
+
+def test_the_invite_says_who_we_are(sip: SipRig) -> None:
+    """Call-ID and From as PJSIP wrote them, for the log line that finds the call in the peer's log."""
+    with Sipp("uas_busy", sip.port) as callee:
+        call_id, _ = sip.place(callee.uri_host)
+        placed = sip.wait(Placed, call_id=call_id)
+        invite = callee.wait()[0]
+    assert placed.sip_call_id == invite.header("Call-ID")
+    assert placed.from_uri == "sip:gateway@example.com"
 
 
 def test_an_answer_that_the_session_refuses_ends_the_call_with_bye(sip: SipRig) -> None:

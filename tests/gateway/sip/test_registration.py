@@ -14,7 +14,8 @@ from support.sip_rig import SipRig
 from support.sipp import Sipp, SippFailed, free_port
 from trunkline.gateway.sip.account import identity, route_uri
 from trunkline.gateway.sip.backoff import Backoff
-from trunkline.gateway.sip.messages import CallState, HangUp, RegistrationChanged
+from trunkline.gateway.sip.events import CallState, RegistrationChanged
+from trunkline.gateway.sip.messages import HangUp
 from trunkline.gateway.sip.settings import Registration, Trunk
 
 StartSip = Callable[..., SipRig]

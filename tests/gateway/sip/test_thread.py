@@ -14,17 +14,9 @@ import pytest
 from support.sip_rig import SipRig
 from support.sipp import Sipp, free_port
 from trunkline.gateway.sip.engine import Engine
+from trunkline.gateway.sip.events import CallState, Event, Incoming, StateChanged, ThreadFailed
 from trunkline.gateway.sip.leg import Leg
-from trunkline.gateway.sip.messages import (
-    CallState,
-    Event,
-    HangUp,
-    Incoming,
-    PlaceCall,
-    Respond,
-    StateChanged,
-    ThreadFailed,
-)
+from trunkline.gateway.sip.messages import HangUp, PlaceCall, Respond
 from trunkline.gateway.sip.settings import SipStartError, Transport
 
 StartSip = Callable[..., SipRig]

@@ -10,15 +10,8 @@ import pytest
 
 from support.sip_rig import SipRig
 from support.sipp import Sipp
-from trunkline.gateway.sip.messages import (
-    CallState,
-    HangUp,
-    MediaChanged,
-    OfferFailed,
-    Reinvite,
-    SendInfoDtmf,
-    StateChanged,
-)
+from trunkline.gateway.sip.events import CallState, MediaChanged, OfferFailed, StateChanged
+from trunkline.gateway.sip.messages import HangUp, Reinvite, SendInfoDtmf
 
 
 @pytest.mark.parametrize("update", [False, True], ids=["reinvite", "update"])
