@@ -3,9 +3,12 @@
 
 A line goes through these steps:
 
-    context of the call (bind_call) -> logger, level -> texts of exceptions -> time
+    logger, level -> texts of exceptions
       -> Cleaner: secrets out, numbers redacted if asked, control characters made visible
-      -> console or JSON
+      -> time -> console or JSON
+
+A call's id and its numbers are bound to its logger (`call_logger`); who logs about a
+call that never came to be tells the numbers with the line (`hiding`).
 
 Nothing is logged per packet.  A finished call gets one canonical line that tells
 all that is usually asked (`call_summary`); everything else is detail.
@@ -13,10 +16,9 @@ all that is usually asked (`call_summary`); everything else is detail.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any, TextIO
 
 import structlog
@@ -47,7 +49,6 @@ def configure(config: Logging, secrets: Iterable[SecretStr] = (), stream: TextIO
     out = sys.stderr if stream is None else stream
     cleaner = Cleaner(redact_numbers=config.redact_numbers, secrets=secrets)
     shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.stdlib.PositionalArgumentsFormatter(),
@@ -95,14 +96,15 @@ def get_logger(name: str = "trunkline") -> FilteringBoundLogger:
 
 def call_logger(call_id: str, *numbers: str, name: str = "trunkline.call") -> FilteringBoundLogger:
     """A logger whose lines carry the call id, and hide this call's `numbers` (or URIs) when that is asked."""
-    return get_logger(name).bind(call_id=call_id, **{NUMBERS_KEY: numbers})
+    return get_logger(name).bind(call_id=call_id, **hiding(*numbers))
 
 
-@contextlib.contextmanager
-def bind_call(call_id: str, *numbers: str) -> Iterator[None]:
-    """The same for every logger used within, also in tasks that are started there."""
-    with structlog.contextvars.bound_contextvars(call_id=call_id, **{NUMBERS_KEY: numbers}):
-        yield
+def hiding(*numbers: str) -> dict[str, tuple[str, ...]]:
+    """Keys for one line: `log.warning("call.refused", detail=..., **hiding(from_uri, request_uri))`.
+
+    The `numbers` (or URIs) are not written; they are what this line must not show.
+    """
+    return {NUMBERS_KEY: numbers}
 
 
 def call_summary(view: CallView) -> dict[str, Any]:

@@ -2,12 +2,14 @@
 """Take out of log lines what must not be in them: secrets always, telephone numbers when asked.
 
 `Cleaner` is a structlog processor.  It works on values before they are rendered,
-strings at any depth, so it does not matter which renderer follows.
+strings at any depth, so it does not matter which renderer follows.  `printable` is
+its last step alone, for what the command line prints.
 
 Numbers are found in three ways, because a peer chooses where it writes them: the
 numbers of the call at hand, wherever they stand and however they are punctuated;
 the user part of any SIP or tel URI; and any run of digits long enough to be a
-telephone number.  Numeric values (counters, codes, durations) are left alone.
+telephone number.  Numeric values (counters, codes, durations) are left alone, and so
+are digits that their words make a fact: `status=171060`, `1048576 bytes`.
 """
 
 from __future__ import annotations
@@ -49,6 +51,9 @@ MAX_DEPTH = 6
 _EXEMPT_KEYS = frozenset({"call_id", "level", "logger"})
 "Ours alone, never a peer's words; a UUID may contain any digits."
 
+_ID_KEYS = frozenset({"sip_call_id"})
+"A peer's words, but random ones by which its log is searched: only the call's own long numbers are hidden."
+
 _MULTILINE_KEYS = frozenset({"exception", "stack"})
 
 _SECRET_KEY = re.compile(
@@ -61,13 +66,21 @@ _KEEP = (
     r"\b[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b"
     rf"|(?<![\d.]){_OCTET}(?:\.{_OCTET}){{3}}(?!\d|\.\d)"
 )
+# What PJSIP and our own sentences say in digits; a peer who writes so hides nothing but from us.
+_PJSIP_STATUS = r"\((?:120|170|171|220)\d{3}\)"
+_FACT = (
+    r"\b(?:status|code|errno|err|error|rc|pid|bytes|size|len|length)[ =:]{1,2}\d{1,9}(?![\w.-])"
+    r"|(?<![\w.+-])\d{1,9} (?:bytes|[kMG]i?B|ms|us|ns|s|Hz|packets|frames|samples|calls)\b"
+    rf"|{_PJSIP_STATUS}"
+)
 _URI = r"\b(?P<scheme>(?:sips?:(?=[^\s<>\"@]+@))|tel:)(?P<user>[^\s<>\"@,]+)"
 _GAP = r"[\-.() ]{0,2}"
 # With no condition on what follows: to give back digits one by one would take a peer's text quadratic time.
 _LONG = rf"(?<!\w)\+?\d(?:{_GAP}\d){{{LONG_DIGITS - 1},}}"
 
 # What must not reach a terminal: escape sequences, and marks that turn the direction of text.
-_CONTROL = r"\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069"
+# Lone surrogates (undecodable bytes of a command line) would stop the printing program itself.
+_CONTROL = r"\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
 _UNPRINTABLE = re.compile(rf"[{_CONTROL}\n]")
 _UNPRINTABLE_BUT_NEWLINE = re.compile(rf"[{_CONTROL}]")
 
@@ -96,6 +109,8 @@ class Cleaner:
             return MASK
         match value:
             case str():
+                if key in _ID_KEYS:
+                    return self._text(value, tuple(n for n in numbers if len(n) >= LONG_DIGITS), guess=False)
                 return self._text(value, numbers, key in _MULTILINE_KEYS)
             case bool() | None:
                 return value
@@ -114,14 +129,19 @@ class Cleaner:
             case _:
                 return self._text(str(value) if isinstance(value, SecretStr) else repr(value), numbers)
 
-    def _text(self, text: str, numbers: tuple[str, ...], multiline: bool = False) -> str:
+    def _text(self, text: str, numbers: tuple[str, ...], multiline: bool = False, guess: bool = True) -> str:
         if self._secrets is not None:
             text = self._secrets.sub(MASK, text)
         text = _CREDENTIALS.sub(rf"\g<1>{MASK}", text)
         if self._redact:
-            text = redact(text, numbers)
-        unprintable = _UNPRINTABLE_BUT_NEWLINE if multiline else _UNPRINTABLE
-        return unprintable.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+            text = redact(text, numbers) if guess else _hide_sure(text, numbers)
+        return printable(text, multiline)
+
+
+def printable(text: str, multiline: bool = False) -> str:
+    """`text` with everything made visible that would steer a terminal; `multiline` keeps line ends."""
+    unprintable = _UNPRINTABLE_BUT_NEWLINE if multiline else _UNPRINTABLE
+    return unprintable.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def digits_of(numbers: Iterable[str]) -> tuple[str, ...]:
@@ -139,12 +159,16 @@ def mask_number(number: str) -> str:
 
 def redact(text: str, numbers: tuple[str, ...] = ()) -> str:
     """`text` with telephone numbers masked; `numbers` are digits known to be some."""
-    sure = tuple(number for number in numbers if len(number) >= SURE_DIGITS)
-    if sure:
-        # First, and alone: a number with blanks in it may begin inside a URI and end behind it.
-        text = _alternatives(sure).sub(lambda match: mask_number(match[0]), text)
+    # First, and alone: a number with blanks in it may begin inside a URI and end behind it.
+    text = _hide_sure(text, numbers)
     short = tuple(number for number in numbers if LEAST_DIGITS <= len(number) < SURE_DIGITS)
     return _finder(short).sub(_replacement, text)
+
+
+def _hide_sure(text: str, numbers: tuple[str, ...]) -> str:
+    """Only the numbers of the call at hand that are too long to be anything else."""
+    sure = tuple(number for number in numbers if len(number) >= SURE_DIGITS)
+    return _alternatives(sure).sub(lambda match: mask_number(match[0]), text) if sure else text
 
 
 @functools.lru_cache(maxsize=4096)
@@ -155,7 +179,7 @@ def _alternatives(numbers: tuple[str, ...]) -> re.Pattern[str]:
 @functools.lru_cache(maxsize=4096)
 def _finder(short: tuple[str, ...]) -> re.Pattern[str]:
     """What to look for. Alternatives are tried in this order at each place of a text."""
-    parts = [_URI, rf"(?P<keep>{_KEEP})"]
+    parts = [_URI, rf"(?P<keep>{_KEEP}|{_FACT})"]
     if short:
         parts.append(rf"(?P<short>{'|'.join(map(_spelled, short))})")
     parts.append(rf"(?P<long>{_LONG})")

@@ -1,21 +1,42 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""How calls and events look on a terminal; no I/O."""
+"""How calls and events look on a terminal; no I/O.
+
+Numbers, names, reasons and digits are a peer's words: all of them pass through `shown`,
+or they could clear the screen, or write a line that looks like ours.
+"""
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from pydantic import BaseModel
 from rich.markup import escape
 from rich.table import Table
 
 from trunkline.gateway.calls.view import CallEvent, CallView, MediaView
+from trunkline.gateway.redaction import printable
 
 STATE_STYLES = {
     "incoming": "cyan", "calling": "cyan", "ringing": "yellow", "early": "yellow", "answering": "yellow",
     "up": "green", "held": "magenta", "ended": "dim",
 }  # fmt: skip
+
+
+WIDE_COLUMNS = 120
+"Below, a table has only what tells calls apart: with all columns, none of them could be read."
+
+
+def shown(text: str) -> str:
+    """Anybody's words as markup that shows them, and does nothing else."""
+    return escape(printable(text))
+
+
+def as_json(model: BaseModel) -> str:
+    """One line of ASCII, so that a peer's words are as harmless on a terminal as in a pipe."""
+    return json.dumps(json.loads(model.model_dump_json()), separators=(",", ":"))
 
 
 def clock(seconds: float) -> str:
@@ -40,7 +61,7 @@ def duration(view: CallView, now: float | None = None) -> str:
 
 
 def quality(media: MediaView) -> str:
-    """Audio in one line: enough to see that both ways work."""
+    """Audio in one line, as markup: enough to see that both ways work."""
     parts = [
         f"{media.codec} {media.ptime_ms} ms",
         f"packets in {media.packets_received} out {media.packets_sent}",
@@ -50,42 +71,66 @@ def quality(media: MediaView) -> str:
     if media.uplink_ms_p99 is not None or media.downlink_ms_p99 is not None:
         up, down = milliseconds(media.uplink_ms_p99), milliseconds(media.downlink_ms_p99)
         parts.append(f"added p99 in {up} out {down}")
-    return ", ".join(parts)
+    return shown(", ".join(parts))
 
 
-def calls_table(views: Sequence[CallView], plain: bool) -> Table:
-    """All calls, one line each; `plain` has no frame, for pipes and logs."""
+def calls_table(views: Sequence[CallView], plain: bool, width: int = WIDE_COLUMNS) -> Table:
+    """All calls, one line each; `plain` has no frame, for pipes and logs. `width` is the terminal's."""
+    wide = width >= WIDE_COLUMNS
     table = Table(box=None, pad_edge=False) if plain else Table(header_style="bold", expand=False)
-    for name in ("ID", "Direction", "State", "From", "To", "Trunk", "Route", "Agent"):
-        table.add_column(name, no_wrap=True)
-    table.add_column("Codec", no_wrap=True)
-    for name in ("Time", "Loss", "Jitter"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for view in views:
-        media = view.media
-        table.add_row(
-            view.id[:8],
-            view.direction,
-            f"[{STATE_STYLES[view.state]}]{view.state}[/]",
-            *(escape(text) for text in (view.caller, view.called, view.trunk, view.route or "–", view.agent)),
-            media.codec if media else "–",
-            duration(view),
-            f"{media.loss_percent:.1f} %" if media else "–",
-            f"{media.jitter_ms:.1f} ms" if media else "–",
+    for name in _WIDE if wide else _NARROW:
+        right = name in ("Time", "Loss", "Jitter")
+        # In a narrow table long numbers are folded: what one looks for is often at their end.
+        folded = not wide and name in ("From", "To", "Agent")
+        table.add_column(
+            name,
+            justify="right" if right else "left",
+            no_wrap=not folded,
+            overflow="fold" if folded else "ellipsis",
         )
+    for view in views:
+        cells = _cells(view)
+        table.add_row(*(cells[name] for name in (_WIDE if wide else _NARROW)))
     return table
+
+
+_NARROW = ("ID", "State", "From", "To", "Agent", "Time")
+_WIDE = (
+    "ID", "Direction", "State", "From", "To", "Trunk", "Route", "Agent", "Codec", "Time", "Loss", "Jitter"
+)  # fmt: skip
+
+
+def _cells(view: CallView) -> dict[str, str]:
+    """A call's columns, as markup."""
+    media = view.media
+    return {
+        "ID": shown(view.id[:8]),
+        "Direction": view.direction,
+        "State": f"[{STATE_STYLES[view.state]}]{view.state}[/]",
+        "From": shown(view.caller),
+        "To": shown(view.called),
+        "Trunk": shown(view.trunk),
+        "Route": shown(view.route or "–"),
+        "Agent": shown(view.agent),
+        "Codec": shown(media.codec) if media else "–",
+        "Time": duration(view),
+        "Loss": f"{media.loss_percent:.1f} %" if media else "–",
+        "Jitter": f"{media.jitter_ms:.1f} ms" if media else "–",
+    }
 
 
 def event_line(event: CallEvent) -> str:
     """One event in one line, as markup."""
     at = datetime.fromtimestamp(event.time, UTC).astimezone().strftime("%H:%M:%S.%f")[:-3]
     data = " ".join(f"{key}={value}" for key, value in event.data.items())
-    return f"[dim]{at}[/] {event.call_id[:8]:8} [bold]{escape(event.event):20}[/] {escape(data)}".rstrip()
+    head = f"[dim]{at}[/] {shown(event.call_id[:8]):8} [bold]{shown(event.event):20}[/]"
+    return f"{head} {shown(data)}".rstrip()
 
 
 def ending(view: CallView) -> str:
-    """Why a call ended: our word, and what SIP said."""
+    """Why a call ended: our word, what SIP said, and what else is known; as markup."""
     words = [view.cause.replace("_", " ")] if view.cause else []
     if view.sip_code:
         words.append(f"SIP {view.sip_code} {view.sip_reason}".rstrip())
-    return ", ".join(words) or "no reason given"
+    text = ", ".join(words) or "no reason given"
+    return shown(f"{text}: {view.detail}" if view.detail else text)

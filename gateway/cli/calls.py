@@ -9,20 +9,25 @@ from typing import Annotated
 
 import typer
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 from rich.live import Live
 
 from trunkline.gateway.calls.view import CallView, DtmfRequest
-from trunkline.gateway.cli.call_text import calls_table, event_line
+from trunkline.gateway.cli.call_text import as_json, calls_table, event_line
 from trunkline.gateway.cli.client import ClientError, RefusedError
 from trunkline.gateway.cli.options import ApiUrl, ConfigFile, Json, TokenFile, connected, console
 from trunkline.gateway.cli.place import PlaceCommand, call
+from trunkline.gateway.redaction import printable
 
 REFRESH_S = 1.0
 
 CallIds = Annotated[
-    list[str] | None, typer.Argument(metavar="[ID]...", help="call ids, or unique beginnings of them")
+    list[str] | None,
+    typer.Argument(metavar="[ID]...", help="call ids, or unique beginnings of at least 4 characters"),
 ]
-CallId = Annotated[str, typer.Argument(metavar="ID", help="call id, or a unique beginning of it")]
+CallId = Annotated[
+    str, typer.Argument(metavar="ID", help="call id, or a unique beginning of at least 4 characters")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -53,7 +58,7 @@ def calls(
         else:
             with Live(console=out, screen=True, auto_refresh=False) as live:
                 while True:
-                    live.update(calls_table(gateway.calls(), plain=False), refresh=True)
+                    live.update(calls_table(gateway.calls(), plain=False, width=out.width), refresh=True)
                     time.sleep(REFRESH_S)
 
 
@@ -61,9 +66,9 @@ def _print_calls(views: list[CallView], json: bool) -> None:
     out = console()
     if json:
         for view in views:
-            print(view.model_dump_json(), flush=True)
+            print(as_json(view), flush=True)
     elif views:
-        out.print(calls_table(views, plain=not out.is_terminal))
+        out.print(calls_table(views, plain=not out.is_terminal, width=out.width))
     else:
         out.print("no calls")
 
@@ -81,13 +86,13 @@ def hangup(
         raise typer.BadParameter("name one or more calls, or --all", param_hint="ID")
     with connected(api_url, token_file, config) as gateway:
         views = gateway.calls() if every else [gateway.find(prefix) for prefix in ids or []]
-        for view in views:
+        for view in {view.id: view for view in views}.values():  # one may be named twice
             try:
                 gateway.hangup(view.id, reason)
             except RefusedError as problem:
                 if not (every and problem.status == 404):  # it has ended in the meantime, as was wished
                     raise
-            print(f"hung up {view.id}")
+            print(f"hung up {printable(view.id)}")
 
 
 def dtmf(
@@ -103,12 +108,19 @@ def dtmf(
     try:
         request = DtmfRequest(digits=digits, duration_ms=duration, gap_ms=gap)
     except ValidationError as problem:
-        texts = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in problem.errors()]
-        raise typer.BadParameter("; ".join(texts)) from None
+        raise typer.BadParameter("; ".join(map(_mistake, problem.errors()))) from None
     with connected(api_url, token_file, config) as gateway:
         view = gateway.find(call_id)
         gateway.send_dtmf(view.id, request)
-        print(f"sending {digits} to {view.caller if view.direction == 'inbound' else view.called}")
+        other = view.caller if view.direction == "inbound" else view.called
+        print(f"sending {digits} to {printable(other)}")
+
+
+def _mistake(detail: ErrorDetails) -> str:
+    """One wrong value of a request, with what is allowed; a regular expression is no answer for people."""
+    name = str(detail["loc"][0])
+    allowed = "1 to 64 of 0-9 * # A-D" if name == "digits" else detail["msg"]
+    return f"{name.removesuffix('_ms')}: {allowed}"
 
 
 def events(
@@ -121,11 +133,11 @@ def events(
     """Show what happens, as it happens, until Ctrl-C or the end of the gateway."""
     out = console()
     with connected(api_url, token_file, config) as gateway, contextlib.suppress(KeyboardInterrupt):
-        call_id = gateway.find(only).id if only else None
+        call_id = gateway.find(only).id if only is not None else None
         with gateway.events(call_id) as stream:
             for event in stream:
                 if json:
-                    print(event.model_dump_json(), flush=True)
+                    print(as_json(event), flush=True)
                 else:
                     out.print(event_line(event), soft_wrap=True)
                 if call_id is not None and event.event == "call.ended":

@@ -7,20 +7,20 @@ refused; 2 wrong use of the command.
 
 from __future__ import annotations
 
-import socket
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from trunkline.gateway import outcome
+from trunkline.gateway.assembly import registrars
+from trunkline.gateway.assembly import resolve as resolve_hosts
+from trunkline.gateway.cli.call_text import shown
 from trunkline.gateway.cli.options import console
-from trunkline.gateway.config import Config, ConfigError, Trunk, load
-from trunkline.gateway.config.addresses import split_host_port
+from trunkline.gateway.config import Config, ConfigError, load
 from trunkline.gateway.config.reference import example, reference
 from trunkline.gateway.config.secrets import resolve
 from trunkline.gateway.routing import RouteQuery, RouteTable, TrunkTable, Verdict
@@ -72,7 +72,7 @@ def check(
     out = console()
     config = _load(file, secrets)
     if route is None:
-        out.print(f"[green]{escape(str(file))} is valid[/]: {_inventory(config)}", soft_wrap=True)
+        out.print(f"[green]{shown(str(file))} is valid[/]: {_inventory(config)}", soft_wrap=True)
         return
     name = _trunk_of_call(out, config, trunk, source)
     query = None
@@ -91,10 +91,10 @@ def _load(file: Path, secrets: bool) -> Config:
     except ConfigError as error:
         # A line per mistake, unwrapped: editors and grep follow file:line.
         for line in str(error).splitlines():
-            errors.print(f"[red]error:[/] {escape(line)}", soft_wrap=True)
+            errors.print(f"[red]error:[/] {shown(line)}", soft_wrap=True)
         raise typer.Exit(1) from None
     for doubt in doubts:
-        errors.print(f"[yellow]warning:[/] {escape(doubt)}", soft_wrap=True)
+        errors.print(f"[yellow]warning:[/] {shown(doubt)}", soft_wrap=True)
     return config
 
 
@@ -142,30 +142,25 @@ def _trunk_of_call(out: Console, config: Config, name: str | None, source: str |
 
 
 def _trunk_of_source(out: Console, config: Config, source: str) -> str | None:
-    resolved = {trunk.name: _registrar_addresses(trunk) for trunk in config.trunks}
+    hosts = registrars(config.trunks)
+    resolved = resolve_hosts(hosts)
+    for name, addresses in resolved.items():
+        if not addresses:
+            out.print(
+                f"[yellow]trunk {name}[/]: its registrar {shown(hosts[name])} has no address now",
+                soft_wrap=True,
+            )
     candidates = TrunkTable(config.trunks, resolved).candidates(source)
     for number, match in enumerate(candidates):
         verb = "[green]from trunk[/]" if number == 0 else "[dim]less specific: trunk[/]"
-        out.print(f"{verb} {match.trunk.name}: {source} is in {match.why}", soft_wrap=True)
+        out.print(f"{verb} {match.trunk.name}: {shown(source)} is in {match.why}", soft_wrap=True)
     if not candidates:
         entry = outcome.outcome("unknown_peer")
         out.print(
-            f"[red]refused[/] with {entry.sip_code} {entry.sip_reason}: no trunk matches {escape(source)}"
+            f"[red]refused[/] with {entry.sip_code} {entry.sip_reason}: no trunk matches {shown(source)}"
         )
         return None
     return candidates[0].trunk.name
-
-
-def _registrar_addresses(trunk: Trunk) -> list[str]:
-    """What the name of a registrar resolves to here and now; nothing if it does not."""
-    if trunk.registration is None or trunk.match:
-        return []
-    host, _ = split_host_port(trunk.outbound_host)
-    try:
-        found = socket.getaddrinfo(host, None, family=socket.AF_INET, type=socket.SOCK_DGRAM)
-    except OSError:
-        return []
-    return sorted({str(address[0]) for *_, address in found})
 
 
 # --- which route ---------------------------------------------------------------------------
@@ -179,7 +174,7 @@ def _explain(out: Console, config: Config, query: RouteQuery) -> bool:
     for heading in ("route", "", "why"):
         table.add_column(heading, overflow="fold")
     for verdict in verdicts:
-        table.add_row(verdict.route.name, _mark(verdict, taker), escape(verdict.why))
+        table.add_row(verdict.route.name, _mark(verdict, taker), shown(verdict.why))
     if verdicts:
         out.print(table)
     if taker is None:
@@ -200,11 +195,11 @@ def _print_result(out: Console, config: Config, taker: Verdict) -> bool:
     if route.agent is None:
         code = route.refuse or 0
         phrase = route.reason or outcome.reason_phrase(code)
-        out.print(f"[red]refused[/] with {code} {escape(phrase)} by route {route.name}")
+        out.print(f"[red]refused[/] with {code} {shown(phrase)} by route {route.name}")
         return False
     agent = config.agent(route.agent)
     assert agent is not None, "checked when the file was loaded"
     form = f"{agent.dialect}, {agent.sample_rate_hz} Hz, {agent.frame_ms} ms"
-    text = f"route {route.name} gives it to agent {agent.name} at {escape(agent.address)} ({form})"
+    text = f"route {route.name} gives it to agent {agent.name} at {shown(agent.address)} ({form})"
     out.print(f"[green]answered[/]: {text}", soft_wrap=True)
     return True

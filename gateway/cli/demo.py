@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from trunkline.gateway.cli import watching
+from trunkline.gateway.cli.call_text import shown
 from trunkline.gateway.cli.client import ClientError
 from trunkline.gateway.cli.options import console
 from trunkline.gateway.demo.conduct import Options
 from trunkline.gateway.demo.conduct import demo as conduct
 from trunkline.gateway.demo.errors import DemoError
+from trunkline.gateway.redaction import printable
 
 OUT = Path("trunkline-demo")
 
@@ -56,10 +57,10 @@ def demo(
             screen.print("interrupted; everything is cleared away")
             raise typer.Exit(watching.INTERRUPTED) from None
         except (DemoError, ClientError) as problem:
-            screen.print(f"[red]The demo failed:[/] {escape(str(problem))}", soft_wrap=True)
+            screen.print(f"[red]The demo failed:[/] {shown(str(problem))}", soft_wrap=True)
             if log := getattr(problem, "log", ""):
                 screen.print("[dim]last lines of its log:[/]")
-                screen.print(log, markup=False, soft_wrap=True)
+                screen.print(printable(log, multiline=True), markup=False, soft_wrap=True)
             raise typer.Exit(1) from None
     if not worked:
         raise typer.Exit(3)

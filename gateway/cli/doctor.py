@@ -12,8 +12,8 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
+from trunkline.gateway.cli.call_text import shown
 from trunkline.gateway.doctor import Finding, Level, examine
 
 MARKS = {Level.OK: "[green]ok  [/]", Level.WARN: "[yellow]warn[/]", Level.FAIL: "[red]fail[/]"}
@@ -57,13 +57,18 @@ def _print(findings: list[Finding], *, works: bool) -> None:
     console = Console(highlight=False, soft_wrap=True)
     width = max(len(finding.name) for finding in findings)
     for finding in findings:
-        console.print(f"{MARKS[finding.level]} {escape(finding.name):{width}}  {escape(finding.found)}")
+        console.print(f"{MARKS[finding.level]} {shown(finding.name):{width}}  {shown(finding.found)}")
         if finding.cure:
-            console.print(f"{'':{width + 5}}  [dim]cure:[/] {escape(finding.cure)}")
+            console.print(f"{'':{width + 5}}  [dim]cure:[/] {shown(finding.cure)}")
     counts = {level: sum(finding.level is level for finding in findings) for level in Level}
+    warnings = _counted(counts[Level.WARN], "warning")
     if works:
-        console.print(f"Calls can work; {counts[Level.WARN]} warnings.")
+        console.print(f"Calls can work; {warnings}.")
     else:
         console.print(
-            f"[red]A call could not work:[/] {counts[Level.FAIL]} failures, {counts[Level.WARN]} warnings."
+            f"[red]A call could not work:[/] {_counted(counts[Level.FAIL], 'failure')}, {warnings}."
         )
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count or 'no'} {noun}s"

@@ -11,9 +11,10 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
-from trunkline.gateway.cli.client import URL_VARIABLE, ClientError, Gateway, connect
+from trunkline.gateway.cli.call_text import shown
+from trunkline.gateway.cli.client import URL_VARIABLE, ClientError, Gateway
+from trunkline.gateway.cli.locating import connect
 
 ApiUrl = Annotated[
     str | None,
@@ -37,7 +38,7 @@ PLAIN_WIDTH = 240
 def console(stderr: bool = False) -> Console:
     """Colours and the terminal's width for a person, plain wide text for a pipe."""
     stream = sys.stderr if stderr else sys.stdout
-    return Console(file=stream, highlight=False, width=None if stream.isatty() else PLAIN_WIDTH)
+    return Console(file=stream, highlight=False, emoji=False, width=None if stream.isatty() else PLAIN_WIDTH)
 
 
 @contextlib.contextmanager
@@ -48,7 +49,7 @@ def connected(api_url: str | None, token_file: Path | None, config_file: Path | 
         gateway = connect(api_url, token_file, config_file)
         yield gateway
     except ClientError as problem:
-        console(stderr=True).print(f"[red]trunkline:[/] {escape(str(problem))}", soft_wrap=True)
+        console(stderr=True).print(f"[red]trunkline:[/] {shown(str(problem))}", soft_wrap=True)
         raise typer.Exit(problem.exit_code) from None
     except BrokenPipeError:
         # `trunkline events | head`: the reader has had enough, and Python would complain at exit.

@@ -8,21 +8,23 @@ a fault, 130 interrupted before the answer.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sequence
 from typing import Annotated, Any, Self
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
-from rich.markup import escape
 from rich.status import Status
 from typer.core import TyperCommand
 
 from trunkline.gateway.calls.view import CallEvent, CallView, PlaceRequest
 from trunkline.gateway.cli import watching
-from trunkline.gateway.cli.call_text import clock, duration, ending, quality
-from trunkline.gateway.cli.client import Gateway
+from trunkline.gateway.cli.call_text import clock, duration, ending, quality, shown
+from trunkline.gateway.cli.client import ClientError, Gateway
 from trunkline.gateway.cli.options import ApiUrl, ConfigFile, TokenFile, connected, console
+from trunkline.gateway.redaction import printable
 
 USAGE_ERROR = 1
 
@@ -46,7 +48,7 @@ class Story:
         self._out = out
         self._started = time.monotonic()
         self._state = ""
-        self._answered = self._rang = False
+        self._answered = self._rang = self._silent = False
         self._status: Status | None = None
 
     def changed(self, view: CallView) -> None:
@@ -56,7 +58,9 @@ class Story:
             self._answered = True
             media = view.media
             hint = "  [dim](Ctrl-C hangs up)[/]" if self._out.is_terminal else ""
-            self._say("[green]answered[/]" + (f", {media.codec} with {media.remote}" if media else "") + hint)
+            self._say(
+                "[green]answered[/]" + (shown(f", {media.codec} with {media.remote}") if media else "") + hint
+            )
         if view.state != self._state:
             self._state = view.state
             if view.state == "ringing":
@@ -74,9 +78,13 @@ class Story:
         if event.event == "call.ringing":
             self._ring()
         elif event.event == "call.dtmf":
-            self._say(f"the far end pressed [bold]{escape(str(event.data.get('digit', '')))}[/]")
-        elif event.event == "media.silent":
+            self._say(f"the far end pressed [bold]{shown(str(event.data.get('digit', '')))}[/]")
+        elif event.event == "media.silent" and not self._silent:  # told again and again while it lasts
+            self._silent = True
             self._say("[yellow]no audio comes from the far end[/]")
+        elif event.event == "media.resumed":
+            self._silent = False
+            self._say("audio comes again")
 
     def _ring(self) -> None:
         if not self._rang:
@@ -88,7 +96,8 @@ class Story:
 
     def _line(self, view: CallView) -> str:
         if view.state == "calling":
-            return f"calling {escape(view.called)} through trunk {view.trunk}, agent {view.agent}, id {view.id[:8]}"
+            where = f"through trunk {view.trunk}, agent {view.agent}, id {view.id[:8]}"
+            return f"calling {shown(view.called)} {shown(where)}"
         if view.state == "early":
             return "[yellow]audio before the answer[/] (183)"
         return "[magenta]on hold[/]" if view.state == "held" else ""
@@ -143,7 +152,7 @@ def call(
       5    answered, but ended by a fault
       130  interrupted before the answer
     """
-    request = PlaceRequest.model_validate({
+    request = _request({
         "to": to, "agent": agent, "trunk": trunk, "from": from_, "timeout_s": timeout,
         "headers": _pairs(header or [], ":", "--header", "'Name: value'"),
         "metadata": _pairs(metadata or [], "=", "--metadata", "key=value"),
@@ -164,22 +173,29 @@ def _stay(gateway: Gateway, request: PlaceRequest, detach: bool) -> int:
     def enough(now: CallView) -> bool:
         return detach and now.answered is not None
 
-    # Subscribed before the call exists: nothing of it can be missed.
-    with gateway.events() as events, watching.terminating():
+    with watching.terminating(), contextlib.closing(watching.Feed(gateway)) as feed:
         try:
-            feed = watching.Feed(events)
+            # The feed is there before the call exists: nothing of it can be missed.
             view = gateway.place(request)
             with Story(out) as story:
                 view = watching.follow(gateway, feed, view, story.changed, story.told, enough)
         except KeyboardInterrupt:
             if view is None:
-                return watching.INTERRUPTED
+                raise ClientError("interrupted while placing; `trunkline calls` shows whether it was placed",
+                                  watching.INTERRUPTED) from None  # fmt: skip
             out.print("hanging up")
-            view = watching.hang_up(gateway, view.id)
+            view = watching.hang_up(gateway, view)
             _summary(out, view)
             return 0 if view.answered is not None else watching.INTERRUPTED
+        except ClientError:
+            raise  # has said what became of the call
+        except Exception:
+            # For one, nobody reads any more what is told (`trunkline call ... | head`).
+            if view is not None:
+                watching.hang_up(gateway, view)
+            raise
     if enough(view) and view.ended is None:
-        out.print(f"the call goes on; end it with `trunkline hangup {view.id[:8]}`")
+        out.print(f"the call goes on; end it with `trunkline hangup {shown(view.id[:8])}`")
         return 0
     _summary(out, view)
     return watching.exit_code(view)
@@ -187,11 +203,22 @@ def _stay(gateway: Gateway, request: PlaceRequest, detach: bool) -> int:
 
 def _summary(out: Console, view: CallView) -> None:
     if view.answered is None:
-        out.print(f"[red]not answered[/]: {escape(ending(view))}")
+        out.print(f"[red]not answered[/]: {ending(view)}")
         return
-    out.print(f"[bold]ended[/] after {duration(view)}: {escape(ending(view))}")
+    out.print(f"[bold]ended[/] after {duration(view)}: {ending(view)}")
     if view.media is not None:
-        out.print(f"  {escape(quality(view.media))}")
+        out.print(f"  {quality(view.media)}")
+
+
+def _request(fields: dict[str, Any]) -> PlaceRequest:
+    """What the gateway is asked for; what it would refuse to read is wrong usage."""
+    try:
+        return PlaceRequest.model_validate(fields)
+    except ValidationError as problem:
+        texts = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in problem.errors()]
+        wrong = typer.BadParameter(printable("; ".join(texts)))
+        wrong.exit_code = USAGE_ERROR
+        raise wrong from None
 
 
 def _pairs(texts: Sequence[str], separator: str, option: str, form: str) -> dict[str, str]:

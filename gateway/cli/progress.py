@@ -13,6 +13,8 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
 
+from trunkline.gateway.redaction import printable
+
 REFRESH_HZ = 8
 
 
@@ -59,7 +61,7 @@ class LiveSteps:
 
     def step_output(self, line: str) -> None:
         # Compiler lines are long and all begin alike; the end names the file.
-        self._line = line[-self._live.console.width + 6 :]
+        self._line = printable(line)[-self._live.console.width + 6 :]
 
     def step_ended(self, *, ok: bool) -> None:
         mark = Text("  ✔ ", "green") if ok else Text("  ✘ ", "red")

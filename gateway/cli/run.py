@@ -22,6 +22,7 @@ from trunkline.gateway.config import Config, ConfigError, load
 from trunkline.gateway.config import secrets as config_secrets
 from trunkline.gateway.config.secrets import Secrets
 from trunkline.gateway.pjsip import facts
+from trunkline.gateway.redaction import printable
 
 EXIT_FAILED = 1
 EXIT_CONFIG = 2
@@ -46,7 +47,7 @@ def run(
         logs.configure(settings.logging)
         secrets = config_secrets.resolve(settings)
     except ConfigError as error:
-        typer.echo(f"trunkline: {error}", err=True)
+        typer.echo(printable(f"trunkline: {error}", multiline=True), err=True)
         raise typer.Exit(EXIT_CONFIG) from None
     logs.configure(settings.logging, secrets.values())
     for warning in [*settings.warnings, *secrets.warnings]:
@@ -56,7 +57,7 @@ def run(
     except StartError as error:
         failure = str(error)
     if failure:
-        typer.echo(f"trunkline: {failure}", err=True)
+        typer.echo(printable(f"trunkline: {failure}", multiline=True), err=True)
         raise typer.Exit(EXIT_FAILED)
 
 

@@ -11,10 +11,10 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
-from trunkline.gateway.config.addresses import is_loopback
+from trunkline.gateway.config.addresses import SourceMatch, is_loopback
 from trunkline.gateway.config.errors import Problem
 from trunkline.gateway.config.explain import nearest
-from trunkline.gateway.config.model import Config, Registration, Route
+from trunkline.gateway.config.model import Config, Registration, Route, Trunk
 from trunkline.gateway.config.patterns import Pattern
 
 
@@ -204,15 +204,29 @@ def _no_password(config: Config) -> Iterator[Problem]:
 
 def _same_source(config: Config) -> Iterator[Problem]:
     """Two trunks for one address: the first in the file gets all of its calls."""
-    seen: dict[str, str] = {}
+    seen: dict[SourceMatch | str, str] = {}
     for index, trunk in enumerate(config.trunks):
-        for source in trunk.match or ([trunk.outbound_host] if trunk.registration else []):
+        for text in _sources(trunk):
+            source = _comparable(text)
             if source in seen and seen[source] != trunk.name:
-                message = (
-                    f"calls from {source} are taken for trunk {seen[source]!r}, which matches it as well"
-                )
+                message = f"calls from {text} are taken for trunk {seen[source]!r}, which matches it as well"
                 yield Problem(("trunk", index), message)
             seen.setdefault(source, trunk.name)
+
+
+def _sources(trunk: Trunk) -> list[str]:
+    """Where its calls come from: what it names, else its registrar, whatever `host` says."""
+    if trunk.match or trunk.registration is None:
+        return trunk.match
+    return [trunk.registration.host]
+
+
+def _comparable(source: str) -> SourceMatch | str:
+    """Equal for spellings of one address; names are looked up only when the gateway runs."""
+    try:
+        return SourceMatch.parse(source)
+    except ValueError:
+        return source.lower().rstrip(".")
 
 
 _ERRORS = [_transports, _port_range, _slots, _api, _secrets, _trunks, _routes]

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import secrets
 import stat
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -21,6 +23,8 @@ from trunkline.gateway.config.model import Config
 
 TOKEN_FILE = "api-token"
 TOKEN_BYTES = 32
+TOKEN = re.compile(r"[\x21-\x7e]+")
+"""What an API token may look like: it travels in an HTTP header, where blanks at its ends would be lost."""
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
@@ -59,7 +63,7 @@ class _Reader:
         if env:
             value = self._environ.get(env, "")
             if not value:
-                self._problem((*where, f"{kind}_env"), f"the environment variable {env} is not set, or empty")
+                self.refuse((*where, f"{kind}_env"), f"the environment variable {env} is not set, or empty")
             return SecretStr(value) if value else None
         return self._read((*where, f"{kind}_file"), self._config.resolve_path(file)) if file else None
 
@@ -70,16 +74,21 @@ class _Reader:
                 value = stream.read().strip("\r\n")
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-            self._problem(where, f"{path} cannot be read: {reason}")
+            self.refuse(where, f"{path} cannot be read: {reason}")
             return None
-        if stat.S_ISREG(mode) and mode & _OTHERS:
-            self.warnings.append(f"{path} is open to other users (mode {mode & 0o777:04o}): chmod 600 {path}")
+        self.judge_mode(path, mode)
         if not value or "\n" in value:
-            self._problem(where, f"{path} must hold one line, and holds {'more' if value else 'nothing'}")
+            self.refuse(where, f"{path} must hold one line, and holds {'more' if value else 'nothing'}")
             return None
         return SecretStr(value)
 
-    def _problem(self, where: Location, message: str) -> None:
+    def judge_mode(self, path: Path, mode: int) -> None:
+        """Warn of a file that others can open; a pipe or /dev/stdin is nobody else's business."""
+        if stat.S_ISREG(mode) and mode & _OTHERS:
+            self.warnings.append(f"{path} is open to other users (mode {mode & 0o777:04o}): chmod 600 {path}")
+
+    def refuse(self, where: Location, message: str) -> None:
+        """What must be mended before the gateway can start."""
         self.problems.append(Problem(where, message))
 
 
@@ -118,40 +127,55 @@ def _api_token(
     if not api.enabled:
         return None, None
     if api.token_file:
-        return reader.find(("api",), "token", "", api.token_file), None
+        return _for_header(reader, reader.find(("api",), "token", "", api.token_file), "token_file"), None
     # The default variable may be unset; one that somebody wrote into the file may not.
     if "token_env" in api.model_fields_set or environ.get(api.token_env):
-        return reader.find(("api",), "token", api.token_env, ""), None
+        return _for_header(reader, reader.find(("api",), "token", api.token_env, ""), "token_env"), None
     path = config.state.path() / TOKEN_FILE
     try:
-        return _kept_token(path, create), path
-    except OSError as error:
+        return _kept_token(path, reader, create), path
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a token"
         cure = "set api.token_env or api.token_file, or give another state.dir"
-        reader.problems.append(Problem(("state", "dir"), f"{path}: {error.strerror}; {cure}"))
+        reader.refuse(("state", "dir"), f"{path}: {reason}; {cure}")
         return None, None
 
 
-def _kept_token(path: Path, create: bool) -> SecretStr | None:
+def _for_header(reader: _Reader, token: SecretStr | None, key: str) -> SecretStr | None:
+    """The same token, if it can travel in an HTTP header."""
+    if token is not None and not TOKEN.fullmatch(token.get_secret_value()):
+        reader.refuse(
+            ("api", key), "the token must be printable ASCII without blanks, as `openssl rand -hex 32`"
+        )
+        return None
+    return token
+
+
+def _kept_token(path: Path, reader: _Reader, create: bool) -> SecretStr | None:
     """The token of the state folder, made if there is none and `create` says so."""
     try:
-        if token := path.read_text().strip():
+        with path.open(encoding="utf-8") as stream:
+            token = stream.read().strip()
+            reader.judge_mode(path, os.fstat(stream.fileno()).st_mode)
+        if token:
             return SecretStr(token)
     except FileNotFoundError:
         pass
-    if not create:
-        return None
+    return _new_token(path) if create else None
+
+
+def _new_token(path: Path) -> SecretStr:
+    """Make one and keep it. Raises OSError."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     token = secrets.token_urlsafe(TOKEN_BYTES)
-    # Created under another name and renamed: whoever reads it sees a whole token, and no wider mode ever.
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "w") as stream:
-        stream.write(token + "\n")
-    draft.replace(path)
+    # Created under a name that nobody else has, with mode 0600, and renamed: whoever reads it sees a whole
+    # token, and a draft that a killed start has left behind is in nobody's way.
+    descriptor, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "w") as stream:
+            stream.write(token + "\n")
+        Path(draft).replace(path)
+    except OSError:
+        Path(draft).unlink(missing_ok=True)
+        raise
     return SecretStr(token)
-
-
-def read_api_token(config: Config, environ: Mapping[str, str] = os.environ) -> SecretStr | None:
-    """The token that a client on this machine should show, or None; never makes one."""
-    reader = _Reader(config, environ)
-    return _api_token(config, environ, reader, create=False)[0]

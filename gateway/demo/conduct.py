@@ -124,8 +124,11 @@ def stay(stage: Stage, console: Console) -> None:
     """Leave the gateway up and show what happens on it, until Ctrl-C."""
     assert stage.gateway is not None
     report.invite(console, stage)
-    with contextlib.suppress(KeyboardInterrupt), blaming(stage), stage.gateway.events() as events:
-        feed = watching.Feed(events)
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        blaming(stage),
+        contextlib.closing(watching.Feed(stage.gateway)) as feed,
+    ):
         while True:
             event = feed.next(1.0)
             if event is not None:

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from trunkline.gateway.calls.view import CallView
-from trunkline.gateway.cli.call_text import STATE_STYLES, duration
+from trunkline.gateway.cli.call_text import STATE_STYLES, duration, shown
 from trunkline.gateway.demo.figures import at_most
 
 BARS = " ▁▂▃▄▅▆▇█"
@@ -101,12 +101,12 @@ def _way(view: CallView | None, progress: dict[str, Any]) -> RenderableType:
     table.add_row(
         "[bold]caller[/]", f"[cyan]── {progress['sent']:>5} packets ──▶[/]", "[bold]gateway[/]",
         f"[cyan]── {media.frames_to_agent if media else 0:>5} frames ──▶[/]",
-        f"[bold]agent {view.agent}[/]" if view else "[bold]agent[/]",
+        f"[bold]agent {shown(view.agent)}[/]" if view else "[bold]agent[/]",
     )  # fmt: skip
     table.add_row(
-        f"[dim]{view.caller if view else '1001'}[/]",
+        f"[dim]{shown(view.caller) if view else '1001'}[/]",
         f"[green]◀── {progress['received']:>5} packets ──[/]",
-        f"[dim]{view.route if view else ''}[/]",
+        f"[dim]{shown(view.route) if view else ''}[/]",
         f"[green]◀── {media.frames_from_agent if media else 0:>5} frames ──[/]",
         "[dim]another process[/]",
     )
@@ -134,7 +134,7 @@ def _numbers(view: CallView | None) -> RenderableType:
     media = view.media
     table = Table.grid(padding=(0, 3))
     pairs = [
-        ("codec", f"{media.codec} {media.ptime_ms} ms"),
+        ("codec", shown(f"{media.codec} {media.ptime_ms} ms")),
         ("loss", f"{media.loss_percent:.1f} %"),
         ("jitter", f"{media.jitter_ms:.1f} ms"),
         ("added to agent", f"p50 {at_most(media.uplink_ms_p50)}  p99 {at_most(media.uplink_ms_p99)}"),

@@ -6,12 +6,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 from rich.padding import Padding
 from rich.syntax import Syntax
 from rich.table import Table
 
 from trunkline.gateway.calls.view import CallView
+from trunkline.gateway.cli.call_text import shown
 from trunkline.gateway.demo import advice
 from trunkline.gateway.demo.analysis import Analysis
 from trunkline.gateway.demo.figures import details
@@ -29,13 +29,13 @@ def tell(console: Console, analysis: Analysis, view: CallView | None, out: Path)
     for title, rows in details(analysis, view):
         table.add_row(f"[bold]{title}[/]", "")
         for name, value in rows:
-            table.add_row(f"  [dim]{name}[/]", escape(value))
+            table.add_row(f"  [dim]{name}[/]", shown(value))
     console.print()
     console.print(table)
     console.print()
     wav = out / "heard.wav"
     analysis.write_wav(wav)
-    console.print(f"what the caller heard: [bold]{escape(str(wav))}[/]", soft_wrap=True)
+    console.print(f"what the caller heard: [bold]{shown(str(wav))}[/]", soft_wrap=True)
     _picture(console, analysis, view, out / "call.png")
     if analysis.audible:
         console.print("[green]The call worked[/]: what the agent sent back is what the caller said.")
@@ -55,7 +55,7 @@ def _picture(console: Console, analysis: Analysis, view: CallView | None, png: P
     except ModuleNotFoundError as missing:
         console.print(f"[yellow]no picture[/]: {missing.name} is missing (pip install 'trunkline\\[demo]')")
         return
-    console.print(f"how it looks:          [bold]{escape(str(png))}[/]", soft_wrap=True)
+    console.print(f"how it looks:          [bold]{shown(str(png))}[/]", soft_wrap=True)
 
 
 def invite(console: Console, stage: Stage) -> None:

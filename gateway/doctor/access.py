@@ -4,16 +4,21 @@
 from __future__ import annotations
 
 import os
+import socket
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from trunkline.agent_bridge.links import DIALECTS
 from trunkline.gateway.config import Agent, Config
+from trunkline.gateway.config.secrets import TOKEN_FILE
 from trunkline.gateway.doctor.finding import Finding, fail, ok, warn
 
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 UNIX_PATH_BYTES = 107
 "sun_path of unix(7) holds 108 with the final zero"
+PATIENCE_S = 1.0
+"For an agent to take a connection: it does so at once, on this machine or the next."
 
 
 def examine(config: Config) -> Iterator[Finding]:
@@ -22,14 +27,13 @@ def examine(config: Config) -> Iterator[Finding]:
     for name, text in secret_files(config):
         yield about_secret(name, config.resolve_path(text))
     for agent in config.agents:
-        if agent.address.startswith("unix:"):
-            yield about_socket(agent, config.resolve_path(agent.address.removeprefix("unix:")))
+        yield about_agent(agent)
 
 
 def about_state(folder: Path) -> Finding:
     """It is created at the first start, so its nearest existing parent decides."""
     name = "state folder"
-    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    existing = next(parent for parent in (folder, *folder.parents) if os.access(parent, os.F_OK))
     if not existing.is_dir():
         return fail(name, f"{existing} is not a folder", "set state.dir to a folder")
     if not os.access(existing, os.W_OK | os.X_OK):
@@ -45,6 +49,8 @@ def secret_files(config: Config) -> Iterator[tuple[str, str]]:
     """What names a file of a secret, and the file."""
     if config.api.token_file:
         yield "API token", config.api.token_file
+    elif config.api.enabled and os.access(kept := config.state.path() / TOKEN_FILE, os.F_OK):
+        yield "API token", str(kept.absolute())
     for trunk in config.trunks:
         if trunk.registration is not None and trunk.registration.password_file:
             yield f"password of trunk {trunk.name}", trunk.registration.password_file
@@ -64,30 +70,57 @@ def about_secret(name: str, path: Path) -> Finding:
     return ok(name, str(path))
 
 
+def about_agent(agent: Agent) -> Finding:
+    """An agent need not run yet, but it must be reachable once it does."""
+    kind, _, rest = agent.address.partition(":")
+    return about_socket(agent, Path(rest)) if kind == "unix" else about_tcp(agent, rest)
+
+
 def about_socket(agent: Agent, path: Path) -> Finding:
-    """An agent need not be running yet, but its socket must be reachable once it is."""
+    """A Unix socket: its folder, its kind, our right to it, and whether anybody listens."""
     name = f"agent {agent.name}"
     if len(os.fsencode(path)) > UNIX_PATH_BYTES:
         return fail(
             name, f"{path} is longer than a socket's path may be ({UNIX_PATH_BYTES} bytes)", "a shorter path"
         )
     if not path.parent.is_dir():
-        return warn(name, f"{path.parent} does not exist", f"mkdir -p {path.parent}, then start the agent")
+        return warn(name, f"{path.parent} does not exist", f"mkdir -p {path.parent}, then {start(agent)}")
     if not path.exists():
-        return warn(
-            name,
-            f"{path} does not exist: the agent is not running",
-            f"trunkline agent echo, or your own at {path}",
-        )
+        return warn(name, f"{path} does not exist: the agent is not running", start(agent))
     if not path.is_socket():
-        return fail(name, f"{path} is not a socket", "remove it, then start the agent")
+        return fail(name, f"{path} is not a socket", f"remove it, then {start(agent)}")
     if not os.access(path, os.W_OK):
         return fail(
             name,
             f"{path} may not be used by {user()}",
             f"chown or chmod {path} so that {user()} may write to it",
         )
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(PATIENCE_S)
+        try:
+            probe.connect(str(path))
+        except OSError as error:
+            return warn(name, f"nobody answers at {path}: {error.strerror or 'no time'}", start(agent))
     return ok(name, str(path))
+
+
+def about_tcp(agent: Agent, where: str) -> Finding:
+    """A TCP address (`host:port`, checked): whether its name resolves and anybody listens."""
+    name = f"agent {agent.name}"
+    host, port = where.rpartition(":")[::2]
+    try:
+        socket.create_connection((host, int(port)), timeout=PATIENCE_S).close()
+    except socket.gaierror:
+        return warn(name, f"{host} has no address", "check the name in agent.address, or DNS")
+    except OSError as error:
+        return warn(name, f"nobody answers at {where}: {error.strerror or 'no time'}", start(agent))
+    return ok(name, where)
+
+
+def start(agent: Agent) -> str:
+    """How an agent comes to be where it should."""
+    option = "" if agent.dialect == DIALECTS[0] else f" --dialect {agent.dialect}"
+    return f"start your agent, or to try: trunkline agent echo --listen {agent.address}{option}"
 
 
 def user() -> str:

@@ -11,14 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from trunkline.gateway.config import Config
+from trunkline.gateway.config.sections import DESCRIPTORS_BESIDES, DESCRIPTORS_PER_CALL, Limits
 from trunkline.gateway.doctor.finding import Finding, fail, ok, warn
 
-DESCRIPTORS_PER_CALL = 4
-"RTP and RTCP sockets, in the gateway and in its media worker"
-DESCRIPTORS_BESIDES = 256
-"listeners, TCP peers, API clients, agents, shared memory, libraries"
-CALLS_PER_CORE = 1500
-"a media worker's batches took 0.42 ms of CPU a call and second at this number: 63 % of a core"
 BYTES_PER_CALL = 1 << 20
 "generous: PJSIP took 0.14 to 1.1 MB by settings, our own share is smaller"
 BYTES_BESIDES = 400 << 20
@@ -34,8 +29,10 @@ ADJTIMEX_UNSYNCHRONISED = 5
 
 def examine(config: Config) -> Iterator[Finding]:
     """Everything that the kernel and the hardware decide."""
-    yield about_descriptors(config.limits.max_calls, *resource.getrlimit(resource.RLIMIT_NOFILE))
-    yield about_cores(config.limits.max_calls, len(os.sched_getaffinity(0)))
+    yield about_descriptors(config.limits, *resource.getrlimit(resource.RLIMIT_NOFILE))
+    # How many calls a core carries is not known of this machine: it depends on its kernel, its neighbours
+    # and the agents, and a number from another machine would be believed.
+    yield ok("cores", str(len(os.sched_getaffinity(0))))
     available = available_memory_bytes()
     if available is not None:
         yield about_memory(config.limits.max_calls, available)
@@ -44,31 +41,22 @@ def examine(config: Config) -> Iterator[Finding]:
     yield from about_buffers()
 
 
-def about_descriptors(max_calls: int, soft: int, hard: int) -> Finding:
-    """The hard limit against four a call: the gateway raises its soft limit to it when it starts."""
+def about_descriptors(limits: Limits, soft: int, hard: int) -> Finding:
+    """The hard limit against what one process needs: the gateway raises its soft limit to it when it starts."""
     name = "file descriptors"
-    needed = max_calls * DESCRIPTORS_PER_CALL + DESCRIPTORS_BESIDES
+    needed = f"{limits.max_calls} calls need {limits.descriptors} in each process"
     if hard == resource.RLIM_INFINITY:
-        return ok(name, f"unlimited, {max_calls} calls need {needed}")
-    if hard >= needed:
+        return ok(name, f"unlimited, {needed}")
+    if hard >= limits.descriptors:
         raised = "" if soft >= hard else f" (the soft limit {soft} is raised at start)"
-        return ok(name, f"{hard}, {max_calls} calls need {needed}{raised}")
+        return ok(name, f"{hard}, {needed}{raised}")
     room = max(0, (hard - DESCRIPTORS_BESIDES) // DESCRIPTORS_PER_CALL)
-    found = f"limit {hard}, {max_calls} calls need {needed}: room for {room}"
+    found = f"limit {hard}, {needed}: room for {room}"
     cure = (
-        f"LimitNOFILE={needed} in the systemd unit, nofile in limits.conf, or `ulimit -Hn {needed}` as root"
+        f"LimitNOFILE={limits.descriptors} in the systemd unit, nofile in limits.conf, "
+        f"or `ulimit -Hn {limits.descriptors}` as root"
     )
     return warn(name, found, cure) if room else fail(name, found, cure)
-
-
-def about_cores(max_calls: int, cores: int) -> Finding:
-    """Media workers are one per core."""
-    found = f"{cores}, good for about {cores * CALLS_PER_CORE} calls"
-    if max_calls > cores * CALLS_PER_CORE:
-        return warn(
-            "cores", f"{found}; limits.max_calls is {max_calls}", "lower limits.max_calls or add cores"
-        )
-    return ok("cores", found)
 
 
 def available_memory_bytes() -> int | None:

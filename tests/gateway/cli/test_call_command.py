@@ -4,12 +4,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import threading
 import time
 
 import pytest
+
+from trunkline.gateway.calls.view import PlaceRequest
+from trunkline.gateway.cli import place, watching
+from trunkline.gateway.cli.client import ClientError, Gateway
+from trunkline.gateway.cli.locating import connect
 
 CALL = ("call", "sip:600@pbx", "--agent", "echo")
 
@@ -118,11 +124,124 @@ def test_no_wait_prints_the_id_and_nothing_else(gateway, service, trunkline):
 
 
 def test_a_gateway_that_stops_during_the_call_is_told(gateway, service, trunkline):
-    """Not mistaken for the end of the call."""
+    """Not mistaken for the end of the call, which is named: nobody knows what became of it."""
     service.script = plays(answered())
     threading.Timer(0.4, gateway.stop).start()
     result = trunkline(*CALL)
+    [call_id] = service.calls
     assert result.exit_code == 1 and "gateway" in result.stderr
+    assert (
+        f"call {call_id} may still be up; once the gateway answers: trunkline hangup {call_id}"
+        in result.stderr
+    )
+
+
+def drops_streams(service):
+    """The event stream ends, as behind a proxy that restarts."""
+    for queue in service.subscribers:
+        queue.put_nowait(None)
+
+
+def test_a_lost_event_stream_does_not_lose_the_call(gateway, service, trunkline):
+    """The stream is opened again, the call is asked for meanwhile, and both go on to its end."""
+
+    async def script(service, view):
+        service.change(view.id, *answered()[:1], None, **answered()[1])
+        drops_streams(service)
+        await asyncio.sleep(1)
+        assert service.subscribers
+        service.publish("call.dtmf", view.id, {"digit": "7"})
+        service.change(view.id, "call.ended", None, **ended("callee_hangup")[1])
+
+    service.script = script
+    result = trunkline(*CALL)
+    assert result.exit_code == 0 and "ended after 1:03: callee hangup" in result.stdout
+    assert "the far end pressed 7" in result.stdout
+    assert [ask[0] for ask in service.asked] == ["place"]
+
+
+def test_without_any_event_stream_the_call_is_followed_by_asking(gateway, service, trunkline, monkeypatch):
+    """It takes a second longer."""
+    subscribe = service.subscribe
+
+    async def script(service, view):
+        service.subscribe = None  # every further stream fails
+        drops_streams(service)
+        await asyncio.sleep(0.3)
+        service.change(view.id, "", None, **(answered()[1] | ended("callee_hangup")[1]))
+
+    service.script = script
+    result = trunkline(*CALL)
+    service.subscribe = subscribe
+    assert result.exit_code == 0 and "ended after 1:02: callee hangup" in result.stdout
+
+
+def test_a_call_that_cannot_be_followed_is_hung_up(gateway, service, trunkline, monkeypatch):
+    """The gateway takes orders, but tells nothing of the call any more."""
+
+    def dumb(*_):
+        raise ClientError("it answers 500")
+
+    monkeypatch.setattr(watching, "LOST_PATIENCE_S", 0.5)
+    monkeypatch.setattr(Gateway, "call", dumb)
+    result = trunkline(*CALL)
+    [call_id] = service.calls
+    assert result.exit_code == 1 and f"it answers 500; call {call_id} was hung up" in result.stderr
+    assert [ask[0] for ask in service.asked] == ["place", "hangup"]
+
+
+def test_a_call_that_the_gateway_has_forgotten_is_over(gateway, service, trunkline):
+    """It was restarted, and what runs there now has other calls."""
+
+    async def script(service, view):
+        service.change(view.id, *answered()[:1], None, **answered()[1])
+        await asyncio.sleep(0.3)
+        del service.calls[view.id]
+        service.publish("call.up", view.id)
+
+    service.script = script
+    result = trunkline(*CALL)
+    assert result.exit_code == 5 and "knows nothing of call 00000000-" in result.stderr
+    assert [ask[0] for ask in service.asked] == ["place"]
+
+
+def test_a_call_does_not_outlive_its_reader(gateway, service, monkeypatch):
+    """`trunkline call ... | head -1`: the pipe breaks at the second line."""
+
+    def broken(*_):
+        raise BrokenPipeError
+
+    monkeypatch.setattr(place.Story, "told", broken)
+    service.script = plays(("call.ringing", {"state": "ringing"}))
+    with contextlib.closing(connect(None, None, None)) as client, pytest.raises(BrokenPipeError):
+        place._stay(client, PlaceRequest(to="sip:600@pbx", agent="echo"), detach=False)
+    assert [ask[0] for ask in service.asked] == ["place", "hangup"]
+
+
+def test_the_end_of_the_terminal_hangs_up(gateway, service, trunkline):
+    """Closing the window is as good as Ctrl-C."""
+    service.script = plays(answered())
+    threading.Timer(0.4, os.kill, (os.getpid(), signal.SIGHUP)).start()
+    assert trunkline(*CALL).exit_code == 0
+    assert [ask[0] for ask in service.asked] == ["place", "hangup"]
+
+
+def test_silence_is_told_once(gateway, service, trunkline):
+    """The event comes again and again while it lasts; the next silence is another one."""
+    quiet, loud = ("media.silent", {}), ("media.resumed", {})
+    service.script = plays(answered(), quiet, quiet, quiet, loud, quiet, quiet, ended("callee_hangup"))
+    result = trunkline(*CALL)
+    assert result.stdout.count("no audio comes from the far end") == 2
+    assert result.stdout.count("audio comes again") == 1
+
+
+def test_the_end_is_told_with_its_detail(gateway, service, trunkline):
+    """What the cause alone does not say, and without any power over the terminal."""
+    event, fields = ended("agent_timeout", 503, "Service\x1b[2J Unavailable")
+    service.script = plays((event, fields | {"detail": "said no hello\x1b[2J within 2 s"}))
+    result = trunkline(*CALL)
+    assert "SIP 503 Service\\x1b[2J Unavailable: said no hello\\x1b[2J within 2 s" in result.stdout
+    assert "\x1b" not in result.stdout
 
 
 @pytest.mark.parametrize(

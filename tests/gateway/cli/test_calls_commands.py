@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import threading
 
@@ -34,21 +35,31 @@ def test_no_calls_is_said(gateway, trunkline):
 
 
 def test_hangup_takes_unique_beginnings(gateway, service, trunkline):
-    """Two calls by three letters each."""
-    for call_id in ("aaa-1", "bbb-2", "ccc-3"):
+    """Two calls by four letters each; one that is named twice is hung up once."""
+    for call_id in ("aaaa-1", "bbbb-2", "cccc-3"):
         service.add(call_id)
-    assert trunkline("hangup", "aaa", "CCC").exit_code == 0
-    assert [ask[1] for ask in service.asked] == ["aaa-1", "ccc-3"]
+    assert trunkline("hangup", "aaaa", "CCCC", "cccc-3").exit_code == 0
+    assert [ask[1] for ask in service.asked] == ["aaaa-1", "cccc-3"]
+
+
+@pytest.mark.parametrize("prefix", ["", "a", "aaa"])
+def test_too_little_of_an_id_ends_nothing(gateway, service, trunkline, prefix):
+    """An empty variable in a script must not hang up whoever is alone on the gateway."""
+    service.add("aaaa-1")
+    for words in (("hangup", prefix), ("dtmf", prefix, "1"), ("events", "--call", prefix)):
+        result = trunkline(*words)
+        assert result.exit_code == 2 and "give at least 4 characters" in result.stderr
+    assert service.asked == []
 
 
 def test_an_ambiguous_or_unknown_id_ends_nothing(gateway, service, trunkline):
     """It says which calls were meant, or that there is none."""
-    service.add("aab-1")
-    service.add("aac-2")
-    result = trunkline("hangup", "aa")
-    assert result.exit_code == 1 and "2 calls begin with aa" in result.stderr
-    result = trunkline("hangup", "zz")
-    assert result.exit_code == 2 and "no call zz" in result.stderr
+    service.add("aaab-1")
+    service.add("aaab-2")
+    result = trunkline("hangup", "aaab")
+    assert result.exit_code == 1 and "2 calls begin with aaab" in result.stderr
+    result = trunkline("hangup", "zzzz")
+    assert result.exit_code == 2 and "no call zzzz" in result.stderr
     assert service.asked == []
 
 
@@ -65,10 +76,12 @@ def test_hangup_all_or_some_but_not_both_and_not_neither(gateway, service, trunk
 
 def test_digits_go_to_the_call(gateway, service, trunkline):
     """With their times; wrong digits never leave."""
-    service.add("abc-1")
-    assert trunkline("dtmf", "abc", "12#", "--gap", "100").exit_code == 0
-    assert service.asked == [("dtmf", "abc-1", "12#", 160, 100)]
-    assert trunkline("dtmf", "abc", "12x").exit_code == 2
+    service.add("abcd-1")
+    assert trunkline("dtmf", "abcd", "12#", "--gap", "100").exit_code == 0
+    assert service.asked == [("dtmf", "abcd-1", "12#", 160, 100)]
+    result = trunkline("dtmf", "abcd", "12x")
+    assert result.exit_code == 2 and "digits: 1 to 64 of 0-9 * # A-D" in result.stderr
+    assert trunkline("dtmf", "abcd", "1", "--gap", "1").exit_code == 2
     assert len(service.asked) == 1
 
 
@@ -99,9 +112,9 @@ def test_events_are_lines_until_the_gateway_stops(gateway, service, trunkline):
 
 def test_events_of_one_call_end_with_it(gateway, service, trunkline):
     """As JSON, one object a line."""
-    service.add("abc-1")
-    tell_later(gateway, service, ("call.up", "zzz"), ("call.dtmf", "abc-1"), ("call.ended", "abc-1"))
-    result = trunkline("events", "--call", "abc", "--json")
+    service.add("abcd-1")
+    tell_later(gateway, service, ("call.up", "zzz"), ("call.dtmf", "abcd-1"), ("call.ended", "abcd-1"))
+    result = trunkline("events", "--call", "abcd", "--json")
     assert result.exit_code == 0
     assert [json.loads(line)["event"] for line in result.stdout.splitlines()] == ["call.dtmf", "call.ended"]
 
@@ -120,6 +133,82 @@ def test_a_wrong_token_is_told_with_where_it_came_from(gateway, trunkline, tmp_p
     wrong.write_text("nonsense\n")
     result = trunkline("calls", "--token-file", str(wrong))
     assert result.exit_code == 1 and f"refuses the token from {wrong}" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"hunter2\nhunter3\n",
+        "hunter2-tök".encode(),
+        b"hunter2\xff\xfe",
+        b"hunter2 hunter3",
+        b"hunter2\x1b[2J",
+    ],
+)
+def test_a_token_file_that_holds_no_token_is_told_and_not_shown(gateway, trunkline, tmp_path, content):
+    """Neither by us nor by whatever would choke on it."""
+    wrong = tmp_path / "token"
+    wrong.write_bytes(content)
+    result = trunkline("calls", "--token-file", str(wrong))
+    assert result.exit_code == 1 and isinstance(result.exception, SystemExit)
+    assert str(wrong) in result.stderr
+    assert "hunter" not in result.output
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "hunter2",
+        "http://user:hunter2@127.0.0.1:8070",
+        "http://127.0.0.1:99999/hunter2",
+        "ftp://hunter2",
+        "http://",
+        "http://127.0.0.1:8070?token=hunter2",
+        "http://[::hunter2",
+        "http://hunter2\x00.example",
+    ],
+)
+@pytest.mark.parametrize("how", ["option", "variable"])
+def test_an_address_that_is_none_is_told_and_not_shown(trunkline, monkeypatch, url, how):
+    """It may be a token in the wrong place, or carry one."""
+    if how == "variable" and "\x00" in url:
+        pytest.skip("no variable can hold it")
+    monkeypatch.setenv("TRUNKLINE_API_TOKEN", "x")
+    monkeypatch.setenv("TRUNKLINE_API_URL", "http://127.0.0.1:9" if how == "option" else url)
+    result = trunkline("calls", *(("--api-url", url) if how == "option" else ()))
+    assert result.exit_code == 1 and isinstance(result.exception, SystemExit)
+    assert "is no URL of a gateway" in result.stderr
+    assert "hunter2" not in result.output
+
+
+def test_a_host_that_cannot_be_one_is_no_traceback(trunkline, monkeypatch):
+    """Python's resolver complains of it in its own way."""
+    monkeypatch.setenv("TRUNKLINE_API_TOKEN", "x")
+    result = trunkline("calls", "--api-url", f"http://{'a' * 70}.example")
+    assert result.exit_code == 1 and isinstance(result.exception, SystemExit)
+
+
+def test_what_is_no_gateway_is_told(trunkline, monkeypatch):
+    """Something else listens there."""
+
+    class Page(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"<html>welcome</html>")
+
+        def log_message(self, *_):
+            """Nothing on the terminal of the tests."""
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("TRUNKLINE_API_TOKEN", "x")
+    try:
+        result = trunkline("calls", "--api-url", f"http://127.0.0.1:{server.server_port}")
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert result.exit_code == 1 and "not as a gateway of this version does" in result.stderr
 
 
 def test_without_any_token_it_says_where_it_looked(gateway, trunkline, monkeypatch, tmp_path):

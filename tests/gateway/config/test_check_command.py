@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,36 @@ def test_a_registrars_address_is_its_trunks(config: Path) -> None:
     code, text = run(config, "--route", "601", "--source", "198.51.100.1")
     assert code == 1
     assert "from trunk other: 198.51.100.1 is in address of its registrar 198.51.100.1" in text
+
+
+def test_a_registrars_address_counts_and_not_where_our_calls_go(config: Path) -> None:
+    """`host` says where calls of ours are sent; the gateway knows its peer by the registrar."""
+    config.write_text(GOOD.replace('name = "other"', 'name = "other"\nhost = "203.0.113.9"'))
+    assert "from trunk other" in run(config, "--route", "601", "--source", "198.51.100.1")[1]
+    code, text = run(config, "--route", "601", "--source", "203.0.113.9")
+    assert code == 1
+    assert "no trunk matches 203.0.113.9" in text
+
+
+def test_a_registrar_without_an_address_is_told(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else its calls would look like a stranger's for no reason."""
+
+    def unknown_name(*_: object, **__: object) -> None:
+        raise socket.gaierror
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown_name)
+    config.write_text(GOOD.replace("sip:198.51.100.1", "sip:nowhere.invalid"))
+    text = run(config, "--route", "601", "--source", "198.51.100.1")[1]
+    assert "trunk other: its registrar nowhere.invalid has no address now" in text
+
+
+def test_what_is_asked_for_cannot_steer_the_terminal(config: Path) -> None:
+    """A header is often pasted from somebody's INVITE."""
+    evil = "\x1b]0;owned\x07[red]"
+    for words in (("--header", f"X-Tenant: {evil}", "--trunk", "pbx"), ("--source", evil)):
+        text = run(config, "--route", "601", *words)[1]
+        assert "owned" in text
+        assert "\x1b" not in text and "\x07" not in text
 
 
 def test_a_stranger_is_refused(config: Path) -> None:

@@ -100,6 +100,38 @@ def test_two_trunks_with_one_address_are_warned_of() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("match = ['192.0.2.1']", "match = ['192.0.2.1/32']"),
+        ("match = ['192.0.2.1']", "[trunk.register]\nserver = 'sip:u@192.0.2.1:5070'\n{}"),
+        (
+            "[trunk.register]\nserver = 'sip:pbx.example'\n{}",
+            "[trunk.register]\nserver = 'sip:PBX.example:5070'\n{}",
+        ),
+    ],
+)
+def test_one_address_is_one_however_it_is_written(first: str, second: str) -> None:
+    """And a registrar's calls come from the registrar, not from the `host` that ours go to."""
+    login = "username = 'u'\npassword_env = 'P'"
+    text = "".join(
+        f"[[trunk]]\nname = '{name}'\nhost = '{name}.example'\n{keys.format(login)}\n"
+        for name, keys in (("a", first), ("b", second))
+    )
+    (warning,) = parse(text + "[[route]]\nname = 'r'\nrefuse = 404\n").warnings
+    assert "are taken for trunk 'a', which matches it as well" in warning
+
+
+def test_one_host_for_calls_of_ours_is_no_doubt() -> None:
+    """Two trunks may send their calls to one place, and be known by different registrars."""
+    text = "".join(
+        f"[[trunk]]\nname = '{name}'\nhost = 'proxy.example'\n[trunk.register]\nserver = 'sip:{name}.example'\n"
+        "username = 'u'\npassword_env = 'P'\n"
+        for name in ("a", "b")
+    )
+    assert parse(text + "[[route]]\nname = 'r'\nrefuse = 404\n").warnings == []
+
+
 def test_trunks_without_routes_are_warned_of() -> None:
     """All their calls would get 404."""
     assert "every inbound call gets 404" in parse(TRUNK).warnings[0]

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from trunkline.gateway.config import Config, load, parse
+from trunkline.gateway.config import Config, ConfigError, load, parse
 from trunkline.gateway.config.addresses import is_loopback
+from trunkline.gateway.config.sections import DESCRIPTORS_BESIDES, REFUSAL_HEADROOM
 
 
 def test_an_empty_file_is_valid_and_opens_nothing_to_the_network() -> None:
@@ -105,3 +106,28 @@ def test_the_state_folder_follows_xdg(monkeypatch: pytest.MonkeyPatch, tmp_path:
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     monkeypatch.setenv("HOME", "/home/ann")
     assert parse("").state.path() == Path("/home/ann/.local/state/trunkline")
+
+
+def test_pjsips_room_is_what_the_reference_says() -> None:
+    """The text cannot name the constant."""
+    config = parse("[limits]\nmax_calls = 10")
+    description = type(config.sip).model_fields["max_calls"].description
+    assert config.sip_call_slots == 2 * 10 + REFUSAL_HEADROOM
+    assert description is not None and f"`limits.max_calls` + {REFUSAL_HEADROOM}" in description
+
+
+def test_descriptors_are_two_a_call_and_some() -> None:
+    """RTP and RTCP; doctor and the gateway count alike."""
+    limits = parse("[limits]\nmax_calls = 1000").limits
+    assert limits.descriptors == 2 * 1000 + DESCRIPTORS_BESIDES
+
+
+def test_the_order_of_codecs_may_be_the_peers() -> None:
+    """Ours by default."""
+    trunk = "[[trunk]]\nname = 'pbx'\nmatch = ['192.0.2.1']\n"
+    assert parse(trunk).trunks[0].codec_preference == "ours"
+    assert parse(trunk + "codec_preference = 'theirs'").trunks[0].codec_preference == "theirs"
+    with pytest.raises(ConfigError, match="allowed: `ours` or `theirs`"):
+        parse(trunk + "codec_preference = 'mine'")
+    with pytest.raises(ConfigError, match="codecs"):
+        parse(trunk + "codecs = []")

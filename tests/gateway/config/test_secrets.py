@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from trunkline.gateway.config import Config, ConfigError, load
-from trunkline.gateway.config.secrets import read_api_token, resolve
+from trunkline.gateway.config.secrets import resolve
 
 TEXT = """
 [state]
@@ -78,10 +79,9 @@ def test_a_secret_file_that_others_can_read_is_warned_of(tmp_path: Path) -> None
 
 
 def test_an_api_token_is_made_once_and_kept_private(tmp_path: Path) -> None:
-    """The next start, and a client on this machine, find the same one."""
+    """The next start finds the same one."""
     config = config_of(tmp_path)
     assert resolve(config, {}, create_api_token=False).api_token is None
-    assert read_api_token(config, {}) is None
     first = resolve(config, {})
     assert first.api_token is not None
     assert first.api_token_file == tmp_path / "state" / "api-token"
@@ -89,7 +89,6 @@ def test_an_api_token_is_made_once_and_kept_private(tmp_path: Path) -> None:
     assert first.api_token_file.stat().st_mode & 0o777 == 0o600
     assert first.api_token_file.parent.stat().st_mode & 0o777 == 0o700
     assert resolve(config, {}).api_token == first.api_token
-    assert read_api_token(config, {}) == first.api_token
 
 
 def test_no_token_is_made_when_the_api_is_off(tmp_path: Path) -> None:
@@ -104,4 +103,43 @@ def test_a_state_folder_that_cannot_be_used_is_told_with_a_cure(tmp_path: Path) 
     config = config_of(tmp_path)
     (tmp_path / "state").write_text("a file, not a folder")
     with pytest.raises(ConfigError, match=r"state\.dir: .*api-token: .*set api\.token_env"):
+        resolve(config, {})
+
+
+def test_a_kept_token_that_others_can_read_is_warned_of(tmp_path: Path) -> None:
+    """It was private when it was made; somebody has opened it since."""
+    config = config_of(tmp_path)
+    made = resolve(config, {}).api_token_file
+    assert made is not None
+    assert resolve(config, {}).warnings == []
+    made.chmod(0o644)
+    (warning,) = resolve(config, {}).warnings
+    assert f"{made} is open to other users (mode 0644): chmod 600" in warning
+
+
+def test_a_draft_that_a_killed_start_left_behind_blocks_nobody(tmp_path: Path) -> None:
+    """In a container every start has the same process id."""
+    config = config_of(tmp_path)
+    folder = tmp_path / "state"
+    folder.mkdir()
+    (folder / f".api-token.{os.getpid()}").write_text("")
+    assert resolve(config, {}).api_token is not None
+    assert sorted(path.name for path in folder.iterdir()) == [f".api-token.{os.getpid()}", "api-token"]
+
+
+@pytest.mark.parametrize("token", ["two words", "tök", "tab\tbed", "line\nline"])
+def test_a_token_that_no_header_can_carry_is_refused_and_not_shown(tmp_path: Path, token: str) -> None:
+    """Otherwise every client would be refused, and nobody would see why."""
+    config = config_of(tmp_path)
+    with pytest.raises(ConfigError, match=r"api\.token_env: the token must be printable ASCII") as caught:
+        resolve(config, {"TRUNKLINE_API_TOKEN": token})
+    assert token not in str(caught.value)
+
+
+def test_a_kept_file_that_is_no_text_is_told(tmp_path: Path) -> None:
+    """Instead of a traceback at start."""
+    config = config_of(tmp_path)
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "api-token").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match=r"state\.dir: .*api-token: not a token"):
         resolve(config, {})

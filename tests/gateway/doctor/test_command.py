@@ -36,7 +36,7 @@ def test_warnings_leave_the_exit_code_at_zero(monkeypatch: pytest.MonkeyPatch) -
     assert lines[0] == "ok   PJSIP  2.17"
     assert lines[1] == "warn SIPp   not found"
     assert lines[2].strip() == "cure: apt-get install sip-tester"
-    assert lines[3] == "Calls can work; 1 warnings."
+    assert lines[3] == "Calls can work; 1 warning."
 
 
 def test_a_failure_makes_the_exit_code_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,7 +44,7 @@ def test_a_failure_makes_the_exit_code_one(monkeypatch: pytest.MonkeyPatch) -> N
     let_it_find(monkeypatch, fail("PJSIP", "no pjsua2 is installed", "trunkline pjsip build"))
     result = run()
     assert result.exit_code == 1
-    assert "A call could not work" in result.output
+    assert "A call could not work: 1 failure, no warnings." in result.output
 
 
 def test_programs_get_json(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import socket
 from pathlib import Path
 
 import pytest
 
-from trunkline.gateway.config import Config, parse
+from trunkline.gateway.config import Agent, Config, parse
 from trunkline.gateway.doctor import access, machine, ports, stack
 from trunkline.gateway.doctor.finding import Finding, Level, ok
 from trunkline.gateway.pjsip.facts import PjsipFacts
@@ -49,7 +50,7 @@ def test_the_stopgap_works_with_few_calls() -> None:
     findings = list(stack.about_pjsip(Config(), STOPGAP))
     assert levels(findings) == [Level.WARN, Level.WARN]
     assert "it lacks the codec opus" in findings[0].found
-    assert findings[1].found == "4 at once, the configuration wants 1016"
+    assert findings[1].found == "4 at once, the configuration wants 2016"
 
 
 def test_a_trunk_whose_codecs_are_all_unknown_cannot_have_a_call() -> None:
@@ -65,27 +66,33 @@ def test_a_trunk_whose_codecs_are_all_unknown_cannot_have_a_call() -> None:
 @pytest.mark.parametrize(
     ("calls", "soft", "hard", "level", "found"),
     [
-        (1000, 4256, 4256, Level.OK, "4256, 1000 calls need 4256"),
+        (1000, 2200, 2200, Level.OK, "2200, 1000 calls need 2200 in each process"),
         (1000, 1024, 1048576, Level.OK, "(the soft limit 1024 is raised at start)"),
         (1000, 1024, resource.RLIM_INFINITY, Level.OK, "unlimited"),
-        (1000, 1024, 2048, Level.WARN, "room for 448"),
-        (1000, 256, 256, Level.FAIL, "room for 0"),
+        (1000, 1024, 2048, Level.WARN, "room for 924"),
+        (1000, 200, 200, Level.FAIL, "room for 0"),
     ],
 )
-def test_descriptors_are_four_a_call(calls: int, soft: int, hard: int, level: Level, found: str) -> None:
+def test_descriptors_are_two_a_call_in_each_process(
+    calls: int, soft: int, hard: int, level: Level, found: str
+) -> None:
     """Too few for all calls is a warning with the room there is; too few for one is a failure."""
-    finding = machine.about_descriptors(calls, soft, hard)
+    finding = machine.about_descriptors(config_with(f"[limits]\nmax_calls = {calls}").limits, soft, hard)
     assert finding.level is level
     assert found in finding.found
-    assert level is Level.OK or "LimitNOFILE=4256" in finding.cure
+    assert level is Level.OK or "LimitNOFILE=2200" in finding.cure
 
 
-def test_memory_and_cores_are_measured_against_the_configured_calls() -> None:
+def test_memory_is_measured_against_the_configured_calls() -> None:
     """A warning, because fewer calls would work."""
     assert machine.about_memory(1000, 8 << 30).level is Level.OK
     assert machine.about_memory(1000, 1 << 30).level is Level.WARN
-    assert machine.about_cores(1500, 1).level is Level.OK
-    assert machine.about_cores(1501, 1).level is Level.WARN
+
+
+def test_of_cores_only_their_number_is_said() -> None:
+    """What one carries was not measured on this machine."""
+    (cores,) = (finding for finding in machine.examine(Config()) if finding.name == "cores")
+    assert cores.found == str(len(os.sched_getaffinity(0)))
 
 
 def test_ports_of_the_kernels_own_range_are_told() -> None:
@@ -172,21 +179,62 @@ def test_secrets_must_exist_and_be_private(tmp_path: Path) -> None:
     assert access.about_secret("token", secret).level is Level.OK
 
 
+def test_a_token_of_our_own_must_be_private_as_well(tmp_path: Path) -> None:
+    """The one in the state folder, once it is there; without an API nobody asks for it."""
+    text = f'[state]\ndir = "{tmp_path}"\n'
+    assert list(access.secret_files(config_with(text))) == []
+    kept = tmp_path / "api-token"
+    kept.write_text("t")
+    kept.chmod(0o644)
+    found = {finding.name: finding for finding in access.examine(config_with(text))}
+    assert found["API token"].level is Level.WARN
+    assert found["API token"].cure == f"chmod 600 {kept}"
+    assert list(access.secret_files(config_with(text + "[api]\nenabled = false"))) == []
+
+
+def agent_at(address: str, dialect: str = "trunkline") -> Agent:
+    """An agent of a configuration."""
+    text = f'[[agent]]\nname = "echo"\naddress = "{address}"\ndialect = "{dialect}"\n'
+    return config_with(text + '[[route]]\nname = "all"\nagent = "echo"\n').agents[0]
+
+
 def test_an_agents_socket_must_be_one(tmp_path: Path) -> None:
-    """Not there yet is a warning; a file in its place, or a path too long for a socket, is a failure."""
-    agent = config_with(
-        '[[agent]]\nname = "echo"\naddress = "unix:/x"\n[[route]]\nname = "all"\nagent = "echo"\n'
-    ).agents[0]
+    """Nobody there yet is a warning; a file in its place, or a path too long for a socket, is a failure."""
     path = tmp_path / "s"
-    assert access.about_socket(agent, path).level is Level.WARN
+    agent = agent_at(f"unix:{path}")
+    cure = f"start your agent, or to try: trunkline agent echo --listen unix:{path}"
+    assert (access.about_agent(agent).level, access.about_agent(agent).cure) == (Level.WARN, cure)
     assert access.about_socket(agent, tmp_path / "none" / "s").level is Level.WARN
     path.write_text("")
-    assert access.about_socket(agent, path).level is Level.FAIL
+    assert access.about_agent(agent).level is Level.FAIL
     path.unlink()
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(path))
-        assert access.about_socket(agent, path).level is Level.OK
+        finding = access.about_agent(agent)
+        assert finding.level is Level.WARN
+        assert f"nobody answers at {path}: Connection refused" in finding.found
+        server.listen()
+        assert access.about_agent(agent).level is Level.OK
     assert access.about_socket(agent, tmp_path / ("x" * 108)).level is Level.FAIL
+
+
+def test_an_agent_on_tcp_is_tried_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the cure in its own dialect."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        address = f"tcp:127.0.0.1:{server.getsockname()[1]}"
+        finding = access.about_agent(agent_at(address, "audiosocket"))
+        assert finding.level is Level.WARN
+        assert finding.cure.endswith(f"trunkline agent echo --listen {address} --dialect audiosocket")
+        server.listen()
+        assert access.about_agent(agent_at(address)).level is Level.OK
+
+    def unknown_name(*_: object, **__: object) -> None:
+        raise socket.gaierror
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown_name)
+    unknown = access.about_agent(agent_at("tcp:nowhere.invalid:9"))
+    assert (unknown.level, unknown.found) == (Level.WARN, "nowhere.invalid has no address")
 
 
 def test_this_machine_has_a_clock_and_answers_about_its_buffers() -> None:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import json
 import logging
@@ -30,7 +29,6 @@ def restored_logging() -> Iterator[None]:
     yield
     root.handlers[:], root.level = handlers, level
     structlog.reset_defaults()
-    structlog.contextvars.clear_contextvars()
 
 
 def configured(
@@ -130,33 +128,8 @@ def test_the_level_follows_the_cause(cause: str, level: str) -> None:
     assert lines(out)[0]["level"] == level
 
 
-def test_the_call_id_is_on_each_line_of_its_context_and_tasks() -> None:
-    """Bound once; other tasks at the same time keep theirs, and nothing leaks out."""
-    out = configured()
-    log = logs.get_logger()
-
-    async def child() -> None:
-        await asyncio.sleep(0)
-        log.info("child")
-
-    async def call(call_id: str) -> None:
-        with logs.bind_call(call_id):
-            log.info("begun")
-            await asyncio.gather(child(), asyncio.create_task(child()))
-
-    async def main() -> None:
-        await asyncio.gather(call("a"), call("b"))
-        log.info("after")
-
-    asyncio.run(main())
-    written = lines(out)
-    assert [line.get("call_id") for line in written if line["event"] == "child"].count("a") == 2
-    assert [line.get("call_id") for line in written if line["event"] == "child"].count("b") == 2
-    assert "call_id" not in written[-1]
-
-
-def test_a_call_logger_carries_the_id_without_a_context() -> None:
-    """For callbacks that run outside of the call's task."""
+def test_a_call_logger_carries_the_id() -> None:
+    """Bound once; the numbers travel along and are not written."""
     out = configured()
     logs.call_logger("a", "600").info("x", called="600")
     (line,) = lines(out)
@@ -222,21 +195,18 @@ def test_no_number_of_a_call_survives_in_any_line(
     out = configured(form, "debug", True)
     call_id = view().id
     dashed = "-".join(called.lstrip("+"))
-    with logs.bind_call(call_id, caller, called):
-        log = logs.get_logger()
-        log.info(
-            "call.incoming", from_uri=f'"{caller}" <sip:{caller}@192.0.2.1>;tag=1', source="192.0.2.1:5060"
-        )
-        log.warning("call.refused", detail=f"no route takes {called} from pbx")
-        log.debug("headers", headers={"Diversion": f"<tel:{caller}>", "X-Called": dashed})
-        event = f"dial plan: {called}"
-        log.debug(event)
-        logging.getLogger("pjsip").info("INVITE sip:%s@pbx;user=phone SIP/2.0", called)
-        try:
-            fail(LookupError(f"sip:{called}@pbx is unknown"))
-        except LookupError:
-            log.exception("call.failed")
-    # Without its context, by a logger that was never told of this call.
+    log = logs.call_logger(call_id, caller, called)
+    log.info("call.incoming", from_uri=f'"{caller}" <sip:{caller}@192.0.2.1>;tag=1', source="192.0.2.1:5060")
+    log.warning("call.refused", detail=f"no route takes {called} from pbx")
+    log.debug("headers", headers={"Diversion": f"<tel:{caller}>", "X-Called": dashed})
+    event = f"dial plan: {called}"
+    log.debug(event)
+    logging.getLogger("pjsip").info("INVITE sip:%s@pbx;user=phone SIP/2.0", called)
+    try:
+        fail(LookupError(f"sip:{called}@pbx is unknown"))
+    except LookupError:
+        log.exception("call.failed")
+    # By loggers that were never told of this call.
     logs.get_logger("sip").info("options", to=f"sip:{called}@pbx", text=f"for {caller}")
     logs.log_summary(view(caller=caller, called=called, sip_reason=f"{called} is busy"))
     text = out.getvalue().replace(call_id, "")
@@ -249,3 +219,22 @@ def test_no_number_of_a_call_survives_in_any_line(
         assert digits not in bare
         assert digits[:-2] not in bare
         assert f"***{digits[-2:]}" in text
+
+
+@pytest.mark.parametrize("called", ["699", "44321", "+49 30 123"])
+def test_a_refusal_hides_the_numbers_that_it_is_told(called: str) -> None:
+    """There is no call yet whose logger could know them, and an extension looks like any other number."""
+    out = configured(redact=True)
+    from_uri, request_uri = '"Ann" <sip:5512@192.0.2.1>;tag=1', f"sip:{called.replace(' ', '-')}@gw"
+    logs.get_logger().warning(
+        "call.refused",
+        detail=f"no route takes {called} from pbx, whose 5512 asks",
+        code=404,
+        source="192.0.2.1:5060",
+        **logs.hiding(from_uri, request_uri),
+    )
+    (line,) = lines(out)
+    tail = re.sub(r"\D", "", called)[-2:]
+    assert line["detail"] == f"no route takes ***{tail} from pbx, whose ***12 asks"
+    assert (line["code"], line["source"]) == (404, "192.0.2.1:5060")
+    assert logs.NUMBERS_KEY not in line

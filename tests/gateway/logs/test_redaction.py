@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from trunkline.gateway.redaction import NUMBERS_KEY, Cleaner, digits_of, mask_number, redact
+from trunkline.gateway.redaction import NUMBERS_KEY, Cleaner, digits_of, mask_number, printable, redact
 
 NUMBERS = st.from_regex(r"[1-9][0-9]{4,14}", fullmatch=True)
 
@@ -64,7 +64,17 @@ def test_a_calls_number_is_hidden_in_any_text_and_spelling(case: tuple[str, str]
 @given(NUMBERS.filter(lambda number: len(number) >= 6))
 def test_a_long_number_is_hidden_even_when_nobody_named_it(number: str) -> None:
     """It may be the number of another call, or of somebody called through."""
-    for frame in ("Diversion: {}", "<sip:{}@h>", "tel:+{}", "({})", "{}.", "to={}"):
+    for frame in (
+        "Diversion: {}",
+        "<sip:{}@h>",
+        "tel:+{}",
+        "[{}]",
+        "(+{})",
+        "{}.",
+        "to={}",
+        "line {}",
+        "{} called",
+    ):
         assert not survives(number, redact(frame.format(number)))
 
 
@@ -80,6 +90,12 @@ def test_a_long_number_is_hidden_even_when_nobody_named_it(number: str) -> None:
         "sip:127.0.0.1:5160",
         "took 0.25 s, 20 ms, 99.5 %",
         "0x7f33aa112233",
+        "Connection refused (120111)",
+        "pjsua_acc_set_registration: Object is busy (171039)",
+        "registration failed [status=171060]",
+        "error 120111, code=171082",
+        "1048576 bytes in 250000 us",
+        "pid 4194303",
     ],
 )
 def test_what_is_no_number_is_left(text: str) -> None:
@@ -101,6 +117,25 @@ def test_what_is_no_number_is_left(text: str) -> None:
 def test_short_numbers_are_hidden_in_uris(text: str, expected: str) -> None:
     """An extension is a number, too; the last two digits stay if there are more."""
     assert redact(text) == expected
+
+
+def test_facts_stay_whatever_the_calls_numbers_are() -> None:
+    """An extension of three digits would hide half of a log; a long own number is hidden even so."""
+    numbers = digits_of(["320", "171060"])
+    assert redact("320 asked for 320 bytes", numbers) == "***20 asked for 320 bytes"
+    assert redact("status=171060", numbers) == "status=***60"
+
+
+@pytest.mark.parametrize(
+    "sip_call_id", ["1-1234567@127.0.0.1", "600", "f665b466-9194412345", "20261120203845.17"]
+)
+def test_a_sip_call_id_stays_what_one_searches_for(sip_call_id: str) -> None:
+    """In the peer's log as well; only a long number of the call itself is taken out of it."""
+    cleaner = Cleaner(redact_numbers=True)
+    event = {NUMBERS_KEY: ("600", "4930123456"), "sip_call_id": sip_call_id}
+    assert cleaner(None, "info", event) == {"sip_call_id": sip_call_id}
+    event = {NUMBERS_KEY: ("4930123456",), "sip_call_id": "4930123456-\x1b1@h"}
+    assert cleaner(None, "info", event) == {"sip_call_id": "***56-\\x1b1@h"}
 
 
 def test_a_short_number_of_the_call_is_hidden_outside_uris() -> None:
@@ -188,12 +223,16 @@ def test_secrets_are_hidden_by_key_and_by_value() -> None:
     assert (event["token_env"], event["tokens"]) == ("NAME", 3)
 
 
-@pytest.mark.parametrize("evil", ["\x1b[2J", "a\nFAKE LINE", "\r", "\x9b31m", "\u202e", "\u2028"])
+@pytest.mark.parametrize(
+    "evil", ["\u200f", "\udcff", "\x1b[2J", "a\nFAKE LINE", "\r", "\x9b31m", "\u202e", "\u2028"]
+)
 def test_a_peer_cannot_write_to_the_terminal(evil: str) -> None:
     """Escape sequences, line ends and direction marks are shown, not sent."""
     event = Cleaner(redact_numbers=False)(None, "info", {"from_name": evil, "exception": "a\nb"})
     assert event["from_name"].isprintable()
     assert event["exception"] == "a\nb"
+    assert printable(evil).isprintable()
+    assert printable("Zoë, 東京 ☎") == "Zoë, 東京 ☎"
 
 
 def test_nan_is_written_as_nothing() -> None:

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from trunkline.gateway.media.columns import DELAY_BUCKETS, DELAY_EDGES_US, Columns
-from trunkline.gateway.metrics import DROP_TEXTS, Metrics, cumulative, enum_docs
-from trunkline.gateway.outcome import OUTCOMES
+from trunkline.gateway.metrics import DIRECTIONS, REGISTER_RESULTS, Metrics
+from trunkline.gateway.outcome import OTHER, OUTCOMES
+from trunkline.gateway.worker_metrics import DROP_TEXTS, cumulative, enum_docs
 from trunkline.rtp.outcomes import Drop
 
 NOW_NS = 50_000_000_000
@@ -47,7 +48,7 @@ def test_a_call_is_counted_once_however_often_its_end_is_told(metrics: Metrics) 
     assert value(metrics, "trunkline_calls_active", direction="inbound") == 0
     assert value(metrics, "trunkline_calls_active", direction="outbound") == 1
     assert value(metrics, "trunkline_calls_ended_total", direction="inbound", cause="caller_hangup") == 1
-    assert value(metrics, "trunkline_calls_ended_total", direction="inbound", cause="agent_lost") is None
+    assert value(metrics, "trunkline_calls_ended_total", direction="inbound", cause="agent_lost") == 0
     assert value(metrics, "trunkline_call_setup_seconds_count", direction="inbound") == 1
     assert value(metrics, "trunkline_call_setup_seconds_bucket", direction="inbound", le="0.05") == 1
     assert value(metrics, "trunkline_call_duration_seconds_sum", direction="inbound") == 12
@@ -93,6 +94,17 @@ def test_refusals_are_there_before_the_first(metrics: Metrics) -> None:
     assert value(metrics, "trunkline_calls_refused_total", cause="no_route") == 1
 
 
+def test_every_end_and_every_registration_is_there_before_the_first(metrics: Metrics) -> None:
+    """`rate()` and an alert on a trunk that never registered need the zero."""
+    for direction in DIRECTIONS:
+        for word in (*OUTCOMES, OTHER):
+            assert value(metrics, "trunkline_calls_ended_total", direction=direction, cause=word) == 0
+    assert value(metrics, "trunkline_calls_refused_total", cause=OTHER) == 0
+    assert value(metrics, "trunkline_registered", trunk="pbx") == 0
+    for result in REGISTER_RESULTS:
+        assert value(metrics, "trunkline_registrations_total", trunk="pbx", result=result) == 0
+
+
 def test_registration_state(metrics: Metrics) -> None:
     """Now, and how REGISTERs went: refused by the peer, or not answered."""
     metrics.registration("pbx", True, 200)
@@ -122,8 +134,6 @@ def test_worker_columns_are_read_at_each_scrape(metrics: Metrics) -> None:
     assert value(metrics, "trunkline_media_drops_total", worker="3", reason="late") == 9
     columns.worker.ticks[0] = 8
     assert value(metrics, "trunkline_worker_ticks_total", worker="3") == 8
-    metrics.forget_worker(3)
-    assert value(metrics, "trunkline_worker_ticks_total", worker="3") is None
 
 
 def test_a_worker_that_has_not_ticked_has_no_age(metrics: Metrics) -> None:

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Tables of the configuration that repeat: trunks, agents, routes; the text under a field is its documentation."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from trunkline.gateway.config import types
+from trunkline.gateway.config.addresses import split_host_port
+from trunkline.gateway.config.sections import Section
+
+
+class Registration(Section):
+    """Register at the peer, as a telephone does; inbound calls then come from there."""
+
+    server: types.SipUri
+    "registrar, as a SIP URI: `sip:pbx.example.com`"
+    username: types.UriUser
+    "user of the address that is registered, and of digest authentication"
+    password_env: types.EnvName = ""
+    "environment variable with the password"
+    password_file: str = ""
+    "file with the password (mode 0600), relative to this configuration file"
+    realm: str = "*"
+    "digest realm to answer; `*`: any"
+    expires_s: Annotated[int, Field(ge=30, le=86400)] = 300
+    "lifetime to ask for; it is refreshed before it runs out"
+
+    @property
+    def hop(self) -> str:
+        """`host[:port]` of the registrar."""
+        return self.server.removeprefix("sip:").rpartition("@")[2].partition(";")[0].partition("?")[0]
+
+    @property
+    def host(self) -> str:
+        """Address or name of the registrar."""
+        return split_host_port(self.hop)[0]
+
+
+class Trunk(Section):
+    """A peer that calls come from and go to. Whoever no trunk names is refused."""
+
+    name: types.Name
+    "name in routes, log lines and metrics"
+    match: list[types.Source] = Field(default_factory=list)
+    """source addresses of its requests: `192.0.2.10`, `192.0.2.10:5060` or `10.0.0.0/8`; the most specific of
+    all trunks wins. Without it, a trunk that registers matches the addresses of its registrar"""
+    host: types.OptionalHostPort = ""
+    "where outbound calls go, `host` or `host:port`; default the registrar"
+    transport: Literal["udp", "tcp"] = "udp"
+    "how outbound calls and registration travel"
+    codecs: Annotated[list[types.Codec], Field(min_length=1)] = Field(
+        default_factory=lambda: ["PCMU", "PCMA"]
+    )
+    "audio codecs, in order of preference"
+    codec_preference: Literal["ours", "theirs"] = "ours"
+    "whose order decides when the peer offers several of them: that of `codecs`, or that of its offer"
+    outbound_proxy: types.OptionalSipUri = ""
+    "SIP URI that all requests of this trunk go to first"
+    from_user: types.UriUser = ""
+    "user of the From header of outbound calls that name no caller; default the registered user"
+    caller_domain: types.OptionalHost = ""
+    "host of the From header of outbound calls; default the trunk's host"
+    prack: Literal["off", "optional", "required"] = "optional"
+    "reliable provisional responses (RFC 3262)"
+    session_timer: Literal["off", "optional", "required"] = "optional"
+    "session timers (RFC 4028), which end calls whose peer has vanished"
+    session_expires_s: Annotated[int, Field(ge=90, le=86400)] = 1800
+    "session interval; RFC 4028 forbids less than 90"
+    dtmf: Literal["auto", "rfc4733", "info"] = "auto"
+    "how digits are sent: `auto` uses RFC 4733 events when the peer takes them, else SIP INFO"
+    max_calls: types.Count = 0
+    "calls at one time on this trunk; 0: as `limits.max_calls_per_trunk`"
+    headers_to_agent: list[types.HeaderGlob] = Field(default_factory=lambda: ["X-*", "Diversion"])
+    "SIP headers of the INVITE that the agent is told; `*` at the end stands for the rest of a name"
+    registration: Registration | None = Field(None, alias="register")
+
+    @property
+    def outbound_host(self) -> str:
+        """`host[:port]` that calls are sent to, or empty when the trunk takes none."""
+        return self.host if self.host or self.registration is None else self.registration.hop
+
+
+class Agent(Section):
+    """A program that gets the audio of calls and speaks to the caller."""
+
+    name: types.Name
+    "name in routes, log lines and metrics"
+    address: types.AgentAddress
+    "where it listens: `unix:/path` or `tcp:host:port`"
+    dialect: Literal["trunkline", "audiosocket"] = "trunkline"
+    "protocol it speaks: ours, or Asterisk's AudioSocket"
+    sample_rate_hz: types.SampleRateHz = 16000
+    "rate of the PCM both ways, whatever the codec on the line; default with `audiosocket` 8000"
+    frame_ms: types.FrameMs = 20
+    "audio in one frame that the agent gets"
+    connect_timeout_ms: Annotated[int, Field(ge=10, le=60_000)] = 2000
+    "longest that connecting, hello and accepting may each take; after that the caller gets 503"
+    max_queue_ms: Annotated[int, Field(ge=100, le=3_600_000)] = 60_000
+    "audio of one call that waits to be played at most; what does not fit is dropped and counted"
+    token_env: types.EnvName = ""
+    "environment variable with a token that the agent is shown in the handshake"
+    token_file: str = ""
+    "file with that token (mode 0600), relative to this configuration file"
+    metadata: dict[str, str] = Field(default_factory=dict)
+    "texts that this agent is told with each call"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rate_of_dialect(cls, data: object) -> object:
+        """AudioSocket servers written for Asterisk's application expect 8 kHz, and cannot be told."""
+        if isinstance(data, dict) and data.get("dialect") == "audiosocket":
+            return {"sample_rate_hz": 8000, **data}
+        return data
+
+
+class Route(Section):
+    """Which agent gets a call. The first route whose conditions all hold decides; none: 404."""
+
+    name: types.Name
+    "name in log lines and in what the agent is told"
+    trunk: types.Reference | None = None
+    "only calls from this trunk; absent: from any"
+    called: types.NumberPattern = "*"
+    """pattern of the called number (user part of the request URI): digits, `.` for any one character, `*` at
+    the end for the rest, or `re:` and a regular expression. Visual separators in numbers do not count"""
+    calling: types.NumberPattern = "*"
+    "pattern of the calling number (user part of From)"
+    header: dict[types.HeaderName, types.ValuePattern] = Field(default_factory=dict)
+    'pattern per SIP header of the INVITE, all of which must match: `{ X-Tenant = "acme" }`'
+    agent: types.Reference | None = None
+    "agent that answers; either this or `refuse`"
+    refuse: Annotated[int, Field(ge=400, le=699)] | None = None
+    "SIP code to refuse with; either this or `agent`"
+    reason: types.ReasonPhrase = ""
+    "reason phrase that goes with `refuse`; default the usual one of the code"
+    metadata: dict[str, str] = Field(default_factory=dict)
+    "texts that the agent is told, over those of the agent itself"

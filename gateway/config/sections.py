@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Tables of the configuration that a file has once; the text under a field is its documentation."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from trunkline.gateway.config import types
+
+REFUSAL_HEADROOM = 16
+"PJSIP call slots beyond `limits.max_calls`: a refused call needs one for a moment."
+
+DESCRIPTORS_PER_CALL = 2
+"""RTP and RTCP: the gateway opens both, and the worker that the call is on holds both as well. Each process
+has a limit of its own."""
+
+DESCRIPTORS_BESIDES = 200
+"listeners, TCP peers, API clients, agents, shared memory, libraries"
+
+
+class Section(BaseModel):
+    """Base of all tables: no unknown keys, no silent conversion of types."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
+
+
+class SipTransport(Section):
+    """An address on which SIP is spoken. Without any, UDP on 127.0.0.1:5060."""
+
+    protocol: Literal["udp", "tcp"] = "udp"
+    "transport protocol"
+    bind: types.Ipv4 = "127.0.0.1"
+    "IPv4 address to listen on; `0.0.0.0` for all"
+    port: types.Port = 5060
+    "port to listen on"
+    advertise: types.OptionalHost = ""
+    "address that peers are told in Via and Contact, when it is not `bind` (behind NAT)"
+
+
+class Sip(Section):
+    """The SIP user agent."""
+
+    user_agent: types.ReasonPhrase = "trunkline"
+    "text of the User-Agent and Server headers"
+    max_calls: types.Count = 0
+    "calls that PJSIP reserves room for; 0: twice `limits.max_calls` + 16 (a lost peer holds one for 32 s)"
+    transports: list[SipTransport] = Field(
+        default_factory=lambda: [SipTransport()], alias="transport", min_length=1
+    )
+
+
+class Media(Section):
+    """RTP: addresses, timing and behaviour of the audio."""
+
+    bind: types.Ipv4 = "0.0.0.0"
+    "IPv4 address of the RTP sockets"
+    advertise: types.AdvertiseMedia = "auto"
+    "address in SDP; `auto`: the address that the route to the peer leaves from"
+    port_range: Annotated[
+        list[types.Port],
+        Field(min_length=2, max_length=2),
+        types.Allowed("list of the first and the last port"),
+    ] = [16384, 32767]
+    "first and last UDP port for audio; a call takes two, an even one for RTP and the next for RTCP"
+    workers: Annotated[int, Field(ge=0, le=256)] = 0
+    "media worker processes; 0: one per core"
+    packet_time_ms: types.FrameMs = 20
+    "audio in one packet that we send, unless the peer asks for another time"
+    jitter_max_ms: Annotated[int, Field(ge=0, le=2000)] = 200
+    "longest that a missing packet is waited for"
+    silence: Literal["send", "suppress"] = "send"
+    "while the agent says nothing: send silence, or send no packets"
+    no_media_timeout_s: Annotated[float, Field(ge=0, le=86400)] = 60
+    "hang up when the peer, which should, has sent no RTP for so long; 0: never"
+    dtmf_info: bool = True
+    "take digits that arrive by SIP INFO"
+
+    @property
+    def max_calls(self) -> int:
+        """Calls that the port range has room for: pairs that begin at an even port."""
+        first, last = self.port_range
+        return max(0, (last - (first + first % 2) + 1) // 2)
+
+
+class Limits(Section):
+    """Where new calls are refused with 503."""
+
+    max_calls: Annotated[int, Field(ge=1, le=100_000)] = 1000
+    "calls at one time, both directions together"
+    calls_per_second: Annotated[float, Field(ge=0)] = 0
+    "new inbound calls per second, with a burst of one second's worth; 0: unlimited"
+    max_calls_per_trunk: types.Count = 0
+    "calls at one time on each trunk that does not say otherwise; 0: unlimited"
+
+    @property
+    def descriptors(self) -> int:
+        """File descriptors that the gateway needs for so many calls, and each worker no more."""
+        return DESCRIPTORS_PER_CALL * self.max_calls + DESCRIPTORS_BESIDES
+
+
+class Api(Section):
+    """The HTTP interface: control, events, metrics."""
+
+    enabled: bool = True
+    "whether it is served at all; the CLI's `calls`, `call`, `hangup`, `dtmf`, `events` need it"
+    bind: types.ApiBind = "127.0.0.1"
+    "address to listen on; other than loopback only with a token that is named here"
+    port: types.Port = 8070
+    "TCP port"
+    token_env: types.EnvName = "TRUNKLINE_API_TOKEN"
+    """environment variable with the bearer token. When neither this variable nor `token_file` holds one, a
+    token is made at the first start and kept in the state folder, in `api-token`"""
+    token_file: str = ""
+    "file with the bearer token (mode 0600), relative to this configuration file"
+
+
+class Logging(Section):
+    """Log lines on standard error."""
+
+    format: Literal["console", "json"] = "console"
+    "for people, or one JSON object a line"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    "least level that is written"
+    redact_numbers: bool = False
+    "hide telephone numbers in log lines, all but the last two digits"
+    pjsip_level: Annotated[int, Field(ge=0, le=6)] = 1
+    "PJSIP's own messages: 1 errors ... 5 whole SIP messages"
+
+
+class State(Section):
+    """What trunkline itself keeps."""
+
+    dir: str = ""
+    """folder for what outlives a run, such as a generated API token; default `$XDG_STATE_HOME/trunkline`
+    (`~/.local/state/trunkline`), or `/var/lib/trunkline` for root"""
+
+    def path(self) -> Path:
+        """The folder, with the default filled in. It is not created here."""
+        if self.dir:
+            return Path(self.dir).expanduser()
+        if base := os.environ.get("XDG_STATE_HOME"):
+            return Path(base) / "trunkline"
+        if os.geteuid() == 0:
+            return Path("/var/lib/trunkline")
+        return Path("~/.local/state/trunkline").expanduser()
