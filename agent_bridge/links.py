@@ -80,15 +80,23 @@ def _tcp(text: str, rest: str) -> TcpAddress:
 
 
 def create_link(
-    dialect: str, *, token: str | None = None, sample_rate_hz: int = 16000, gateway_name: str = "trunkline"
+    dialect: str,
+    *,
+    token: str | None = None,
+    sample_rate_hz: int = 16000,
+    gateway_name: str = "trunkline",
+    timeout_ms: int | None = None,
 ) -> Link:
     """The gateway's end of a new connection in this dialect.
 
-    `sample_rate_hz` is the rate of all its calls for a dialect without negotiation.
+    `sample_rate_hz` is the rate of all its calls for a dialect without negotiation;
+    `timeout_ms` how long its agent may take for the hello, and for each answer.
     """
     match dialect:
         case "trunkline":
-            return NativeLink(token, gateway_name)
+            if timeout_ms is None:
+                return NativeLink(token, gateway_name)
+            return NativeLink(token, gateway_name, timeout_ms * 1_000_000, timeout_ms * 1_000_000)
         case "audiosocket":
             return AudioSocketLink(sample_rate_hz)
         case _:

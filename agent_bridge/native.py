@@ -48,8 +48,16 @@ class NativeLink(NativeSpeech):
     max_calls = fields.MAX_CHANNEL
     supports_marks = supports_flow_control = True
 
-    def __init__(self, token: str | None = None, gateway_name: str = "trunkline") -> None:
+    def __init__(
+        self,
+        token: str | None = None,
+        gateway_name: str = "trunkline",
+        hello_timeout_ns: int = HANDSHAKE_TIMEOUT_NS,
+        answer_timeout_ns: int = ANSWER_TIMEOUT_NS,
+    ) -> None:
         super().__init__()
+        self._hello_timeout_ns = hello_timeout_ns
+        self._answer_timeout_ns = answer_timeout_ns
         self._token = token
         self._gateway_name = gateway_name
         self._state = _State.IDLE
@@ -83,7 +91,7 @@ class NativeLink(NativeSpeech):
     def connected(self, now_ns: int) -> None:
         """Say hello; the agent has 2 s to answer."""
         self._state = _State.GREETING
-        self._handshake_deadline_ns = now_ns + HANDSHAKE_TIMEOUT_NS
+        self._handshake_deadline_ns = now_ns + self._hello_timeout_ns
         secret = {} if self._token is None else {"token": self._token}
         self._say("hello", versions=list(wire.VERSIONS), gateway=self._gateway_name, **secret)
 
@@ -123,12 +131,12 @@ class NativeLink(NativeSpeech):
         """Fail a silent agent, reject calls that it does not answer, ping."""
         events: list[LinkEvent] = []
         if self._state is _State.GREETING and now_ns >= self._handshake_deadline_ns:
-            self._fail(events, "agent_timeout", silence("said no hello", HANDSHAKE_TIMEOUT_NS), "timeout")
+            self._fail(events, "agent_timeout", silence("said no hello", self._hello_timeout_ns), "timeout")
         if self._state is not _State.UP or self._keepalive is None:
             return events
         for channel in [c for c, deadline_ns in self._offered.items() if deadline_ns <= now_ns]:
             self.stop(channel, "answer_timeout", {})
-            reason = silence("did not answer", ANSWER_TIMEOUT_NS)
+            reason = silence("did not answer", self._answer_timeout_ns)
             events.append(Rejected(channel, 0, f"agent {reason}", timeout=True))
         match self._keepalive.check(now_ns):
             case Due.PING:
@@ -147,7 +155,7 @@ class NativeLink(NativeSpeech):
         if self._state is not _State.UP:
             self._waiting[channel] = info, now_ns
             return
-        self._offered[channel] = now_ns + ANSWER_TIMEOUT_NS
+        self._offered[channel] = now_ns + self._answer_timeout_ns
         self._say("start", **start_fields(channel, info))
 
     def stop(self, channel: int, reason: str, stats: Mapping[str, float]) -> None:

@@ -63,4 +63,4 @@ def number(value: float) -> float | int | None:
 
 def silence(what: str, timeout_ns: int) -> str:
     """Part of a sentence: what did not happen in which time."""
-    return f"{what} within {timeout_ns // 1_000_000_000} s"
+    return f"{what} within {timeout_ns / 1_000_000_000:g} s"

@@ -31,7 +31,7 @@ class Streams:
         Then it may flow as soon as the agent has accepted, which is when our 200 leaves: the caller has
         been ready to receive since its offer (RFC 3264 5.1), and not a packet of its is missed.
         """
-        call.wait(call.agent.connect_timeout_ms / 1000 + AGENT_MARGIN_S, "agent")
+        call.wait(3 * call.agent.connect_timeout_ms / 1000 + AGENT_MARGIN_S, "agent")
         try:
             agreed = call.session.description()
             call.media = None if agreed is None else _for_worker(call, agreed)

@@ -65,7 +65,9 @@ class AgentLink:
         self.index = index
         self.agent = agent
         rate_hz = agent.sample_rate_hz
-        self.protocol: Link = create_link(agent.dialect, token=agent.token, sample_rate_hz=rate_hz)
+        self.protocol: Link = create_link(
+            agent.dialect, token=agent.token, sample_rate_hz=rate_hz, timeout_ms=agent.connect_timeout_ms
+        )
         self.open = True
         self.connected = False
         self.up = False

@@ -20,6 +20,7 @@ from trunkline.agent_bridge.dialect import (
     Mark,
     Rejected,
 )
+from trunkline.agent_bridge.links import create_link
 
 SECOND_NS = 1_000_000_000
 
@@ -150,6 +151,14 @@ def test_agent_that_does_not_answer_a_call_loses_it_after_three_seconds(talk, in
     assert {"type": "stop", "channel": 1, "reason": "answer_timeout", "stats": {}} in talk.said()
     assert talk.agent("accept", channel=1) == []
     assert talk.link.ignored["unknown_channel"] == 1
+
+
+def test_the_owner_may_wait_shorter_or_longer():
+    """A configured time-out holds for the hello, and its figure is in the sentence."""
+    link = create_link("trunkline", timeout_ms=300)
+    link.connected(1_000)
+    assert link.next_deadline_ns == 1_000 + 300_000_000
+    assert "within 0.3 s" in failure(list(link.handle_timeout(1_000 + 300_000_000))).detail
 
 
 def test_stop_is_said_once_and_ends_the_channel(talk):

@@ -383,7 +383,7 @@ def test_a_worker_that_says_nothing_about_the_agent_is_not_waited_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The caller does not hear it ring for ever."""
-    monkeypatch.setattr("trunkline.gateway.calls.streams.AGENT_MARGIN_S", -1.9)
+    monkeypatch.setattr("trunkline.gateway.calls.streams.AGENT_MARGIN_S", -5.9)
 
     async def scenario(rig: Rig) -> None:
         call_id = await rig.invite()
