@@ -218,8 +218,10 @@ def test_a_call_does_not_outlive_its_reader(gateway, service, monkeypatch):
     assert [ask[0] for ask in service.asked] == ["place", "hangup"]
 
 
-def test_the_end_of_the_terminal_hangs_up(gateway, service, trunkline):
-    """Closing the window is as good as Ctrl-C."""
+def test_the_end_of_the_terminal_hangs_up(gateway, service, trunkline, request):
+    """Closing the window is as good as Ctrl-C, unless the command was started to outlive it (nohup)."""
+    inherited = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests themselves may run under nohup
+    request.addfinalizer(lambda: signal.signal(signal.SIGHUP, inherited))
     service.script = plays(answered())
     threading.Timer(0.4, os.kill, (os.getpid(), signal.SIGHUP)).start()
     assert trunkline(*CALL).exit_code == 0
