@@ -31,6 +31,7 @@ from trunkline.gateway.media.control import Message
 from trunkline.gateway.media.pool import MediaPool
 from trunkline.gateway.media.ports import PortPool, PortsExhausted
 from trunkline.gateway.media.supervisor import WorkersFailed
+from trunkline.gateway.memory import keep_trimmed
 from trunkline.gateway.metrics import Metrics
 from trunkline.gateway.routing import RouteTable, TrunkTable
 from trunkline.gateway.sip.events import Event
@@ -96,6 +97,7 @@ class Gateway:
             )
             self._api = ApiServer(app, config.api.bind, config.api.port)
         self._resolving: asyncio.Task[None] | None = None
+        self._trimming: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Start everything; raises StartError, and leaves nothing behind then."""
@@ -128,6 +130,7 @@ class Gateway:
             await asyncio.to_thread(self.sip.start)
         except SipStartError as error:
             raise StartError(str(error)) from error
+        self._trimming = asyncio.create_task(keep_trimmed(), name="memory")
         if self._registrars or self._agent_hosts:
             self._resolving = asyncio.create_task(self._follow_names(), name="names")
 
@@ -152,8 +155,9 @@ class Gateway:
         if self.service.calls:
             self.service.hang_up_all("shutdown")
             await self.service.wait_empty(0.2 if self.failure else SIP_END_S)
-        if self._resolving is not None:
-            self._resolving.cancel()
+        for task in (self._resolving, self._trimming):
+            if task is not None:
+                task.cancel()
         await asyncio.to_thread(self.sip.stop, SIP_END_S)
         if self._api is not None:
             await self._api.stop()
