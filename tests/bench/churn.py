@@ -4,7 +4,8 @@
 After each round everything must be as it was before the first: descriptors, sockets,
 threads, RTP ports, calls.  Memory is compared from round to round, because the first
 round also fills pools and caches that are meant to stay.  Each look comes after a
-pause in which SIP's timers (64 x T1 = 32 s, RFC 3261 17) have run out.
+pause in which SIP's timers (64 x T1 = 32 s, RFC 3261 17) have run out and the gateway
+has given free memory back to the kernel (every 30 s, gateway/memory.py).
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class Options:
     rate: int = 100
     rounds: int = 3
     hold_s: float = 1.0
-    wait_s: float = 40.0
+    wait_s: float = 70.0
     mute: bool = False
 
 

@@ -43,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
     many.add_argument("--rate", type=int, default=100, help="calls begun in a second")
     many.add_argument("--rounds", type=int, default=3)
     many.add_argument("--hold", type=float, default=1.0, help="seconds that a call lasts")
-    many.add_argument("--wait", type=float, default=40.0, help="seconds after a round; SIP's timers take 32")
+    many.add_argument("--wait", type=float, default=70.0, help="seconds after a round")
     many.add_argument("--mute", action="store_true", help="no audio from the callers")
     cost = modes.add_parser("setup", help="CPU per call set up and torn down")
     cost.add_argument("--count", type=int, default=1000, help="calls of one measurement")

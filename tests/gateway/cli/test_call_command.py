@@ -92,10 +92,32 @@ def test_a_refusal_of_the_gateway_is_a_sentence_and_code_2(gateway, service, tru
     assert result.exit_code == 2 and "no agent is called `echo`; there is `eco`" in result.stderr
 
 
+@pytest.fixture(autouse=True)
+def ordinary_signals():
+    """As a terminal's: who runs the tests in the background may have passed on that they are ignored."""
+    ordinary = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    inherited = {number: signal.signal(number, handler) for number, handler in ordinary.items()}
+    yield
+    for number, handler in inherited.items():
+        signal.signal(number, handler)
+
+
+def signal_once_placed(service, number):
+    """Send ourselves a signal when the command has placed its call: not before it minds them."""
+
+    def wait_and_send():
+        while not service.asked:
+            time.sleep(0.02)
+        time.sleep(0.4)
+        os.kill(os.getpid(), number)
+
+    threading.Thread(target=wait_and_send, daemon=True).start()
+
+
 def test_ctrl_c_hangs_up_and_an_answered_call_is_still_a_success(gateway, service, trunkline):
     """The call does not outlive its command."""
     service.script = plays(answered())
-    threading.Timer(0.4, os.kill, (os.getpid(), signal.SIGINT)).start()
+    signal_once_placed(service, signal.SIGINT)
     result = trunkline(*CALL)
     assert result.exit_code == 0 and "hanging up" in result.stdout
     assert [ask[0] for ask in service.asked] == ["place", "hangup"]
@@ -103,7 +125,7 @@ def test_ctrl_c_hangs_up_and_an_answered_call_is_still_a_success(gateway, servic
 
 def test_sigterm_before_the_answer_cancels_the_call(gateway, service, trunkline):
     """And says with its code that nobody had answered."""
-    threading.Timer(0.4, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    signal_once_placed(service, signal.SIGTERM)
     result = trunkline(*CALL)
     assert result.exit_code == 130
     assert [ask[0] for ask in service.asked] == ["place", "hangup"]
@@ -218,12 +240,10 @@ def test_a_call_does_not_outlive_its_reader(gateway, service, monkeypatch):
     assert [ask[0] for ask in service.asked] == ["place", "hangup"]
 
 
-def test_the_end_of_the_terminal_hangs_up(gateway, service, trunkline, request):
+def test_the_end_of_the_terminal_hangs_up(gateway, service, trunkline):
     """Closing the window is as good as Ctrl-C, unless the command was started to outlive it (nohup)."""
-    inherited = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests themselves may run under nohup
-    request.addfinalizer(lambda: signal.signal(signal.SIGHUP, inherited))
     service.script = plays(answered())
-    threading.Timer(0.4, os.kill, (os.getpid(), signal.SIGHUP)).start()
+    signal_once_placed(service, signal.SIGHUP)
     assert trunkline(*CALL).exit_code == 0
     assert [ask[0] for ask in service.asked] == ["place", "hangup"]
 
