@@ -39,8 +39,9 @@ UNDERRUN_NS = 500_000_000
 "A queue that fills again within this time had run dry; after that it was a pause."
 FADE_SAMPLES = 80
 "Length of the fade after the last sample: 5 ms at 16 kHz, too short to hear, long enough not to click."
-BEHIND_PACKETS = 3
-"Packets that a late tick still sends; beyond that the clock is moved on and the time is lost."
+BEHIND_NS = 100_000_000
+"""Lateness that a tick makes up for by sending all that has fallen due: a listener's jitter buffer takes a short
+burst, and hears a hole in the timestamps. Beyond that the clock is moved on and the time is lost."""
 KEEPALIVE_PACKETS = 250
 "With silence suppressed, every 250th packet time is sent all the same, for the sake of NATs."
 
@@ -103,12 +104,10 @@ class Downlink:
         """Send what is due."""
         table, c = self._table, self._table.shared
         self.now_ns = now_ns
-        for _ in range(BEHIND_PACKETS):
-            rows = table.active
-            rows = rows[(c.tx_due_ns[rows] <= now_ns) & (c.state[rows] == RUNNING) & (c.tx_due_ns[rows] > 0)]
-            if not len(rows):
-                return
-            self._skip_lost_time(rows, now_ns)
+        active = table.active
+        active = active[(c.state[active] == RUNNING) & (c.tx_due_ns[active] > 0)]
+        self._skip_lost_time(active, now_ns)
+        while len(rows := active[c.tx_due_ns[active] <= now_ns]):
             sending = table.sending[rows]
             due = rows
             if not sending.all():
@@ -123,10 +122,10 @@ class Downlink:
     def _skip_lost_time(self, rows: Rows, now_ns: int) -> None:
         """After a stall the clock catches up without sending what nobody could play any more."""
         table, c = self._table, self._table.shared
-        behind = (now_ns - c.tx_due_ns[rows]) // table.ptime_ns[rows]
-        stalled = behind >= BEHIND_PACKETS
+        stalled = now_ns - c.tx_due_ns[rows] > BEHIND_NS
         if stalled.any():
-            rows, behind = rows[stalled], behind[stalled]
+            rows = rows[stalled]
+            behind = (now_ns - c.tx_due_ns[rows]) // table.ptime_ns[rows]
             c.tx_due_ns[rows] += behind * table.ptime_ns[rows]
             c.tx_ts[rows] += behind * table.ptime_ts[rows]
 

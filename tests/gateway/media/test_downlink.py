@@ -217,7 +217,19 @@ def test_digits_without_telephone_event_are_handed_back() -> None:
     assert rig.posted == [AgentDtmf(rig.stream.call_id, "12#", 160)]
 
 
-def test_a_stall_is_not_made_up_for() -> None:
+@pytest.mark.parametrize("ptime_ms", [10, 20, 60])
+def test_a_short_stall_is_made_up_for(ptime_ms: int) -> None:
+    """A tick that is 90 ms late sends all that has fallen due: no hole in the timestamps, nothing lost."""
+    rig = DownlinkRig(ptime_ms=ptime_ms)
+    rig.speak(tone(4800))
+    rig.run(100)
+    rig.now_ns += 90 * MS
+    rig.run(600)
+    assert set(np.diff([p.timestamp for _, p in rig.sent])) == {ptime_ms * 8}
+    assert np.array_equal(played(rig)[:4800], tone(4800))
+
+
+def test_a_long_stall_is_not_made_up_for() -> None:
     """After half a second without a tick, time is lost, not crammed: timestamps keep real time."""
     rig = DownlinkRig()
     rig.speak(tone(16000))
