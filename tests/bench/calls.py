@@ -33,6 +33,7 @@ DELAY_LIMIT_MS = 5.0
 COUNTS = (
     "sent",
     "lost_up",
+    "sent_late",
     "flagged",
     "breaks",
     "frames",
@@ -137,6 +138,7 @@ def render(figures: dict[str, Any]) -> str:
     counts += [["packets the callers sent", figures["sent"]]]
     if counting:
         counts += [["  that no frame at the agent stands for", figures["lost_up"]]]
+        counts += [["    sent too late by the caller itself", figures["sent_late"]]]
         counts += [["  frames concealed or gap meanwhile", figures["flagged"]]]
         counts += [["  breaks in the positions", figures["breaks"]]]
         counts += [["frames the agent wrote", figures["echoed"]], ["  never heard", figures["missing_down"]]]
@@ -183,7 +185,7 @@ def verdicts(figures: dict[str, Any]) -> list[tuple[str, Any, str, bool]]:
     late = figures["late_ms"].get("p99_ms", float("nan"))
     entries.append(("down beyond the packet clock, p99 ms", late, "5", late < DELAY_LIMIT_MS))
     if figures["options"]["agent"] == "counting":
-        lost = figures["lost_up"] + figures["flagged"] + figures["breaks"]
+        lost = figures["lost_up"] - figures["sent_late"] + figures["breaks"]
         up = figures["up_ms"].get("p99_ms", float("nan"))
         entries.append(("frames lost at the agent", lost, "0", not lost))
         entries.append(("up, p99 ms", up, "5", up < DELAY_LIMIT_MS))

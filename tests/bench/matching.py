@@ -32,6 +32,8 @@ Real = NDArray[np.float64]
 
 CLOCK_GRID_NS = 2_500_000
 SILENCE = 0xFF
+GIVEN_UP_NS = 30_000_000
+"A packet that its caller sends so late may rightly be given up: the gateway holds a gap back for 40 ms at first."
 TAIL = 40
 "A packet whose last 5 ms are silence is a hole: the fade after an underrun ends before."
 LAGS = range(-5, 6)
@@ -45,6 +47,8 @@ class CallResult:
     sent: int = 0
     lost_up: int = 0
     "packets sent that no unflagged frame stands for"
+    sent_late: int = 0
+    "of these, how many the caller itself sent so late that they had to be given up"
     flagged: int = 0
     "concealed or gap frames while the caller spoke"
     breaks: int = 0
@@ -168,6 +172,7 @@ def _match(
     caller = frames.caller[first:] & within
     result.flagged = int((~frames.caller[first:] & within).sum())
     result.lost_up = result.sent - len(np.unique(packet[caller]))
+    result.sent_late = _sent_late(sent_ns, packet[caller])
     sent, read = sent_ns[packet[caller]], frames.read_ns[first:][caller]
     inside = (sent >= span_ns[0]) & (sent < span_ns[1])
     result.up_ms = (read[inside] - sent[inside]) / 1e6
@@ -183,6 +188,14 @@ def _match(
     level = frames.level[first:]
     follows = in_step(spoken[packet[caller]], level[caller]) and in_step(level[:count], heard.level[:count])
     result.mismatched = not follows or bool((result.down_ms < 0).any() or (result.up_ms < 0).any())
+
+
+def _sent_late(sent_ns: Ints, arrived: Ints) -> int:
+    """Packets that did not arrive in time, and were sent late by the caller's own schedule."""
+    numbers = np.flatnonzero(sent_ns >= 0)
+    schedule = sent_ns[numbers] - numbers * 20_000_000
+    late = numbers[schedule - schedule.min() > GIVEN_UP_NS]
+    return len(np.setdiff1d(late, arrived))
 
 
 def in_step(one: Real, other: Real) -> bool:

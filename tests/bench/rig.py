@@ -6,6 +6,7 @@ from __future__ import annotations
 import csv
 import os
 import pathlib
+import random
 import select
 import subprocess
 import sys
@@ -25,7 +26,7 @@ from support.sipp import Sipp, SippFailed
 TESTS = pathlib.Path(__file__).resolve().parents[1]
 START_S = 20.0
 END_S = 60.0
-FIRST_RTP_PORT = 12_000
+RTP_PORTS = range(12_000, 32_000)
 "Below the ports that the kernel gives out by itself (32768 and up), from which SIPp and others take theirs."
 
 
@@ -112,7 +113,9 @@ class Rig:
         self._no_media_timeout_s = no_media_timeout_s
         self._folder = tempfile.TemporaryDirectory(prefix="tl-bench-")
         self.folder = pathlib.Path(self._folder.name)
-        self.rtp_ports = range(FIRST_RTP_PORT, FIRST_RTP_PORT + 2 * (calls + calls // 10 + 10))
+        wanted = 2 * (calls + calls // 10 + 10)
+        first = random.randrange(RTP_PORTS.start, RTP_PORTS.stop - wanted, 2)
+        self.rtp_ports = range(first, first + wanted)
         self.gateway: BenchGateway
         self.speaker: Program
         self.agent: Program | EchoProcess

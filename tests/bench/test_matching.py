@@ -89,6 +89,14 @@ def test_a_frame_that_was_made_up_counts_as_lost() -> None:
     assert (found.lost_up, found.flagged, found.breaks) == (1, 1, 0) and not found.mismatched
 
 
+def test_a_packet_that_the_caller_sent_too_late_is_told_apart() -> None:
+    voice, agent = logs()
+    agent["flags"][[50, 60]] = CONCEALED
+    voice["sent_ns"][50 - 4] += 50_000_000
+    found = matched(voice, agent)
+    assert (found.lost_up, found.sent_late, found.flagged) == (2, 1, 2)
+
+
 def test_a_frame_that_never_came_breaks_the_positions() -> None:
     voice, agent = logs()
     drop(agent, 50, "call", "flags", "position", "samples", "level", "read_ns", "write_ns")
