@@ -9,6 +9,11 @@ rows.  The product multiplies by many zeros, and is faster all the same: a frame
 20 ms from 8 to 16 kHz, in a batch of 200, took 0.8 us; one dot product per output
 3.4 us, a loop over the taps 11.4 us.  Alone, a frame costs 10 us, most of it calls.
 
+Where one rate is a whole multiple of the other, the filter is a Nyquist filter: every
+`up`-th (or `down`-th) tap but the middle one is zero.  So going up, one output in `up`
+is an input as it was; going down, one input in `down` matters to one output only.
+Leaving those out of the product halves it at a ratio of 2: 0.45 us a frame for 0.65.
+
 **Quality.** Flat within 0.01 dB up to 42.5 % of the lower rate (3.4 kHz of 8 kHz,
 6.8 kHz of 16 kHz); images and aliases of it, and whatever would fold into it, at least
 80 dB down.  The transition is centred on the Nyquist frequency.
@@ -27,7 +32,6 @@ import functools
 import math
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 _PASS = 0.425
@@ -37,8 +41,8 @@ _STOP = 0.575
 back above 3.4 kHz, outside the telephone band; an edge at Nyquist itself would double the delay."""
 _ATTENUATION_DB = 82.0
 "2 dB above what is promised, for the samples' own rounding"
-_BLOCK_S = 0.0025
-"inputs per matrix row: shorter blocks mean more copying, longer ones more zeros; measured"
+_BLOCK_S = 0.002
+"inputs per matrix row: shorter blocks mean more copying, longer ones more zeros; 16 outputs suit the vector unit"
 _ROWS = 100
 """Rows per matrix product.
 
@@ -67,7 +71,11 @@ class Resampler:
         self.history_samples = -(-(len(taps) - 1) // self.up)
         "inputs before a frame that its outputs need"
         self._block = max(round(from_hz * _BLOCK_S / self.down), 1) * self.down
-        self._matrix = _toeplitz(taps, self.up, self.down, self._block, self.history_samples)
+        matrix = _toeplitz(taps, self.up, self.down, self._block, self.history_samples)
+        self._nyquist = min(self.up, self.down) == 1
+        if self._nyquist:  # without the outputs (up) or inputs (down) that need no filter
+            matrix = np.delete(matrix, np.s_[:: self.up], 1) if self.down == 1 else np.delete(matrix, np.s_[:: self.down], 0)
+        self._matrix = np.ascontiguousarray(matrix)
 
     @property
     def delay_ms(self) -> float:
@@ -118,21 +126,37 @@ class Resampler:
         rows, samples = pcm.shape
         blocks = -(-samples // self._block)
         kept = self.history_samples
-        line = np.empty((rows, kept + blocks * self._block), dtype=np.int16)
+        line = np.empty((rows, kept + blocks * self._block), dtype=np.float32)
         line[:, :kept] = history
         line[:, kept : kept + samples] = pcm
         line[:, kept + samples :] = 0  # fills the last block; what comes of it is cut off below
-        new_history[:] = line[:, samples : samples + kept]
-        windows = np.empty((rows, blocks, kept + self._block), dtype=np.float32)
-        by_row, by_sample = line.strides
-        windows[:] = as_strided(line, windows.shape, (by_row, self._block * by_sample, by_sample))
-        product = windows.reshape(rows * blocks, kept + self._block) @ self._matrix
+        new_history[:] = line[:, samples : samples + kept] if samples < kept else pcm[:, samples - kept :]
+        product = (self._windows(line, blocks) @ self._matrix).reshape(rows, -1)
+        middle = line[:, kept - self.delay_samples :][:, : samples : self.down]
+        if self._nyquist and self.up > 1:
+            of_input = out.reshape(rows, samples, self.up)
+            np.copyto(of_input[:, :, 0], middle, casting="unsafe")
+            out, product = of_input[:, :, 1:], product.reshape(rows, -1, self.up - 1)[:, :samples]
+        else:
+            product = product[:, : out.shape[1]]
+            if self._nyquist:
+                product += middle * np.float32(1 / self.down)
         np.rint(product, out=product)
         # Overshoot at steep edges may leave int16; a cast would wrap it into a loud click.
         np.clip(product, -32768, 32767, out=product)
-        np.copyto(
-            out, product.reshape(rows, blocks * self._matrix.shape[1])[:, : out.shape[1]], casting="unsafe"
-        )
+        np.copyto(out, product, casting="unsafe")
+
+    def _windows(self, line: NDArray[np.float32], blocks: int) -> NDArray[np.float32]:
+        """What each block of outputs is made of: f32[rows * blocks, inputs]."""
+        rows, step, inputs = len(line), self._block, self.history_samples + self._block
+        if self._nyquist and self.down > 1:
+            parts = line.reshape(rows, -1, self.down)[:, :, 1:]
+            line = np.ascontiguousarray(parts).reshape(rows, -1)
+            step, inputs = step // self.down * (self.down - 1), inputs // self.down * (self.down - 1)
+        by_row, by_sample = line.strides
+        # as_strided does the same and takes 4 us longer.
+        view = np.ndarray((rows, blocks, inputs), np.float32, line, 0, (by_row, step * by_sample, by_sample))
+        return view.reshape(rows * blocks, inputs)
 
 
 @functools.cache
@@ -177,6 +201,12 @@ def _low_pass(from_hz: int, to_hz: int, up: int, down: int) -> NDArray[np.float6
     taps: NDArray[np.float64] = np.sinc(2 * cutoff * at) * np.kaiser(
         2 * half + 1, 0.1102 * (_ATTENUATION_DB - 8.7)
     )
+    ratio = max(up, down)
+    if min(up, down) == 1:  # a Nyquist filter, to the last bit
+        middle, taps[half % ratio :: ratio] = half, 0
+        taps *= (1 - 1 / ratio) / taps.sum()
+        taps[middle] = 1 / ratio
+        return taps
     taps /= taps.sum()
     return taps
 

@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the media engine costs without its system calls for RTP: PCMU in, PCM to an agent and back, PCMU out.
+
+    OPENBLAS_NUM_THREADS=1 python -m bench.engine_cost [--calls 100,1000] [--seconds 4] [--rate 16000] [--profile]
+
+Everything of a worker but the UDP sockets and the poller: packets are made up, those that would
+leave are thrown away, time is virtual, ticks are 2.5 ms apart.  The agent echoes at the other end
+of a socket pair, in this process; its time is not counted.  What is printed is CPU time per call
+and second of audio; the rest of a worker's cost is the kernel's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import cProfile
+import pstats
+import random
+import select
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+from unittest import mock
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.tables import table as text_table
+from support.media_rig import MS, PEER, start_message
+from trunkline.agent_bridge.agent_events import AudioArrived, CallOffered
+from trunkline.agent_bridge.agent_protocol import AgentConnection
+from trunkline.gateway.media import agent_link
+from trunkline.gateway.media.batch import PACKET_BYTES, Batch
+from trunkline.gateway.media.columns import Columns
+from trunkline.gateway.media.engine import Engine
+from trunkline.gateway.media.table import Table
+from trunkline.rtp.jitter import TargetParams
+from trunkline.rtp.packet import HEADER_BYTES, write_headers
+
+TICK_NS = 2_500_000
+PACKET_NS = 20 * MS
+WARM_UP_S = 1.0
+
+
+class Pair:
+    """The agent of all calls, and the poller that the engine's connection is in."""
+
+    def __init__(self) -> None:
+        self.ours, self._sock = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        for sock in (self.ours, self._sock):
+            sock.setblocking(False)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 22)
+        self._agent = AgentConnection()
+        self._handler: Callable[[int], None] = lambda events: None
+        self._reads = False
+
+    def watch(self, _fd: int, mask: int, handler: Callable[[int], None]) -> None:
+        """Be the poller."""
+        self._handler, self._mask = handler, mask
+
+    def forget(self, _fd: int) -> None:
+        """Be the poller."""
+
+    def deliver(self) -> None:
+        """Let the engine read what the agent has said."""
+        self._handler(select.EPOLLIN)
+
+    def connect_ex(self, _target: Any) -> int:
+        """The connection is there already."""
+        return 0
+
+    def turn(self, now_ns: int) -> bool:
+        """Echo everything; whether there was anything."""
+        data = b""
+        while True:
+            try:
+                data += self._sock.recv(1 << 22)
+            except BlockingIOError:
+                break
+        if data:
+            for event in self._agent.receive(data, now_ns):
+                if isinstance(event, CallOffered):
+                    self._agent.accept(event.channel)
+                elif isinstance(event, AudioArrived):
+                    self._agent.send_audio(event.channels.copy(), event.pcm.copy())
+        out = b"".join(self._agent.data_to_send())
+        if out:
+            self._sock.sendall(out)
+        return bool(out)
+
+
+class Rig:
+    """An engine with calls, a network that costs nothing, and the agent."""
+
+    def __init__(self, calls: int, rate_hz: int) -> None:
+        self.now_ns = 1_000_000_000_000
+        self.table = Table(Columns(calls + 4))
+        self.pair = Pair()
+        self.sent = 0
+        self.spent: collections.Counter[str] = collections.Counter()
+        self.engine = Engine(
+            self.table, self, self.pair, lambda: self.now_ns, lambda message: None, random.Random(1),
+            jitter=TargetParams(min_ns=40 * MS),
+        )  # fmt: skip
+        message = start_message(rate_hz)
+        for _ in range(calls):
+            one = start_message(rate_hz)
+            one = type(one)(one.info, one.media, message.agent)
+            with mock.patch.object(agent_link, "open_socket", lambda address: (_Ours(self.pair), address)):
+                self.engine.start(self.table.take(one, None, None), self.now_ns)  # type: ignore[arg-type]
+        for _ in range(50):
+            self.pair.deliver()
+            self.engine.tick(self.now_ns)
+            self.pair.turn(self.now_ns)
+        assert self.table.agent_ready.sum() == calls
+        self._packets: NDArray[np.uint8] = np.zeros((calls, PACKET_BYTES), np.uint8)
+        self._packets[:, HEADER_BYTES : HEADER_BYTES + 160] = np.random.default_rng(1).integers(
+            0, 255, (calls, 160)
+        )
+        self._next_ns = self.now_ns + np.arange(calls) * PACKET_NS // calls
+        self._count = np.zeros(calls, np.int64)
+
+    def send(self, rows: NDArray[np.intp], packets: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """Be the UDP sockets."""
+        self.sent += len(rows)
+        return np.ones(len(rows), bool)
+
+    def send_rtcp(self, _stream: object, _data: bytes) -> bool:
+        """Be the RTCP sockets."""
+        return True
+
+    def _timed(self, name: str, work: Callable[..., Any], *arguments: Any) -> None:
+        before = time.process_time_ns()
+        work(*arguments)
+        self.spent[name] += time.process_time_ns() - before
+
+    def run(self, seconds: float) -> None:
+        """Tick by tick."""
+        end_ns = self.now_ns + int(seconds * 1e9)
+        while self.now_ns < end_ns:
+            self.now_ns += TICK_NS
+            rows = np.flatnonzero(self._next_ns <= self.now_ns)
+            if len(rows):
+                self._timed("receive", self.engine.receive, self._batch(rows), self.now_ns)
+            self._timed("agent read", self.pair.deliver)
+            self._timed("tick", self.engine.tick, self.now_ns)
+            self.pair.turn(self.now_ns)
+
+    def _batch(self, rows: NDArray[np.intp]) -> Batch:
+        number = self._count[rows]
+        packets = self._packets[rows]
+        ssrc = (rows + 1).astype(np.uint32)
+        zero = np.zeros(len(rows), np.uint8)
+        write_headers(packets, zero, zero.astype(bool), number + 1, number * 160 + 1, ssrc)
+        self._count[rows] += 1
+        self._next_ns[rows] += PACKET_NS
+        lengths = np.full(len(rows), HEADER_BYTES + 160, np.int32)
+        return Batch(rows, packets, lengths, np.ones(len(rows), bool), [PEER] * len(rows))
+
+
+class _Ours:
+    """The engine's end; connecting costs nothing."""
+
+    def __init__(self, pair: Pair) -> None:
+        self.connect_ex = pair.connect_ex
+        for name in ("recv_into", "sendmsg", "fileno", "getsockopt", "close"):
+            setattr(self, name, getattr(pair.ours, name))
+
+
+def measure(calls: int, seconds: float, rate_hz: int, profile: bool) -> list[Any]:
+    """CPU time per call and second, us, by stage."""
+    rig = Rig(calls, rate_hz)
+    rig.run(WARM_UP_S)
+    rig.spent.clear()
+    rig.sent = 0
+    profiler = cProfile.Profile()
+    if profile:
+        profiler.enable()
+    rig.run(seconds)
+    profiler.disable()
+    assert rig.sent >= calls * (seconds * 50 - 1), rig.sent
+    frames = int(rig.table.shared.worker.frames_from_agent[0])
+    assert frames >= calls * seconds * 49, frames
+    if profile:
+        pstats.Stats(profiler).sort_stats("tottime").print_stats(35)
+    each = {name: spent / 1e3 / calls / seconds for name, spent in rig.spent.items()}
+    return [calls, *(each[name] for name in ("receive", "agent read", "tick")), sum(each.values())]
+
+
+def main() -> None:
+    """Program."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--calls", default="100,500,1000,2000")
+    parser.add_argument("--seconds", type=float, default=4)
+    parser.add_argument("--rate", type=int, default=16000, help="of the agent's PCM, Hz")
+    parser.add_argument("--profile", action="store_true")
+    options = parser.parse_args()
+    rows = [
+        measure(int(calls), options.seconds, options.rate, options.profile)
+        for calls in options.calls.split(",")
+    ]
+    print(text_table("CPU, us per call and second", ["calls", "receive", "agent read", "tick", "all"], rows))
+
+
+if __name__ == "__main__":
+    main()
