@@ -28,3 +28,8 @@ class Batch:
     "[n] the packet came from the address that the row expects"
     addresses: list[Address]
     "where each packet came from"
+
+    def part(self, which: NDArray[np.intp]) -> Batch:
+        """Some of these packets, copied."""
+        addresses = [self.addresses[i] for i in which.tolist()]
+        return Batch(self.rows[which], self.packets[which], self.lengths[which], self.named[which], addresses)

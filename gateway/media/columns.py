@@ -31,6 +31,28 @@ DELAY_BUCKETS = len(DELAY_EDGES_US) + 1
 DROP_SLOTS = 32
 "Room for rtp.outcomes.Drop, so that a new reason does not move the columns."
 
+FLOW_FIELDS = (
+    # -- receiving: reset when the source changes
+    "rx_next_seq",  # extended; next in order for the agent
+    "rx_next_ts",  # extended; its timestamp
+    "rx_max_seq",  # extended; highest seen
+    "rx_max_ts",
+    "rx_transit_ts",
+    "rx_last_ns",  # arrival of the last proven packet
+    "rx_deadline_ns",  # when the next frame is filled if it has not come
+    "rx_received",  # packets of this source
+    "credit_at_ns",  # when the audio that may still go to the agent was last reckoned (timeline.py)
+    # -- what the next packet looks like if nothing happens (express.py)
+    "expected_lead",  # first word without marker and sequence number
+    "expected_ssrc",
+    "expected_bytes",  # its length, 0: something may happen
+    # -- counters since the start of the call
+    "packets_received",
+    "octets_received",
+)
+"""What a packet in order moves: int64, side by side in `flow` [capacity, fields], so that one gather and one
+scatter do for all of them.  Each has its name as a column besides, a view."""
+
 # name, dtype, shape of one row.  Unit in the name; `_ts` is in RTP clock ticks.
 ROW_FIELDS: list[tuple[str, Any, tuple[int, ...]]] = [
     # -- life: written when the row is taken and given back
@@ -38,24 +60,17 @@ ROW_FIELDS: list[tuple[str, Any, tuple[int, ...]]] = [
     ("generation", np.uint32, ()),  # bumped at each reuse
     ("call_id", np.uint8, (16,)),  # UUID bytes
     ("started_ns", np.int64, ()),
+    ("flow", np.int64, (len(FLOW_FIELDS),)),
     # -- receiving: reset when the source changes
     ("rx_ssrc", np.uint32, ()),
     ("rx_proven", np.uint8, ()),  # 1 once consecutive packets came from one source
     ("rx_followed_port", np.int32, ()),  # port at the named host that was followed, 0 for none
     ("rx_base_seq", np.int64, ()),  # extended; first of this source
-    ("rx_max_seq", np.int64, ()),  # extended; highest seen
-    ("rx_next_seq", np.int64, ()),  # extended; next in order for the agent
-    ("rx_next_ts", np.int64, ()),  # extended; its timestamp
-    ("rx_max_ts", np.int64, ()),
-    ("rx_transit_ts", np.int64, ()),
     ("rx_has_transit", np.uint8, ()),
     ("rx_jitter_ts", np.float64, ()),
-    ("rx_last_ns", np.int64, ()),  # arrival of the last proven packet
     ("rx_ptime_ts", np.int64, ()),  # packet time that the peer really sends
     ("rx_base_delay_ns", np.float64, ()),  # least relative delay, slowly forgotten
     ("rx_target_ns", np.float64, ()),  # how long a gap is held back
-    ("rx_deadline_ns", np.int64, ()),  # when the next frame is filled if it has not come
-    ("rx_received", np.int64, ()),  # packets of this source
     ("rx_lost_before", np.int64, ()),  # lost from earlier sources of the call
     ("rx_expected_prior", np.int64, ()),  # at the last report
     ("rx_received_prior", np.int64, ()),
@@ -70,8 +85,6 @@ ROW_FIELDS: list[tuple[str, Any, tuple[int, ...]]] = [
     ("tx_talking", np.uint8, ()),  # 0: the next packet opens a talkspurt
     ("down_position", np.int64, ()),  # samples of the agent's played, at its rate
     # -- counters since the start of the call
-    ("packets_received", np.int64, ()),
-    ("octets_received", np.int64, ()),
     ("packets_sent", np.int64, ()),
     ("octets_sent", np.int64, ()),
     ("packets_lost", np.int64, ()),
@@ -117,7 +130,7 @@ WORKER_FIELDS: list[tuple[str, Any, tuple[int, ...]]] = [
 class Columns:
     """NumPy views of the shared memory: `columns.rx_ssrc[rows]`, `columns.worker.ticks[0]`.
 
-    Columns are contiguous arrays of `capacity` rows, each aligned to 64 bytes.
+    Columns are arrays of `capacity` rows, each aligned to 64 bytes; those of `FLOW_FIELDS` are views of one.
     """
 
     def __init__(self, capacity: int, fd: int | None = None) -> None:
@@ -135,6 +148,8 @@ class Columns:
             count = int(np.prod(shape, dtype=np.int64)) if shape else 1
             view: NDArray[Any] = np.frombuffer(self._map, dtype, count, offset).reshape(shape)
             setattr(self if scope == "row" else self.worker, name, view)
+        for place, name in enumerate(FLOW_FIELDS):
+            setattr(self, name, self.flow[:, place])
 
     def close(self) -> None:
         """Give back the descriptor, once; the memory itself stays as long as somebody looks at it."""

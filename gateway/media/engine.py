@@ -24,6 +24,7 @@ from trunkline.gateway.media.agents import AgentLinks
 from trunkline.gateway.media.batch import Address, Batch
 from trunkline.gateway.media.columns import DELAY_EDGES_US
 from trunkline.gateway.media.downlink import Downlink, PacketSink
+from trunkline.gateway.media.express import Express
 from trunkline.gateway.media.keys import Keys
 from trunkline.gateway.media.playback import Playback
 from trunkline.gateway.media.quiet import QuietWatch
@@ -87,6 +88,7 @@ class Engine:
         self.uplink = Uplink(table, self.agents)
         self.timeline = Timeline(table, self.uplink)
         self.receiver = Receiver(table, self.timeline, jitter)
+        self.express = Express(table, self.uplink, jitter)
         self.reports = Reports(table, sockets.send_rtcp, rng)
         self.keys = Keys(table, self.agents, post)
         self.quiet = QuietWatch(table, post)
@@ -171,12 +173,17 @@ class Engine:
     # -- media ------------------------------------------------------------------------------
 
     def receive(self, batch: Batch, now_ns: int) -> None:
-        """One batch of RTP; RTCP that shares the port is taken out first (RFC 5761)."""
+        """One batch of RTP; RTCP that shares the port is taken out (RFC 5761)."""
+        rest = self.express.take(batch, now_ns)
+        if rest is None:
+            return
+        batch = rest
         muxed = self.table.rtcp_mux[batch.rows]
         if muxed.any():
             batch = self._demultiplex(batch, muxed & is_rtcp(batch.packets), now_ns)
         if len(batch.rows):
             self.receiver.receive(batch, now_ns)
+            self.express.expect(batch.rows)
 
     def _demultiplex(self, batch: Batch, rtcp: np.ndarray, now_ns: int) -> Batch:
         for i in np.flatnonzero(rtcp):

@@ -139,6 +139,7 @@ class Table:
         self.send_pt = np.zeros(n, np.uint8)
         self.rtcp_mux = np.zeros(n, bool)
         self.clock_hz = np.full(n, 8000, np.int64)
+        self.tick_ns = np.full(n, 125_000.0)  # 1e9 / clock_hz
         self.ptime_ns = np.full(n, 20_000_000, np.int64)  # that we send
         self.ptime_ts = np.full(n, 160, np.int64)
         self.channels = np.zeros(n, np.uint32)
@@ -149,7 +150,8 @@ class Table:
         self.lost_run = np.zeros(n, np.int32)  # frames filled in a row
         self.held = np.zeros(n, np.int32)  # packets in the reorder buffer
         self.credit_ns = np.zeros(n)  # audio that may still go to the agent (timeline.py)
-        self.credit_at_ns = np.zeros(n, np.int64)
+        self.payload_bytes = np.zeros(n, np.int64)  # of the last packet in order
+        self.payload_ts = np.zeros(n, np.int64)  # and its duration
         # -- audio state
         self.line_history = np.zeros((n, LINE_HISTORY), np.int16)
         self.up_history = np.zeros((n, FILTER_HISTORY), np.int16)
@@ -176,6 +178,7 @@ class Table:
         self.streams[row] = stream
         self.by_call[stream.call_id] = stream
         self.channels[row] = stream.channel
+        self.shared.expected_bytes[row] = 0
         self.shared.state[row] = WAITING
         self._activate()
         return stream
@@ -210,7 +213,7 @@ class Table:
         self.shared.call_id[row] = np.frombuffer(uuid.UUID(start.info.call_id).bytes, np.uint8)
         self.shared.rx_base_delay_ns[row] = np.nan
         self.shared.level_up_dbov[row] = self.shared.level_down_dbov[row] = -127
-        for column in (self.seen, self.late_since_ns, self.lost_run, self.held, self.last_sample):
+        for column in (self.seen, self.late_since_ns, self.lost_run, self.held, self.last_sample, self.payload_bytes):
             column[row] = 0
         for history in (self.line_history, self.up_history, self.down_history):
             history[row] = 0
@@ -227,11 +230,13 @@ class Table:
             if len(waiting):
                 new.queue.push(np.array([row], np.intp), waiting[None])
         self.formats.of_row[row] = new.index
+        self.shared.expected_bytes[row] = 0
         self.receiving[row], self.sending[row] = media.receive, media.send
         self.receive_pt[row], self.send_pt[row] = media.receive_pt, media.send_pt
         self.dtmf_pt[row] = media.receive_dtmf_pt
         self.rtcp_mux[row] = media.rtcp_mux
         self.clock_hz[row] = payload.clock_hz
+        self.tick_ns[row] = 1_000_000_000.0 / payload.clock_hz
         self.ptime_ns[row] = media.ptime_ms * 1_000_000
         self.ptime_ts[row] = media.ptime_ms * payload.clock_hz // 1000
         if not self.shared.rx_ptime_ts[row]:

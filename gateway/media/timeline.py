@@ -113,6 +113,7 @@ class Timeline:
         ordinary = duration * MIN_PTIME_DIVISOR >= table.clock_hz[rows]
         c.rx_ptime_ts[rows] = np.where(ordinary, duration, c.rx_ptime_ts[rows])
         table.lost_run[rows] = 0
+        table.payload_bytes[rows], table.payload_ts[rows] = payload.shape[1], duration
         self._set_deadlines(rows)
 
     def _align(
@@ -221,6 +222,7 @@ class Timeline:
         for duration in np.unique(durations):
             same = rows[durations == duration]
             table.lost_run[same] += 1
+            c.expected_bytes[same] = 0
             lost_ms = (
                 (table.lost_run[same] - 1).astype(np.int64) * int(duration) * 1000 // table.clock_hz[same]
             )
@@ -235,7 +237,7 @@ class Timeline:
     def _spend(self, rows: Rows, durations: NDArray[np.int64], now_ns: int) -> NDArray[np.bool_]:
         """Take audio of these durations from the rows' credit; False where there is not enough."""
         table = self._table
-        earned = (now_ns - table.credit_at_ns[rows]) * CREDIT_RATE
+        earned = (now_ns - table.shared.credit_at_ns[rows]) * CREDIT_RATE
         before = table.credit_ns[rows]
         # What a stall earned stays for the packets that waited, and fades when they have been read.
         extra = np.maximum(before - CREDIT_NS, 0) * np.exp(-earned / CREDIT_NS)
@@ -243,7 +245,7 @@ class Timeline:
         left = credit - durations * 1e9 / table.clock_hz[rows]
         enough: NDArray[np.bool_] = left >= 0
         table.credit_ns[rows] = np.where(enough, left, credit)
-        table.credit_at_ns[rows] = now_ns
+        table.shared.credit_at_ns[rows] = now_ns
         return enough
 
     def _set_deadlines(self, rows: Rows) -> None:
@@ -260,7 +262,7 @@ class Timeline:
         """The call is up: its timeline runs from now, with or without packets."""
         self._table.shared.rx_deadline_ns[row] = now_ns + int(self._table.ptime_ns[row])
         self._table.lost_run[row] = SILENT_RUN
-        self._table.credit_ns[row], self._table.credit_at_ns[row] = CREDIT_NS, now_ns
+        self._table.credit_ns[row], self._table.shared.credit_at_ns[row] = CREDIT_NS, now_ns
 
     def forget_held(self, row: int) -> None:
         """Drop what waits for a row: its source is gone, or the call is."""
