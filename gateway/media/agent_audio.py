@@ -48,13 +48,14 @@ def by_row(rows: Rows, pcm: Pcm) -> Iterator[tuple[Rows, Pcm]]:
     The records of a row are joined, and rows with as many of them come together: n records
     have at most sqrt(2 n) different counts, so there are few pieces.
     """
-    order = np.argsort(rows, kind="stable")  # by row, and in a row by arrival
+    order = rows.argsort(kind="stable")  # by row, and in a row by arrival
     in_order = rows[order]
-    starts = np.flatnonzero(np.diff(in_order, prepend=-1))
-    if len(starts) == len(rows):
+    changes = in_order[1:] != in_order[:-1]
+    if changes.all():
         if len(rows):
             yield rows, pcm
         return
+    starts = np.concatenate([[0], np.flatnonzero(changes) + 1])
     counts = np.diff(starts, append=len(rows))
     for count in np.unique(counts):
         first = starts[counts == count]

@@ -193,7 +193,8 @@ class AgentLinks:
     def _audio(self, link: AgentLink, audio: dialect.Audio, now_ns: int) -> None:
         """Speech for calls of this link; of any other it is not heard."""
         rows = self._table.rows_of(audio.channels)
-        mine = (rows >= 0) & (self._index_of_row[rows] == link.index)
+        mine = self._index_of_row[rows] == link.index
+        mine &= rows >= 0
         pcm = audio.pcm
         if not mine.all():
             rows, pcm = rows[mine], pcm[mine]

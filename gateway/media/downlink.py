@@ -72,11 +72,11 @@ class Downlink:
             c.tx_due_ns[row] = -(-now_ns // TICK_NS) * TICK_NS
         c.tx_talking[row] = 0
 
-    def push(self, rows: Rows, pcm: Pcm, now_ns: int) -> Samples:
-        """Speech from agents: pcm[n, samples] for n different rows; returns the samples that found no room."""
+    def push(self, rows: Rows, pcm: Pcm, now_ns: int) -> Samples | None:
+        """Speech from agents: pcm[n, samples] for n different rows; returns the samples that found no room, if any."""
         table, c = self._table, self._table.shared
         self.now_ns = now_ns
-        dropped = np.zeros(len(rows), np.int64)
+        dropped: Samples | None = None
         for fmt, which in table.formats.groups(rows):
             of_format = rows[which]
             queue = fmt.queue
@@ -86,8 +86,8 @@ class Downlink:
             empty = of_format[queue.count[of_format] == 0]
             lost = queue.push(of_format, pcm[which])
             table.queued_since_ns[empty] = now_ns
-            c.queued_samples[of_format] = queue.queued_samples(of_format)
-            if lost.any():
+            if lost is not None:
+                dropped = np.zeros(len(rows), np.int64) if dropped is None else dropped
                 dropped[which] = lost
                 blocks = -(-lost // queue.block_samples)
                 c.drops[of_format, Drop.AGENT_OVERFLOW] += blocks

@@ -60,14 +60,33 @@ class FrameQueue:
         """Whether the common half is nearly used up."""
         return self._free_count - self._owed < CROWDED_SHARE * self._common
 
-    def push(self, rows: Rows, pcm: Pcm) -> NDArray[np.int64]:
-        """Append pcm[n, samples] to n different rows; returns the samples dropped for each (no room)."""
+    def push(self, rows: Rows, pcm: Pcm) -> NDArray[np.int64] | None:
+        """Append pcm[n, samples] to n different rows; returns the samples dropped for each, None if none were."""
+        if pcm.shape[1] == self.block_samples and self._push_single(rows, pcm):
+            return None
+        dropped = self._push_any(rows, pcm)
+        return dropped if dropped.any() else None
+
+    def _push_any(self, rows: Rows, pcm: Pcm) -> NDArray[np.int64]:
         if pcm.shape[1] % self.block_samples == 0 and not self.partial[rows].any():
             return self._push_blocks(rows, pcm.reshape(len(rows), -1, self.block_samples))
         dropped = np.zeros(len(rows), np.int64)
         for i, row in enumerate(rows):
             dropped[i] = self._push_chunk(int(row), pcm[i])
         return dropped
+
+    def _push_single(self, rows: Rows, pcm: Pcm) -> bool:
+        """The usual case, cheaply: one block for each row, and room for all; False if it is not that case."""
+        count, n = self.count[rows], len(rows)
+        if self.partial[rows].any() or int(count.max()) >= self.limit or n > self._free_count - self._owed:
+            return False
+        taken = self._free[self._free_count - n : self._free_count]
+        self._free_count -= n
+        self._pool[taken] = pcm
+        self._ring[rows, (self._head[rows] + count) % self.limit] = taken
+        self._owed -= int(np.count_nonzero(count < self.promised))
+        self.count[rows] = count + 1
+        return True
 
     def _push_chunk(self, row: int, pcm: Pcm) -> int:
         """Any number of samples for one row: complete the partial block, cut the rest."""
@@ -114,11 +133,11 @@ class FrameQueue:
 
     def pop(self, rows: Rows) -> Pcm:
         """Take the oldest block of each row; every row must have one. Returns [n, block_samples]."""
-        head = self._head[rows]
+        head, count = self._head[rows], self.count[rows]
         blocks = self._ring[rows, head]
         self._head[rows] = (head + 1) % self.limit
-        self.count[rows] -= 1
-        self._owed += int((self.count[rows] < self.promised).sum())
+        self.count[rows] = count - 1
+        self._owed += int(np.count_nonzero(count <= self.promised))
         self._free[self._free_count : self._free_count + len(rows)] = blocks
         self._free_count += len(rows)
         return self._pool[blocks]

@@ -54,10 +54,14 @@ class Playback:
         """Speech for n different rows: pcm[n, samples]; asks for a pause where the queue gets long."""
         dropped = self._downlink.push(rows, pcm, now_ns)
         for fmt, which in self._table.formats.groups(rows):
-            of_format = rows[which]
-            long = of_format[fmt.queue.count[of_format] > _pause_above(fmt.queue)]
-            for row in long:
-                self._flow(int(row), ready=False)
+            long = fmt.queue.count[rows[which]] > _pause_above(fmt.queue)
+            if long.any():
+                for row in rows[which][long].tolist():
+                    self._flow(row, ready=False)
+        if dropped is not None:
+            self._tell_dropped(rows, dropped, now_ns)
+
+    def _tell_dropped(self, rows: Rows, dropped: NDArray[np.int64], now_ns: int) -> None:
         for i in np.flatnonzero(dropped):
             stream = self._table.streams[int(rows[i])]
             if stream is not None:

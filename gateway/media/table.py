@@ -142,8 +142,9 @@ class Table:
         self.tick_ns = np.full(n, 125_000.0)  # 1e9 / clock_hz
         self.ptime_ns = np.full(n, 20_000_000, np.int64)  # that we send
         self.ptime_ts = np.full(n, 160, np.int64)
-        self.channels = np.zeros(n, np.uint32)
-        self.agent_ready = np.zeros(n, bool)
+        # Of the length of all channel numbers, so that any number from an agent is an index.
+        self.channels = np.zeros(MAX_ROWS, np.uint32)
+        self.agent_ready = np.zeros(MAX_ROWS, bool)
         # -- receiver state that a successor can do without
         self.seen = np.zeros(n, np.uint64)  # bit i: rx_max_seq - i was received
         self.late_since_ns = np.zeros(n, np.int64)  # start of a run of late packets, 0 none
@@ -268,10 +269,10 @@ class Table:
     def rows_of(self, channels: NDArray[np.uint32]) -> Rows:
         """Row of each channel number, -1 where no such call is up."""
         rows = (channels & 0xFFFF).astype(np.intp)
-        known = rows < self.capacity
-        rows[~known] = 0
-        known &= (self.channels[rows] == channels) & self.agent_ready[rows]
-        rows[~known] = -1
+        known = self.channels[rows] == channels
+        known &= self.agent_ready[rows]
+        if not known.all():
+            rows[~known] = -1
         return rows
 
     def _activate(self) -> None:

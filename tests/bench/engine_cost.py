@@ -104,15 +104,17 @@ class Rig:
             jitter=TargetParams(min_ns=40 * MS),
         )  # fmt: skip
         message = start_message(rate_hz)
-        for _ in range(calls):
-            one = start_message(rate_hz)
-            one = type(one)(one.info, one.media, message.agent)
-            with mock.patch.object(agent_link, "open_socket", lambda address: (_Ours(self.pair), address)):
-                self.engine.start(self.table.take(one, None, None), self.now_ns)  # type: ignore[arg-type]
-        for _ in range(50):
-            self.pair.deliver()
-            self.engine.tick(self.now_ns)
-            self.pair.turn(self.now_ns)
+        for first in range(8):  # answered at different times, so that their packets fall due in different ticks
+            for _ in range(first, calls, 8):
+                one = start_message(rate_hz)
+                one = type(one)(one.info, one.media, message.agent)
+                with mock.patch.object(agent_link, "open_socket", lambda address: (_Ours(self.pair), address)):
+                    self.engine.start(self.table.take(one, None, None), self.now_ns)  # type: ignore[arg-type]
+            for _ in range(9):
+                self.now_ns += TICK_NS
+                self.pair.deliver()
+                self.engine.tick(self.now_ns)
+                self.pair.turn(self.now_ns)
         assert self.table.agent_ready.sum() == calls
         self._packets: NDArray[np.uint8] = np.zeros((calls, PACKET_BYTES), np.uint8)
         self._packets[:, HEADER_BYTES : HEADER_BYTES + 160] = np.random.default_rng(1).integers(

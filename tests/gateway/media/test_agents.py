@@ -83,7 +83,8 @@ def test_audio_for_a_call_of_somebody_else_is_not_heard(rig: AgentRig) -> None:
     agent, (stream,) = rig.up()
     agent.speak([stream.channel, stream.channel + 1], np.ones((2, 160), np.int16))
     rig.tick()
-    assert int(rig.table.shared.queued_samples.sum()) == 160
+    queue = rig.table.formats.at(stream.row).queue
+    assert int(queue.queued_samples(np.arange(len(queue.count))).sum()) == 160
 
 
 @given(st.lists(st.integers(0, 5), max_size=60), st.integers(1, 3))

@@ -79,7 +79,8 @@ def test_blocks_are_neither_lost_nor_given_twice(steps: list[tuple[str, int, int
     at = 0
     for kind, row, n in steps:
         if kind == "push":
-            lost = int(queue.push(rows(row), ramp(n, at))[0])
+            dropped = queue.push(rows(row), ramp(n, at))
+            lost = 0 if dropped is None else int(dropped[0])
             whole = (len(plain[row]) + n) // 3 * 3
             said = plain[row] + list(range(at, at + n))
             plain[row] = said[: whole - lost] + said[whole:]
