@@ -53,6 +53,17 @@ FLOW_FIELDS = (
 """What a packet in order moves: int64, side by side in `flow` [capacity, fields], so that one gather and one
 scatter do for all of them.  Each has its name as a column besides, a view."""
 
+SEND_FIELDS = (
+    "tx_seq",  # extended; next to send
+    "tx_ts",  # extended; of the next packet
+    "tx_due_ns",
+    "packets_sent",
+    "octets_sent",
+    "frames_played",
+    "down_position",  # samples of the agent's played, at its rate
+)
+"What a packet to the caller moves, in `send` [capacity, fields] likewise."
+
 # name, dtype, shape of one row.  Unit in the name; `_ts` is in RTP clock ticks.
 ROW_FIELDS: list[tuple[str, Any, tuple[int, ...]]] = [
     # -- life: written when the row is taken and given back
@@ -61,6 +72,7 @@ ROW_FIELDS: list[tuple[str, Any, tuple[int, ...]]] = [
     ("call_id", np.uint8, (16,)),  # UUID bytes
     ("started_ns", np.int64, ()),
     ("flow", np.int64, (len(FLOW_FIELDS),)),
+    ("send", np.int64, (len(SEND_FIELDS),)),
     # -- receiving: reset when the source changes
     ("rx_ssrc", np.uint32, ()),
     ("rx_proven", np.uint8, ()),  # 1 once consecutive packets came from one source
@@ -79,26 +91,18 @@ ROW_FIELDS: list[tuple[str, Any, tuple[int, ...]]] = [
     ("up_flags", np.uint16, ()),  # added to the next frame (gap after a slow agent)
     # -- downlink
     ("tx_ssrc", np.uint32, ()),
-    ("tx_seq", np.int64, ()),  # extended; next to send
-    ("tx_ts", np.int64, ()),  # extended; of the next packet
-    ("tx_due_ns", np.int64, ()),
     ("tx_talking", np.uint8, ()),  # 0: the next packet opens a talkspurt
-    ("down_position", np.int64, ()),  # samples of the agent's played, at its rate
     # -- counters since the start of the call
-    ("packets_sent", np.int64, ()),
-    ("octets_sent", np.int64, ()),
     ("packets_lost", np.int64, ()),
     ("packets_reordered", np.int64, ()),
     ("frames_to_agent", np.int64, ()),
     ("frames_concealed", np.int64, ()),
     ("frames_gap", np.int64, ()),
     ("frames_from_agent", np.int64, ()),
-    ("frames_played", np.int64, ()),
     ("frames_silence", np.int64, ()),
     ("underruns", np.int64, ()),
     ("queued_samples", np.int64, ()),  # now waiting for the caller
     ("level_up_dbov", np.float32, ()),
-    ("level_down_dbov", np.float32, ()),
     ("drops", np.int64, (DROP_SLOTS,)),  # by rtp.outcomes.Drop
     # -- what the peer reports of our stream (RTCP)
     ("peer_lost", np.int64, ()),
@@ -130,7 +134,8 @@ WORKER_FIELDS: list[tuple[str, Any, tuple[int, ...]]] = [
 class Columns:
     """NumPy views of the shared memory: `columns.rx_ssrc[rows]`, `columns.worker.ticks[0]`.
 
-    Columns are arrays of `capacity` rows, each aligned to 64 bytes; those of `FLOW_FIELDS` are views of one.
+    Columns are arrays of `capacity` rows, each aligned to 64 bytes; those of
+    `FLOW_FIELDS` are views of one, and so are those of `SEND_FIELDS`.
     """
 
     def __init__(self, capacity: int, fd: int | None = None) -> None:
@@ -148,8 +153,9 @@ class Columns:
             count = int(np.prod(shape, dtype=np.int64)) if shape else 1
             view: NDArray[Any] = np.frombuffer(self._map, dtype, count, offset).reshape(shape)
             setattr(self if scope == "row" else self.worker, name, view)
-        for place, name in enumerate(FLOW_FIELDS):
-            setattr(self, name, self.flow[:, place])
+        for block, names in ((self.flow, FLOW_FIELDS), (self.send, SEND_FIELDS)):
+            for place, name in enumerate(names):
+                setattr(self, name, block[:, place])
 
     def close(self) -> None:
         """Give back the descriptor, once; the memory itself stays as long as somebody looks at it."""

@@ -45,6 +45,8 @@ burst, and hears a hole in the timestamps. Beyond that the clock is moved on and
 KEEPALIVE_PACKETS = 250
 "With silence suppressed, every 250th packet time is sent all the same, for the sake of NATs."
 
+_NO_MARKER = np.zeros(1, bool)
+
 Rows = NDArray[np.intp]
 Pcm = NDArray[np.int16]
 Samples = NDArray[np.int64]
@@ -60,6 +62,10 @@ class Downlink:
         self._send_silence = send_silence
         self.now_ns = 0
         "time of the last push or tick"
+        self.sent_rows: Rows = np.zeros(0, np.intp)
+        "rows whose packet fell due in the last tick,"
+        self.sent_late_ns: Samples = np.zeros(0, np.int64)
+        "and how long before it"
         self.on_sent: Callable[[Rows, int], None] = _ignore_sent
         "called (rows, now_ns) after packets have left: playback positions may have moved"
         self.on_refused: Callable[[Rows, Samples], None] = _ignore_refused
@@ -94,6 +100,13 @@ class Downlink:
                 c.worker.drops[Drop.AGENT_OVERFLOW] += int(blocks.sum())
         return dropped
 
+    def note_queues(self) -> None:
+        """Bring the column of what waits up to date; for people, so ten times a second will do."""
+        table = self._table
+        for fmt, which in table.formats.groups(table.active):
+            rows = table.active[which]
+            table.shared.queued_samples[rows] = fmt.queue.queued_samples(rows)
+
     def clear(self, stream: Stream) -> int:
         """Silence the row from its next packet on; returns the samples thrown away."""
         discarded = self._table.formats.at(stream.row).queue.clear(stream.row)
@@ -106,18 +119,16 @@ class Downlink:
         self.now_ns = now_ns
         active = table.active
         active = active[(c.state[active] == RUNNING) & (c.tx_due_ns[active] > 0)]
-        self._skip_lost_time(active, now_ns)
-        while len(rows := active[c.tx_due_ns[active] <= now_ns]):
-            sending = table.sending[rows]
-            due = rows
-            if not sending.all():
-                due, held = rows[sending], rows[~sending]
-                c.tx_talking[held] = 0  # a new talkspurt follows,
-                table.last_sample[held] = 0  # and nothing is left to fade
-            for fmt, which in table.formats.groups(due):
-                self._send_due(fmt, due[which], now_ns)
-            c.tx_ts[rows] += table.ptime_ts[rows]
-            c.tx_due_ns[rows] += table.ptime_ns[rows]
+        late_ns = now_ns - c.tx_due_ns[active]
+        due = late_ns >= 0
+        self.sent_late_ns = late_ns[due]
+        self.sent_rows = rows = active[due]
+        if len(rows) and int(self.sent_late_ns.max()) > BEHIND_NS:
+            self._skip_lost_time(rows, now_ns)
+        while len(rows):
+            for fmt, which in table.formats.groups(rows):
+                self._send_due(fmt, rows[which], now_ns)
+            rows = rows[c.tx_due_ns[rows] <= now_ns]
 
     def _skip_lost_time(self, rows: Rows, now_ns: int) -> None:
         """After a stall the clock catches up without sending what nobody could play any more."""
@@ -131,6 +142,36 @@ class Downlink:
 
     def _send_due(self, fmt: Format, rows: Rows, now_ns: int) -> None:
         """One packet for each of these rows, all of one format."""
+        table, c = self._table, self._table.shared
+        usual = not table.keying and fmt.queue.count[rows].all() and c.tx_talking[rows].all()
+        if usual and table.sending[rows].all():
+            self._send_speech(fmt, rows, now_ns)
+            return
+        speaking = rows[table.sending[rows]]
+        if len(speaking) < len(rows):
+            held = rows[~table.sending[rows]]
+            c.tx_talking[held] = 0  # a new talkspurt follows,
+            table.last_sample[held] = 0  # and nothing is left to fade
+        self._send_mixed(fmt, speaking, now_ns)
+        c.tx_ts[rows] += table.ptime_ts[rows]
+        c.tx_due_ns[rows] += table.ptime_ns[rows]
+
+    def _send_speech(self, fmt: Format, rows: Rows, now_ns: int) -> None:
+        """The usual case, cheaply: all of them are in a talkspurt that goes on."""
+        c, block = self._table.shared, fmt.queue.block_samples
+        sent, payload_bytes = self._writer.send_audio(fmt, rows, fmt.queue.pop(rows), _NO_MARKER)
+        if sent.all():
+            clock = int(self._table.ptime_ts[rows[0]]), int(self._table.ptime_ns[rows[0]])
+            c.send[rows] += np.array([1, *clock, 1, payload_bytes, 1, block])
+            c.worker.packets_sent[0] += len(rows)
+            self.on_sent(rows, now_ns)
+            return
+        self._note_played(rows, np.full(len(rows), block, np.int64), sent, payload_bytes, now_ns)
+        c.tx_ts[rows] += self._table.ptime_ts[rows]
+        c.tx_due_ns[rows] += self._table.ptime_ns[rows]
+
+    def _send_mixed(self, fmt: Format, rows: Rows, now_ns: int) -> None:
+        """Digits, speech that begins or ends, silence."""
         table, c, queue = self._table, self._table.shared, fmt.queue
         keyed = self._writer.send_digits(rows)
         if keyed is not None:
@@ -149,12 +190,12 @@ class Downlink:
         pcm, samples = self._audio(fmt, rows, whole, ends, fading)
         c.tx_talking[rows] = goes_on
         c.frames_silence[rows] += ~speak
-        c.queued_samples[rows] = queue.queued_samples(rows)
         if not self._send_silence:
             keep = speak | talking | fading | (c.frames_silence[rows] % KEEPALIVE_PACKETS == 1)
             rows, pcm, opens, samples = rows[keep], pcm[keep], opens[keep], samples[keep]
         if len(rows):
-            self._note_played(rows, samples, self._writer.send_audio(fmt, rows, pcm, opens), now_ns)
+            sent, payload_bytes = self._writer.send_audio(fmt, rows, pcm, opens)
+            self._note_played(rows, samples, sent, payload_bytes, now_ns)
 
     def _note_turns(self, rows: Rows, opens: Mask, stops: Mask, now_ns: int) -> None:
         table, c = self._table, self._table.shared
@@ -162,9 +203,12 @@ class Downlink:
         c.underruns[started] += now_ns - table.stopped_ns[started] < UNDERRUN_NS
         table.stopped_ns[rows[stops]] = now_ns
 
-    def _note_played(self, rows: Rows, samples: Samples, sent: Mask, now_ns: int) -> None:
+    def _note_played(
+        self, rows: Rows, samples: Samples, sent: Mask, payload_bytes: int, now_ns: int
+    ) -> None:
         """Positions move by what has left: samples[n] of the agent's audio in each packet."""
         c = self._table.shared
+        self._writer.account(rows, payload_bytes, sent)
         if not sent.all():
             self.on_refused(rows[~sent], samples[~sent])
             rows, samples = rows[sent], samples[sent]

@@ -22,7 +22,7 @@ from trunkline.gateway.media import control, source
 from trunkline.gateway.media.agent_link import Poller
 from trunkline.gateway.media.agents import AgentLinks
 from trunkline.gateway.media.batch import Address, Batch
-from trunkline.gateway.media.columns import DELAY_EDGES_US
+from trunkline.gateway.media.columns import DELAY_BUCKETS, DELAY_EDGES_US
 from trunkline.gateway.media.downlink import Downlink, PacketSink
 from trunkline.gateway.media.express import Express
 from trunkline.gateway.media.keys import Keys
@@ -202,29 +202,24 @@ class Engine:
     def tick(self, now_ns: int) -> None:
         """Everything that time demands, then one write per agent connection."""
         self.timeline.advance(now_ns)
-        due = self._due(now_ns)
         self.downlink.advance(now_ns)
-        self._note_downlink_delay(*due)
+        self._note_downlink_delay(now_ns)
         self.reports.advance(now_ns)
         self.keys.advance(now_ns)
         self.agents.handle_timeouts(now_ns)
-        self.quiet.advance(now_ns)
+        if self.quiet.advance(now_ns):
+            self.downlink.note_queues()
         self.agents.flush()
 
-    def _due(self, now_ns: int) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
-        """Rows whose packet is due, and since when."""
-        table, c = self.table, self.table.shared
-        rows = table.active[c.state[table.active] == RUNNING]
-        rows = rows[(c.tx_due_ns[rows] <= now_ns) & (c.tx_due_ns[rows] > 0)]
-        return rows, c.tx_due_ns[rows]
-
-    def _note_downlink_delay(self, rows: NDArray[np.intp], due_ns: NDArray[np.int64]) -> None:
+    def _note_downlink_delay(self, now_ns: int) -> None:
         """Packets of this tick are with the kernel: the last of them now, the others a little before."""
+        rows = self.downlink.sent_rows
         if len(rows):
             c = self.table.shared
-            buckets = np.searchsorted(DELAY_EDGES_US, (self._clock() - due_ns) // 1000)
-            np.add.at(c.downlink_delay, (rows, buckets), 1)
-            np.add.at(c.worker.downlink_delay, buckets, 1)
+            late_us = (self.downlink.sent_late_ns + (self._clock() - now_ns)) // 1000
+            buckets = np.searchsorted(DELAY_EDGES_US, late_us)
+            c.downlink_delay[rows, buckets] += 1
+            c.worker.downlink_delay += np.bincount(buckets, minlength=DELAY_BUCKETS)
 
     def note_uplink_delay(self, row: int, delay_ns: int) -> None:
         """A packet of this row reached its agent's socket so long after it reached the kernel."""

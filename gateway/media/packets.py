@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Second half of the downlink: blocks of PCM, or digits, to packets that leave.
 
-    Downlink -> level -> resample -> encode -> headers -> sockets
+    Downlink -> resample -> encode -> headers -> sockets
 
 Digits take the place of audio (RFC 4733), so they are made here too.
 """
@@ -13,7 +13,6 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from trunkline.codecs.level import level_dbov
 from trunkline.gateway.media.batch import PACKET_BYTES
 from trunkline.gateway.media.formats import Format
 from trunkline.gateway.media.table import Stream, Table
@@ -40,11 +39,13 @@ class PacketWriter:
         self._sink = sink
         self._buffer = np.zeros((256, PACKET_BYTES), np.uint8)
 
-    def send_audio(self, fmt: Format, rows: Rows, pcm: Pcm, marker: Mask) -> Mask:
-        """One packet for each row, pcm[n, samples] at the agents' rate; returns which ones the kernel took."""
+    def send_audio(self, fmt: Format, rows: Rows, pcm: Pcm, marker: Mask) -> tuple[Mask, int]:
+        """One packet for each row, pcm[n, samples] at the agents' rate; which ones the kernel took, and their size.
+
+        The size is that of the payload, in bytes. Counting is the caller's; so are sequence numbers.
+        """
         table, c = self._table, self._table.shared
         table.last_sample[rows] = pcm[:, -1]
-        c.level_down_dbov[rows] = level_dbov(pcm)
         width = fmt.down.history_samples
         if width:
             pcm, history = fmt.down.process(table.down_history[rows, :width], pcm)
@@ -53,11 +54,9 @@ class PacketWriter:
         packets = self._room(len(rows))[:, : HEADER_BYTES + payload.shape[1]]
         write_headers(packets, table.send_pt[rows], marker, c.tx_seq[rows], c.tx_ts[rows], c.tx_ssrc[rows])
         packets[:, HEADER_BYTES:] = payload
-        sent = self._sink.send(rows, packets)
-        self._account(rows, payload.shape[1], sent)
-        return sent
+        return self._sink.send(rows, packets), payload.shape[1]
 
-    def _account(self, rows: Rows, payload_bytes: int, sent: Mask) -> None:
+    def account(self, rows: Rows, payload_bytes: int, sent: Mask) -> None:
         """Count packets; a refused one has used its sequence number, as if the network had lost it."""
         c = self._table.shared
         c.tx_seq[rows] += 1
@@ -100,7 +99,7 @@ class PacketWriter:
             np.array([timestamp], np.int64), c.tx_ssrc[one],
         )  # fmt: skip
         packets[:, HEADER_BYTES:] = np.frombuffer(payload, np.uint8)
-        self._account(one, len(payload), self._sink.send(one, packets))
+        self.account(one, len(payload), self._sink.send(one, packets))
 
     def _room(self, n: int) -> NDArray[np.uint8]:
         if len(self._buffer) < n:

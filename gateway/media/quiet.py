@@ -28,10 +28,10 @@ class QuietWatch:
         """The first proven packet of a call."""
         self._post(control.MediaStarted(stream.call_id, "{}:{}".format(*stream.remote)))
 
-    def advance(self, now_ns: int) -> None:
-        """Tell of rows that should hear something and have not for two seconds."""
+    def advance(self, now_ns: int) -> bool:
+        """Tell of rows that should hear something and have not for two seconds; whether it was time to look."""
         if now_ns < self._look_ns:
-            return
+            return False
         self._look_ns = now_ns + LOOK_NS
         table, c = self._table, self._table.shared
         rows = table.active[(c.state[table.active] == RUNNING) & table.receiving[table.active]]
@@ -43,3 +43,4 @@ class QuietWatch:
             if idle_ns >= QUIET_NS:
                 stream.silence_told_ns = now_ns
                 self._post(control.MediaSilent(stream.call_id, idle_ns // 1_000_000))
+        return True

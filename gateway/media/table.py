@@ -213,7 +213,7 @@ class Table:
         self.shared.generation[row] += 1
         self.shared.call_id[row] = np.frombuffer(uuid.UUID(start.info.call_id).bytes, np.uint8)
         self.shared.rx_base_delay_ns[row] = np.nan
-        self.shared.level_up_dbov[row] = self.shared.level_down_dbov[row] = -127
+        self.shared.level_up_dbov[row] = -127
         for column in (self.seen, self.late_since_ns, self.lost_run, self.held, self.last_sample, self.payload_bytes):
             column[row] = 0
         for history in (self.line_history, self.up_history, self.down_history):
