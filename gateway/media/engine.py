@@ -200,8 +200,9 @@ class Engine:
         self.reports.receive(stream, data, address, now_ns)
 
     def tick(self, now_ns: int) -> None:
-        """Everything that time demands, then one write per agent connection."""
+        """Everything that time demands. Each agent connection is written to once for what was received, at once."""
         self.timeline.advance(now_ns)
+        self.agents.flush()
         self.downlink.advance(now_ns)
         self._note_downlink_delay(now_ns)
         self.reports.advance(now_ns)

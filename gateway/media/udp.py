@@ -37,12 +37,10 @@ class UdpSockets:
 
     def __init__(self, table: Table) -> None:
         self._table = table
-        self._rtp: dict[int, tuple[int, Callable[..., tuple[int, Address]], socket.socket]] = {}
+        self._rtp: dict[int, tuple[Stream, Callable[..., tuple[int, Address]]]] = {}
+        self._senders: list[tuple[Stream, Callable[..., int]] | None] = [None] * table.capacity
         self._packets = np.zeros((BATCH_PACKETS, PACKET_BYTES), np.uint8)
         self._views = [row.data for row in self._packets]
-        self._lengths = np.zeros(BATCH_PACKETS, np.int32)
-        self._rows = np.zeros(BATCH_PACKETS, np.intp)
-        self._named = np.zeros(BATCH_PACKETS, bool)
         self.sampled_row = -1
         "row whose packet was timed in this tick, -1 for none"
         self.sampled_age_ns = 0
@@ -55,50 +53,65 @@ class UdpSockets:
             sock.setblocking(False)
         with contextlib.suppress(OSError):  # only a measurement is lost without it
             stream.rtp.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
-        self._rtp[stream.rtp.fileno()] = (stream.row, stream.rtp.recvfrom_into, stream.rtp)
+        self._rtp[stream.rtp.fileno()] = (stream, stream.rtp.recvfrom_into)
+        self._senders[stream.row] = (stream, stream.rtp.sendto)
 
     def remove(self, stream: Stream) -> None:
         """Forget the sockets of a stream, before they are closed."""
         self._rtp.pop(stream.rtp.fileno(), None)
+        self._senders[stream.row] = None
 
     # -- in ---------------------------------------------------------------------------------
 
-    def receive(self, ready: Iterable[tuple[int, int]]) -> Batch | None:
-        """One datagram from each RTP socket among what the poller found ready, as (fd, events)."""
-        n = 0
+    def receive(self, ready: Iterable[tuple[int, int]]) -> tuple[Batch | None, list[tuple[int, int]]]:
+        """One datagram from each RTP socket among what the poller found ready, as (fd, events).
+
+        Returns them, and what in `ready` is none of our sockets.
+        """
+        rows: list[int] = []
+        lengths: list[int] = []
+        named: list[bool] = []
         addresses: list[Address] = []
-        streams, rows, lengths, named = self._table.streams, self._rows, self._lengths, self._named
-        for fd, _events in ready:
-            entry = self._rtp.get(fd)
-            if entry is None or n == BATCH_PACKETS:
+        others: list[tuple[int, int]] = []
+        sockets = self._rtp
+        for item in ready:
+            entry = sockets.get(item[0])
+            if entry is None:
+                others.append(item)
                 continue
-            row, receive_into, sock = entry
-            stream = streams[row]
-            if stream is None:
+            if len(rows) == BATCH_PACKETS:
                 continue
+            stream, receive_into = entry
+            view = self._views[len(rows)]
             try:
                 if self.sampled_row < 0:
-                    size, address = self._receive_timed(row, sock, self._views[n])
+                    size, address = self._receive_timed(stream, view)
                 else:
-                    size, address = receive_into(self._views[n])
+                    size, address = receive_into(view)
             except OSError:  # nothing there after all, or an ICMP error that says nothing of this packet
                 continue
-            address = address[:2] if len(address) > 2 else address
-            rows[n], lengths[n], named[n] = row, size, address == stream.remote
+            if len(address) > 2:
+                address = address[:2]
+            rows.append(stream.row)
+            lengths.append(size)
+            named.append(address == stream.remote)
             addresses.append(address)
-            n += 1
-        if n == 0:
-            return None
-        return Batch(rows[:n].copy(), self._packets[:n], lengths[:n], named[:n], addresses)
+        if not rows:
+            return None, others
+        n = len(rows)
+        batch = Batch(
+            np.array(rows, np.intp), self._packets[:n], np.array(lengths, np.int32), np.array(named), addresses
+        )
+        return batch, others
 
-    def _receive_timed(self, row: int, sock: socket.socket, view: memoryview) -> tuple[int, Address]:
-        size, ancillary, _flags, address = sock.recvmsg_into([view], ANCILLARY_BYTES)
+    def _receive_timed(self, stream: Stream, view: memoryview) -> tuple[int, Address]:
+        size, ancillary, _flags, address = stream.rtp.recvmsg_into([view], ANCILLARY_BYTES)
         for _level, kind, data in ancillary:
             if kind == SO_TIMESTAMPNS and len(data) >= 16:
                 seconds, nanoseconds = struct.unpack("=qq", data[:16])
                 age = time.time_ns() - (seconds * 1_000_000_000 + nanoseconds)
                 if 0 <= age < 1_000_000_000:  # a stepped wall clock is not an old packet
-                    self.sampled_row, self.sampled_age_ns = row, age
+                    self.sampled_row, self.sampled_age_ns = stream.row, age
         return size, address
 
     def receive_rtcp(self, stream: Stream) -> tuple[bytes, Address] | None:
@@ -115,19 +128,21 @@ class UdpSockets:
 
     def send(self, rows: Rows, packets: NDArray[np.uint8]) -> NDArray[np.bool_]:
         """Send packets[n, bytes] of one length; False where the kernel refused one."""
-        sent = np.ones(len(rows), bool)
         size = packets.shape[1]
-        data = np.ascontiguousarray(packets).data.cast("B")
-        streams = self._table.streams
+        data = packets.tobytes()
+        senders = self._senders
+        refused: list[int] = []
         offset = 0
-        for i, row in enumerate(rows.tolist()):
-            stream = streams[row]
+        for row in rows.tolist():
+            sender = senders[row]
             try:
-                if stream is not None:
-                    stream.rtp.sendto(data[offset : offset + size], stream.remote)
+                if sender is not None:
+                    sender[1](data[offset : offset + size], sender[0].remote)
             except (OSError, OverflowError):
-                sent[i] = False
+                refused.append(offset // size)
             offset += size
+        sent = np.ones(len(rows), bool)
+        sent[refused] = False
         return sent
 
     def send_rtcp(self, stream: Stream, data: bytes) -> bool:

@@ -36,6 +36,8 @@ from trunkline.rtp.jitter import TargetParams
 
 LOOKS_PER_TICK = 4
 "A socket gives one packet a look; a burst that waits behind it is taken with the next looks."
+FEW_SOCKETS = 16
+"With more of them ready, what waits behind a packet is left for the next tick, which comes soon enough."
 LOOKS_AFTER_STALL = 256
 "... after a stall, of ours or of a worker before us: what waited is read before gaps are filled."
 STALL_NS = 40_000_000
@@ -219,18 +221,19 @@ class Worker:
         """Take what the sockets have, then let the engine do what is due."""
         self.sockets.sampled_row = -1
         handlers = self.poller.handlers
-        for _ in range(looks):
-            batch = self.sockets.receive(ready)
+        if looks == LOOKS_PER_TICK and len(ready) > FEW_SOCKETS:
+            looks = 1
+        for look in range(looks):
+            if look:  # only what lies behind a packet of the last one: others' new packets are for the next tick
+                behind = set(ready)
+                ready = [item for item in self.poller.epoll.poll(0) if item in behind and item[0] not in handlers]
+            batch, others = self.sockets.receive(ready)
             if batch is not None:
                 self.engine.receive(batch, now_ns)
-            for handler, events in [(handlers[fd], events) for fd, events in ready if fd in handlers]:
-                handler(events)
+            for fd, events in others:
+                if fd in handlers:  # an earlier one may have closed it
+                    handlers[fd](events)
             if batch is None:
-                break
-            # Only what lies behind a packet of this look: others' new packets are for the next tick.
-            behind = set(ready)
-            ready = [item for item in self.poller.epoll.poll(0) if item in behind and item[0] not in handlers]
-            if not ready:
                 break
         self.engine.tick(now_ns)
         if self.sockets.sampled_row >= 0:
