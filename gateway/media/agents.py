@@ -115,20 +115,27 @@ class AgentLinks:
 
     def deliver(self, rows: Rows, positions: NDArray[np.int64], flags: NDArray[np.uint16], pcm: Pcm) -> None:
         """Frames of one length, one for each row, to the connections of their rows."""
-        c, indices = self._table.shared, self._index_of_row[rows]
+        indices = self._index_of_row[rows]
+        first = int(indices[0])
+        if (indices == first).all():  # one agent: no need to part anything
+            self._deliver_to(first, rows, positions, flags, pcm)
+            return
         for index in np.unique(indices):
-            link = self._links.get(int(index))
-            if link is None:
-                continue
-            same = slice(None) if (indices == index).all() else np.flatnonzero(indices == index)
-            if link.backlog_bytes > link.limit_bytes:
-                self._drop_frames(rows[same])
-                continue
-            c.frames_to_agent[rows[same]] += 1
-            c.worker.frames_to_agent[0] += len(rows[same])
-            link.protocol.send_audio(
-                self._table.channels[rows[same]], positions[same], flags[same], pcm[same]
-            )
+            same = np.flatnonzero(indices == index)
+            self._deliver_to(int(index), rows[same], positions[same], flags[same], pcm[same])
+
+    def _deliver_to(
+        self, index: int, rows: Rows, positions: NDArray[np.int64], flags: NDArray[np.uint16], pcm: Pcm
+    ) -> None:
+        link = self._links.get(index)
+        if link is None:
+            return
+        if link.backlog_bytes > link.limit_bytes:
+            self._drop_frames(rows)
+            return
+        self._table.shared.frames_to_agent[rows] += 1
+        self._table.shared.worker.frames_to_agent[0] += len(rows)
+        link.protocol.send_audio(self._table.channels[rows], positions, flags, pcm)
 
     def _drop_frames(self, rows: Rows) -> None:
         c = self._table.shared
