@@ -190,6 +190,7 @@ class Gateway:
                 "pids": self.pool.pids,
                 "restarts": sum(self.pool.restarts),
                 "streams": self.pool.streams,
+                "each": self.pool.each(),
             },
             "trunks": [trunk.name for trunk in self.config.trunks],
             "agents": [agent.name for agent in self.config.agents],

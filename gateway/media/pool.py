@@ -155,6 +155,17 @@ class MediaPool:
         """Process ids of the workers that run."""
         return [process.pid for process in self._supervisor.running()]
 
+    def each(self) -> list[dict[str, Any]]:
+        """For each place: who works there, and on how much."""
+        return [
+            {
+                "pid": place.process.pid if place.process is not None else 0,
+                "ready": place.ready,
+                "streams": self._load[place.index],
+            }
+            for place in self._supervisor.places
+        ]
+
     @property
     def streams(self) -> int:
         """Streams that are known, ending ones included."""
