@@ -40,6 +40,10 @@ LOOKS_AFTER_STALL = 256
 "... after a stall, of ours or of a worker before us: what waited is read before gaps are filled."
 STALL_NS = 40_000_000
 "A tick so late is a stall."
+CATCH_UP_NS = 15_000_000
+"After a stall, so long is read at a time: then callers get the packets that are due, and reading goes on."
+CATCH_UP_LIMIT_NS = 1_000_000_000
+"... and so long after it gaps are filled again, whatever still waits: then it is no stall but too much load."
 HEARTBEAT_S = 0.25
 "Longest sleep: the gateway takes a worker whose heartbeat is 2 s old for hung."
 MAX_FAILURES = 100
@@ -69,6 +73,9 @@ class Worker:
         self.draining = False
         self._failures = 0
         self._catch_up_ns = 0
+        "until then all that waits at the sockets is read first"
+        self._stalled_ns = 0
+        "when the last stall was found"
         self._collect_ns = time.monotonic_ns() + COLLECT_NS
 
     # -- the gateway process ----------------------------------------------------------------
@@ -186,6 +193,7 @@ class Worker:
             now_ns = time.monotonic_ns()
             if now_ns - max(last_ns, due_ns) > STALL_NS:
                 self._catch_up_ns = now_ns + 1
+                self._note_stall(now_ns)
             last_ns = now_ns
             try:
                 self._tick(ready, now_ns, LOOKS_AFTER_STALL if now_ns < self._catch_up_ns else LOOKS_PER_TICK)
@@ -218,6 +226,7 @@ class Worker:
     def _tick(self, ready: list[tuple[int, int]], now_ns: int, looks: int) -> None:
         """Take what the sockets have, then let the engine do what is due."""
         self.sockets.sampled_row = -1
+        begun_ns, lagging = now_ns, False
         handlers = self.poller.handlers
         for _ in range(looks):
             batch = self.sockets.receive(ready)
@@ -232,15 +241,27 @@ class Worker:
             ready = [item for item in self.poller.epoll.poll(0) if item in behind and item[0] not in handlers]
             if not ready:
                 break
-        self.engine.tick(now_ns)
+            now_ns = time.monotonic_ns()  # what has come meanwhile is no faster than time
+            if now_ns - begun_ns > CATCH_UP_NS:
+                lagging = now_ns < self._stalled_ns + CATCH_UP_LIMIT_NS
+                break
+        self.engine.tick(now_ns, fill_gaps=not lagging)
+        if lagging:
+            self._catch_up_ns = now_ns + STALL_NS
         if self.sockets.sampled_row >= 0:
             delay_ns = self.sockets.sampled_age_ns + time.monotonic_ns() - now_ns
             self.engine.note_uplink_delay(self.sockets.sampled_row, delay_ns)
+
+    def _note_stall(self, now_ns: int) -> None:
+        """A stall that follows on one is the same: or a worker with too much to do would fill no gap any more."""
+        if now_ns - self._stalled_ns > 2 * CATCH_UP_LIMIT_NS:
+            self._stalled_ns = now_ns
 
     def _listen(self, stream: Stream) -> None:
         """Read a stream's sockets from now on; what came earlier has waited in the kernel."""
         if stream.resumed:
             self._catch_up_ns = time.monotonic_ns() + STALL_NS
+            self._note_stall(self._catch_up_ns)
         self.poller.watch_silently(stream.rtp.fileno())
         if stream.rtcp is not None:
             self.poller.watch(
