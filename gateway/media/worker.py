@@ -25,7 +25,7 @@ import msgspec
 import numpy as np
 
 from trunkline.gateway.media import control
-from trunkline.gateway.media.channel import Channel
+from trunkline.gateway.media.channel import Channel, receive
 from trunkline.gateway.media.columns import DELAY_EDGES_US, Columns
 from trunkline.gateway.media.downlink import TICK_NS
 from trunkline.gateway.media.engine import Engine
@@ -57,6 +57,7 @@ class Worker:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.poller = EpollPoller()
+        self.index = options.index
         self.columns = Columns(options.capacity, options.table_fd)
         self.table = Table(self.columns)
         self.sockets = UdpSockets(self.table)
@@ -125,8 +126,14 @@ class Worker:
 
     def _start(self, message: control.StartStream, sockets: list[socket.socket]) -> None:
         call_id = message.info.call_id
-        if not sockets or message.slot >= self.table.capacity:
-            self.post(control.StreamFailed(call_id, "bad_media", "the call came without its sockets or row"))
+        if not sockets:  # the kernel had no descriptor for them (channel.receive)
+            detail = f"media worker {self.index} may open no more descriptors; raise `ulimit -n`"
+            self.post(control.StreamFailed(call_id, "no_descriptors", detail))
+            return
+        if message.slot >= self.table.capacity:
+            for sock in sockets:
+                sock.close()
+            self.post(control.StreamFailed(call_id, "bad_media", "the call came with a row that is not there"))
             return
         try:
             stream = self.table.take(message, sockets[0], sockets[1] if len(sockets) > 1 else None)
@@ -145,6 +152,8 @@ class Worker:
     def _command(self, message: control.ToWorker) -> None:
         if isinstance(message, control.Drain):
             self.draining = True
+            return
+        if isinstance(message, control.Adopt):  # it has a place
             return
         assert not isinstance(message, control.StartStream)
         stream = self.table.by_call.get(message.call_id)
@@ -189,6 +198,7 @@ class Worker:
         last_ns = 0
         while self.running and not (self.draining and not self.table.by_call):
             due_ns = min(self.engine.next_deadline_ns(), time.monotonic_ns() + int(HEARTBEAT_S * 1e9))
+            grid_ns = (last_ns // TICK_NS + 1) * TICK_NS
             ready = self._wait(last_ns, due_ns)
             now_ns = time.monotonic_ns()
             if now_ns - max(last_ns, due_ns) > STALL_NS:
@@ -205,6 +215,9 @@ class Worker:
                 if self._failures > MAX_FAILURES:
                     raise
             took_us = (time.monotonic_ns() - now_ns) // 1000
+            # Late is a tick that begins after something was due and the grid had come.
+            late_ns = max(now_ns - max(due_ns, grid_ns), 0)
+            counters.busy_ns[0] += took_us * 1000 + late_ns
             counters.heartbeat_ns[0] = now_ns
             counters.ticks[0] += 1
             counters.tick_duration[np.searchsorted(DELAY_EDGES_US, took_us)] += 1
@@ -274,18 +287,35 @@ class Worker:
             self.engine.receive_rtcp(stream, *datagram, time.monotonic_ns())
 
 
+def _adopted(options: argparse.Namespace) -> bool:
+    """Wait for a place; False when the gateway has ended, or has no use for us."""
+    sock = socket.socket(fileno=options.control_fd)
+    try:
+        raw, fds = receive(sock)
+        message = control.decode_to_worker(raw) if raw else None
+        if not isinstance(message, control.Adopt) or not fds:
+            return False
+        options.index, options.capacity, options.table_fd = message.index, message.capacity, fds[0]
+        return True
+    finally:
+        sock.detach()
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Program of the worker process."""
     parser = argparse.ArgumentParser(prog="trunkline-media-worker")
     parser.add_argument("--control-fd", type=int, required=True)
-    parser.add_argument("--table-fd", type=int, required=True)
-    parser.add_argument("--capacity", type=int, required=True)
+    parser.add_argument("--table-fd", type=int)
+    parser.add_argument("--capacity", type=int)
     parser.add_argument("--index", type=int, default=0)
+    parser.add_argument("--spare", action="store_true", help="wait for a table and a number (control.Adopt)")
     parser.add_argument("--jitter-min-ms", type=int, default=40)
     parser.add_argument("--jitter-max-ms", type=int, default=200)
     parser.add_argument("--silence", choices=("send", "suppress"), default="send")
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the gateway
+    if options.spare and not _adopted(options):
+        return
     worker = Worker(options)
     worker.columns.worker.pid[0] = os.getpid()
     worker.run()

@@ -23,7 +23,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench import machine, tables
-from bench.counting_agent import GAP
 from bench.rig import BenchGateway, Program, Rig
 from support.waiting import wait_for
 
@@ -32,6 +31,8 @@ SETTLE_S = 3.0
 BETWEEN_S = 0.3
 "From a successor's readiness to its own end, with `kills` above 1."
 TAIL_S = 1.0
+WATCHED_NS = 2_000_000_000
+"A gap that begins later after the last kill has another reason."
 LIMIT_MS = 1000.0
 SILENCE = 0xFF
 HEADER_BYTES = 12
@@ -122,13 +123,16 @@ def of_callers(voice: Mapping[str, NDArray[Any]], first_ns: int, last_ns: int) -
     sequence = packets[:, 2].astype(np.int64) << 8 | packets[:, 3]
     stamp = packets[:, 4:8].astype(np.int64) @ np.array([1 << 24, 1 << 16, 1 << 8, 1])
     speech = (packets[:, HEADER_BYTES:] != SILENCE).any(axis=1)
-    gaps, packets_back, speech_back, lost_numbers, bad_stamps = [], [], [], 0, 0
+    gaps, gap_at, packets_back, speech_back, lost_numbers, bad_stamps = [], [], [], [], 0, 0
     silent = 0
     for call in np.unique(calls):
         mine = np.flatnonzero(calls == call)
         after = mine[at[mine] > first_ns]
         since = np.diff(at[mine])
-        gaps.append(float(since[at[mine][1:] > first_ns].max(initial=0)) / 1e6)
+        since = since * ((at[mine][1:] > first_ns) & (at[mine][:-1] < last_ns + WATCHED_NS))
+        gaps.append(float(since.max(initial=0)) / 1e6)
+        if len(since):
+            gap_at.append((at[mine][int(since.argmax())] - first_ns) / 1e6)
         # The first packet behind the longest gap is that of the successor.
         step = np.flatnonzero(np.diff(at[after], prepend=first_ns) > 30_000_000)
         if not len(after) or at[after[-1]] < last_ns + 1_000_000_000:
@@ -148,6 +152,7 @@ def of_callers(voice: Mapping[str, NDArray[Any]], first_ns: int, last_ns: int) -
         "gateway_ports": len(set(ports.tolist())),
         "silent_afterwards": silent,
         "gap_ms": _spread(gaps),
+        "gap_begins_ms": _spread(gap_at),
         "packets_back_ms": _spread(packets_back),
         "speech_back_ms": _spread(speech_back),
         "calls_with_speech_again": len(speech_back),
@@ -158,28 +163,28 @@ def of_callers(voice: Mapping[str, NDArray[Any]], first_ns: int, last_ns: int) -
 
 def of_agent(heard: Mapping[str, NDArray[Any]], kill_ns: int) -> dict[str, Any]:
     """What the agent got of each call after the last kill: when, from which position, and whether it was told."""
-    names = heard["call_ids"]
-    later, back, jumps, flagged = 0, [], [], 0
-    last_index = {str(name): index for index, name in enumerate(names)}
     ordinals: dict[str, list[int]] = {}
-    for index, name in enumerate(names):
+    for index, name in enumerate(heard["call_ids"]):
         ordinals.setdefault(str(name), []).append(index)
-    for name, index in last_index.items():
-        rows = np.flatnonzero((heard["call"] == index) & (heard["read_ns"] > kill_ns))
-        if len(ordinals[name]) < 2 or not len(rows):
+    back, jumps, told, gaps = [], [], 0, []
+    for indices in ordinals.values():
+        resumed, position, gap_ms = heard["starts"][indices[-1]]
+        rows = np.flatnonzero((heard["call"] == indices[-1]) & (heard["read_ns"] > kill_ns))
+        if len(indices) < 2 or not len(rows):
             continue
-        later += 1
         back.append((heard["read_ns"][rows[0]] - kill_ns) / 1e6)
-        before = np.flatnonzero(heard["call"] == ordinals[name][-2])
+        told += bool(resumed and gap_ms > 0 and heard["position"][rows[0]] == position)
+        gaps.append(float(gap_ms))
+        before = np.flatnonzero(heard["call"] == indices[-2])
         if len(before):
             expected = heard["position"][before[-1]] + heard["samples"][before[-1]]
             jumps.append(int(heard["position"][rows[0]] - expected))
-        flagged += bool((heard["flags"][rows[:100]] & GAP).any()) or bool(jumps and jumps[-1])
     return {
-        "calls": len(last_index),
-        "offered_again": later,
+        "calls": len(ordinals),
+        "offered_again": len(back),
         "frames_back_ms": _spread(back),
-        "told_of_the_gap": flagged,
+        "told_of_the_gap": told,
+        "told_gap_ms": _spread(gaps),
         "positions_jump_samples": [min(jumps, default=0), max(jumps, default=0)],
     }
 
@@ -204,6 +209,8 @@ def render(figures: dict[str, Any]) -> str:
         tables.spread_row("kill -> packets to the caller again", callers["packets_back_ms"]),
         tables.spread_row("kill -> speech to the caller again", callers["speech_back_ms"]),
         tables.spread_row("longest gap between packets to a caller", callers["gap_ms"]),
+        tables.spread_row("  which begins so long after the kill", callers["gap_begins_ms"]),
+        tables.spread_row("gap that the agent is told of", agent["told_gap_ms"]),
         tables.spread_row("last kill -> frames to the agent again", agent["frames_back_ms"]),
     ]
     counts = [
@@ -213,7 +220,8 @@ def render(figures: dict[str, Any]) -> str:
         ["sequence numbers that never came", callers["sequence_numbers_missing"]],
         ["timestamps out of step", callers["timestamps_out_of_step"]],
         ["calls offered to the agent again", agent["offered_again"]],
-        ["  whose frames tell of the gap", agent["told_of_the_gap"]],
+        ["  and told of the gap", agent["told_of_the_gap"]],
+        ["samples that the agent's positions jump by, least and most", str(agent["positions_jump_samples"])],
         ["datagrams dropped at full RTP sockets", figures["socket_drops"]],
         ["calls up at the end", figures["calls_up_at_the_end"]],
         ["SIP calls that failed", figures["signalling"]["failed"]],
