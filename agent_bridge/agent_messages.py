@@ -43,6 +43,7 @@ def _offered(message: fields.Message) -> CallOffered:
             frame_ms=fields.integer(audio, "frame_ms", 1, 10_000),
             resumed=fields.boolean(message, "resumed"),
             position=fields.integer(message, "position", 0, _MAX_POSITION, default=0),
+            gap_ms=fields.integer(message, "gap_ms", 0, _MAX_MS, default=0),
         ),
     )
 

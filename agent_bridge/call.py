@@ -264,7 +264,7 @@ class Call:
         held, self._held = self._held, []
         for command in held:
             self._send(command)
-        self._tell(Resumed())
+        self._tell(Resumed(info.gap_ms))
 
     def _stop(self, reason: str, stats: Mapping[str, float]) -> None:
         """The call is over: everything that waits gets its answer."""

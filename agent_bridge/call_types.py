@@ -108,6 +108,9 @@ class Hold:
 class Resumed:
     """The gateway's media process was replaced: what was queued there for the caller is gone."""
 
+    gap_ms: int = 0
+    "for how long the caller has been sent nothing; 0 when the gateway did not say"
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Refused:

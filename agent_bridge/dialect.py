@@ -48,6 +48,8 @@ class StartInfo:
     "the call goes on after the gateway's media process was replaced"
     position: int = 0
     "sample position of the first frame that will follow"
+    gap_ms: int = 0
+    "with `resumed`: for how long the caller has been sent nothing"
 
 
 # --- events: what the agent said ------------------------------------------------------------

@@ -34,6 +34,7 @@ def start_fields(channel: int, info: StartInfo) -> dict[str, Any]:
         },
         "resumed": info.resumed,
         "position": int(info.position),
+        **({"gap_ms": info.gap_ms} if info.gap_ms else {}),
     }
 
 

@@ -43,6 +43,15 @@ SIP_END_S = 2.0
 RESOLVE_INTERVAL_S = 300.0
 "How often registrars' names are looked up again: their calls come from wherever DNS says now."
 
+_POOL_LEVELS = {
+    "worker.died": "error",
+    "worker.hung": "error",
+    "worker.output": "warning",
+    "worker.no_spare": "warning",
+    "worker.overloaded": "warning",
+}
+"Level of the log line of each event of the media pool that is not for information only."
+
 log = logs.get_logger("trunkline.gateway")
 
 
@@ -65,10 +74,12 @@ class Gateway:
             assembly.worker_options(config),
             on_message=self._media_message,
             on_event=self._pool_event,
+            max_load=limits.max_worker_load,
         )
+        self.metrics.watch_loads(self.pool.loads)
         new_session = assembly.session_factory(config)
         address = MediaAddress(media.advertise, media.bind)
-        gate = Limits(limits.max_calls, limits.calls_per_second)
+        gate = self._gate = Limits(limits.max_calls, limits.calls_per_second)
         self._secrets = secrets
         self._registrars = assembly.registrars(config.trunks)
         self._agent_hosts = assembly.agent_hosts(config)
@@ -177,8 +188,9 @@ class Gateway:
         self.failed.set()
 
     def _pool_event(self, event: str, data: Mapping[str, Any]) -> None:
-        level = {"worker.died": log.error, "worker.hung": log.error, "worker.output": log.warning}
-        level.get(event, log.info)(event, **data)
+        level = _POOL_LEVELS.get(event, "info")
+        getattr(log, level)(event, **data)
+        self._gate.overload = self.pool.overload
         self.service.gateway_event(event, dict(data))
 
     def _about(self) -> dict[str, Any]:
@@ -188,8 +200,10 @@ class Gateway:
             "workers": {
                 "ready": self.pool.ready_workers,
                 "pids": self.pool.pids,
+                "spare": self.pool.spare_pid,
                 "restarts": sum(self.pool.restarts),
                 "streams": self.pool.streams,
+                "each": self.pool.each(),
             },
             "trunks": [trunk.name for trunk in self.config.trunks],
             "agents": [agent.name for agent in self.config.agents],

@@ -14,12 +14,13 @@ call can end from several sides at once.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from trunkline.gateway import outcome
 from trunkline.gateway.media.columns import Columns
+from trunkline.gateway.media.load import LoadMeter
 from trunkline.gateway.worker_metrics import WorkerCollector
 
 DIRECTIONS = ("inbound", "outbound")
@@ -157,6 +158,10 @@ class Metrics:
     def watch_worker(self, index: int, columns: Columns) -> None:
         """Read this worker's table at each scrape; a successor replaces it under its number."""
         self._workers.tables[index] = columns
+
+    def watch_loads(self, loads: Sequence[LoadMeter]) -> None:
+        """How busy each worker is, by its number."""
+        self._workers.loads = loads
 
     def render(self) -> bytes:
         """The page in Prometheus' text format, version 0.0.4."""

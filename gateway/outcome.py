@@ -64,6 +64,8 @@ _TABLE: list[tuple[str, Kind, int, str, Level, str, int | None]] = [
      "the trunk has as many calls as it may have", RETRY_LATER_S),
     ("limit_rate", "refused", 503, "Service Unavailable", "warning",
      "more calls a second than limits.calls_per_second", 1),
+    ("overloaded", "refused", 503, "Service Unavailable", "warning",
+     "every media worker is busier than limits.max_worker_load", RETRY_SOON_S),
     ("no_ports", "refused", 503, "Service Unavailable", "error",
      "no free pair of ports in media.port_range that can be bound on media.bind", RETRY_LATER_S),
     ("no_descriptors", "refused", 503, "Service Unavailable", "error",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import inspect
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from trunkline.gateway.media.columns import DELAY_EDGES_US, Columns
+from trunkline.gateway.media.load import LoadMeter
 from trunkline.rtp.outcomes import Drop
 
 
@@ -27,6 +28,7 @@ class WorkerCollector(Collector):
 
     def __init__(self, clock: Callable[[], int]) -> None:
         self.tables: dict[int, Columns] = {}
+        self.loads: Sequence[LoadMeter] = ()
         self._clock = clock
 
     def collect(self) -> Iterator[Metric]:
@@ -67,6 +69,23 @@ class WorkerCollector(Collector):
             streams.add_metric([str(index)], float(worker.streams[0]))
             links.add_metric([str(index)], float(worker.agent_links[0]))
         yield from (age, slowest, streams, links)
+        yield from self._loads()
+
+    def _loads(self) -> Iterator[Metric]:
+        load = GaugeMetricFamily(
+            "trunkline_worker_load_ratio",
+            "Share of the last second in which the worker was busy, or late; 1 is all of it.",
+            labels=["worker"],
+        )
+        overloaded = GaugeMetricFamily(
+            "trunkline_worker_overloaded",
+            "1 while the worker gets no new calls because of its load (limits.max_worker_load).",
+            labels=["worker"],
+        )
+        for index, meter in enumerate(self.loads):
+            load.add_metric([str(index)], meter.load)
+            overloaded.add_metric([str(index)], float(meter.overloaded))
+        yield from (load, overloaded)
 
     def _drops(self) -> Metric:
         family = CounterMetricFamily(

@@ -18,7 +18,7 @@ class LimitHit:
     """Which limit refuses a call."""
 
     cause: str
-    "limit_calls, limit_trunk, limit_rate or draining"
+    "limit_calls, limit_trunk, limit_rate, overloaded or draining"
     detail: str
 
 
@@ -31,6 +31,8 @@ class Limits:
         self.calls_per_second = calls_per_second
         self.draining = False
         "the gateway is about to end: no new calls"
+        self.overload = ""
+        "why there is no time for another call, as a sentence; empty while there is"
         self.calls = 0
         self._by_trunk: Counter[str] = Counter()
         self._lock = threading.Lock()
@@ -44,6 +46,8 @@ class Limits:
         with self._lock:
             if self.draining:
                 return LimitHit("draining", "the gateway is shutting down")
+            if self.overload:
+                return LimitHit("overloaded", self.overload)
             if self.max_calls and self.calls >= self.max_calls:
                 return LimitHit("limit_calls", f"all {self.max_calls} calls of limits.max_calls are up")
             if trunk_limit and self._by_trunk[trunk] >= trunk_limit:

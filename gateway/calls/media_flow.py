@@ -16,7 +16,7 @@ from trunkline.gateway.calls.ending import Ending
 from trunkline.gateway.media import control
 from trunkline.gateway.sip.messages import Respond, SendInfoDtmf
 
-_NEVER_TAKEN = frozenset({"table_full", "worker_lost"})
+_NEVER_TAKEN = frozenset({"table_full", "worker_lost", "no_descriptors"})
 "Failures of streams that no worker has: there is nothing to stop."
 
 

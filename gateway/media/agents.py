@@ -82,9 +82,15 @@ class AgentLinks:
                 trunk=info.trunk, route=info.route, headers=info.headers, metadata=info.metadata,
                 sample_rate_hz=agent.sample_rate_hz, frame_ms=agent.frame_ms,
                 resumed=stream.resumed, position=int(c.up_position[stream.row]),
+                gap_ms=self._gap_ms(stream, now_ns),
             ),
             now_ns,
         )  # fmt: skip
+
+    def _gap_ms(self, stream: Stream, now_ns: int) -> int:
+        """How long ago the predecessor's next packet was due."""
+        due_ns = int(self._table.shared.tx_due_ns[stream.row])
+        return max(now_ns - due_ns, 0) // 1_000_000 if stream.resumed and due_ns else 0
 
     def stop(self, stream: Stream, reason: str, stats: dict[str, float]) -> None:
         """The call is over: tell the agent, and hang up a connection that was its own."""

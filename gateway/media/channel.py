@@ -56,7 +56,8 @@ def receive(sock: socket.socket) -> tuple[bytes, list[int]]:
     """Take one message and its descriptors; `b""` means that the peer is gone.
 
     Raises BlockingIOError when there is none on a non-blocking socket.  Descriptors are
-    close-on-exec, and belong to the caller.
+    close-on-exec, and belong to the caller.  When this process has no room for them, the
+    message comes without any: the sender has its own still, and what it wanted is refused.
     """
     try:
         message, ancillary, flags, _ = sock.recvmsg(
@@ -66,10 +67,10 @@ def receive(sock: socket.socket) -> tuple[bytes, list[int]]:
         return b"", []
     fds = _descriptors(ancillary)
     if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
-        # CTRUNC also happens when this process is out of descriptors: the message is useless without.
-        for fd in fds:
-            os.close(fd)
-        raise OSError(errno.EMSGSIZE, "control message or its descriptors were cut short")
+        _close_all(fds)
+        fds = []
+        if flags & socket.MSG_TRUNC:
+            raise OSError(errno.EMSGSIZE, "control message was cut short")
     return message, fds
 
 
@@ -102,14 +103,24 @@ class Channel:
         return len(self._queue)
 
     def send(self, message: bytes, fds: Sequence[int] = ()) -> None:
-        """Send now or queue; order is kept. The caller's descriptors stay its own."""
+        """Send now or queue; order is kept. The caller's descriptors stay its own.
+
+        Raises OSError when the peer is gone, or (EMFILE) when there is no descriptor for the copies
+        that a queued message holds: it is not sent then.
+        """
         if not self._queue:
             try:
                 send(self.sock, message, fds)
                 return
             except BlockingIOError:
                 pass
-        self._queue.append((message, [os.dup(fd) for fd in fds]))
+        copies: list[int] = []
+        try:
+            copies += map(os.dup, fds)
+        except OSError:
+            _close_all(copies)
+            raise
+        self._queue.append((message, copies))
 
     def flush(self) -> bool:
         """Send what is queued; True when nothing is left. Raises OSError when the peer is gone."""

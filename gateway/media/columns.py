@@ -116,6 +116,7 @@ ROW_FIELDS: list[tuple[str, Any, tuple[int, ...]]] = [
 WORKER_FIELDS: list[tuple[str, Any, tuple[int, ...]]] = [
     ("pid", np.int64, ()),
     ("heartbeat_ns", np.int64, ()),  # monotonic time of the last tick
+    ("busy_ns", np.int64, ()),  # time spent in ticks, and from when something was due until the tick began
     ("ticks", np.int64, ()),
     ("tick_max_us", np.int64, ()),  # since start
     ("tick_duration", np.int64, (DELAY_BUCKETS,)),
@@ -129,6 +130,10 @@ WORKER_FIELDS: list[tuple[str, Any, tuple[int, ...]]] = [
     ("downlink_delay", np.int64, (DELAY_BUCKETS,)),
     ("agent_links", np.int64, ()),
 ]
+
+
+ROW_STATE = np.dtype(ROW_FIELDS)
+"A row as one packed record, in the order of `ROW_FIELDS`."
 
 
 class Columns:
@@ -156,6 +161,17 @@ class Columns:
         for block, names in ((self.flow, FLOW_FIELDS), (self.send, SEND_FIELDS)):
             for place, name in enumerate(names):
                 setattr(self, name, block[:, place])
+
+    def row_state(self, row: int) -> bytes:
+        """All columns of a row, so that a call can go on in another table."""
+        return b"".join(getattr(self, name)[row].tobytes() for name, _dtype, _shape in ROW_FIELDS)
+
+    def restore_row(self, row: int, state: bytes) -> None:
+        """Put `row_state` of another table of the same build into a row; its own generation stays."""
+        record = np.frombuffer(state, ROW_STATE, 1)[0]
+        for name, _dtype, _shape in ROW_FIELDS:
+            if name != "generation":
+                getattr(self, name)[row] = record[name]
 
     def close(self) -> None:
         """Give back the descriptor, once; the memory itself stays as long as somebody looks at it."""

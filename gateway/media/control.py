@@ -74,6 +74,8 @@ class StartStream(Message, frozen=True):
     "row to take over after a worker died; -1 lets the table choose"
     generation: int = 0
     "generation of that row, with `slot`"
+    state: bytes = b""
+    "columns of the row that the call had in another worker's table (`Columns.row_state`); without `slot`"
     hold_media: bool = False
     "connect the agent but send and deliver nothing until an UpdateStream says so"
 
@@ -116,6 +118,13 @@ class ClearAudio(Message, frozen=True):
     call_id: str
 
 
+class Adopt(Message, frozen=True):
+    """To a spare worker: take this place. The descriptor of its table comes with it."""
+
+    index: int
+    capacity: int
+
+
 class Drain(Message, frozen=True):
     """Finish: stop reading, close agent connections, exit when the last stream is gone."""
 
@@ -145,7 +154,8 @@ class StreamFailed(Message, frozen=True):
 
     call_id: str
     reason: str
-    "`agent_unreachable`, `agent_rejected`, `agent_timeout`, `agent_version`, `agent_lost`, `table_full`, `bad_media`"
+    """`agent_unreachable`, `agent_rejected`, `agent_timeout`, `agent_version`, `agent_lost`, `table_full`,
+    `no_descriptors`, `bad_media`"""
     detail: str
     "a sentence for a person: what was tried, where, what to do"
     sip_code: int = 0
@@ -216,7 +226,7 @@ class MediaSilent(Message, frozen=True):
     idle_ms: int
 
 
-ToWorker = StartStream | UpdateStream | StopStream | SendDtmf | InjectDtmf | ClearAudio | Drain
+ToWorker = StartStream | UpdateStream | StopStream | SendDtmf | InjectDtmf | ClearAudio | Adopt | Drain
 FromWorker = (
     WorkerReady
     | StreamReady

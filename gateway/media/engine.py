@@ -154,6 +154,8 @@ class Engine:
         self.timeline.begin(row, now_ns)
         if stream.resumed and deadline_ns:  # it goes on where its predecessor stopped
             c.rx_deadline_ns[row] = deadline_ns
+            if c.rx_last_ns[row]:  # what has come since waits in the kernel, and is not faster than time
+                self.table.credit_at_ns[row] = c.rx_last_ns[row]
         self.on_running(stream)
         self.downlink.begin(row, now_ns)
         self.reports.begin(stream, now_ns)
@@ -199,9 +201,13 @@ class Engine:
         """One RTCP datagram."""
         self.reports.receive(stream, data, address, now_ns)
 
-    def tick(self, now_ns: int) -> None:
-        """Everything that time demands. Each agent connection is written to once for what was received, at once."""
-        self.timeline.advance(now_ns)
+    def tick(self, now_ns: int, *, fill_gaps: bool = True) -> None:
+        """Everything that time demands. Each agent connection is written to once for what was received, at once.
+
+        `fill_gaps` is false while packets that waited are being read: they are not lost.
+        """
+        if fill_gaps:
+            self.timeline.advance(now_ns)
         self.agents.flush()
         self.downlink.advance(now_ns)
         self._note_downlink_delay(now_ns)

@@ -174,6 +174,9 @@ class Table:
                 raise TableFull
             row = self._free.pop()
             self._wipe(row, start)
+            if start.state:  # another worker's call
+                self.shared.restore_row(row, start.state)
+                resumed = True
         stream = self._stream(row, start, rtp, rtcp, resumed=resumed)
         self.used[row] = True
         self.streams[row] = stream

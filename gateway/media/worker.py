@@ -25,7 +25,7 @@ import msgspec
 import numpy as np
 
 from trunkline.gateway.media import control
-from trunkline.gateway.media.channel import Channel
+from trunkline.gateway.media.channel import Channel, receive
 from trunkline.gateway.media.columns import DELAY_EDGES_US, Columns
 from trunkline.gateway.media.downlink import TICK_NS
 from trunkline.gateway.media.engine import Engine
@@ -42,6 +42,10 @@ LOOKS_AFTER_STALL = 256
 "... after a stall, of ours or of a worker before us: what waited is read before gaps are filled."
 STALL_NS = 40_000_000
 "A tick so late is a stall."
+CATCH_UP_NS = 15_000_000
+"After a stall, so long is read at a time: then callers get the packets that are due, and reading goes on."
+CATCH_UP_LIMIT_NS = 1_000_000_000
+"... and so long after it gaps are filled again, whatever still waits: then it is no stall but too much load."
 HEARTBEAT_S = 0.25
 "Longest sleep: the gateway takes a worker whose heartbeat is 2 s old for hung."
 MAX_FAILURES = 100
@@ -55,6 +59,7 @@ class Worker:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.poller = EpollPoller()
+        self.index = options.index
         self.columns = Columns(options.capacity, options.table_fd)
         self.table = Table(self.columns)
         self.sockets = UdpSockets(self.table)
@@ -71,6 +76,9 @@ class Worker:
         self.draining = False
         self._failures = 0
         self._catch_up_ns = 0
+        "until then all that waits at the sockets is read first"
+        self._stalled_ns = 0
+        "when the last stall was found"
         self._collect_ns = time.monotonic_ns() + COLLECT_NS
 
     # -- the gateway process ----------------------------------------------------------------
@@ -120,8 +128,14 @@ class Worker:
 
     def _start(self, message: control.StartStream, sockets: list[socket.socket]) -> None:
         call_id = message.info.call_id
-        if not sockets or message.slot >= self.table.capacity:
-            self.post(control.StreamFailed(call_id, "bad_media", "the call came without its sockets or row"))
+        if not sockets:  # the kernel had no descriptor for them (channel.receive)
+            detail = f"media worker {self.index} may open no more descriptors; raise `ulimit -n`"
+            self.post(control.StreamFailed(call_id, "no_descriptors", detail))
+            return
+        if message.slot >= self.table.capacity:
+            for sock in sockets:
+                sock.close()
+            self.post(control.StreamFailed(call_id, "bad_media", "the call came with a row that is not there"))
             return
         try:
             stream = self.table.take(message, sockets[0], sockets[1] if len(sockets) > 1 else None)
@@ -140,6 +154,8 @@ class Worker:
     def _command(self, message: control.ToWorker) -> None:
         if isinstance(message, control.Drain):
             self.draining = True
+            return
+        if isinstance(message, control.Adopt):  # it has a place
             return
         assert not isinstance(message, control.StartStream)
         stream = self.table.by_call.get(message.call_id)
@@ -184,10 +200,12 @@ class Worker:
         last_ns = 0
         while self.running and not (self.draining and not self.table.by_call):
             due_ns = min(self.engine.next_deadline_ns(), time.monotonic_ns() + int(HEARTBEAT_S * 1e9))
+            grid_ns = (last_ns // TICK_NS + 1) * TICK_NS
             ready = self._wait(last_ns, due_ns)
             now_ns = time.monotonic_ns()
             if now_ns - max(last_ns, due_ns) > STALL_NS:
                 self._catch_up_ns = now_ns + 1
+                self._note_stall(now_ns)
             last_ns = now_ns
             try:
                 self._tick(ready, now_ns, LOOKS_AFTER_STALL if now_ns < self._catch_up_ns else LOOKS_PER_TICK)
@@ -199,6 +217,9 @@ class Worker:
                 if self._failures > MAX_FAILURES:
                     raise
             took_us = (time.monotonic_ns() - now_ns) // 1000
+            # Late is a tick that begins after something was due and the grid had come.
+            late_ns = max(now_ns - max(due_ns, grid_ns), 0)
+            counters.busy_ns[0] += took_us * 1000 + late_ns
             counters.heartbeat_ns[0] = now_ns
             counters.ticks[0] += 1
             counters.tick_duration[np.searchsorted(DELAY_EDGES_US, took_us)] += 1
@@ -220,11 +241,16 @@ class Worker:
     def _tick(self, ready: list[tuple[int, int]], now_ns: int, looks: int) -> None:
         """Take what the sockets have, then let the engine do what is due."""
         self.sockets.sampled_row = -1
+        begun_ns, lagging = now_ns, False
         handlers = self.poller.handlers
         if looks == LOOKS_PER_TICK and len(ready) > FEW_SOCKETS:
             looks = 1
         for look in range(looks):
             if look:  # only what lies behind a packet of the last one: others' new packets are for the next tick
+                now_ns = time.monotonic_ns()  # what has come meanwhile is no faster than time
+                if now_ns - begun_ns > CATCH_UP_NS:
+                    lagging = now_ns < self._stalled_ns + CATCH_UP_LIMIT_NS
+                    break
                 behind = set(ready)
                 ready = [item for item in self.poller.epoll.poll(0) if item in behind and item[0] not in handlers]
             batch, others = self.sockets.receive(ready)
@@ -235,15 +261,23 @@ class Worker:
                     handlers[fd](events)
             if batch is None:
                 break
-        self.engine.tick(now_ns)
+        self.engine.tick(now_ns, fill_gaps=not lagging)
+        if lagging:
+            self._catch_up_ns = now_ns + STALL_NS
         if self.sockets.sampled_row >= 0:
             delay_ns = self.sockets.sampled_age_ns + time.monotonic_ns() - now_ns
             self.engine.note_uplink_delay(self.sockets.sampled_row, delay_ns)
+
+    def _note_stall(self, now_ns: int) -> None:
+        """A stall that follows on one is the same: or a worker with too much to do would fill no gap any more."""
+        if now_ns - self._stalled_ns > 2 * CATCH_UP_LIMIT_NS:
+            self._stalled_ns = now_ns
 
     def _listen(self, stream: Stream) -> None:
         """Read a stream's sockets from now on; what came earlier has waited in the kernel."""
         if stream.resumed:
             self._catch_up_ns = time.monotonic_ns() + STALL_NS
+            self._note_stall(self._catch_up_ns)
         self.poller.watch_silently(stream.rtp.fileno())
         if stream.rtcp is not None:
             self.poller.watch(
@@ -256,18 +290,35 @@ class Worker:
             self.engine.receive_rtcp(stream, *datagram, time.monotonic_ns())
 
 
+def _adopted(options: argparse.Namespace) -> bool:
+    """Wait for a place; False when the gateway has ended, or has no use for us."""
+    sock = socket.socket(fileno=options.control_fd)
+    try:
+        raw, fds = receive(sock)
+        message = control.decode_to_worker(raw) if raw else None
+        if not isinstance(message, control.Adopt) or not fds:
+            return False
+        options.index, options.capacity, options.table_fd = message.index, message.capacity, fds[0]
+        return True
+    finally:
+        sock.detach()
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Program of the worker process."""
     parser = argparse.ArgumentParser(prog="trunkline-media-worker")
     parser.add_argument("--control-fd", type=int, required=True)
-    parser.add_argument("--table-fd", type=int, required=True)
-    parser.add_argument("--capacity", type=int, required=True)
+    parser.add_argument("--table-fd", type=int)
+    parser.add_argument("--capacity", type=int)
     parser.add_argument("--index", type=int, default=0)
+    parser.add_argument("--spare", action="store_true", help="wait for a table and a number (control.Adopt)")
     parser.add_argument("--jitter-min-ms", type=int, default=40)
     parser.add_argument("--jitter-max-ms", type=int, default=200)
     parser.add_argument("--silence", choices=("send", "suppress"), default="send")
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the gateway
+    if options.spare and not _adopted(options):
+        return
     worker = Worker(options)
     worker.columns.worker.pid[0] = os.getpid()
     worker.run()

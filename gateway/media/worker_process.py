@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -38,7 +39,7 @@ class WorkerProcess:
     def __init__(
         self,
         index: int,
-        columns: Columns,
+        columns: Columns | None,
         options: Sequence[str],
         *,
         on_message: Callable[[WorkerProcess, control.Message], None],
@@ -46,7 +47,10 @@ class WorkerProcess:
         on_output: Callable[[int, str], None],
         program: Sequence[str] = PROGRAM,
     ) -> None:
-        """Spawn it. Callbacks run on the running loop; `on_exit` is called once, with why."""
+        """Spawn it; without `columns` as a spare, which waits for `adopt`.
+
+        Callbacks run on the running loop; `on_exit` is called once, with why.
+        """
         self._loop = asyncio.get_running_loop()
         self._on_message, self._on_exit, self._on_output = on_message, on_exit, on_output
         self.index = index
@@ -79,15 +83,27 @@ class WorkerProcess:
         """Whether it takes streams."""
         return self.ready_ns > 0
 
-    def send(self, message: control.Message, fds: Sequence[int] = ()) -> None:
-        """Send or queue; a message to a dead worker is dropped, its end is about to be reported."""
+    def adopt(self, index: int, columns: Columns) -> bool:
+        """Give a spare its place; False when it is gone, or there is no descriptor to tell it with."""
+        self.index = index
+        self.started_ns = time.monotonic_ns()
+        return not self.closed and self.send(control.Adopt(index, columns.capacity), (columns.fd,))
+
+    def send(self, message: control.Message, fds: Sequence[int] = ()) -> bool:
+        """Send or queue; a message to a dead worker is dropped, its end is about to be reported.
+
+        False only when it could not be queued, because this process has no descriptor left for that.
+        """
         if self.closed:
-            return
-        with contextlib.suppress(OSError):
+            return True
+        try:
             self._channel.send(control.encode(message), fds)
+        except OSError as error:
+            return error.errno not in (errno.EMFILE, errno.ENFILE)
         if self._channel.pending and not self._writing:
             self._writing = True
             self._loop.add_writer(self._channel.fileno(), self._writable)
+        return True
 
     def kill(self) -> None:
         """End it now (SIGKILL); `on_exit` follows. Nothing happens when it has ended."""
@@ -169,14 +185,21 @@ class WorkerProcess:
 
 
 def _spawn(
-    program: Sequence[str], index: int, columns: Columns, options: Sequence[str], control_end: socket.socket
+    program: Sequence[str],
+    index: int,
+    columns: Columns | None,
+    options: Sequence[str],
+    control_end: socket.socket,
 ) -> subprocess.Popen[bytes]:
-    command = [*program, "--control-fd", str(control_end.fileno())]
-    command += ["--table-fd", str(columns.fd), "--capacity", str(columns.capacity)]
-    command += ["--index", str(index), *options]
+    command, inherited = [*program, "--control-fd", str(control_end.fileno())], [control_end.fileno()]
+    if columns is None:
+        command += ["--spare"]
+    else:
+        command += ["--table-fd", str(columns.fd), "--capacity", str(columns.capacity), "--index", str(index)]
+        inherited += [columns.fd]
     return subprocess.Popen(
-        command,
-        pass_fds=(control_end.fileno(), columns.fd),
+        [*command, *options],
+        pass_fds=inherited,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

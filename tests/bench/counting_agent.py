@@ -41,6 +41,8 @@ class Log:
     def __init__(self, keep: bool) -> None:
         self.keep = keep
         self.call_ids: list[str] = []
+        self.starts: list[tuple[bool, int, int]] = []
+        "of each call in `call_ids`: resumed, position, gap_ms"
         self.batches: list[tuple[NDArray[np.int64], NDArray[Any], NDArray[np.float32], int, int]] = []
         "index of the call, records without samples, mean magnitude, time read, time written"
 
@@ -56,7 +58,7 @@ class Log:
             return np.concatenate([batch[1][name] for batch in self.batches] or [np.zeros(0, dtype)])
 
         np.savez(
-            path, call_ids=np.array(self.call_ids), call=np.concatenate(calls), flags=field("flags", np.uint16),
+            path, call_ids=np.array(self.call_ids), starts=np.array(self.starts, np.int64).reshape(-1, 3), call=np.concatenate(calls), flags=field("flags", np.uint16),
             position=field("position", np.uint64).astype(np.int64), samples=field("samples", np.int64),
             level=np.concatenate([batch[2] for batch in self.batches] or [np.zeros(0, np.float32)]),
             read_ns=of(3, np.int64), write_ns=of(4, np.int64),
@@ -137,6 +139,8 @@ class Connection:
             case "start":
                 self._begun[channel] = len(self._log.call_ids)
                 self._log.call_ids.append(message["call"]["call_id"])
+                resumed, gap_ms = bool(message.get("resumed")), int(message.get("gap_ms", 0))
+                self._log.starts.append((resumed, int(message["position"]), gap_ms))
                 self._say(type="accept", channel=channel)
             case "stop":
                 self._begun.pop(channel, None)

@@ -5,6 +5,7 @@
     make bench-load ARGS="calls 100"         100 calls at once with speech both ways
     make bench-load ARGS="churn"             10,000 calls at 100 a second, three rounds
     make bench-load ARGS="setup"             CPU for one call set up and torn down
+    make bench-load ARGS="kill 500"          a worker with 500 calls is killed: what each call sees of it
 
 Real processes over the loopback: `trunkline run`, SIPp for the signalling, a speaker
 for the callers' audio, an agent.  Exit code 1 when a target is missed.
@@ -19,7 +20,7 @@ import pathlib
 import sys
 from typing import Any
 
-from bench import calls, churn, setup_cost
+from bench import calls, churn, kill, setup_cost
 
 
 def parser() -> argparse.ArgumentParser:
@@ -49,6 +50,11 @@ def parser() -> argparse.ArgumentParser:
     cost.add_argument("--count", type=int, default=1000, help="calls of one measurement")
     cost.add_argument("--rates", type=int, nargs="+", default=[50, 100, 200], help="calls begun in a second")
     cost.add_argument("--repeat", type=int, default=3, help="measurements, of which the median is told")
+    death = modes.add_parser("kill", help="a media worker is killed under its calls")
+    death.add_argument("count", type=int, help="calls")
+    death.add_argument("--workers", type=int, default=1, help="media workers")
+    death.add_argument("--kills", type=int, default=1, help="how often, each successor included")
+    death.add_argument("--rate", type=int, default=50, help="calls begun in a second")
     return top
 
 
@@ -72,6 +78,8 @@ def main(arguments: list[str] | None = None) -> int:
                 options.count, options.rate, options.rounds, options.hold, options.wait, options.mute
             )
             runs.append((churn, chosen_churn))
+        case "kill":
+            runs.append((kill, kill.Options(options.count, options.workers, options.kills, options.rate)))
         case "setup":
             runs.append((setup_cost, setup_cost.Options(options.count, tuple(options.rates), options.repeat)))
         case _:

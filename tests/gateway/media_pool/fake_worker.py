@@ -25,8 +25,16 @@ def main() -> None:
     parser.add_argument("--capacity", type=int)
     parser.add_argument("--index", type=int)
     parser.add_argument("--mode", default="")
+    parser.add_argument("--spare", action="store_true")
     options = parser.parse_args()
     sock = socket.socket(fileno=options.control_fd)
+    if options.spare:
+        data, fds = channel.receive(sock)
+        if not data:
+            return
+        adopt = control.decode_to_worker(data)
+        assert isinstance(adopt, control.Adopt), adopt
+        options.index, options.capacity, options.table_fd = adopt.index, adopt.capacity, fds[0]
     columns = Columns(options.capacity, options.table_fd)
     columns.worker.pid[0] = os.getpid()
     columns.worker.heartbeat_ns[0] = time.monotonic_ns()
@@ -59,8 +67,10 @@ def react(
         call_id = message.info.call_id
         slot = message.slot
         if slot < 0:
-            slot = len(taken)
+            slot = next(i for i in range(columns.capacity) if i not in {used for used, _ in taken.values()})
             columns.generation[slot] += 1
+            if message.state:
+                columns.restore_row(slot, message.state)
         taken[call_id] = (slot, fds)
         columns.packets_received[slot] += 1
         return [control.StreamReady(call_id, slot, int(columns.generation[slot]), 1.5)]

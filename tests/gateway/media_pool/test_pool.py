@@ -4,84 +4,17 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import gc
 import os
 import pathlib
 import signal
 import subprocess
 import sys
-import time
-import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any
 
 import pytest
 
+from support.pool_rig import MEDIA, PROGRAM, Seen, open_fds, ports, running, start_of, until
 from trunkline.gateway.media import control, supervisor
 from trunkline.gateway.media.pool import MediaPool, NoWorker
-from trunkline.gateway.media.ports import PortPool
-from trunkline.rtp.negotiation import MediaDescription
-
-PROGRAM = (sys.executable, str(pathlib.Path(__file__).with_name("fake_worker.py")))
-MEDIA = MediaDescription("PCMU", 0, 0, "127.0.0.1", 4000, "127.0.0.1", 4001, 20)
-AGENT = control.AgentParams("echo", "unix:/nowhere", "trunkline")
-
-
-class Seen:
-    """What the pool reported."""
-
-    def __init__(self) -> None:
-        self.messages: list[control.Message] = []
-        self.events: list[tuple[str, Mapping[str, Any]]] = []
-
-    def of(self, kind: type[control.Message]) -> list[Any]:
-        return [message for message in self.messages if isinstance(message, kind)]
-
-    def named(self, name: str) -> list[Mapping[str, Any]]:
-        return [data for event, data in self.events if event == name]
-
-
-async def until(condition: Callable[[], Any], within_s: float = 10.0) -> None:
-    """Wait for something to become true."""
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline, "did not happen in time"
-        await asyncio.sleep(0.01)
-
-
-@contextlib.asynccontextmanager
-async def running(workers: int = 1, options: tuple[str, ...] = ()) -> AsyncIterator[tuple[MediaPool, Seen]]:
-    """A pool of fake workers, ended afterwards without a trace."""
-    seen = Seen()
-    pool = MediaPool(
-        workers, 100, options, program=PROGRAM, on_message=seen.messages.append,
-        on_event=lambda name, data: seen.events.append((name, data)),
-    )  # fmt: skip
-    await pool.start()
-    pids = pool.pids
-    try:
-        yield pool, seen
-    finally:
-        await pool.stop()
-        for pid in pids:
-            with pytest.raises(ProcessLookupError):
-                os.kill(pid, 0)
-
-
-def start_of(**metadata: str) -> control.StartStream:
-    call_id = str(uuid.uuid4())
-    info = control.CallInfo(call_id, "inbound", "100", "600", "pbx", "all", metadata=metadata)
-    return control.StartStream(info, MEDIA, AGENT)
-
-
-ports = PortPool("127.0.0.1", 26200, 26399)
-
-
-def open_fds() -> int:
-    gc.collect()  # a table's memory is unmapped, and its descriptor closed, with the last view of it
-    return len(list(pathlib.Path("/proc/self/fd").iterdir()))
-
 
 def test_streams_go_to_the_least_loaded_worker_and_back() -> None:
     """Start, update, digits, stop: each reaches the worker, the sockets too, and nothing is left."""

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""How busy a media worker is, from what it writes into its columns.
+
+    load = time in ticks, and from when something was due until the tick began / time that passed
+
+over the last second.  A worker that gets no CPU because others have it is as late as one
+that has too much to do, and counts the same.  At 1.0 it only just keeps up; packets are
+late long before, since a tick that takes most of the grid of 2.5 ms leaves no room.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import deque
+
+WINDOW_NS = 1_000_000_000
+SILENT_NS = 600_000_000
+"An idle worker ticks every 250 ms: one whose last tick is older is in a long one, or does not run."
+RELIEF = 0.1
+"An overloaded worker takes calls again when its load is so far below the limit."
+STREAM_SHARE = 0.0004
+"What a new stream is taken to add where nothing is known yet: 0.4 ms a second, the price of G.711."
+
+
+@dataclasses.dataclass(slots=True)
+class LoadMeter:
+    """Of one worker; `sample` is called a few times a second."""
+
+    limit: float
+    "load from which it takes no new calls; 0: there is no limit"
+    load: float = 0.0
+    overloaded: bool = False
+    streams: int = 0
+    "how many it had at the last sample"
+    _samples: deque[tuple[int, int]] = dataclasses.field(default_factory=deque)
+
+    def sample(self, now_ns: int, busy_ns: int, heartbeat_ns: int, streams: int) -> bool:
+        """Look at the worker; True when it has become overloaded, or has ceased to be."""
+        samples = self._samples
+        if samples and busy_ns < samples[-1][1]:
+            samples.clear()
+        samples.append((now_ns, busy_ns))
+        while len(samples) > 2 and now_ns - samples[1][0] >= WINDOW_NS:
+            samples.popleft()
+        span_ns = now_ns - samples[0][0]
+        if now_ns - heartbeat_ns > SILENT_NS:
+            self.load = 1.0
+        elif span_ns:
+            self.load = min((busy_ns - samples[0][1]) / span_ns, 1.0)
+        self.streams = streams
+        before = self.overloaded
+        self.overloaded = self.limit > 0 and self.load >= (self.limit - RELIEF if before else self.limit)
+        return self.overloaded != before
+
+    def expected(self, streams: int) -> float:
+        """Load with so many streams, to one tenth: differences below that are noise."""
+        each = max(self.load / self.streams, STREAM_SHARE) if self.streams else STREAM_SHARE
+        return round(self.load + (streams - self.streams) * each, 1)
+
+    def forget(self) -> None:
+        """Another process works there now: what is known of its predecessor says nothing."""
+        self._samples.clear()
+        self.load, self.overloaded = 0.0, False
