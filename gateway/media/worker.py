@@ -75,6 +75,8 @@ class Worker:
         self.running = True
         self.draining = False
         self._failures = 0
+        self._crowded = False
+        "the last tick found many sockets ready"
         self._catch_up_ns = 0
         "until then all that waits at the sockets is read first"
         self._stalled_ns = 0
@@ -230,20 +232,32 @@ class Worker:
         self.engine.agents.close_all()
 
     def _wait(self, last_ns: int, due_ns: int) -> list[tuple[int, int]]:
-        """Sleep until something is ready or due, then on to the grid if the last tick was just now."""
+        """Sleep until something is ready or due, but no tick follows another before the next point of the grid."""
+        grid_ns = (last_ns // TICK_NS + 1) * TICK_NS
+        if self._crowded and self._sleep_until(grid_ns):  # something is sure to be ready by then
+            ready = self.poller.epoll.poll(0)
+            if ready:
+                return ready
         ready = self.poller.epoll.poll(max((due_ns - time.monotonic_ns()) / 1e9, 0.0))
-        ahead_ns = (last_ns // TICK_NS + 1) * TICK_NS - time.monotonic_ns()
-        if ahead_ns > 0:
-            time.sleep(ahead_ns / 1e9)
+        if self._sleep_until(grid_ns):
             ready = self.poller.epoll.poll(0)
         return ready
+
+    @staticmethod
+    def _sleep_until(then_ns: int) -> bool:
+        """Sleep, if the time has not come yet; whether it had not."""
+        ahead_ns = then_ns - time.monotonic_ns()
+        if ahead_ns > 0:
+            time.sleep(ahead_ns / 1e9)
+        return ahead_ns > 0
 
     def _tick(self, ready: list[tuple[int, int]], now_ns: int, looks: int) -> None:
         """Take what the sockets have, then let the engine do what is due."""
         self.sockets.sampled_row = -1
         begun_ns, lagging = now_ns, False
         handlers = self.poller.handlers
-        if looks == LOOKS_PER_TICK and len(ready) > FEW_SOCKETS:
+        self._crowded = len(ready) > FEW_SOCKETS
+        if self._crowded and looks == LOOKS_PER_TICK:
             looks = 1
         for look in range(looks):
             if look:  # only what lies behind a packet of the last one: others' new packets are for the next tick
