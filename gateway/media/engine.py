@@ -155,7 +155,7 @@ class Engine:
         if stream.resumed and deadline_ns:  # it goes on where its predecessor stopped
             c.rx_deadline_ns[row] = deadline_ns
             if c.rx_last_ns[row]:  # what has come since waits in the kernel, and is not faster than time
-                self.table.credit_at_ns[row] = c.rx_last_ns[row]
+                c.credit_at_ns[row] = c.rx_last_ns[row]
         self.on_running(stream)
         self.downlink.begin(row, now_ns)
         self.reports.begin(stream, now_ns)

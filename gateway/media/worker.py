@@ -46,6 +46,8 @@ CATCH_UP_NS = 15_000_000
 "After a stall, so long is read at a time: then callers get the packets that are due, and reading goes on."
 CATCH_UP_LIMIT_NS = 1_000_000_000
 "... and so long after it gaps are filled again, whatever still waits: then it is no stall but too much load."
+LOOK_NS = 100_000_000
+"How often sockets are connected or opened."
 HEARTBEAT_S = 0.25
 "Longest sleep: the gateway takes a worker whose heartbeat is 2 s old for hung."
 MAX_FAILURES = 100
@@ -75,6 +77,7 @@ class Worker:
         self.running = True
         self.draining = False
         self._failures = 0
+        self._look_ns = 0
         self._crowded = False
         "the last tick found many sockets ready"
         self._catch_up_ns = 0
@@ -170,6 +173,7 @@ class Worker:
             case control.UpdateStream(media=media):
                 try:
                     self.engine.update(stream, media, now_ns)
+                    self.sockets.open(stream)  # it may have moved
                 except (ValueError, KeyError) as error:
                     self.post(control.StreamFailed(stream.call_id, "bad_media", str(error)))
             case control.StopStream(reason=reason):
@@ -278,6 +282,9 @@ class Worker:
         self.engine.tick(now_ns, fill_gaps=not lagging)
         if lagging:
             self._catch_up_ns = now_ns + STALL_NS
+        if now_ns > self._look_ns:
+            self._look_ns = now_ns + LOOK_NS
+            self.sockets.look(now_ns)
         if self.sockets.sampled_row >= 0:
             delay_ns = self.sockets.sampled_age_ns + time.monotonic_ns() - now_ns
             self.engine.note_uplink_delay(self.sockets.sampled_row, delay_ns)

@@ -166,7 +166,7 @@ class _Ours:
 
     def __init__(self, pair: Pair) -> None:
         self.connect_ex = pair.connect_ex
-        for name in ("recv_into", "sendmsg", "fileno", "getsockopt", "close"):
+        for name in ("family", "recv_into", "sendmsg", "fileno", "getsockopt", "setsockopt", "close"):
             setattr(self, name, getattr(pair.ours, name))
 
 
