@@ -27,6 +27,7 @@ from trunkline.gateway.calls.screen import CallScreen
 from trunkline.gateway.calls.service import CallService
 from trunkline.gateway.config.model import Config
 from trunkline.gateway.config.secrets import Secrets
+from trunkline.gateway.loop_errors import LoopErrors
 from trunkline.gateway.media.control import Message
 from trunkline.gateway.media.pool import MediaPool
 from trunkline.gateway.media.ports import PortPool, PortsExhausted
@@ -119,6 +120,7 @@ class Gateway:
             raise
 
     async def _start(self) -> None:
+        asyncio.get_running_loop().set_exception_handler(LoopErrors())
         raise_descriptor_limit(self.config.limits.descriptors)
         self._try_ports()
         await self._resolve_names()

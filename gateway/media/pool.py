@@ -272,11 +272,12 @@ class MediaPool:
     def _sample(self, now_ns: int) -> None:
         """How busy are the workers? Changes between overloaded and not are events."""
         for place, meter in zip(self._supervisor.places, self._meters, strict=True):
-            if not place.ready:
+            if place.process is None or not place.ready:
                 meter.forget()
                 continue
             counters, streams = place.columns.worker, self._load[place.index]
-            if meter.sample(now_ns, int(counters.busy_ns[0]), int(counters.heartbeat_ns[0]), streams):
+            beat_ns = max(int(counters.heartbeat_ns[0]), place.process.ready_ns)
+            if meter.sample(now_ns, int(counters.busy_ns[0]), beat_ns, streams):
                 event = "worker.overloaded" if meter.overloaded else "worker.relieved"
                 data = {"worker": place.index, "load": round(meter.load, 2), "limit": meter.limit}
                 self._on_event(event, {**data, "streams": streams})

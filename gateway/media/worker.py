@@ -44,6 +44,8 @@ CATCH_UP_NS = 15_000_000
 "After a stall, so long is read at a time: then callers get the packets that are due, and reading goes on."
 CATCH_UP_LIMIT_NS = 1_000_000_000
 "... and so long after it gaps are filled again, whatever still waits: then it is no stall but too much load."
+TOLERATED_NS = 5_000_000
+"A tick that is done so long after it was due harms nobody; what is beyond counts as load (load.py)."
 HEARTBEAT_S = 0.25
 "Longest sleep: the gateway takes a worker whose heartbeat is 2 s old for hung."
 MAX_FAILURES = 100
@@ -78,6 +80,7 @@ class Worker:
         self._stalled_ns = 0
         "when the last stall was found"
         self._collect_ns = time.monotonic_ns() + COLLECT_NS
+        self._cpu_ns, self._done_ns = time.thread_time_ns(), time.monotonic_ns()
 
     # -- the gateway process ----------------------------------------------------------------
 
@@ -214,10 +217,9 @@ class Worker:
                     print(f"tick failed:\n{traceback.format_exc()}", flush=True)
                 if self._failures > MAX_FAILURES:
                     raise
-            took_us = (time.monotonic_ns() - now_ns) // 1000
-            # Late is a tick that begins after something was due and the grid had come.
-            late_ns = max(now_ns - max(due_ns, grid_ns), 0)
-            counters.busy_ns[0] += took_us * 1000 + late_ns
+            done_ns = time.monotonic_ns()
+            took_us = (done_ns - now_ns) // 1000
+            self._note_load(max(due_ns, grid_ns), done_ns)
             counters.heartbeat_ns[0] = now_ns
             counters.ticks[0] += 1
             counters.tick_duration[np.searchsorted(DELAY_EDGES_US, took_us)] += 1
@@ -226,6 +228,13 @@ class Worker:
                 self._collect_ns = now_ns + COLLECT_NS
                 gc.collect()
         self.engine.agents.close_all()
+
+    def _note_load(self, wanted_ns: int, done_ns: int) -> None:
+        """Since the last tick: the CPU that it took, or what it was late by, if that is more."""
+        cpu_ns, late_ns = time.thread_time_ns(), done_ns - wanted_ns - TOLERATED_NS
+        late_ns = min(late_ns, done_ns - self._done_ns)
+        self.columns.worker.busy_ns[0] += max(cpu_ns - self._cpu_ns, late_ns)
+        self._cpu_ns, self._done_ns = cpu_ns, done_ns
 
     def _wait(self, last_ns: int, due_ns: int) -> list[tuple[int, int]]:
         """Sleep until something is ready or due, then on to the grid if the last tick was just now."""
