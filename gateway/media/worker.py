@@ -32,6 +32,7 @@ from trunkline.gateway.media.engine import Engine
 from trunkline.gateway.media.poller import EpollPoller
 from trunkline.gateway.media.table import Stream, Table, TableFull
 from trunkline.gateway.media.udp import UdpSockets
+from trunkline.gateway.media.warm import warm_up
 from trunkline.rtp.jitter import TargetParams
 
 LOOKS_PER_TICK = 4
@@ -323,6 +324,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--silence", choices=("send", "suppress"), default="send")
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the gateway
+    warm_up()
     if options.spare and not _adopted(options):
         return
     worker = Worker(options)
