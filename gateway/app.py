@@ -163,7 +163,9 @@ class Gateway:
         """Wait for calls to end, at most so long or until `hurry` is set; hang up the rest; stop everything."""
         self.service.drain()
         if self.service.calls and drain_timeout_s > 0 and self.failure is None:
-            log.info("gateway.draining", calls=len(self.service.calls), timeout_s=drain_timeout_s)
+            data = {"calls": len(self.service.calls), "timeout_s": drain_timeout_s}
+            log.info("gateway.draining", **data)
+            self.service.gateway_event("gateway.draining", data)
             await _first(self.service.wait_empty(drain_timeout_s), hurry)
         if self.service.calls:
             self.service.hang_up_all("shutdown")
