@@ -109,8 +109,7 @@ class PortPool:
             rtp = self._bind(port)
             rtp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
             rtcp = self._bind(port + 1)
-            if max(rtp.fileno(), rtcp.fileno()) >= _last_descriptor():  # the kernel gives out the lowest first
-                raise OSError(errno.EMFILE, "the last descriptors are kept for other things than calls")
+            _leave_some(rtp, rtcp)
             return PortPair(self, port, rtp, rtcp)
         except OSError as error:
             for sock in (rtp, rtcp):
@@ -146,7 +145,8 @@ def _limit() -> int:
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
-def _last_descriptor() -> int:
-    """From this number on they are reserved."""
+def _leave_some(*sockets: socket.socket) -> None:
+    """Raise OSError when these are of the last descriptors: the kernel gives out the lowest first."""
     limit = _limit()
-    return limit - min(RESERVED_DESCRIPTORS, limit // 8)
+    if max(sock.fileno() for sock in sockets) >= limit - min(RESERVED_DESCRIPTORS, limit // 8):
+        raise OSError(errno.EMFILE, "the last descriptors are kept for other things than calls")

@@ -46,12 +46,13 @@ class _Nowhere:
         pass
 
 
-def warm_up() -> None:
-    """Whatever goes wrong here is printed, and keeps no worker from its work."""
+def warm_up() -> str:
+    """Returns what went wrong, or nothing: it keeps no worker from its work."""
     try:
         _run()
     except Exception:  # noqa: BLE001 - see above
-        print(f"warm-up failed:\n{traceback.format_exc()}", flush=True)
+        return f"warm-up failed:\n{traceback.format_exc()}"
+    return ""
 
 
 def _run() -> None:
@@ -83,7 +84,9 @@ def _run() -> None:
 
 
 def _start(number: int) -> control.StartStream:
-    media = MediaDescription("PCMU", 0, 0, *PEER, PEER[0], PEER[1] + 1, 20, send_dtmf_pt=101, receive_dtmf_pt=101)
+    media = MediaDescription(
+        "PCMU", 0, 0, *PEER, PEER[0], PEER[1] + 1, 20, send_dtmf_pt=101, receive_dtmf_pt=101
+    )
     info = control.CallInfo(str(uuid.UUID(int=number)), "inbound", "", "", "", "")
     return control.StartStream(info, media, control.AgentParams("", "unix:/dev/null/nobody", "trunkline"))
 

@@ -137,7 +137,9 @@ class Worker:
         if message.slot >= self.table.capacity:
             for sock in sockets:
                 sock.close()
-            self.post(control.StreamFailed(call_id, "bad_media", "the call came with a row that is not there"))
+            self.post(
+                control.StreamFailed(call_id, "bad_media", "the call came with a row that is not there")
+            )
             return
         try:
             stream = self.table.take(message, sockets[0], sockets[1] if len(sockets) > 1 else None)
@@ -324,7 +326,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--silence", choices=("send", "suppress"), default="send")
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the gateway
-    warm_up()
+    if problem := warm_up():
+        print(problem, flush=True)
     if options.spare and not _adopted(options):
         return
     worker = Worker(options)

@@ -82,7 +82,11 @@ def run(options: Options) -> dict[str, Any]:
         "socket_drops": drops,
         "kills": len(kills),
         "events": [
-            {key: line[key] for key in ("event", "worker", "streams", "took_ms", "moved", "why") if key in line}
+            {
+                key: line[key]
+                for key in ("event", "worker", "streams", "took_ms", "moved", "why")
+                if key in line
+            }
             for line in restarted
         ],
         "callers": of_callers(voice, kills[0], kills[-1]),

@@ -55,7 +55,13 @@ def run(options: Options) -> dict[str, Any]:
             up = {name: memory(pid) for name, pid in pids.items()}
             kernel = {name: value - kernel_idle[name] for name, value in kernel_kb().items()}
             signalling = sipp.wait()
-    return {"options": dataclasses.asdict(options), "idle": idle, "up": up, "kernel": kernel, "signalling": signalling}
+    return {
+        "options": dataclasses.asdict(options),
+        "idle": idle,
+        "up": up,
+        "kernel": kernel,
+        "signalling": signalling,
+    }
 
 
 def _up(rig: Rig) -> int:

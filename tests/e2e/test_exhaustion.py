@@ -86,7 +86,9 @@ def allow(pid: int, descriptors: int) -> None:
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (descriptors, hard))
 
 
-def test_a_gateway_out_of_descriptors_refuses_calls_and_goes_on_with_all_else(short_path: pathlib.Path) -> None:
+def test_a_gateway_out_of_descriptors_refuses_calls_and_goes_on_with_all_else(
+    short_path: pathlib.Path,
+) -> None:
     """Calls stop before the last descriptor: the API answers, and a worker that dies is replaced."""
     with gateway_with(short_path) as gateway, contextlib.ExitStack() as stack:
         wait_for(lambda: gateway.status()["workers"]["spare"], "a spare worker waits")
@@ -98,8 +100,10 @@ def test_a_gateway_out_of_descriptors_refuses_calls_and_goes_on_with_all_else(sh
             assert len(phones) < 12, "there is an end of it"
             phones.append(stack.enter_context(Phone(gateway, "uac_hangup")))
             wait_for(
-                lambda: gateway.metric("trunkline_calls_refused_total", cause="no_descriptors")
-                or len(gateway.calls()) == len(phones),
+                lambda: (
+                    gateway.metric("trunkline_calls_refused_total", cause="no_descriptors")
+                    or len(gateway.calls()) == len(phones)
+                ),
                 "the call is up or refused",
             )
         up = gateway.calls()
@@ -124,7 +128,9 @@ def test_a_gateway_out_of_descriptors_refuses_calls_and_goes_on_with_all_else(sh
         gateway.assert_idle()
 
 
-def test_a_worker_out_of_descriptors_refuses_the_call_and_keeps_those_that_it_has(short_path: pathlib.Path) -> None:
+def test_a_worker_out_of_descriptors_refuses_the_call_and_keeps_those_that_it_has(
+    short_path: pathlib.Path,
+) -> None:
     with gateway_with(short_path) as gateway, Phone(gateway, "uac_hangup", said=SPEECH) as phone:
         call_id = phone.wait_up()
         (worker,) = gateway.workers
@@ -198,7 +204,9 @@ def test_a_worker_that_falls_behind_gets_no_new_calls_and_keeps_the_old(
         gateway.hang_up(call_id)
         assert phone.wait_end()["cause"] == "api_hangup"
         if limit:
-            wait_for(lambda: not gateway.metric("trunkline_worker_overloaded", worker="0"), "it has recovered", 15)
+            wait_for(
+                lambda: not gateway.metric("trunkline_worker_overloaded", worker="0"), "it has recovered", 15
+            )
             works(gateway)
             overloaded = [line for line in gateway.log("worker.overloaded") if line["worker"] == 0]
             relieved = gateway.log("worker.relieved")
