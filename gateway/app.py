@@ -27,6 +27,7 @@ from trunkline.gateway.calls.screen import CallScreen
 from trunkline.gateway.calls.service import CallService
 from trunkline.gateway.config.model import Config
 from trunkline.gateway.config.secrets import Secrets
+from trunkline.gateway.loop_errors import LoopErrors
 from trunkline.gateway.media.control import Message
 from trunkline.gateway.media.pool import MediaPool
 from trunkline.gateway.media.ports import PortPool, PortsExhausted
@@ -119,6 +120,7 @@ class Gateway:
             raise
 
     async def _start(self) -> None:
+        asyncio.get_running_loop().set_exception_handler(LoopErrors())
         raise_descriptor_limit(self.config.limits.descriptors)
         self._try_ports()
         await self._resolve_names()
@@ -161,7 +163,9 @@ class Gateway:
         """Wait for calls to end, at most so long or until `hurry` is set; hang up the rest; stop everything."""
         self.service.drain()
         if self.service.calls and drain_timeout_s > 0 and self.failure is None:
-            log.info("gateway.draining", calls=len(self.service.calls), timeout_s=drain_timeout_s)
+            data = {"calls": len(self.service.calls), "timeout_s": drain_timeout_s}
+            log.info("gateway.draining", **data)
+            self.service.gateway_event("gateway.draining", data)
             await _first(self.service.wait_empty(drain_timeout_s), hurry)
         if self.service.calls:
             self.service.hang_up_all("shutdown")

@@ -26,6 +26,8 @@ from structlog.typing import EventDict, WrappedLogger
 
 from trunkline.gateway.routing import number_of
 
+"".encode("unicode_escape")  # loaded from a file at its first use, for which there may be no descriptor then
+
 NUMBERS_KEY = "_numbers"
 "Key of an event under which the numbers of its call travel; taken off before it is written."
 

@@ -74,7 +74,7 @@ class WorkerCollector(Collector):
     def _loads(self) -> Iterator[Metric]:
         load = GaugeMetricFamily(
             "trunkline_worker_load_ratio",
-            "Share of the last second in which the worker was busy, or late; 1 is all of it.",
+            "Share of the last second in which the worker used its core, or was late; 1 is all of it.",
             labels=["worker"],
         )
         overloaded = GaugeMetricFamily(

@@ -20,6 +20,9 @@ from fastapi import FastAPI
 STOP_TIMEOUT_S = 5
 "Requests are short; what has not finished by then is cut."
 
+BACKLOG = 128
+"Connections that wait to be accepted."
+
 
 class _Quiet(uvicorn.Server):
     """A uvicorn that leaves the process's signals to the process."""
@@ -43,7 +46,7 @@ class ApiServer:
     async def start(self) -> tuple[str, int]:
         """Bind, serve, and return the address in use (port 0 asks for a free one)."""
         family = socket.AF_INET6 if ":" in self.bind else socket.AF_INET
-        self._socket = socket.create_server((self.bind, self.port), family=family, backlog=128)
+        self._socket = socket.create_server((self.bind, self.port), family=family, backlog=BACKLOG)
         self._socket.setblocking(False)
         config = uvicorn.Config(
             self.app,
@@ -53,6 +56,7 @@ class ApiServer:
             lifespan="off",
             server_header=False,
             timeout_graceful_shutdown=STOP_TIMEOUT_S,
+            backlog=BACKLOG,  # asyncio tries as many accepts at once, also when each fails for want of descriptors
         )
         self._server = _Quiet(config)
         self._task = asyncio.create_task(self._server.serve(sockets=[self._socket]), name="api")

@@ -116,7 +116,7 @@ ROW_FIELDS: list[tuple[str, Any, tuple[int, ...]]] = [
 WORKER_FIELDS: list[tuple[str, Any, tuple[int, ...]]] = [
     ("pid", np.int64, ()),
     ("heartbeat_ns", np.int64, ()),  # monotonic time of the last tick
-    ("busy_ns", np.int64, ()),  # time spent in ticks, and from when something was due until the tick began
+    ("busy_ns", np.int64, ()),  # CPU time, or time for which it was behind if that is more (load.py)
     ("ticks", np.int64, ()),
     ("tick_max_us", np.int64, ()),  # since start
     ("tick_duration", np.int64, (DELAY_BUCKETS,)),

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """How busy a media worker is, from what it writes into its columns.
 
-    load = time in ticks, and from when something was due until the tick began / time that passed
+    load = (CPU time, or time by which ticks were more than 5 ms late if that is more) / time that passed
 
-over the last second.  A worker that gets no CPU because others have it is as late as one
-that has too much to do, and counts the same.  At 1.0 it only just keeps up; packets are
-late long before, since a tick that takes most of the grid of 2.5 ms leaves no room.
+over the last second.  The time on the wall that a tick takes would say less: on a busy
+machine it is preempted, and is done in good time all the same.  But a worker that gets
+no CPU because others have it is as late as one that has too much to do, and counts the same.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ WINDOW_NS = 1_000_000_000
 SILENT_NS = 600_000_000
 "An idle worker ticks every 250 ms: one whose last tick is older is in a long one, or does not run."
 RELIEF = 0.1
-"An overloaded worker takes calls again when its load is so far below the limit."
+"An overloaded worker takes calls again when its load is so far below the limit, or a quarter of it."
 STREAM_SHARE = 0.0004
 "What a new stream is taken to add where nothing is known yet: 0.4 ms a second, the price of G.711."
 
@@ -43,13 +43,16 @@ class LoadMeter:
         while len(samples) > 2 and now_ns - samples[1][0] >= WINDOW_NS:
             samples.popleft()
         span_ns = now_ns - samples[0][0]
-        if now_ns - heartbeat_ns > SILENT_NS:
+        if streams and now_ns - heartbeat_ns > SILENT_NS:
             self.load = 1.0
         elif span_ns:
             self.load = min((busy_ns - samples[0][1]) / span_ns, 1.0)
         self.streams = streams
         before = self.overloaded
-        self.overloaded = self.limit > 0 and self.load >= (self.limit - RELIEF if before else self.limit)
+        limit = self.limit - min(RELIEF, self.limit / 4) if before else self.limit
+        # A moment says nothing: a worker that has just started has had its imports to do.
+        known = before or span_ns >= WINDOW_NS
+        self.overloaded = self.limit > 0 and streams > 0 and known and self.load >= limit
         return self.overloaded != before
 
     def expected(self, streams: int) -> float:

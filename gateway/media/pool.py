@@ -33,7 +33,6 @@ from trunkline.gateway.media.supervisor import DEATH_WINDOW_S, MAX_DEATHS, Place
 from trunkline.gateway.media.worker_process import PROGRAM
 from trunkline.rtp.negotiation import MediaDescription
 
-
 RETRY_S = 0.1
 "Next try to hand a call to a worker after there was no descriptor left for it."
 MAX_TRIES = 20
@@ -254,7 +253,9 @@ class MediaPool:
 
     def _move(self, stream: _Stream) -> bool:
         """Start it again at another place, with what its row holds; False when no other has room."""
-        others = [place for place in self._candidates() if place is not stream.place and not place.unstartable]
+        others = [
+            place for place in self._candidates() if place is not stream.place and not place.unstartable
+        ]
         if not others:
             return False
         row = self.row(stream.start.info.call_id)
@@ -272,11 +273,12 @@ class MediaPool:
     def _sample(self, now_ns: int) -> None:
         """How busy are the workers? Changes between overloaded and not are events."""
         for place, meter in zip(self._supervisor.places, self._meters, strict=True):
-            if not place.ready:
+            if place.process is None or not place.ready:
                 meter.forget()
                 continue
             counters, streams = place.columns.worker, self._load[place.index]
-            if meter.sample(now_ns, int(counters.busy_ns[0]), int(counters.heartbeat_ns[0]), streams):
+            beat_ns = max(int(counters.heartbeat_ns[0]), place.process.ready_ns)
+            if meter.sample(now_ns, int(counters.busy_ns[0]), beat_ns, streams):
                 event = "worker.overloaded" if meter.overloaded else "worker.relieved"
                 data = {"worker": place.index, "load": round(meter.load, 2), "limit": meter.limit}
                 self._on_event(event, {**data, "streams": streams})
@@ -313,7 +315,12 @@ class MediaPool:
     def _send_start(self, stream: _Stream, tries: int = MAX_TRIES) -> None:
         """Tell its worker of it; a call that is up is worth several tries when descriptors are short."""
         call_id = stream.start.info.call_id
-        if self._streams.get(call_id) is not stream or stream.sent or stream.stopping or not stream.place.ready:
+        if (
+            self._streams.get(call_id) is not stream
+            or stream.sent
+            or stream.stopping
+            or not stream.place.ready
+        ):
             return
         start = msgspec.structs.replace(
             stream.start, slot=stream.slot, generation=stream.generation, state=stream.state
@@ -332,5 +339,7 @@ class MediaPool:
         call_id = stream.start.info.call_id
         if self._streams.get(call_id) is stream and not stream.sent:
             self.forget(call_id)
-            detail = "the gateway has no descriptor left to hand the call to a media worker; raise `ulimit -n`"
+            detail = (
+                "the gateway has no descriptor left to hand the call to a media worker; raise `ulimit -n`"
+            )
             self._on_message(control.StreamFailed(call_id, "no_descriptors", detail))

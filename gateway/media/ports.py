@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import errno
 import random
+import resource
 import socket
 import threading
 from collections import deque
@@ -25,6 +26,10 @@ loopback, 12 s of one call.  A media worker is replaced in a fraction of a secon
 
 MAX_ATTEMPTS = 256
 "Ports of strangers skipped in one call of `acquire`; binding 8,000 times would hold the SIP thread 50 ms."
+
+RESERVED_DESCRIPTORS = 48
+"""Descriptors that no call gets, so that when they are short the API still answers, a dead worker is replaced and
+a TCP peer is heard; an eighth of all where there are few."""
 
 _OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
@@ -93,7 +98,8 @@ class PortPool:
                 return pair
         raise PortsExhausted(
             "range",
-            f"no free RTP port pair of {self.capacity} on {self.host} ({self.in_use} in use by calls)",
+            f"no free RTP port pair of {self.capacity} on {self.host} ({self.in_use} in use by calls, "
+            f"{self.skipped} times another program had one); widen media.port_range",
         )
 
     def _open(self, port: int) -> PortPair | None:
@@ -103,6 +109,7 @@ class PortPool:
             rtp = self._bind(port)
             rtp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
             rtcp = self._bind(port + 1)
+            _leave_some(rtp, rtcp)
             return PortPair(self, port, rtp, rtcp)
         except OSError as error:
             for sock in (rtp, rtcp):
@@ -112,10 +119,11 @@ class PortPool:
             if error.errno == errno.EADDRINUSE:
                 self.skipped += 1
                 return None
-            cause = "descriptors" if error.errno in _OUT_OF_DESCRIPTORS else "system"
-            raise PortsExhausted(
-                cause, f"cannot open RTP port {port} on {self.host}: {error.strerror or error}"
-            ) from error
+            cause, cure = "system", ""
+            if error.errno in _OUT_OF_DESCRIPTORS:
+                cause, cure = "descriptors", f"; raise `ulimit -n`, now {_limit()}, or lower limits.max_calls"
+            why = f"cannot open RTP port {port} on {self.host}: {error.strerror or error}{cure}"
+            raise PortsExhausted(cause, why) from error
 
     def _bind(self, port: int) -> socket.socket:
         sock = socket.socket(self._family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
@@ -130,3 +138,15 @@ class PortPool:
         with self._lock:
             self._free.append(port)
             self.in_use -= 1
+
+
+def _limit() -> int:
+    """Descriptors that this process may have."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+def _leave_some(*sockets: socket.socket) -> None:
+    """Raise OSError when these are of the last descriptors: the kernel gives out the lowest first."""
+    limit = _limit()
+    if max(sock.fileno() for sock in sockets) >= limit - min(RESERVED_DESCRIPTORS, limit // 8):
+        raise OSError(errno.EMFILE, "the last descriptors are kept for other things than calls")

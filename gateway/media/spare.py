@@ -15,7 +15,7 @@ from typing import Any
 from trunkline.gateway.media.columns import Columns
 from trunkline.gateway.media.worker_process import WorkerProcess
 
-DELAY_S = 2.0
+DELAY_S = 1.0
 "From the use of one to the start of the next: the calls of the dead worker need the CPU first."
 RETRY_S = 30.0
 "The same after one has died by itself, or could not be started."

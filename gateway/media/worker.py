@@ -32,6 +32,7 @@ from trunkline.gateway.media.engine import Engine
 from trunkline.gateway.media.poller import EpollPoller
 from trunkline.gateway.media.table import Stream, Table, TableFull
 from trunkline.gateway.media.udp import UdpSockets
+from trunkline.gateway.media.warm import warm_up
 from trunkline.rtp.jitter import TargetParams
 
 LOOKS_PER_TICK = 4
@@ -48,6 +49,11 @@ CATCH_UP_LIMIT_NS = 1_000_000_000
 "... and so long after it gaps are filled again, whatever still waits: then it is no stall but too much load."
 LOOK_NS = 100_000_000
 "How often sockets are connected or opened."
+SHARE_NS = 1_000_000_000
+LATE_COUNTS_FROM = 0.25
+"Lateness is a load of ours only if we have used so much of a core, in the second before."
+TOLERATED_NS = 5_000_000
+"A tick that is done so long after it was due harms nobody; what is beyond counts as load (load.py)."
 HEARTBEAT_S = 0.25
 "Longest sleep: the gateway takes a worker whose heartbeat is 2 s old for hung."
 MAX_FAILURES = 100
@@ -85,6 +91,9 @@ class Worker:
         self._stalled_ns = 0
         "when the last stall was found"
         self._collect_ns = time.monotonic_ns() + COLLECT_NS
+        self._cpu_ns, self._done_ns = time.thread_time_ns(), time.monotonic_ns()
+        self._share = 0.0
+        "of a core that we used lately"
 
     # -- the gateway process ----------------------------------------------------------------
 
@@ -140,7 +149,9 @@ class Worker:
         if message.slot >= self.table.capacity:
             for sock in sockets:
                 sock.close()
-            self.post(control.StreamFailed(call_id, "bad_media", "the call came with a row that is not there"))
+            self.post(
+                control.StreamFailed(call_id, "bad_media", "the call came with a row that is not there")
+            )
             return
         try:
             stream = self.table.take(message, sockets[0], sockets[1] if len(sockets) > 1 else None)
@@ -222,10 +233,9 @@ class Worker:
                     print(f"tick failed:\n{traceback.format_exc()}", flush=True)
                 if self._failures > MAX_FAILURES:
                     raise
-            took_us = (time.monotonic_ns() - now_ns) // 1000
-            # Late is a tick that begins after something was due and the grid had come.
-            late_ns = max(now_ns - max(due_ns, grid_ns), 0)
-            counters.busy_ns[0] += took_us * 1000 + late_ns
+            done_ns = time.monotonic_ns()
+            took_us = (done_ns - now_ns) // 1000
+            self._note_load(max(due_ns, grid_ns), done_ns)
             counters.heartbeat_ns[0] = now_ns
             counters.ticks[0] += 1
             counters.tick_duration[np.searchsorted(DELAY_EDGES_US, took_us)] += 1
@@ -234,6 +244,19 @@ class Worker:
                 self._collect_ns = now_ns + COLLECT_NS
                 gc.collect()
         self.engine.agents.close_all()
+
+    def _note_load(self, wanted_ns: int, done_ns: int) -> None:
+        """Since the last tick: the CPU that it took, or what it was late by, if that is more.
+
+        A worker with little to do that is late has lost its core to other programs: fewer calls would not help.
+        """
+        cpu_ns, passed_ns = time.thread_time_ns(), done_ns - self._done_ns
+        busy_ns = cpu_ns - self._cpu_ns
+        self._share += (busy_ns / max(passed_ns, 1) - self._share) * min(passed_ns / SHARE_NS, 1.0)
+        if self._share > LATE_COUNTS_FROM:
+            busy_ns = max(busy_ns, min(done_ns - wanted_ns - TOLERATED_NS, passed_ns))
+        self.columns.worker.busy_ns[0] += busy_ns
+        self._cpu_ns, self._done_ns = cpu_ns, done_ns
 
     def _wait(self, last_ns: int, due_ns: int) -> list[tuple[int, int]]:
         """Sleep until something is ready or due, but no tick follows another before the next point of the grid."""
@@ -338,6 +361,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--silence", choices=("send", "suppress"), default="send")
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the gateway
+    if problem := warm_up():
+        print(problem, flush=True)
     if options.spare and not _adopted(options):
         return
     worker = Worker(options)

@@ -58,7 +58,8 @@ class Log:
             return np.concatenate([batch[1][name] for batch in self.batches] or [np.zeros(0, dtype)])
 
         np.savez(
-            path, call_ids=np.array(self.call_ids), starts=np.array(self.starts, np.int64).reshape(-1, 3), call=np.concatenate(calls), flags=field("flags", np.uint16),
+            path, call_ids=np.array(self.call_ids), call=np.concatenate(calls), flags=field("flags", np.uint16),
+            starts=np.array(self.starts, np.int64).reshape(-1, 3),
             position=field("position", np.uint64).astype(np.int64), samples=field("samples", np.int64),
             level=np.concatenate([batch[2] for batch in self.batches] or [np.zeros(0, np.float32)]),
             read_ns=of(3, np.int64), write_ns=of(4, np.int64),

@@ -5,6 +5,7 @@
     make bench-load ARGS="calls 100"         100 calls at once with speech both ways
     make bench-load ARGS="churn"             10,000 calls at 100 a second, three rounds
     make bench-load ARGS="setup"             CPU for one call set up and torn down
+    make bench-load ARGS="memory 500"        what 500 calls take, process by process
     make bench-load ARGS="kill 500"          a worker with 500 calls is killed: what each call sees of it
 
 Real processes over the loopback: `trunkline run`, SIPp for the signalling, a speaker
@@ -20,7 +21,7 @@ import pathlib
 import sys
 from typing import Any
 
-from bench import calls, churn, kill, setup_cost
+from bench import calls, churn, kill, memory, setup_cost
 
 
 def parser() -> argparse.ArgumentParser:
@@ -50,6 +51,11 @@ def parser() -> argparse.ArgumentParser:
     cost.add_argument("--count", type=int, default=1000, help="calls of one measurement")
     cost.add_argument("--rates", type=int, nargs="+", default=[50, 100, 200], help="calls begun in a second")
     cost.add_argument("--repeat", type=int, default=3, help="measurements, of which the median is told")
+    space = modes.add_parser("memory", help="memory of calls that are up")
+    space.add_argument("count", type=int, help="calls")
+    space.add_argument("--rate", type=int, default=50, help="calls begun in a second")
+    space.add_argument("--agent", choices=("counting", "echo"), default="counting")
+    space.add_argument("--mute", action="store_true", help="no audio from the callers")
     death = modes.add_parser("kill", help="a media worker is killed under its calls")
     death.add_argument("count", type=int, help="calls")
     death.add_argument("--workers", type=int, default=1, help="media workers")
@@ -78,6 +84,8 @@ def main(arguments: list[str] | None = None) -> int:
                 options.count, options.rate, options.rounds, options.hold, options.wait, options.mute
             )
             runs.append((churn, chosen_churn))
+        case "memory":
+            runs.append((memory, memory.Options(options.count, options.rate, options.agent, options.mute)))
         case "kill":
             runs.append((kill, kill.Options(options.count, options.workers, options.kills, options.rate)))
         case "setup":

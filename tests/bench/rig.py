@@ -148,7 +148,7 @@ class Rig:
                 "workers": self._workers,
                 "no_media_timeout_s": self._no_media_timeout_s,
             },
-            "limits": {"max_calls": len(self.rtp_ports) // 2},
+            "limits": {"max_calls": len(self.rtp_ports) // 2, "max_worker_load": 0},
             "logging": {"level": "info"},
             "agent": [agent],
             "route": [{"name": "all", "called": "*", "agent": "echo"}],

@@ -107,5 +107,3 @@ def test_a_successor_begins_without_its_predecessors_load() -> None:
             pair.release()
 
     asyncio.run(scenario())
-
-

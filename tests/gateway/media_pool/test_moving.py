@@ -31,7 +31,9 @@ async def kill_again_and_again(pool: MediaPool, seen: Seen, place: int) -> None:
         await until(lambda: pool.each()[place]["ready"])
         os.kill(pool.each()[place]["pid"], signal.SIGKILL)
         await until(
-            lambda expected=deaths: len([d for d in seen.named("worker.died") if d["worker"] == place]) == expected
+            lambda expected=deaths: (
+                len([d for d in seen.named("worker.died") if d["worker"] == place]) == expected
+            )
         )
 
 
@@ -96,7 +98,10 @@ def test_calls_of_a_place_that_is_given_up_go_on_elsewhere_with_what_their_rows_
             for number, call_id in enumerate(mine):
                 columns, slot = pool.row(call_id)  # type: ignore[misc]
                 assert columns is pool.tables[1]
-                assert (int(columns.tx_seq[slot]), int(columns.up_position[slot])) == (1000 + number, 320 * number)
+                assert (int(columns.tx_seq[slot]), int(columns.up_position[slot])) == (
+                    1000 + number,
+                    320 * number,
+                )
             assert [one["streams"] for one in pool.each()] == [0, 6]
             assert not seen.of(control.StreamFailed)
             for call_id in call_ids:
@@ -169,7 +174,9 @@ def test_a_call_that_cannot_be_handed_over_for_want_of_descriptors_is_tried_agai
             (call_id,), pairs = await started(pool, seen, 1)
             real, left = worker_process.WorkerProcess.send, [refusals]
 
-            def send(self: worker_process.WorkerProcess, message: control.Message, fds: tuple[int, ...] = ()) -> bool:
+            def send(
+                self: worker_process.WorkerProcess, message: control.Message, fds: tuple[int, ...] = ()
+            ) -> bool:
                 if isinstance(message, control.StartStream) and left[0] > 0:
                     left[0] -= 1
                     return False

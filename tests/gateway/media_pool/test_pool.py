@@ -16,6 +16,7 @@ from support.pool_rig import MEDIA, PROGRAM, Seen, open_fds, ports, running, sta
 from trunkline.gateway.media import control, supervisor
 from trunkline.gateway.media.pool import MediaPool, NoWorker
 
+
 def test_streams_go_to_the_least_loaded_worker_and_back() -> None:
     """Start, update, digits, stop: each reaches the worker, the sockets too, and nothing is left."""
 

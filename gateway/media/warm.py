@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Two calls of 0.4 s in virtual time, before there is a real one.
+
+The first use of much is dear: NumPy imports `numpy.ma` at the first `unique`, einsum
+builds its paths, filters are designed, code objects are specialised.  In a worker with
+calls that would be a late tick, and without a free descriptor the import fails.  So a
+worker does all of it once, on a small table of its own, before it says that it is ready.
+"""
+
+from __future__ import annotations
+
+import random
+import traceback
+import uuid
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trunkline.gateway.media import control
+from trunkline.gateway.media.batch import PACKET_BYTES, Batch
+from trunkline.gateway.media.columns import Columns
+from trunkline.gateway.media.engine import Engine
+from trunkline.gateway.media.table import Stream, Table
+from trunkline.rtp.jitter import TargetParams
+from trunkline.rtp.negotiation import MediaDescription
+from trunkline.rtp.packet import Packet
+
+PACKETS = 20
+PTIME_NS = 20_000_000
+PEER = ("192.0.2.1", 4000)
+
+
+class _Nowhere:
+    """Sockets and poller that do nothing."""
+
+    def send(self, rows: NDArray[np.intp], packets: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        return np.ones(len(rows), bool)
+
+    def send_rtcp(self, stream: Stream, data: bytes) -> bool:
+        return True
+
+    def watch(self, fd: int, mask: int, handler: object) -> None:
+        pass
+
+    def forget(self, fd: int) -> None:
+        pass
+
+
+def warm_up() -> str:
+    """Returns what went wrong, or nothing: it keeps no worker from its work."""
+    try:
+        _run()
+    except Exception:  # noqa: BLE001 - see above
+        return f"warm-up failed:\n{traceback.format_exc()}"
+    return ""
+
+
+def _run() -> None:
+    now = [1_000_000_000_000]
+    table, nowhere = Table(Columns(4)), _Nowhere()
+    engine = Engine(
+        table, nowhere, nowhere, lambda: now[0], lambda message: None, random.Random(1), jitter=TargetParams()
+    )
+    streams = []
+    for number in range(2):  # one row is not treated as several are
+        stream = table.take(_start(number), None, None)  # type: ignore[arg-type] # nothing reads them
+        engine.start(stream, now[0])  # nobody listens at its agent's address
+        stream.accepted = True
+        engine.agents.on_accepted(stream, now[0])
+        streams.append(stream)
+    rows = np.array([stream.row for stream in streams], np.intp)
+    speech = (np.sin(np.arange(640) / 7) * 8000).astype(np.int16)
+    for number in range(PACKETS):
+        now[0] += PTIME_NS
+        # Some are lost and some come in the wrong order.
+        numbers = [] if number % 10 in (3, 4, 7) else [number, number - 1] if number % 10 == 8 else [number]
+        for sequence in numbers:
+            engine.receive(_batch(rows, sequence), now[0])
+        if number % 7 < 5:
+            engine.playback.push(rows, np.stack([speech[: 320 + number % 2]] * len(rows)), now[0])
+        engine.tick(now[0])
+    for stream in streams:
+        engine.stop(stream, "", now[0])
+
+
+def _start(number: int) -> control.StartStream:
+    media = MediaDescription(
+        "PCMU", 0, 0, *PEER, PEER[0], PEER[1] + 1, 20, send_dtmf_pt=101, receive_dtmf_pt=101
+    )
+    info = control.CallInfo(str(uuid.UUID(int=number)), "inbound", "", "", "", "")
+    return control.StartStream(info, media, control.AgentParams("", "unix:/dev/null/nobody", "trunkline"))
+
+
+def _batch(rows: NDArray[np.intp], sequence: int) -> Batch:
+    packets = np.zeros((len(rows), PACKET_BYTES), np.uint8)
+    payload = bytes((sequence * 31 + i * i) % 256 for i in range(160))
+    data = bytes(Packet(0, sequence & 0xFFFF, sequence * 160 & 0xFFFFFFFF, 1, payload))
+    packets[:, : len(data)] = np.frombuffer(data, np.uint8)
+    lengths = np.full(len(rows), len(data), np.int32)
+    return Batch(rows, packets, lengths, np.ones(len(rows), bool), [PEER] * len(rows))
