@@ -43,7 +43,8 @@ class LoadMeter:
         while len(samples) > 2 and now_ns - samples[1][0] >= WINDOW_NS:
             samples.popleft()
         span_ns = now_ns - samples[0][0]
-        if streams and now_ns - heartbeat_ns > SILENT_NS:
+        silent = streams > 0 and now_ns - heartbeat_ns > SILENT_NS
+        if silent:
             self.load = 1.0
         elif span_ns:
             self.load = min((busy_ns - samples[0][1]) / span_ns, 1.0)
@@ -51,8 +52,8 @@ class LoadMeter:
         before = self.overloaded
         limit = self.limit - min(RELIEF, self.limit / 4) if before else self.limit
         # A moment says nothing: a worker that has just started has had its imports to do.
-        known = before or span_ns >= WINDOW_NS
-        self.overloaded = self.limit > 0 and streams > 0 and known and self.load >= limit
+        known = before or silent or span_ns >= WINDOW_NS
+        self.overloaded = self.limit > 0 and known and self.load >= limit
         return self.overloaded != before
 
     def expected(self, streams: int) -> float:
