@@ -94,7 +94,7 @@ ROW_FIELDS: list[tuple[str, Any, tuple[int, ...]]] = [
     ("peer_lost", np.int64, ()),
     ("peer_expected", np.int64, ()),  # packets of ours up to its last report; 0: it has sent none
     ("peer_jitter_ms", np.float32, ()),
-    ("peer_xr", np.float32, (8,)),  # its VoIP metrics (reports.py); the first is 0 if none have come
+    ("peer_xr", np.float32, (7,)),  # its VoIP metrics (reports.py); the first is 0 if none have come
     ("rtt_ms", np.float32, ()),
     # -- quality of what we receive (quality.py)
     ("loss_from_seq", np.int64, ()),  # extended; from here on, packets came in order up to rx_next_seq

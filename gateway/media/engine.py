@@ -93,7 +93,7 @@ class Engine:
         self.quality = QualityWatch(table, self.agents.quality)
         self.timeline.on_missing = self.quality.missing
         self.heard_reports = HeardReports(table)
-        voip = VoipColumns(table, self.quality, jitter.max_ns / 1e6)
+        voip = VoipColumns(table, jitter.max_ns / 1e6)
         self.reports = Reports(table, sockets.send_rtcp, rng, self.heard_reports, voip)
         self.keys = Keys(table, self.agents, post)
         self.quiet = QuietWatch(table, post)

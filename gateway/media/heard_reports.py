@@ -125,7 +125,7 @@ class HeardReports:
         rating = block.r_or_none
         score = block.mos_or_none
         unknown = float("nan")
-        self._table.shared.peer_xr[row, :7] = (
+        self._table.shared.peer_xr[row] = (
             1,
             unknown if rating is None else rating,
             unknown if score is None else score,

@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trunkline.gateway.media.figures import Figure
-from trunkline.gateway.media.quality import QualityWatch
 from trunkline.gateway.media.table import Table
 from trunkline.rtp import emodel
 from trunkline.rtp.voip_metrics import UNKNOWN
@@ -22,16 +21,16 @@ Column = NDArray[np.int64]
 class VoipColumns:
     """Fields of the blocks of many rows."""
 
-    def __init__(self, table: Table, quality: QualityWatch, longest_wait_ms: float) -> None:
+    def __init__(self, table: Table, longest_wait_ms: float) -> None:
         """`longest_wait_ms` is the most that a missing packet is ever waited for."""
-        self._table, self._quality = table, quality
+        self._table = table
         self._longest_wait_ms = int(longest_wait_ms)
 
     def metrics(self, rows: Rows) -> dict[str, Column | int]:
-        """Field by name (`VoipMetrics`), of this moment."""
-        self._quality.refresh(rows)
+        """Field by name (`VoipMetrics`), as of the last look at the rows, which is a second ago at most."""
         table, c = self._table, self._table.shared
         q = c.quality[rows].astype(np.float64).T
+        q[:, q[Figure.MOS] == 0] = np.nan  # not looked at yet
         wait_ms = c.rx_target_ns[rows] / 1e6
         nominal = _ms(wait_ms)
         return {

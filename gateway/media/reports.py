@@ -28,7 +28,7 @@ from trunkline.rtp.rtcp_batch import Shape
 RtcpSend = Callable[[Stream, bytes], bool]
 Rows = NDArray[np.intp]
 
-GATHER_NS = 50_000_000
+GATHER_NS = 100_000_000
 "Reports that fall due within so long leave together; their times are random anyway."
 WHOLE_EVERY = 3
 "With reduced size (RFC 5506) agreed on, every third report has the CNAME, and so is whole."
@@ -110,10 +110,10 @@ class Reports:
         )
         if not len(rows):
             return
-        shapes, kinds = np.unique(self._parts(rows, bye), axis=0, return_inverse=True)
-        for kind, parts in enumerate(shapes):
-            same = rows[kinds.reshape(-1) == kind]
-            shape = Shape(*parts.astype(bool))._replace(cname_bytes=len(self._cname) if parts[2] else 0)
+        kinds = self._kinds(rows, bye)
+        for kind in set(kinds.tolist()):
+            same = rows[kinds == kind]
+            shape = self._shape(kind)
             compounds = rtcp_batch.write(shape, len(same), self._columns(same, shape, now_ns), self._cname)
             for row, compound in zip(same.tolist(), compounds, strict=True):
                 stream = streams[row]
@@ -123,21 +123,22 @@ class Reports:
         self._sent[rows, 1] = self._table.shared.packets_sent[rows]
         self._number[rows] += 1
 
-    def _parts(self, rows: Rows, bye: bool) -> NDArray[np.uint8]:
-        """Which parts the compound of each row has: u8[n, 7], the fields of `Shape`."""
+    def _kinds(self, rows: Rows, bye: bool) -> NDArray[np.int64]:
+        """Which parts the compound of each row has: a bit for each field of `Shape`, the first one lowest."""
         table, c = self._table, self._table.shared
-        parts = np.zeros((len(rows), 7), np.uint8)
         heard = c.rx_proven[rows] == 1
         wants_voip, wants_round_trip, reduced = table.rtcp_wishes[rows].T
         sender = c.packets_sent[rows] > self._sent[rows, 0]  # 6.4: sent since the last report but one
-        parts[:, 0] = sender
-        parts[:, 1] = heard
-        parts[:, 2] = ~reduced | (self._number[rows] % WHOLE_EVERY == 0) | bye
-        parts[:, 3] = wants_voip & heard
-        parts[:, 4] = wants_round_trip
-        parts[:, 5] = wants_round_trip & heard & self._heard.has_reference(rows)
-        parts[:, 6] = bye
-        return parts
+        whole = ~reduced | (self._number[rows] % WHOLE_EVERY == 0) | bye
+        answers = wants_round_trip & heard & self._heard.has_reference(rows)
+        kinds = (
+            sender + 2 * heard + 4 * whole + 8 * (wants_voip & heard) + 16 * wants_round_trip + 32 * answers
+        )
+        return np.asarray(kinds + 64 * bye, np.int64)
+
+    def _shape(self, kind: int) -> Shape:
+        bits = [bool(kind >> bit & 1) for bit in range(7)]
+        return Shape(bits[0], bits[1], len(self._cname) if bits[2] else 0, *bits[3:])
 
     def _columns(self, rows: Rows, shape: Shape, now_ns: int) -> rtcp_batch.Reports:
         table, c = self._table, self._table.shared
