@@ -121,6 +121,11 @@ def burst_ratio(loss_run: Floats, missing_percent: Floats) -> Floats:
     return np.maximum(loss_run * (1 - missing_percent / 100), 1.0)
 
 
+def burst_ratio_one(loss_run: float, missing_percent: float) -> float:
+    """Scalar twin of `burst_ratio`."""
+    return max(loss_run * (1 - missing_percent / 100), 1.0)
+
+
 def rating(delay: Floats, equipment: Floats) -> Floats:
     """R f64[n], 0..100, from Id and Ie,eff."""
     return np.minimum(np.maximum(_UNDISTURBED - delay - equipment, 0.0), 100.0)

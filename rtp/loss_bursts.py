@@ -101,6 +101,25 @@ class BurstMetrics:
     "mean number of packets that are missing in a row; 1 without loss"
 
 
+def burst_metrics_one(counts: list[int], received: int) -> tuple[int, float, float, float, float, float]:
+    """Scalar twin of `burst_metrics`: the fields of `BurstMetrics` of one stream, in their order."""
+    lost, c11, c13, c14, c22, c23, c33 = counts
+    c11 += received
+    c13 += lost > 1
+    c14 += lost == 1
+    in_bursts = c13 + c23 + c33
+    burst_length = in_bursts + c22 + c23
+    missing = in_bursts + c14
+    return (
+        c13,
+        in_bursts / burst_length if burst_length else 0.0,
+        burst_length / c13 if c13 else 0.0,
+        c14 / (c11 + c14) if c11 + c14 else 0.0,
+        (c11 + c14) / (c13 + 1),
+        max(missing, 1) / max(missing - c33, 1),
+    )
+
+
 def burst_metrics(counts: NDArray[np.int64], received: NDArray[np.int64]) -> BurstMetrics:
     """Metrics of n streams as of now: counts i64[n, COUNTS], `received` i64[n] since the last missing packet."""
     lost, c11, c13, c14, c22, c23, c33 = counts.T

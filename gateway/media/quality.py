@@ -17,29 +17,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trunkline.gateway.media.figures import Figure, told
+from trunkline.gateway.media.quality_one import DISCARDED, RECENT_MS, figures_of
 from trunkline.gateway.media.table import RUNNING, Stream, Table
 from trunkline.rtp import emodel
 from trunkline.rtp.loss_bursts import C13, C14, C23, C33, LOST, BurstMetrics, burst_metrics, note_missing
-from trunkline.rtp.outcomes import Drop
 
 SLICES = 10
 LOOK_NS = 100_000_000
 "A slice of the rows this often: 1 s for all. A tick must not be held up by 2,000 rows."
 TELL_NS = 5_000_000_000
 "The agent hears of quality this often, and of changes once a second at most."
-RECENT_MS = 900
-"Speech that makes a recent interval: one packet lost of two would be half of it."
 NOTABLE_MOS = 0.3
 "A change that a listener notices (differences below 0.1 are lost in the model's own error)."
 
 Rows = NDArray[np.intp]
 Floats = NDArray[np.float64]
 
-_DISCARDED = [Drop.LATE, Drop.OVERFLOW, Drop.TOO_FAST]
+_DISCARDED = list(DISCARDED)
 
 
 def _percent(part: NDArray[np.int64], whole: NDArray[np.int64]) -> Floats:
     return np.asarray(100.0 * np.minimum(part, whole) / np.maximum(whole, 1), np.float64)
+
+
+def _impairment(codec: str) -> emodel.CodecImpairment:
+    """A codec that the table does not have yet is judged like G.711."""
+    return emodel.CODECS.get(codec, emodel.G711_CONCEALED)
 
 
 class QualityWatch:
@@ -131,6 +134,13 @@ class QualityWatch:
         self._heard_by_peer(rows, out)
         c.quality[rows] = out
 
+    def refresh_one(self, row: int) -> None:
+        """The same for a single row, which is how calls end."""
+        if self._pending:
+            self._settle()
+        codec = _impairment(self._table.formats.at(row).key.codec)
+        self._table.shared.quality[row] = figures_of(self._table, row, codec, self._before[row].tolist())
+
     def _heard(self, rows: Rows, out: Floats) -> None:
         """What we hear, of rows that have heard anything."""
         table, c = self._table, self._table.shared
@@ -196,7 +206,7 @@ class QualityWatch:
     def _equipment(self, rows: Rows, missing_percent: Floats, loss_run: Floats) -> Floats:
         formats = self._table.formats
         if len(self._codecs) != len(formats.list):
-            impairments = [emodel.CODECS.get(f.key.codec, emodel.G711_CONCEALED) for f in formats.list]
+            impairments = [_impairment(f.key.codec) for f in formats.list]
             self._codecs = np.array([(one.ie, one.bpl) for one in impairments])
         ie, bpl = self._codecs[formats.of_row[rows]].T
         ratio = emodel.burst_ratio(loss_run, missing_percent)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -10,7 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trunkline.rtp.loss_bursts import COUNTS, GMIN, BurstCounter, BurstMetrics, burst_metrics, note_missing
+from trunkline.rtp.loss_bursts import (
+    COUNTS,
+    GMIN,
+    BurstCounter,
+    BurstMetrics,
+    burst_metrics,
+    burst_metrics_one,
+    note_missing,
+)
 
 
 def metrics_of(pattern: str) -> BurstMetrics:
@@ -46,6 +55,11 @@ def check(pattern: str) -> None:
     assert found.burst_packets[0] == pytest.approx(len(in_bursts) / max(len(bursts), 1))
     assert found.gap_density[0] == pytest.approx(in_gaps.count("x") / max(len(in_gaps), 1))
     assert found.gap_packets[0] == pytest.approx(len(in_gaps) / len(gaps))
+    counter = BurstCounter()
+    for letter in pattern:
+        counter.packet(letter == ".")
+    fields = (getattr(found, field.name)[0] for field in dataclasses.fields(found))
+    assert burst_metrics_one(counter.counts, counter.received) == pytest.approx(tuple(fields)), "scalar twin"
     runs = [run for run in pattern.split(".") if run]
     assert found.loss_run[0] == pytest.approx(pattern.count("x") / len(runs) if runs else 1)
 
