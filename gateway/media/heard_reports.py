@@ -46,6 +46,13 @@ class HeardReports:
         """LSR and DLSR; 0 where the source that is heard now has sent no SR."""
         return self._quote(self._sr[rows], rows, now_ns)
 
+    def last_sender_report_one(self, row: int, now_ns: int) -> tuple[int, int]:
+        """Scalar twin of `last_sender_report`."""
+        clock, came_ns, ssrc = self._sr[row].tolist()
+        if not clock or ssrc != int(self._table.shared.rx_ssrc[row]):
+            return 0, 0
+        return clock, rtcp_timing.delay_units(now_ns - came_ns)
+
     def last_reference(self, rows: Rows, now_ns: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """LRR and DLRR."""
         return self._quote(self._rr[rows], rows, now_ns)

@@ -18,6 +18,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from trunkline.gateway.media.farewell import farewell
 from trunkline.gateway.media.heard_reports import HeardReports
 from trunkline.gateway.media.metrics_block import VoipColumns
 from trunkline.gateway.media.table import RUNNING, Stream, Table
@@ -96,9 +97,15 @@ class Reports:
     def goodbye(self, stream: Stream, now_ns: int) -> None:
         """The call is over: a last report with BYE."""
         row = stream.row
-        if self._table.shared.state[row] == RUNNING:
-            self._report(np.array([row], np.intp), now_ns, bye=True)
         self._due_ns[row] = _NEVER
+        if self._table.shared.state[row] != RUNNING or not stream.remote_rtcp[1]:
+            return
+        if self._table.rtcp_wishes[row, :2].any():
+            self._report(np.array([row], np.intp), now_ns, bye=True)
+            return
+        sender = bool(self._table.shared.packets_sent[row] > self._sent[row, 0])
+        last_sr = self._heard.last_sender_report_one(row, now_ns)
+        self._send(stream, farewell(self._table, row, now_ns, self._cname.decode(), last_sr, sender=sender))
 
     # -- what -------------------------------------------------------------------------------
 

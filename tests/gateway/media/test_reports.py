@@ -307,6 +307,24 @@ def test_the_last_report_says_goodbye(rig: Rig) -> None:
     assert len(rig.sent) == count
 
 
+@pytest.mark.parametrize("talking", [True, False])
+@pytest.mark.parametrize("heard", [True, False])
+def test_a_farewell_is_what_the_batch_would_write(rig: Rig, talking: bool, heard: bool) -> None:
+    """The scalar way of ending calls, byte for byte."""
+    rig.talking, rig.c.rx_proven[0] = talking, heard
+    rig.run(7)
+    rig.hear(SenderReport(THEIRS, 0xB44DB705_20000000, 0, 0, 0))
+    rig.c.rx_received[0] -= 9
+    rig.c.rx_jitter_ts[0] = 41.7
+    rig.now_ns += 7 * MS
+    rig.reports.goodbye(rig.streams[0], rig.now_ns)
+    rig.reports._report(rig.rows, rig.now_ns, bye=True)
+    (_, _, scalar), (_, _, batch) = rig.sent[-2:]
+    assert scalar == batch
+    assert isinstance(scalar[0], SenderReport if talking else ReceiverReport)
+    assert bool(scalar[0].reports) is heard
+
+
 def test_a_peer_without_a_port_for_rtcp_gets_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """Port 0 is nowhere."""
     rig = Rig(monkeypatch, remote_rtcp_port=0)
