@@ -7,12 +7,15 @@ import random
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from support.media_rig import MS, PEER, running, start_message
 from trunkline.gateway.media.columns import Columns
 from trunkline.gateway.media.figures import Figure
 from trunkline.gateway.media.heard_reports import HeardReports
 from trunkline.gateway.media.metrics_block import VoipColumns
+from trunkline.gateway.media.quality import QualityWatch
 from trunkline.gateway.media.reports import Reports
 from trunkline.gateway.media.table import Stream, Table
 from trunkline.rtp import rtcp, rtcp_timing
@@ -331,3 +334,52 @@ def test_a_peer_without_a_port_for_rtcp_gets_none(monkeypatch: pytest.MonkeyPatc
     rig.run(15)
     rig.reports.goodbye(rig.streams[0], rig.now_ns)
     assert rig.sent == []
+
+
+u32 = st.integers(0, 0xFFFFFFFF)
+hostile = st.lists(
+    st.builds(
+        ReceiverReport,
+        u32,
+        st.lists(
+            st.builds(
+                ReportBlock,
+                st.just(OURS),
+                st.integers(0, 255),
+                st.integers(-(1 << 23), (1 << 23) - 1),
+                *[u32] * 4,
+            ),
+            max_size=2,
+        ).map(tuple),
+    )
+    | st.builds(
+        ExtendedReport,
+        st.just(THEIRS),
+        st.tuples(
+            st.builds(VoipMetrics, st.just(OURS), *[st.integers(0, 255)] * 4, *[st.integers(0, 0xFFFF)] * 4),
+            st.builds(ReferenceTime, st.integers(0, (1 << 64) - 1)),
+            st.builds(LastReference, st.just(OURS), u32, u32).map(lambda one: DelaySinceLastRr((one,))),
+        ),
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+@given(hostile)
+@settings(deadline=None, max_examples=100)
+def test_whatever_a_peer_reports_its_figures_stay_on_their_scales(packets: list[rtcp.RtcpPacket]) -> None:
+    """A liar changes what is said of its own call, and nothing breaks."""
+    with pytest.MonkeyPatch.context() as patch:
+        rig = Rig(patch, xr_voip=True, xr_round_trip=True)
+        rig.run(1)
+        rig.hear(ReceiverReport(THEIRS), *packets)
+        quality = QualityWatch(rig.table, lambda stream, figures: None)
+        quality.refresh(rig.rows)
+        figures = quality.figures(0)
+        rig.run(7)
+    assert rig.sent, "reports go on"
+    assert all(np.isfinite(value) for value in figures.values())
+    assert all(1 <= value <= 5 for name, value in figures.items() if name.endswith("mos"))
+    assert all(0 <= value <= 100 for name, value in figures.items() if "percent" in name or "factor" in name)
+    assert 0 <= figures.get("rtt_ms", 0) < 60_000
