@@ -94,6 +94,14 @@ class HoldChanged:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class QualityReported:
+    """How good the call is now."""
+
+    channel: int
+    stats: Mapping[str, float]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class CallStopped:
     """The call is over."""
 
@@ -128,6 +136,7 @@ AgentEvent = (
     | ClearDone
     | FlowChanged
     | HoldChanged
+    | QualityReported
     | CallStopped
     | CommandRefused
     | ConnectionFailed

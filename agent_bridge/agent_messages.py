@@ -16,6 +16,7 @@ from trunkline.agent_bridge.agent_events import (
     FlowChanged,
     HoldChanged,
     MarkReported,
+    QualityReported,
 )
 from trunkline.agent_bridge.dialect import StartInfo
 from trunkline.agent_bridge.reassembly import ProtocolViolation
@@ -85,12 +86,12 @@ def _flow(message: fields.Message) -> FlowChanged:
     return FlowChanged(fields.channel(message), ready, queued_ms)
 
 
-def _stopped(message: fields.Message) -> CallStopped:
+def _numbers(message: fields.Message) -> Mapping[str, float]:
+    """The statistics of a message; what is no number, or null, is left out."""
     stats = message.get("stats") or {}
     if not isinstance(stats, dict):
-        raise ProtocolViolation('"stats" of "stop" is not an object')
-    numbers = {name: value for name, value in stats.items() if isinstance(value, (int, float))}
-    return CallStopped(fields.channel(message), fields.prose(message, "reason"), numbers)
+        raise ProtocolViolation(f'"stats" of "{message["type"]}" is not an object')
+    return {name: value for name, value in stats.items() if isinstance(value, (int, float))}
 
 
 EVENTS: Mapping[str, Callable[[fields.Message], AgentEvent]] = {
@@ -100,7 +101,8 @@ EVENTS: Mapping[str, Callable[[fields.Message], AgentEvent]] = {
     "cleared": _cleared,
     "flow": _flow,
     "hold": lambda m: HoldChanged(fields.channel(m), fields.boolean(m, "held")),
-    "stop": _stopped,
+    "quality": lambda m: QualityReported(fields.channel(m), _numbers(m)),
+    "stop": lambda m: CallStopped(fields.channel(m), fields.prose(m, "reason"), _numbers(m)),
     "error": lambda m: CommandRefused(fields.channel(m), fields.prose(m, "code"), fields.prose(m, "text")),
 }
 "Makes the event of each message type; raises ProtocolViolation."

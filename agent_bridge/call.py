@@ -25,6 +25,7 @@ from trunkline.agent_bridge.call_types import (
     MarkReport,
     Pcm,
     PcmLike,
+    Quality,
     Resumed,
     Stopped,
     samples_of,
@@ -64,6 +65,8 @@ class Call:
         "everything known of the call: trunk, route, direction, ..."
         self.stopped: Stopped | None = None
         "why the call ended, once it has"
+        self.quality: Quality | None = None
+        "how good it is, as the gateway said last; it is an event too"
         self.unheard_ms = 0
         "audio thrown away because the handler did not listen for 30 s"
         self.refusal: tuple[int, str] | None = None
@@ -125,7 +128,7 @@ class Call:
         return self._frames
 
     def events(self) -> AsyncIterator[CallEvent]:
-        """Keys, hold and the like, until the call ends; none is lost before the first look."""
+        """Keys, hold and the like, until the call ends; none is lost before the first look, of `Quality` the newest."""
         return self._events
 
     def on_event(self, listener: Callable[[CallEvent], None]) -> None:
@@ -218,7 +221,11 @@ class Call:
             self._frames.oldest = oldest._replace(flags=oldest.flags | FLAG_GAP)
 
     def _tell(self, event: CallEvent) -> None:
-        self._events.put(event)
+        if isinstance(event, Quality):
+            self.quality = event
+            self._events.put_newest(event)
+        else:
+            self._events.put(event)
         for listener in self._listeners:
             self._call_listener(listener, event)
 

@@ -105,6 +105,29 @@ class Hold:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Quality:
+    """How good the call is, told every few seconds and when it changes; PROTOCOL.md has all the names."""
+
+    stats: Mapping[str, float]
+    "figures by name; one that is not known is missing"
+
+    @property
+    def mos(self) -> float | None:
+        """What the agent hears, over the whole call: 1 bad to 4.5 as good as the telephone gets."""
+        return self.stats.get("mos")
+
+    @property
+    def recent_mos(self) -> float | None:
+        """The same over the last seconds."""
+        return self.stats.get("recent_mos")
+
+    @property
+    def peer_mos(self) -> float | None:
+        """What the caller hears of the agent, as far as his side reports it."""
+        return self.stats.get("peer_mos")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Resumed:
     """The gateway's media process was replaced: what was queued there for the caller is gone."""
 
@@ -120,7 +143,7 @@ class Refused:
     text: str
 
 
-CallEvent = Dtmf | Hold | Resumed | Refused | Cleared
+CallEvent = Dtmf | Hold | Quality | Resumed | Refused | Cleared
 "`Cleared` only when the gateway silenced the call of its own accord."
 
 

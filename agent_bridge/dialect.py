@@ -196,5 +196,8 @@ class Link(Protocol):
     def send_hold(self, channel: int, held: bool) -> None:
         """The caller has put us on hold, or is back."""
 
+    def send_quality(self, channel: int, stats: Mapping[str, float]) -> None:
+        """How good the call is now: figures by name, nan where one is not known."""
+
     def data_to_send(self) -> list[bytes | memoryview]:
         """Take everything that waits to be written, in order."""

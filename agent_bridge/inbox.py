@@ -33,6 +33,12 @@ class Inbox(Generic[T]):
         self._wake()
         return fits
 
+    def put_newest(self, item: T) -> bool:
+        """Append in place of those of the same class that nobody has taken: only the newest is of use."""
+        if self._items:
+            self._items = deque(one for one in self._items if type(one) is not type(item))
+        return self.put(item)
+
     @property
     def oldest(self) -> T:
         """The item that comes next; there must be one."""

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trunkline.agent_bridge import wire
+from trunkline.agent_bridge.native_messages import number
 
 
 class NativeSpeech:
@@ -66,6 +67,10 @@ class NativeSpeech:
     def send_hold(self, channel: int, held: bool) -> None:
         """The caller does not listen now, or does again."""
         self._tell(channel, "hold", held=bool(held))
+
+    def send_quality(self, channel: int, stats: Mapping[str, float]) -> None:
+        """How good the call is."""
+        self._tell(channel, "quality", stats={name: number(value) for name, value in stats.items()})
 
     def _tell(self, channel: int, kind: str, **content: Any) -> None:
         if channel in self._calls:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from trunkline.agent_bridge import agent_events as ev
 from trunkline.agent_bridge.agent_events import AgentSide
 from trunkline.agent_bridge.call import Call
-from trunkline.agent_bridge.call_types import Cleared, Dtmf, Hold, MarkReport, Pcm, Refused
+from trunkline.agent_bridge.call_types import Cleared, Dtmf, Hold, MarkReport, Pcm, Quality, Refused
 from trunkline.agent_bridge.dialect import StartInfo
 from trunkline.agent_bridge.speech import Speech
 
@@ -261,6 +261,7 @@ def _tell(
     | ev.ClearDone
     | ev.FlowChanged
     | ev.HoldChanged
+    | ev.QualityReported
     | ev.CommandRefused,
 ) -> None:
     match event:
@@ -274,5 +275,7 @@ def _tell(
             call._flow_changed(event.ready)
         case ev.HoldChanged():
             call._tell(Hold(event.held))
+        case ev.QualityReported():
+            call._tell(Quality(event.stats))
         case ev.CommandRefused():
             call._tell(Refused(event.code, event.text))

@@ -66,6 +66,11 @@ class DoubleCall:
         self._gateway.link.send_hold(self.channel, held)
         self._gateway.write()
 
+    def quality(self, **stats: float) -> None:
+        """Say how good the call is: `call.quality(mos=3.1, loss_percent=8.0)`."""
+        self._gateway.link.send_quality(self.channel, stats)
+        self._gateway.write()
+
     def flow(self, ready: bool) -> None:
         """Ask the agent to pause, or to go on."""
         self._gateway.link.send_flow(self.channel, ready, self.playout.queued_ms)

@@ -19,8 +19,10 @@ from collections.abc import Callable, Iterable, Sequence
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from trunkline.gateway import outcome
+from trunkline.gateway.calls.view import MediaView
 from trunkline.gateway.media.columns import Columns
 from trunkline.gateway.media.load import LoadMeter
+from trunkline.gateway.quality_metrics import QualityHistograms
 from trunkline.gateway.worker_metrics import WorkerCollector
 
 DIRECTIONS = ("inbound", "outbound")
@@ -88,6 +90,7 @@ class Metrics:
             buckets=DURATION_BUCKETS_S,
             registry=registry,
         )
+        self._quality = QualityHistograms(registry)
         self._registered = Gauge(
             "trunkline_registered",
             "1 while the trunk is registered at its peer.",
@@ -143,6 +146,10 @@ class Metrics:
         if call_id in self._answered:
             self._answered.discard(call_id)
             self._duration.labels(direction).observe(max(0.0, duration_s))
+
+    def call_quality(self, media: MediaView) -> None:
+        """How the audio of a call was, at its end; told once a call."""
+        self._quality.observe(media)
 
     def refused(self, cause: str) -> None:
         """An INVITE was refused and no call came to be."""

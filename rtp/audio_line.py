@@ -84,6 +84,9 @@ class AudioLine:
     ptime_ms: float | None
     maxptime_ms: float | None
     rtcp_mux: bool
+    rtcp_rsize: bool = False
+    xr: attributes.XrFormats | None = None
+    "extended reports that the peer wants; None: it says nothing of them"
 
     @property
     def black_hole(self) -> bool:
@@ -140,6 +143,8 @@ def read_audio_line(
         ptime_ms=attributes.ptime_ms(media),
         maxptime_ms=attributes.maxptime_ms(media),
         rtcp_mux=attributes.rtcp_mux(media),
+        rtcp_rsize=attributes.rtcp_rsize(media),
+        xr=attributes.rtcp_xr(media, description),
     )
 
 

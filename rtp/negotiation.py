@@ -14,6 +14,8 @@ What we do where RFC 3264 leaves a choice:
 - Payload types are the offerer's; once named, an encoding keeps its number.
 - An encoding in use stays in use while the peer still offers it, unless the
   peer's order is to be followed.
+- Extended reports (RFC 3611 5) are offered always, and answered where the peer speaks of
+  them; rtcp-mux and reduced size only where the peer has offered them itself.
 - While we hold, we offer sendonly: the agent may still be heard, as music on hold is.
 
 Not thread-safe: one thread at a time, in practice the one that owns SIP.
@@ -43,6 +45,7 @@ __all__ = ["MediaDescription", "NegotiationError", "Session"]
 _FIRST_DYNAMIC_PT = 96
 _TELEPHONE_EVENT_PT = 101
 "what nearly everybody uses for it, so peers with a fixed number understand us too"
+_XR_VOIP, _XR_ROUND_TRIP = "voip-metrics", "rcvr-rtt=all"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -69,6 +72,12 @@ class MediaDescription:
     send: bool = True
     receive: bool = True
     rtcp_mux: bool = False
+    rtcp_rsize: bool = False
+    "RTCP need not be compound"
+    xr_voip: bool = False
+    "the peer wants VoIP metrics"
+    xr_round_trip: bool = False
+    "the peer wants reference times, and answers to its own"
     send_dtmf_pt: int = -1
     "-1: the peer takes no telephone-event"
     receive_dtmf_pt: int = -1
@@ -117,7 +126,7 @@ class Session:
         # Those of our last offer, while it may still be answered.
         self._offered: dict[str, int] | None = None
         self._offered_receive = True
-        self._offered_mux = False
+        self._offered_mux = self._offered_rsize = False
         self.move(local_host, rtp_port, rtcp_port)
 
     def description(self) -> MediaDescription | None:
@@ -163,8 +172,12 @@ class Session:
         kept = {name: n for name, n in self._numbers.items() if n not in numbers.values()}
         self._numbers = kept | numbers
         self._offered = None
-        self._agree(line, codec, numbers, numbers, receive=receive, mux=line.rtcp_mux)
-        return self._write(numbers, receive=receive, send=line.receives, mux=line.rtcp_mux)
+        mux, rsize = line.rtcp_mux, line.rtcp_rsize
+        self._agree(line, codec, numbers, numbers, receive=receive, mux=mux, rsize=rsize)
+        xr = ""
+        if line.xr is not None:  # the round trip is for both or for none (RFC 3611 5.2)
+            xr = f"{_XR_ROUND_TRIP} {_XR_VOIP}" if line.xr.round_trip else _XR_VOIP
+        return self._write(numbers, receive=receive, send=line.receives, mux=mux, rsize=rsize, xr=xr)
 
     def offer(self) -> str:
         """Our offer: the first of the call, a refresh, hold, resume or another address.
@@ -180,7 +193,15 @@ class Session:
         self._offered_receive = not self._on_hold
         # Only a peer that offered rtcp-mux itself is known to understand it.
         self._offered_mux = self._agreed is not None and self._agreed.rtcp_mux
-        return self._write(self._offered, receive=self._offered_receive, send=True, mux=self._offered_mux)
+        self._offered_rsize = self._agreed is not None and self._agreed.rtcp_rsize
+        return self._write(
+            self._offered,
+            receive=self._offered_receive,
+            send=True,
+            mux=self._offered_mux,
+            rsize=self._offered_rsize,
+            xr=f"{_XR_ROUND_TRIP} {_XR_VOIP}",
+        )
 
     def accepted(self, answer: str) -> None:
         """The peer's answer to our last offer; may come again (183, then 200)."""
@@ -204,8 +225,9 @@ class Session:
         events = line.telephone_event(codec.clock_hz)
         if events is not None and events.name in self._offered:
             theirs[events.name] = events.payload_type
-        mux = line.rtcp_mux and self._offered_mux
-        self._agree(line, codec, theirs, self._offered, receive=self._offered_receive and line.sends, mux=mux)
+        mux, rsize = line.rtcp_mux and self._offered_mux, line.rtcp_rsize and self._offered_rsize
+        receive = self._offered_receive and line.sends
+        self._agree(line, codec, theirs, self._offered, receive=receive, mux=mux, rsize=rsize)
 
     def _agree(
         self,
@@ -216,6 +238,7 @@ class Session:
         *,
         receive: bool,
         mux: bool,
+        rsize: bool,
     ) -> None:
         """Commit an exchange. `send` has the peer's numbers, `receive_numbers` ours."""
         before = self._agreed
@@ -241,6 +264,9 @@ class Session:
             send=line.receives,
             receive=receive,
             rtcp_mux=mux,
+            rtcp_rsize=rsize,
+            xr_voip=line.xr is not None and line.xr.voip_metrics,
+            xr_round_trip=line.xr is not None and line.xr.round_trip,
             send_dtmf_pt=send[event] if events_agreed else -1,
             receive_dtmf_pt=receive_numbers[event] if events_agreed else -1,
             dtmf_clock_hz=codec.clock_hz,
@@ -256,7 +282,9 @@ class Session:
             self._numbers[codec.name] = next(n for n in candidates if n not in taken)
         return self._numbers[codec.name]
 
-    def _write(self, numbers: dict[str, int], *, receive: bool, send: bool, mux: bool) -> str:
+    def _write(
+        self, numbers: dict[str, int], *, receive: bool, send: bool, mux: bool, rsize: bool, xr: str
+    ) -> str:
         """Our description with these payload types."""
         return self._writer.write(
             [(_encoding(name), number) for name, number in numbers.items()],
@@ -266,6 +294,8 @@ class Session:
             send=send,
             receive=receive,
             rtcp_mux=mux,
+            rtcp_rsize=rsize,
+            rtcp_xr=xr,
         )
 
 

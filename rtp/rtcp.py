@@ -9,7 +9,8 @@
 
 A datagram is a compound of such packets.  `parse_compound` checks it as A.2 asks,
 either wholly or not at all: RTCP is rare, and half of a damaged compound is worth
-nothing.  Types other than SR, RR, SDES and BYE are skipped.
+nothing.  Types other than SR, RR, SDES, BYE and XR (`rtcp_xr.py`) are skipped: APP, and
+the feedback of RFC 4585 that asks for what telephony does not have.
 """
 
 from __future__ import annotations
@@ -18,16 +19,24 @@ import dataclasses
 import struct
 from collections.abc import Callable, Sequence
 
-from trunkline.rtp.outcomes import Drop
+from trunkline.rtp.rtcp_framing import RtcpError, framed, strip_padding
+from trunkline.rtp.rtcp_xr import ExtendedReport
+
+__all__ = [
+    "ExtendedReport",
+    "Goodbye",
+    "ReceiverReport",
+    "ReportBlock",
+    "RtcpError",
+    "RtcpPacket",
+    "SenderReport",
+    "SourceDescription",
+    "build_compound",
+    "parse_compound",
+]
 
 _MASK32 = 0xFFFFFFFF
 _CNAME = 1
-
-
-class RtcpError(ValueError):
-    """A datagram that is not RTCP; the text says which rule it breaks."""
-
-    drop = Drop.RTCP_INVALID
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -86,7 +95,7 @@ class SenderReport:
     def __bytes__(self) -> bytes:
         counters = (self.rtp_timestamp, self.packet_count, self.octet_count)
         body = struct.pack("!IQ3I", self.ssrc, self.ntp, *(value & _MASK32 for value in counters))
-        return _packet(200, len(self.reports), body + b"".join(map(bytes, self.reports)))
+        return framed(200, len(self.reports), body + b"".join(map(bytes, self.reports)))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -104,7 +113,7 @@ class ReceiverReport:
 
     def __bytes__(self) -> bytes:
         body = struct.pack("!I", self.ssrc) + b"".join(map(bytes, self.reports))
-        return _packet(201, len(self.reports), body)
+        return framed(201, len(self.reports), body)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -131,7 +140,7 @@ class SourceDescription:
             text = _short_text(cname)
             chunk = struct.pack("!IBB", ssrc, _CNAME, len(text)) + text
             body += chunk + bytes(4 - len(chunk) % 4)  # at least one null ends the items
-        return _packet(202, len(self.cnames), body)
+        return framed(202, len(self.cnames), body)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -156,15 +165,16 @@ class Goodbye:
         text = _short_text(self.reason)
         if text:
             body += bytes([len(text)]) + text
-        return _packet(203, len(self.ssrcs), body + bytes(-len(body) % 4))
+        return framed(203, len(self.ssrcs), body + bytes(-len(body) % 4))
 
 
-RtcpPacket = SenderReport | ReceiverReport | SourceDescription | Goodbye
+RtcpPacket = SenderReport | ReceiverReport | SourceDescription | Goodbye | ExtendedReport
 _PARSERS: dict[int, Callable[[int, bytes], RtcpPacket]] = {
     200: SenderReport.parse,
     201: ReceiverReport.parse,
     202: SourceDescription.parse,
     203: Goodbye.parse,
+    207: ExtendedReport.parse,
 }
 
 
@@ -189,7 +199,7 @@ def parse_compound(data: bytes, *, reduced_size: bool = False) -> list[RtcpPacke
             raise RtcpError("a packet longer than the datagram")
         body = data[offset + 4 : end]
         if first & 0x20:
-            body = _strip_padding(body, last=end == len(data))
+            body = strip_padding(body, last=end == len(data))
         parser = _PARSERS.get(kind)
         if parser is not None:
             packets.append(parser(first & 0x1F, body))
@@ -202,21 +212,6 @@ def build_compound(packets: Sequence[RtcpPacket]) -> bytes:
     if not packets or not isinstance(packets[0], SenderReport | ReceiverReport):
         raise ValueError("a compound RTCP packet begins with a report")
     return b"".join(map(bytes, packets))
-
-
-def _packet(kind: int, count: int, body: bytes) -> bytes:
-    if count > 31:
-        raise ValueError(f"{count} entries, where an RTCP packet holds 31")
-    return struct.pack("!BBH", 0x80 | count, kind, len(body) // 4) + body
-
-
-def _strip_padding(body: bytes, *, last: bool) -> bytes:
-    """6.4.1: only the last packet of a compound may be padded, by a multiple of four."""
-    if not last:
-        raise RtcpError("padding before the last packet")
-    if not body or body[-1] == 0 or body[-1] % 4 or body[-1] > len(body):
-        raise RtcpError("impossible padding")
-    return body[: -body[-1]]
 
 
 def _parse_blocks(count: int, data: bytes) -> tuple[ReportBlock, ...]:

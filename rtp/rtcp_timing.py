@@ -11,6 +11,9 @@ from __future__ import annotations
 
 import random
 
+import numpy as np
+from numpy.typing import NDArray
+
 from trunkline.rtp.rtcp import ReportBlock
 
 _MASK32 = 0xFFFFFFFF
@@ -34,14 +37,25 @@ def delay_units(elapsed_ns: int) -> int:
     return min(max((elapsed_ns << 16) // 1_000_000_000, 0), _MASK32)
 
 
+def delay_units_all(elapsed_ns: NDArray[np.int64]) -> NDArray[np.int64]:
+    """`delay_units` of n times, i64[n]."""
+    seconds, rest_ns = np.divmod(np.maximum(elapsed_ns, 0), 1_000_000_000)
+    return np.minimum((seconds << 16) + (rest_ns << 16) // 1_000_000_000, _MASK32)
+
+
 def round_trip_ns(now_ntp: int, block: ReportBlock) -> int | None:
-    """Round-trip time that a report about us shows (6.4.1); None if it quotes no SR or cannot be true.
+    """Round-trip time that a report about us shows (6.4.1); None if it quotes no SR or cannot be true."""
+    return quoted_round_trip_ns(now_ntp, block.last_sr, block.delay_since_last_sr)
+
+
+def quoted_round_trip_ns(now_ntp: int, quoted: int, delay: int) -> int | None:
+    """Round trip that a quoted clock of ours (LSR, LRR) and the time it was kept (DLSR, DLRR) show.
 
     The two clocks' rounding may make a fast path come out just below zero, which is 0.
     """
-    if block.last_sr == 0:
+    if quoted == 0:
         return None
-    units = (compact_ntp(now_ntp) - block.last_sr - block.delay_since_last_sr) & _MASK32
+    units = (compact_ntp(now_ntp) - quoted - delay) & _MASK32
     if units >= 1 << 31:
         units -= 1 << 32
     return max(units, 0) * 1_000_000_000 >> 16 if units > -66 else None  # 66 units: 1 ms
@@ -64,3 +78,14 @@ def next_interval_ns(
     minimum_s = 2.5 if initial else 5.0
     interval_s = max(minimum_s, members * average_bytes / rtcp_bytes_per_s)
     return int(interval_s * rng.uniform(0.5, 1.5) / 1.21828 * 1e9)
+
+
+def intervals_ns(uniform: NDArray[np.float64], initial: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """`next_interval_ns` of n telephone calls, from `uniform` f64[n] in 0..1.
+
+    Whoever uses it must reconsider (6.3.6): when the time has come, an interval is drawn
+    again, and if it ends later than now the report waits for that.  This favours long
+    intervals, which is what the division makes up for.
+    """
+    minimum_s = np.where(initial, 2.5, 5.0)
+    return (minimum_s * (0.5 + uniform) / 1.21828 * 1e9).astype(np.int64)

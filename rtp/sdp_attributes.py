@@ -78,6 +78,30 @@ def rtcp_mux(media: Section) -> bool:
     return media.has("rtcp-mux")
 
 
+def rtcp_rsize(media: Section) -> bool:
+    """a=rtcp-rsize: RTCP that is no compound (RFC 5506)."""
+    return media.has("rtcp-rsize")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class XrFormats:
+    """a=rtcp-xr: the extended reports that its writer wants to get (RFC 3611 5.1)."""
+
+    voip_metrics: bool
+    round_trip: bool
+    "rcvr-rtt, of all or of senders: reference times, and answers to them"
+
+
+def rtcp_xr(media: Section, session: Section) -> XrFormats | None:
+    """a=rtcp-xr of a media level, else of the session level; None without one. Other formats are passed over."""
+    for section in (media, session):
+        if section.has("rtcp-xr"):
+            words = " ".join(section.values("rtcp-xr")).lower().split()
+            formats = {re.split("[=:]", word)[0] for word in words}
+            return XrFormats("voip-metrics" in formats, "rcvr-rtt" in formats)
+    return None
+
+
 def crypto(media: Section) -> list[str]:
     """Values of a=crypto, not taken apart (RFC 4568)."""
     return media.values("crypto")

@@ -40,10 +40,13 @@ class SdpWriter:
         send: bool,
         receive: bool,
         rtcp_mux: bool,
+        rtcp_rsize: bool = False,
+        rtcp_xr: str = "",
     ) -> str:
         """A description with our audio where `lines` has None, and the other lines refused.
 
-        `formats` are encodings and their payload types, the preferred one first.
+        `formats` are encodings and their payload types, the preferred one first; `rtcp_xr`
+        is what a=rtcp-xr says, empty for none.
         """
         audio = Media(port=self._rtp_port, profile=profile)
         for encoding, number in formats:
@@ -57,6 +60,10 @@ class SdpWriter:
             audio.attributes.append(("rtcp-mux", None))
         elif self._rtcp_port != self._rtp_port + 1:
             audio.attributes.append(("rtcp", str(self._rtcp_port)))
+        if rtcp_rsize:
+            audio.attributes.append(("rtcp-rsize", None))
+        if rtcp_xr:
+            audio.attributes.append(("rtcp-xr", rtcp_xr))
         description = SessionDescription(
             connection=Connection(self._family, self.local_host),
             lines=[("t", "0 0")],

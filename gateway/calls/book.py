@@ -16,7 +16,7 @@ from trunkline.gateway.calls.call import Call
 from trunkline.gateway.calls.limits import Limits
 from trunkline.gateway.calls.media_view import call_view, media_view
 from trunkline.gateway.calls.subscribers import EventHub
-from trunkline.gateway.calls.view import CallView
+from trunkline.gateway.calls.view import CallView, MediaView
 from trunkline.gateway.config.model import Config
 from trunkline.gateway.media import control
 from trunkline.gateway.media.columns import Columns
@@ -63,6 +63,9 @@ class Observer(Protocol):
 
     def call_ended(self, call_id: str, cause: str, duration_s: float = 0.0) -> None:
         """Over, nothing is held any more."""
+
+    def call_quality(self, media: MediaView) -> None:
+        """How a call's audio was, at its end."""
 
     def refused(self, cause: str) -> None:
         """An INVITE that became no call."""

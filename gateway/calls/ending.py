@@ -92,6 +92,8 @@ class Ending:
         self._book.give_back(call)
         self._book.close(call, view)
         self._book.observer.call_ended(call.id, call.cause, call.duration_s)
+        if view.media is not None:
+            self._book.observer.call_quality(view.media)
         self._report(call, view)
 
     def _report(self, call: Call, view: CallView) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from trunkline.gateway.calls.call import SHOWN, Call
 from trunkline.gateway.calls.view import CallView, MediaView
 from trunkline.gateway.media.columns import Columns, delay_percentile
+from trunkline.gateway.media.figures import NAMES, told
 from trunkline.rtp.outcomes import Drop
 from trunkline.rtp.payload import AUDIO_FORMATS
 
@@ -17,6 +18,8 @@ _FINAL_COUNTS = (
     "packets_received", "packets_sent", "packets_lost", "frames_to_agent", "frames_from_agent",
     "frames_played", "frames_concealed", "frames_gap", "underruns", "peer_lost",
 )  # fmt: skip
+_QUALITY = frozenset(NAMES.values()) - {"loss_percent"}
+"Figures of the quality column; loss is read from its counters, which are of this moment."
 _DROPS = [(drop.value, drop.name.lower()) for drop in Drop if drop is not Drop.NONE]
 
 
@@ -52,6 +55,7 @@ def _fill(view: MediaView, columns: Columns, row: int, clock_hz: int, agent_rate
     view.peer_jitter_ms = round(float(columns.peer_jitter_ms[row]), 3)
     rtt_ms = float(columns.rtt_ms[row])
     view.rtt_ms = round(rtt_ms, 3) if rtt_ms > 0 else None
+    _set_quality(view, told(columns.quality[row].tolist()))
     view.uplink_ms_p50, view.uplink_ms_p99 = _delays(columns.uplink_delay[row])
     view.downlink_ms_p50, view.downlink_ms_p99 = _delays(columns.downlink_delay[row])
     drops = columns.drops[row]
@@ -69,9 +73,17 @@ def finished(view: MediaView | None, stats: Mapping[str, float]) -> MediaView | 
     for name in ("jitter_ms", "peer_jitter_ms"):
         if name in stats:
             setattr(view, name, round(stats[name], 3))
+    if stats.get("rtt_ms"):
+        view.rtt_ms = round(stats["rtt_ms"], 3)
+    _set_quality(view, stats)
     view.loss_percent = loss_percent(view.packets_received, view.packets_lost)
     view.queued_ms = 0
     return view
+
+
+def _set_quality(view: MediaView, figures: Mapping[str, float]) -> None:
+    for name in _QUALITY & figures.keys():
+        setattr(view, name, int(figures[name]) if name == "bursts" else figures[name])
 
 
 def loss_percent(received: int, lost: int) -> float:

@@ -37,7 +37,11 @@ class DtmfRequest(BaseModel, extra="forbid"):
 
 
 class MediaView(BaseModel):
-    """Audio of a call, both ways. Delays are upper edges of histogram buckets."""
+    """Audio of a call, both ways. Delays are upper edges of histogram buckets.
+
+    Quality is brought up to date once a second: `mos` and what follows is what we hear,
+    `peer_` what the other side says that it hears of us (RTCP).
+    """
 
     codec: str
     remote: str
@@ -58,6 +62,28 @@ class MediaView(BaseModel):
     peer_lost: int = 0
     peer_jitter_ms: float = 0.0
     rtt_ms: float | None = None
+    mos: float | None = Field(default=None, description="estimate by ITU-T G.107, 1 to 4.5, since the start")
+    r_factor: float | None = None
+    mos_min: float | None = Field(default=None, description="the least of all `recent_mos`")
+    recent_mos: float | None = Field(default=None, description="of the last 1 to 5 s")
+    recent_loss_percent: float | None = Field(
+        default=None, description="lost or discarded in the last 1 to 5 s"
+    )
+    discard_percent: float | None = Field(default=None, description="packets that came too late to be heard")
+    bursts: int | None = Field(default=None, description="times of heavy loss (RFC 3611 4.7.2)")
+    burst_ms: float | None = Field(default=None, description="their mean length")
+    burst_loss_percent: float | None = Field(default=None, description="lost or discarded in them")
+    gap_ms: float | None = Field(default=None, description="mean time between them")
+    gap_loss_percent: float | None = Field(default=None, description="lost or discarded between them")
+    delay_ms: float | None = Field(
+        default=None, description="one way, from the other side to the agent, estimated"
+    )
+    peer_mos: float | None = None
+    peer_r_factor: float | None = None
+    peer_loss_percent: float | None = None
+    peer_discard_percent: float | None = None
+    peer_burst_ms: float | None = None
+    peer_burst_loss_percent: float | None = None
     uplink_ms_p50: float | None = None
     uplink_ms_p99: float | None = None
     downlink_ms_p50: float | None = None

@@ -68,6 +68,11 @@ def quality(media: MediaView) -> str:
         f"loss {media.loss_percent:.1f} %",
         f"jitter {media.jitter_ms:.1f} ms",
     ]
+    if media.mos is not None:
+        heard = f", peer {media.peer_mos:.1f}" if media.peer_mos is not None else ""
+        parts.append(f"MOS {media.mos:.1f}{heard}")
+    if media.rtt_ms is not None:
+        parts.append(f"round trip {milliseconds(media.rtt_ms)}")
     if media.uplink_ms_p99 is not None or media.downlink_ms_p99 is not None:
         up, down = milliseconds(media.uplink_ms_p99), milliseconds(media.downlink_ms_p99)
         parts.append(f"added p99 in {up} out {down}")
@@ -79,7 +84,7 @@ def calls_table(views: Sequence[CallView], plain: bool, width: int = WIDE_COLUMN
     wide = width >= WIDE_COLUMNS
     table = Table(box=None, pad_edge=False) if plain else Table(header_style="bold", expand=False)
     for name in _WIDE if wide else _NARROW:
-        right = name in ("Time", "Loss", "Jitter")
+        right = name in ("Time", "Loss", "Jitter", "MOS")
         # In a narrow table long numbers are folded: what one looks for is often at their end.
         folded = not wide and name in ("From", "To", "Agent")
         table.add_column(
@@ -96,7 +101,8 @@ def calls_table(views: Sequence[CallView], plain: bool, width: int = WIDE_COLUMN
 
 _NARROW = ("ID", "State", "From", "To", "Agent", "Time")
 _WIDE = (
-    "ID", "Direction", "State", "From", "To", "Trunk", "Route", "Agent", "Codec", "Time", "Loss", "Jitter"
+    "ID", "Direction", "State", "From", "To", "Trunk", "Route", "Agent", "Codec", "Time", "Loss", "Jitter",
+    "MOS",
 )  # fmt: skip
 
 
@@ -116,6 +122,7 @@ def _cells(view: CallView) -> dict[str, str]:
         "Time": duration(view),
         "Loss": f"{media.loss_percent:.1f} %" if media else "–",
         "Jitter": f"{media.jitter_ms:.1f} ms" if media else "–",
+        "MOS": f"{media.mos:.1f}" if media and media.mos is not None else "–",
     }
 
 

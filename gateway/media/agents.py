@@ -154,6 +154,11 @@ class AgentLinks:
         if stream.link is not None and stream.accepted:
             stream.link.protocol.send_dtmf(stream.channel, digit, duration_ms, method)
 
+    def quality(self, stream: Stream, figures: dict[str, float]) -> None:
+        """How good the call is now, for agents whose dialect can say it."""
+        if stream.link is not None and stream.accepted:
+            stream.link.protocol.send_quality(stream.channel, figures)
+
     def hold(self, stream: Stream, held: bool) -> None:
         """The caller put us on hold or came back."""
         if stream.link is not None and stream.accepted:

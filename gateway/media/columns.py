@@ -20,6 +20,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trunkline.gateway.media.figures import QUALITY_SLOTS
+from trunkline.rtp.loss_bursts import COUNTS
+
 DELAY_EDGES_US = np.array(
     [50, 100, 200, 300, 500, 750, 1000, 1500, 2000, 3000, 4000, 5000, 7500, 10000, 15000]
     + [20000, 30000, 50000, 75000, 100000, 200000, 500000, 1000000],
@@ -106,8 +109,15 @@ ROW_FIELDS: list[tuple[str, Any, tuple[int, ...]]] = [
     ("drops", np.int64, (DROP_SLOTS,)),  # by rtp.outcomes.Drop
     # -- what the peer reports of our stream (RTCP)
     ("peer_lost", np.int64, ()),
+    ("peer_expected", np.int64, ()),  # packets of ours up to its last report; 0: it has sent none
     ("peer_jitter_ms", np.float32, ()),
+    ("peer_xr", np.float32, (7,)),  # its VoIP metrics (reports.py); the first is 0 if none have come
     ("rtt_ms", np.float32, ()),
+    # -- quality of what we receive (quality.py)
+    ("loss_from_seq", np.int64, ()),  # extended; from here on, packets came in order up to rx_next_seq
+    ("loss_carry", np.int64, ()),  # such packets of the source before this one
+    ("loss_counts", np.int64, (COUNTS,)),  # rtp.loss_bursts
+    ("quality", np.float32, (QUALITY_SLOTS,)),  # figures.Figure; all 0 before the first look
     # -- delays that we add
     ("uplink_delay", np.uint32, (DELAY_BUCKETS,)),  # RTP at the kernel to the agent's socket
     ("downlink_delay", np.uint32, (DELAY_BUCKETS,)),  # due time to the kernel

@@ -25,8 +25,11 @@ from trunkline.gateway.media.batch import Address, Batch
 from trunkline.gateway.media.columns import DELAY_BUCKETS, DELAY_EDGES_US
 from trunkline.gateway.media.downlink import Downlink, PacketSink
 from trunkline.gateway.media.express import Express
+from trunkline.gateway.media.heard_reports import HeardReports
 from trunkline.gateway.media.keys import Keys
+from trunkline.gateway.media.metrics_block import VoipColumns
 from trunkline.gateway.media.playback import Playback
+from trunkline.gateway.media.quality import QualityWatch
 from trunkline.gateway.media.quiet import QuietWatch
 from trunkline.gateway.media.receive import Receiver
 from trunkline.gateway.media.reports import Reports
@@ -89,7 +92,11 @@ class Engine:
         self.timeline = Timeline(table, self.uplink)
         self.receiver = Receiver(table, self.timeline, jitter)
         self.express = Express(table, self.uplink, jitter)
-        self.reports = Reports(table, sockets.send_rtcp, rng)
+        self.quality = QualityWatch(table, self.agents.quality)
+        self.timeline.on_missing = self.quality.missing
+        self.heard_reports = HeardReports(table)
+        voip = VoipColumns(table, jitter.max_ns / 1e6)
+        self.reports = Reports(table, sockets.send_rtcp, rng, self.heard_reports, voip)
         self.keys = Keys(table, self.agents, post)
         self.quiet = QuietWatch(table, post)
         self.receiver.on_event_packet = self.keys.receive
@@ -159,10 +166,12 @@ class Engine:
         self.on_running(stream)
         self.downlink.begin(row, now_ns)
         self.reports.begin(stream, now_ns)
+        self.quality.begin(stream, now_ns)
 
     def stop(self, stream: Stream, reason: str, now_ns: int) -> dict[str, float]:
         """The call is over; returns its final figures. The row is free afterwards."""
-        stats = final_stats(self.table, stream)
+        self.quality.refresh_one(stream.row)
+        stats = final_stats(self.table, stream) | self.quality.figures(stream.row)
         self.reports.goodbye(stream, now_ns)
         self.playback.end(stream)
         self.agents.stop(stream, reason, stats)
@@ -199,7 +208,7 @@ class Engine:
 
     def receive_rtcp(self, stream: Stream, data: bytes, address: Address, now_ns: int) -> None:
         """One RTCP datagram."""
-        self.reports.receive(stream, data, address, now_ns)
+        self.heard_reports.receive(stream, data, address, now_ns)
 
     def tick(self, now_ns: int, *, fill_gaps: bool = True) -> None:
         """Everything that time demands. Each agent connection is written to once for what was received, at once.
@@ -211,6 +220,7 @@ class Engine:
         self.agents.flush()
         self.downlink.advance(now_ns)
         self._note_downlink_delay(now_ns)
+        self.quality.advance(now_ns)
         self.reports.advance(now_ns)
         self.keys.advance(now_ns)
         self.agents.handle_timeouts(now_ns)

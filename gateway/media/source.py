@@ -110,10 +110,11 @@ def begin(table: Table, row: int, ssrc: int, seq: int, timestamp: int) -> None:
     c = table.shared
     if c.rx_proven[row]:
         c.rx_lost_before[row] = c.packets_lost[row]
+        c.loss_carry[row] += max(0, int(c.rx_next_seq[row] - c.loss_from_seq[row]))
     c.rx_proven[row] = 1
     c.rx_ssrc[row] = ssrc
     first = seq + (1 << 16)
-    c.rx_base_seq[row] = c.rx_next_seq[row] = first
+    c.rx_base_seq[row] = c.rx_next_seq[row] = c.loss_from_seq[row] = first
     c.rx_max_seq[row] = first - 1
     c.rx_received[row] = c.rx_expected_prior[row] = c.rx_received_prior[row] = 0
     c.rx_max_ts[row] = c.rx_next_ts[row] = timestamp + (1 << 32)

@@ -95,9 +95,6 @@ class Stream:
     flow_paused: bool = False
     media_seen: bool = False
     silence_told_ns: int = 0
-    rtcp_initial: bool = True
-    last_sr_ntp_mid: int = 0
-    last_sr_ns: int = 0
 
     @property
     def sockets(self) -> list[socket.socket]:
@@ -138,6 +135,7 @@ class Table:
         self.dtmf_pt = np.zeros(n, np.int16)
         self.send_pt = np.zeros(n, np.uint8)
         self.rtcp_mux = np.zeros(n, bool)
+        self.rtcp_wishes = np.zeros((n, 3), bool)  # VoIP metrics, round trips, reduced size
         self.clock_hz = np.full(n, 8000, np.int64)
         self.tick_ns = np.full(n, 125_000.0)  # 1e9 / clock_hz
         self.ptime_ns = np.full(n, 20_000_000, np.int64)  # that we send
@@ -239,6 +237,7 @@ class Table:
         self.receive_pt[row], self.send_pt[row] = media.receive_pt, media.send_pt
         self.dtmf_pt[row] = media.receive_dtmf_pt
         self.rtcp_mux[row] = media.rtcp_mux
+        self.rtcp_wishes[row] = media.xr_voip, media.xr_round_trip, media.rtcp_rsize
         self.clock_hz[row] = payload.clock_hz
         self.tick_ns[row] = 1_000_000_000.0 / payload.clock_hz
         self.ptime_ns[row] = media.ptime_ms * 1_000_000

@@ -14,6 +14,8 @@ come: least relative delay + its media time + target.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -48,6 +50,8 @@ class Timeline:
         self._speaker = speaker
         self._held: dict[int, dict[int, tuple[int, int, bytes]]] = {}
         "row -> extended sequence -> (timestamp, kind, payload)"
+        self.on_missing: Callable[[int, int, int], None] = _ignore_missing
+        "called (row, first, end): these numbers did not come in time, those before them in order did"
 
     # -- arrivals ---------------------------------------------------------------------------
 
@@ -87,7 +91,7 @@ class Timeline:
             which, rows = which[audio], rows[audio]
         paid = self._spend(rows, c.rx_ptime_ts[rows], now_ns)
         if not paid.all():
-            self._drop(rows[~paid], Drop.TOO_FAST)
+            self._discard(rows[~paid], Drop.TOO_FAST)
             which, rows = which[paid], rows[paid]
         timestamp = arrivals.timestamp[which]
         ahead = timestamp - c.rx_next_ts[rows]
@@ -127,7 +131,7 @@ class Timeline:
             if ahead[i] > 0:
                 self._fill_until(int(row), int(timestamp[i]), now_ns, lost=False)
             elif ahead[i] <= -packet_ts and not self._stood_still(int(row), int(timestamp[i]), now_ns):
-                self._drop(rows[i : i + 1], Drop.LATE)
+                self._discard(rows[i : i + 1], Drop.LATE)
                 continue
             keep.append(i)
         return np.array(keep, np.intp)
@@ -181,6 +185,7 @@ class Timeline:
             one_more = int(c.rx_next_ts[row] + c.rx_ptime_ts[row])
             self._fill_until(row, min(timestamp, one_more), now_ns, lost=True)
         if c.rx_next_ts[row] >= timestamp or self._held[row][seq][1] == EMPTY:
+            self.on_missing(row, int(c.rx_next_seq[row]), seq)
             c.rx_next_seq[row] = seq
             self._release_held(row, now_ns)
         self._set_deadlines(np.array([row], np.intp))
@@ -271,7 +276,18 @@ class Timeline:
             self._table.held[row] = 0
             self._drop(np.full(len(held), row, np.intp), Drop.LATE)
 
+    def _discard(self, rows: Rows, reason: Drop) -> None:
+        """Drop packets that were next in sequence: they came, and are missing all the same."""
+        self._drop(rows, reason)
+        for row in rows.tolist():
+            end = int(self._table.shared.rx_next_seq[row])
+            self.on_missing(row, end - 1, end)
+
     def _drop(self, rows: Rows, reason: Drop) -> None:
         if len(rows):
             np.add.at(self._table.shared.drops[:, reason], rows, 1)
             self._table.shared.worker.drops[reason] += len(rows)
+
+
+def _ignore_missing(row: int, first: int, end: int) -> None:
+    """Until somebody counts bursts."""

@@ -133,6 +133,7 @@ def test_what_the_dialect_cannot_say_is_not_said(link):
     link.send_cleared(9, "", 0, 0, [])
     link.send_flow(9, False, 0)
     link.send_hold(9, True)
+    link.send_quality(9, {"mos": 1.0})
     assert link.data_to_send() == []
 
 

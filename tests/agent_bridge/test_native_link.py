@@ -217,6 +217,7 @@ def test_reports_become_messages(talk):
     link.send_flow(1, False, 45000)
     link.send_flow(1, True, 9000)
     link.send_hold(1, True)
+    link.send_quality(1, {"mos": 4.25, "bursts": 2.0, "rtt_ms": float("nan")})
     assert talk.said() == [
         {"type": "dtmf", "channel": 1, "digit": "5", "duration_ms": 120, "method": "rfc4733"},
         {"type": "mark", "channel": 1, "name": "greeting", "position": 48000, "outcome": "played"},
@@ -231,6 +232,7 @@ def test_reports_become_messages(talk):
         {"type": "flow", "channel": 1, "state": "pause", "queued_ms": 45000},
         {"type": "flow", "channel": 1, "state": "resume", "queued_ms": 9000},
         {"type": "hold", "channel": 1, "held": True},
+        {"type": "quality", "channel": 1, "stats": {"mos": 4.25, "bursts": 2, "rtt_ms": None}},
     ]
 
 

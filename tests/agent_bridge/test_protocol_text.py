@@ -98,7 +98,7 @@ def test_agent_messages_of_the_text_are_understood_by_a_gateway(talk, info, mess
 def test_every_message_type_is_in_the_text():
     """Nothing that the code knows is missing from the specification, and the other way round."""
     shown = {m["type"] for m in GATEWAY_SAYS}
-    assert shown == {"start", "dtmf", "mark", "cleared", "flow", "hold", "stop", "error"}
+    assert shown == {"start", "dtmf", "mark", "cleared", "flow", "hold", "quality", "stop", "error"}
     assert {m["type"] for m in AGENT_SAYS} == {"accept", "reject", "mark", "clear", "dtmf", "hangup"}
 
 
@@ -155,3 +155,15 @@ def test_other_protocols_on_the_port_are_noticed_at_the_header():
     (failed,) = agent.receive(b"GET / HT", 0)
     assert failed.reason == "protocol"
     assert struct.unpack("<I", b"GET ")[0] > wire.MAX_PAYLOAD_BYTES
+
+
+def test_names_of_quality_are_in_the_text():
+    """The example has every figure that the table names, with the meaning of each behind its name."""
+    (example,) = [m for m in GATEWAY_SAYS if m["type"] == "quality" and "r_factor" in m["stats"]]
+    table = TEXT.split("### 6.4")[1].split("\n## ")[0].split("| name | meaning |")[1]
+    named = {
+        name for row in table.splitlines() if row.startswith("| ") for name in row.split("|")[1].split(", ")
+    }
+    named = {name.strip() for name in named}
+    assert {name for name in example["stats"] if not name.startswith("peer_")} == named - {"peer_..."}
+    assert {name.removeprefix("peer_") for name in example["stats"] if name.startswith("peer_")} <= named

@@ -9,7 +9,7 @@ import contextlib
 import numpy as np
 import pytest
 
-from trunkline.agent_bridge import Agent, Call, CallEnded, Cleared, Dtmf, Hold, Refused
+from trunkline.agent_bridge import Agent, Call, CallEnded, Cleared, Dtmf, Hold, Quality, Refused
 from trunkline.agent_bridge.dialect import FLAG_CONCEALED, FLAG_GAP, FLAG_SPEECH, Clear, Hangup, Mark
 from trunkline.agent_bridge.testing import CallRejected, GatewayDouble
 
@@ -168,6 +168,54 @@ async def test_keys_and_hold_come_as_events_in_order(until):
         call.hang_up()
         await until(lambda: len(seen) >= 3)
     assert seen == [Dtmf("1", 100, "rfc4733"), Dtmf("*", 100, "rfc4733"), Hold(True)]
+
+
+async def test_quality_is_told_and_never_pushes_keys_out(until):
+    """A handler that looks for the first time after hours has every key, and the newest quality alone."""
+    seen: list = []
+    listened: list = []
+    look = asyncio.Event()
+
+    async def handler(call: Call) -> None:
+        call.on_event(listened.append)
+        await look.wait()
+        async for event in call.events():
+            seen.append(event)  # noqa: PERF401 - looked at while the call is up
+
+    async with Agent(handler) as agent, GatewayDouble.of(agent) as gateway:
+        call = await gateway.call()
+        call.press("1")
+        for score in range(1000):
+            call.quality(mos=4 - score / 1000, recent_mos=3.25, rtt_ms=float("nan"))
+        call.press("2")
+        await until(lambda: len(listened) >= 1002)
+        look.set()
+        call.hang_up()
+        await until(lambda: len(seen) >= 3)
+    assert seen == [
+        Dtmf("1", 100, "rfc4733"),
+        Quality({"mos": 3.001, "recent_mos": 3.25}),
+        Dtmf("2", 100, "rfc4733"),
+    ]
+    assert (seen[1].mos, seen[1].recent_mos, seen[1].peer_mos) == (3.001, 3.25, None)
+
+
+async def test_the_newest_quality_is_at_hand(until):
+    """For an agent that would rather look than be told."""
+    calls: list[Call] = []
+
+    async def handler(call: Call) -> None:
+        calls.append(call)
+        await call.ended()
+
+    async with Agent(handler) as agent, GatewayDouble.of(agent) as gateway:
+        call = await gateway.call()
+        await until(lambda: calls)
+        assert calls[0].quality is None
+        call.quality(peer_mos=2.5)
+        await until(lambda: calls[0].quality is not None)
+        assert calls[0].quality == Quality({"peer_mos": 2.5})
+        call.hang_up()
 
 
 async def test_listener_is_called_at_once_and_may_fail(until):

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trunkline.rtp.rtcp import (
+    ExtendedReport,
     Goodbye,
     ReceiverReport,
     ReportBlock,
@@ -18,6 +19,8 @@ from trunkline.rtp.rtcp import (
     SourceDescription,
     parse_compound,
 )
+from trunkline.rtp.rtcp_xr import DelaySinceLastRr, LastReference, ReferenceTime, RunLengths
+from trunkline.rtp.voip_metrics import VoipMetrics
 
 GOOD = b"".join(
     map(
@@ -28,6 +31,18 @@ GOOD = b"".join(
             SourceDescription(((1, "somebody@host"), (2, ""))),
             Goodbye((1, 2), "over"),
         ],
+    )
+)
+
+XR = bytes(
+    ExtendedReport(
+        1,
+        (
+            RunLengths(1, 2, 3, 4, (5, 6)),
+            ReferenceTime(7),
+            DelaySinceLastRr((LastReference(8, 9, 10),)),
+            VoipMetrics(11),
+        ),
     )
 )
 
@@ -83,3 +98,40 @@ def test_every_truncation(length: int) -> None:
         return
     with pytest.raises(RtcpError):
         parse_compound(GOOD[:length])
+
+
+@st.composite
+def extended(draw: st.DrawFn) -> bytes:
+    """An extended report whose blocks have right headers and any bodies, perhaps cut."""
+    body = b"\0\0\0\1"
+    for kind in draw(st.lists(st.integers(0, 9), max_size=5)):
+        words = draw(st.integers(0, 10))
+        content = draw(st.binary(min_size=4 * words, max_size=4 * words))
+        body += struct.pack("!BBH", kind, draw(st.integers(0, 255)), words) + content
+    body = body[: draw(st.integers(1, len(body) // 4)) * 4]
+    return struct.pack("!BBH", 0x80, 207, len(body) // 4) + body
+
+
+@given(extended())
+@settings(deadline=None, max_examples=600)
+def test_extended_reports_of_any_content(data: bytes) -> None:
+    """Every block that fits is kept, whatever it holds, and written as it was read but for reserved bits."""
+    (packet,) = parse_compound(data, reduced_size=True)
+    assert isinstance(packet, ExtendedReport)
+    again = bytes(packet)
+    assert len(again) <= len(data)
+    (same,) = parse_compound(again, reduced_size=True)
+    assert same == packet
+
+
+@given(st.integers(0, len(XR) - 1), st.integers(0, 255))
+@settings(deadline=None, max_examples=400)
+def test_one_wrong_byte_in_an_extended_report(position: int, value: int) -> None:
+    """It is read or refused, and never costs what came before it in the datagram."""
+    data = bytearray(XR)
+    data[position] = value
+    try:
+        packets = parse_compound(GOOD[:76] + bytes(data))
+    except RtcpError:
+        return
+    assert packets[0] == parse_compound(GOOD[:76])[0]

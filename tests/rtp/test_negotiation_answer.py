@@ -74,7 +74,11 @@ def place(host: str, port: int) -> dict[str, object]:
         ("asterisk", {}),
         ("freeswitch", place("192.0.2.20", 23456)),
         ("sipp", place("127.0.0.1", 6000) | {"send_dtmf_pt": -1, "receive_dtmf_pt": -1}),
-        ("linphone", place("192.0.2.30", 7078) | {"send_dtmf_pt": 100, "receive_dtmf_pt": 100}),
+        (
+            "linphone",
+            place("192.0.2.30", 7078)
+            | {"send_dtmf_pt": 100, "receive_dtmf_pt": 100, "xr_voip": True, "xr_round_trip": True},
+        ),
         ("zoiper", place("192.0.2.40", 51702) | {"remote_rtcp_port": 51702, "rtcp_mux": True}),
         ("cisco", place("192.0.2.51", 24580)),
         ("both_profiles", place("192.0.2.60", 50002) | {"send_dtmf_pt": -1, "receive_dtmf_pt": -1}),
@@ -322,3 +326,45 @@ def test_a_session_that_cannot_work_is_not_made(options: dict[str, object], mess
     """Mistakes of the caller show at once, not in a peer's parser."""
     with pytest.raises(ValueError, match=message):
         session(**options)
+
+
+@pytest.mark.parametrize(
+    ("lines", "answered", "voip", "round_trip"),
+    [
+        ([], None, False, False),
+        (["a=rtcp-xr:voip-metrics"], "voip-metrics", True, False),
+        (["a=rtcp-xr:pkt-loss-rle=100"], "voip-metrics", False, False),
+        (["a=rtcp-xr:RCVR-RTT=all:100 VOIP-METRICS"], "rcvr-rtt=all voip-metrics", True, True),
+    ],
+)
+def test_extended_reports_are_answered_where_they_are_spoken_of(
+    lines: list[str], answered: str | None, voip: bool, round_trip: bool
+) -> None:
+    """We always want VoIP metrics; the round trip is for both sides or for none."""
+    ours = session()
+    text = ours.answer(offer(*lines))
+    assert [line for line in text.split("\r\n") if "rtcp-xr" in line] == (
+        [f"a=rtcp-xr:{answered}"] if answered else []
+    )
+    description = ours.description()
+    assert description is not None
+    assert (description.xr_voip, description.xr_round_trip) == (voip, round_trip)
+
+
+def test_extended_reports_of_the_session_level() -> None:
+    """The attribute may stand above the m-line (RFC 3611 5.1)."""
+    text = offer("a=sendrecv").replace("t=0 0\r\n", "t=0 0\r\na=rtcp-xr:voip-metrics\r\n")
+    assert agreed(text).xr_voip
+
+
+def test_reduced_size_is_answered_where_it_is_offered_and_kept() -> None:
+    """RFC 5506: with the peer's consent, and offered again in our own re-INVITE."""
+    ours = session()
+    assert "rsize" not in ours.answer(offer("a=sendrecv"))
+    assert "a=rtcp-rsize\r\n" in ours.answer(offer("a=rtcp-rsize"))
+    description = ours.description()
+    assert description is not None and description.rtcp_rsize
+    assert "a=rtcp-rsize\r\n" in ours.offer()
+    ours.accepted(offer("a=sendrecv"))
+    description = ours.description()
+    assert description is not None and not description.rtcp_rsize

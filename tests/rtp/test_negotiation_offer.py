@@ -30,7 +30,8 @@ def test_the_text_of_an_offer() -> None:
     assert ours.offer().split("\r\n") == [
         *("v=0", "o=- 7 7 IN IP4 198.51.100.1", "s=-", "c=IN IP4 198.51.100.1", "t=0 0"),
         *("m=audio 30000 RTP/AVP 8 0 101", "a=rtpmap:8 PCMA/8000", "a=rtpmap:0 PCMU/8000"),
-        *("a=rtpmap:101 telephone-event/8000", "a=fmtp:101 0-15", "a=ptime:30", "a=sendrecv", ""),
+        *("a=rtpmap:101 telephone-event/8000", "a=fmtp:101 0-15", "a=ptime:30", "a=sendrecv"),
+        *("a=rtcp-xr:rcvr-rtt=all voip-metrics", ""),
     ]
     assert ours.description() is None
 
@@ -106,14 +107,34 @@ def test_directions_of_answers(on_hold: bool, line: str, send: bool, receive: bo
     assert (description.send, description.receive, ours.held) == (send, receive, held)
 
 
+@pytest.mark.parametrize(
+    ("line", "voip", "round_trip"),
+    [
+        ("a=rtcp-xr:voip-metrics", True, False),
+        ("a=rtcp-xr:rcvr-rtt=sender:40 stat-summary=loss,jitt", False, True),
+        ("a=rtcp-xr", False, False),
+        ("a=ptime:20", False, False),
+    ],
+)
+def test_extended_reports_are_what_the_answer_wants(line: str, voip: bool, round_trip: bool) -> None:
+    """Each side says what it would like to get (RFC 3611 5)."""
+    ours = session()
+    ours.offer()
+    ours.accepted(answer(line))
+    description = ours.description()
+    assert description is not None
+    assert (description.xr_voip, description.xr_round_trip) == (voip, round_trip)
+
+
 def test_rtcp_mux_that_we_did_not_offer_is_not_believed() -> None:
     """RTCP goes to the next port then."""
     ours = session()
-    assert "rtcp-mux" not in ours.offer()
-    ours.accepted(answer("a=rtcp-mux"))
+    text = ours.offer()
+    assert "rtcp-mux" not in text and "rsize" not in text
+    ours.accepted(answer("a=rtcp-mux", "a=rtcp-rsize"))
     description = ours.description()
     assert description is not None
-    assert not description.rtcp_mux
+    assert not description.rtcp_mux and not description.rtcp_rsize
     assert description.remote_rtcp_port == 4001
 
 

@@ -92,10 +92,12 @@ def test_long_texts_are_cut_between_characters() -> None:
 
 
 def test_unknown_types_are_skipped() -> None:
-    """APP, feedback and extended reports between others are stepped over."""
+    """APP and feedback (RFC 4585) between others are stepped over."""
     app = bytes.fromhex("80 cc 0002 11223344 41424344")
-    extended = bytes.fromhex("80 cf 0001 11223344")
-    assert parse_compound(SR + app + extended + BYE) == [SENDER, Goodbye((0x11223344,), "bye")]
+    feedback = bytes.fromhex("81 cd 0003 11223344 a0b0c0d0 00010000") + bytes.fromhex(
+        "81 ce 0002 11223344 a0b0c0d0"
+    )
+    assert parse_compound(SR + app + feedback + BYE) == [SENDER, Goodbye((0x11223344,), "bye")]
 
 
 def test_profile_extension_of_a_report_is_ignored() -> None:

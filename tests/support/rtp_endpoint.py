@@ -73,6 +73,15 @@ class RtpEndpoint:
         self._rtp.close()
         self._rtcp.close()
 
+    @property
+    def rtcp_port(self) -> int:
+        """Where reports are heard."""
+        return int(self._rtcp.getsockname()[1])
+
+    def send_rtcp(self, remote: tuple[str, int], compound: bytes) -> None:
+        """A compound of the test's own."""
+        self._rtcp.sendto(compound, remote)
+
     # --- sending -----------------------------------------------------------------------------
 
     def send(self, remote: tuple[str, int], payload: bytes, digits: str = "") -> None:

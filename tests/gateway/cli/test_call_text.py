@@ -92,7 +92,23 @@ def test_a_narrow_terminal_shows_what_tells_calls_apart() -> None:
 def test_a_wide_terminal_shows_all() -> None:
     """From 120 columns."""
     text = printed(calls_table([call()], plain=False, width=120), 120)
-    assert "Jitter" in text and "PCMU" in text
+    assert "Jitter" in text and "PCMU" in text and "MOS" in text
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({}, "PCMU 20 ms, packets in 0 out 0, loss 0.0 %, jitter 0.0 ms"),
+        ({"mos": 4.18}, "PCMU 20 ms, packets in 0 out 0, loss 0.0 %, jitter 0.0 ms, MOS 4.2"),
+        (
+            {"mos": 4.18, "peer_mos": 3.9, "rtt_ms": 41.7},
+            "PCMU 20 ms, packets in 0 out 0, loss 0.0 %, jitter 0.0 ms, MOS 4.2, peer 3.9, round trip 42 ms",
+        ),
+    ],
+)
+def test_quality_in_a_line(fields: dict[str, float], text: str) -> None:
+    """What is not known is not there."""
+    assert quality(MediaView(codec="PCMU", remote="a:1", local="b:2", ptime_ms=20, **fields)) == text  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

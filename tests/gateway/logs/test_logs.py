@@ -87,6 +87,11 @@ def view(**changes: Any) -> CallView:
             uplink_ms_p99=1.5,
             downlink_ms_p50=0.3,
             downlink_ms_p99=2.0,
+            mos=4.05,
+            r_factor=80.7,
+            bursts=1,
+            burst_ms=140.0,
+            peer_mos=3.9,
             drops={"late": 2},
         ),
     )
@@ -105,6 +110,7 @@ def test_the_canonical_line_answers_what_is_usually_asked(form: Literal["console
         "loss_percent": 0.5, "jitter_ms": 1.25, "uplink_ms_p50": 0.2, "uplink_ms_p99": 1.5,
         "downlink_ms_p50": 0.3, "downlink_ms_p99": 2.0, "packets_received": 610, "frames_to_agent": 613,
         "call_id": view().id,
+        "mos": 4.05, "r_factor": 80.7, "bursts": 1, "burst_ms": 140.0, "peer_mos": 3.9,
     }.items():  # fmt: skip
         assert (f"{key}={value}" if form == "console" else f'"{key}": {json.dumps(value)}') in line
     assert "rtt_ms" not in line

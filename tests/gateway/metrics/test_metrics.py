@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
+from trunkline.gateway.calls.view import MediaView
 from trunkline.gateway.media.columns import DELAY_BUCKETS, DELAY_EDGES_US, Columns
 from trunkline.gateway.metrics import DIRECTIONS, REGISTER_RESULTS, Metrics
 from trunkline.gateway.outcome import OTHER, OUTCOMES
@@ -116,6 +117,26 @@ def test_registration_state(metrics: Metrics) -> None:
     results = {result: value(metrics, "trunkline_registrations_total", trunk="pbx", result=result)
                for result in ("ok", "refused", "unreachable")}  # fmt: skip
     assert results == {"ok": 1, "refused": 1, "unreachable": 2}
+
+
+def test_quality_of_finished_calls(metrics: Metrics) -> None:
+    """What we heard and what the peer reported apart; what is not known is not counted."""
+    base = MediaView(codec="PCMU", remote="", local="", ptime_ms=20)
+    metrics.call_quality(base)
+    heard = {"mos": 4.1, "loss_percent": 1.2, "discard_percent": 0.0, "jitter_ms": 3.0, "rtt_ms": 42.0}
+    peer = {"peer_mos": 2.4, "peer_loss_percent": 12.0, "peer_jitter_ms": 60.0}
+    metrics.call_quality(base.model_copy(update=heard | peer))
+    for name, way, count, total in [
+        ("mos", "uplink", 1, 4.1), ("mos", "downlink", 1, 2.4),
+        ("loss_ratio", "uplink", 1, 0.012), ("loss_ratio", "downlink", 1, 0.12),
+        ("discard_ratio", "uplink", 1, 0.0), ("discard_ratio", "downlink", 0, 0.0),
+        ("jitter_seconds", "uplink", 1, 0.003), ("jitter_seconds", "downlink", 1, 0.06),
+    ]:  # fmt: skip
+        assert value(metrics, f"trunkline_call_{name}_count", way=way) == count, (name, way)
+        assert value(metrics, f"trunkline_call_{name}_sum", way=way) == pytest.approx(total), (name, way)
+    assert value(metrics, "trunkline_call_mos_bucket", way="downlink", le="2.5") == 1
+    assert value(metrics, "trunkline_call_mos_bucket", way="uplink", le="4.0") == 0
+    assert value(metrics, "trunkline_call_round_trip_seconds_sum") == pytest.approx(0.042)
 
 
 def test_worker_columns_are_read_at_each_scrape(metrics: Metrics) -> None:

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The view of a call's audio: read from its row, and closed with the worker's last figures."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from trunkline.gateway.calls.media_view import _fill, finished
+from trunkline.gateway.calls.view import MediaView
+from trunkline.gateway.media.columns import Columns
+from trunkline.gateway.media.figures import NAMES, QUALITY_SLOTS, Figure
+
+
+def view() -> MediaView:
+    """A view without figures."""
+    return MediaView(codec="PCMU", remote="a:1", local="b:2", ptime_ms=20)
+
+
+def test_every_figure_has_its_place_in_the_view() -> None:
+    """One name from the column to the API."""
+    assert set(NAMES.values()) <= set(MediaView.model_fields)
+    assert max(Figure) < QUALITY_SLOTS
+
+
+def test_a_row_without_figures_has_none() -> None:
+    """Before the first look: no score of 0."""
+    media = view()
+    _fill(media, Columns(2), 1, 8000, 16000)
+    assert media.mos is None and media.bursts is None and media.peer_mos is None
+
+
+def test_figures_of_the_row_are_shown_and_unknown_ones_are_not() -> None:
+    """Rounded for people."""
+    columns, media = Columns(2), view()
+    columns.quality[1] = np.nan
+    columns.quality[1, [Figure.MOS, Figure.BURSTS, Figure.BURST_MS]] = 4.1234, 2, 93.27
+    _fill(media, columns, 1, 8000, 16000)
+    assert (media.mos, media.bursts, media.burst_ms, media.peer_mos) == (4.12, 2, 93.3, None)
+
+
+def test_the_workers_last_figures_close_the_view() -> None:
+    """They are newer than the row that was read when the end began."""
+    media = view()
+    media.mos, media.recent_mos, media.rtt_ms = 4.0, 3.0, 10.0
+    stats = {"packets_received": 90.0, "packets_lost": 10.0, "mos": 3.1, "bursts": 3.0, "rtt_ms": 41.23456}
+    closed = finished(media, stats)
+    assert closed is not None
+    assert (closed.mos, closed.bursts, closed.rtt_ms, closed.recent_mos) == (3.1, 3, 41.235, 3.0)
+    assert closed.loss_percent == pytest.approx(10)
