@@ -226,6 +226,7 @@ class MediaPool:
         """Nothing reaches its streams until the successor is ready, or another worker has them."""
         streams = [stream for stream in self._streams.values() if stream.place is place]
         became = {"streams": len(streams), "moved": 0, "lost": 0}
+        self._meters[place.index].forget()
         for stream in streams:
             stream.sent = False
             call_id = stream.start.info.call_id
