@@ -8,7 +8,12 @@ import pathlib
 import tempfile
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
+
+# How long an example takes says how busy the machine is; no test is about time.
+hypothesis.settings.register_profile("trunkline", deadline=None)
+hypothesis.settings.load_profile("trunkline")
 
 
 @pytest.fixture(scope="session", autouse=True)
