@@ -40,6 +40,9 @@ LOOKS_AFTER_STALL = 256
 "... after a stall, of ours or of a worker before us: what waited is read before gaps are filled."
 STALL_NS = 40_000_000
 "A tick so late is a stall."
+JITTER_MIN_MS = 45
+"""Shortest wait for a missing packet. After two packet times and a little, the packet behind a loss of one or two is
+there, and concealment can lead over to it (filling.py); only where something is missing does anybody wait at all."""
 HEARTBEAT_S = 0.25
 "Longest sleep: the gateway takes a worker whose heartbeat is 2 s old for hung."
 MAX_FAILURES = 100
@@ -260,7 +263,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--table-fd", type=int, required=True)
     parser.add_argument("--capacity", type=int, required=True)
     parser.add_argument("--index", type=int, default=0)
-    parser.add_argument("--jitter-min-ms", type=int, default=40)
+    parser.add_argument("--jitter-min-ms", type=int, default=JITTER_MIN_MS)
     parser.add_argument("--jitter-max-ms", type=int, default=200)
     parser.add_argument("--silence", choices=("send", "suppress"), default="send")
     options = parser.parse_args(arguments)
