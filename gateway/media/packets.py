@@ -17,12 +17,17 @@ from trunkline.codecs.level import level_dbov
 from trunkline.gateway.media.batch import PACKET_BYTES
 from trunkline.gateway.media.formats import Format
 from trunkline.gateway.media.table import Stream, Table
+from trunkline.rtp.comfort_noise import ComfortNoise
 from trunkline.rtp.outcomes import Drop
 from trunkline.rtp.packet import HEADER_BYTES, write_headers
 
 Rows = NDArray[np.intp]
 Pcm = NDArray[np.int16]
 Mask = NDArray[np.bool_]
+
+PAUSE = np.frombuffer(bytes(ComfortNoise(-66)), np.uint8)
+"""What a pause of an agent sounds like. Its own silence is digital, so there is no background to describe; but a
+line that is alive is not quite silent. White noise at -66 dBov is 45 dB below speech."""
 
 
 class PacketSink(Protocol):
@@ -56,6 +61,16 @@ class PacketWriter:
         sent = self._sink.send(rows, packets)
         self._account(rows, payload.shape[1], sent)
         return sent
+
+    def send_noise(self, rows: Rows) -> None:
+        """Comfort noise for rows whose agent pauses (RFC 3389)."""
+        table, c = self._table, self._table.shared
+        packets = self._room(len(rows))[:, : HEADER_BYTES + len(PAUSE)]
+        no_marker = np.zeros(len(rows), bool)
+        number = table.send_cn_pt[rows].astype(np.uint8)
+        write_headers(packets, number, no_marker, c.tx_seq[rows], c.tx_ts[rows], c.tx_ssrc[rows])
+        packets[:, HEADER_BYTES:] = PAUSE
+        self._account(rows, len(PAUSE), self._sink.send(rows, packets))
 
     def _account(self, rows: Rows, payload_bytes: int, sent: Mask) -> None:
         """Count packets; a refused one has used its sequence number, as if the network had lost it."""
