@@ -103,13 +103,18 @@ class AudioLine:
         matching = (f for f in self.formats if f.carries_keys and f.clock_hz == clock_hz)
         return next(matching, None)
 
-    def comfort_noise(self, codec: PayloadFormat) -> OfferedFormat | None:
+    def comfort_noise(self, speech: OfferedFormat) -> OfferedFormat | None:
         """The comfort noise that goes with that speech: of the same clock (RFC 3389 4).
 
-        G.722's clock is not its sample rate, and peers differ in which of them its noise has: none.
+        Only what is named after it: PJSIP keeps the order of an offer, and takes the first format
+        of an answer for the speech.  G.722's clock is not its sample rate, and peers differ in
+        which of them its noise has: none.
         """
-        matching = (f for f in self.formats if f.name == COMFORT_NOISE.name and f.channels == 1)
-        return next((f for f in matching if f.clock_hz == codec.sample_rate_hz == codec.clock_hz), None)
+        if speech.audio is None or speech.audio.sample_rate_hz != speech.clock_hz:
+            return None
+        later = self.formats[self.formats.index(speech) + 1 :]
+        matching = (f for f in later if f.name == COMFORT_NOISE.name and f.channels == 1)
+        return next((f for f in matching if f.clock_hz == speech.clock_hz), None)
 
 
 def read_audio_line(

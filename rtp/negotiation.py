@@ -157,7 +157,7 @@ class Session:
         line, index, chosen = choice.line, choice.index, choice.format
         codec = payload.AUDIO_FORMATS[chosen.name]
         events = line.telephone_event(codec.clock_hz) if self._dtmf else None
-        noise = line.comfort_noise(codec)
+        noise = line.comfort_noise(chosen)
         numbers = {codec.name: chosen.payload_type}
         if noise is not None:
             numbers[payload.COMFORT_NOISE.name] = noise.payload_type
@@ -210,7 +210,7 @@ class Session:
             raise NegotiationError(488, f"the answer takes {names(line.formats)}; offered were {offered}")
         codec = payload.AUDIO_FORMATS[speech[0].name]
         theirs = {codec.name: speech[0].payload_type}
-        for extra in (line.comfort_noise(codec), line.telephone_event(codec.clock_hz)):
+        for extra in (line.comfort_noise(speech[0]), line.telephone_event(codec.clock_hz)):
             if extra is not None and extra.name in self._offered:
                 theirs[extra.name] = extra.payload_type
         mux = line.rtcp_mux and self._offered_mux

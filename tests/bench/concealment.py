@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What concealment is worth, in MOS: PESQ (ITU-T P.862, narrow band) of speech over lossy networks.
 
-    make bench-concealment                     ten clips, ten seeds; 10 minutes of CPU
+    make bench-concealment                     ten clips, ten seeds; 4 minutes of CPU
     make bench-concealment ARGS="--quick"      five clips, two seeds, 5 and 10 %; for tuning, on clips of its own
 
 Each clip is said in many calls, which lose packets of 20 ms at random or in bursts (Gilbert

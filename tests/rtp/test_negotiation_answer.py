@@ -103,6 +103,7 @@ def test_the_text_of_an_answer() -> None:
         (["a=rtpmap:13 CN/8000"], "audio 4000 RTP/AVP 8 13", 13),
         (["a=rtpmap:118 CN/8000"], "audio 4000 RTP/AVP 0 118", 118),
         (["a=rtpmap:118 CN/16000", "a=rtpmap:9 G722/8000"], "audio 4000 RTP/AVP 9 0 118", -1),
+        ([], "audio 4000 RTP/AVP 13 0", -1),
         ([], "audio 4000 RTP/AVP 0", -1),
     ],
 )
