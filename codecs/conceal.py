@@ -100,7 +100,7 @@ def conceal_between(
         at = start[part, None] + np.arange(samples)
         since, until = known[part, None], length[part, None]
         before = _from_ahead(ahead[part], length[part] - start[part], samples, period, sample_rate_hz)
-        share = np.clip((at - since + 0.5) / np.maximum(until - since, 1), 0.0, 1.0)
+        share = np.minimum(np.maximum((at - since + 0.5) / np.maximum(until - since, 1), 0.0), 1.0)
         filled[part] = behind * (1 - share) + before * share
     return filled
 
@@ -128,7 +128,9 @@ def _from_behind(
         for at in range(0, samples, piece)
     ]
     sound = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
-    return sound * fade_left(start, samples, rate_hz), np.where(voiced, period, 0).astype(np.float64)
+    if len(start) and int(start.max()) + samples > samples_of(HOLD_MS, rate_hz):
+        sound *= fade_left(start, samples, rate_hz)
+    return sound, np.where(voiced, period, 0).astype(np.float64)
 
 
 def _from_ahead(

@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 SHORTEST_MS = 2.5
@@ -35,21 +34,23 @@ def pitch_periods(
     """
     shortest, longest = _bounds(recent.shape[1], template, rate_hz)
     newest = recent[:, -template:]
-    part = recent[:, -template - longest : recent.shape[1] - shortest]
-    earlier = sliding_window_view(part, template, axis=1)[:, ::-1]  # [n, candidates, template], shortest first
+    part = np.ascontiguousarray(recent[:, -template - longest : recent.shape[1] - shortest])
+    rows, candidates = len(part), longest - shortest + 1
+    by_row, by_sample = part.strides
+    # What sliding_window_view makes, [n, candidates, template], without its overhead for a single row.
+    earlier = np.ndarray((rows, candidates, template), part.dtype, part, 0, (by_row, by_sample, by_sample))
     product = np.einsum("nks,ns->nk", earlier, newest)
-    squares = np.zeros((len(part), part.shape[1] + 1))
+    squares = np.zeros((rows, part.shape[1] + 1))
     np.cumsum(part * part, axis=1, out=squares[:, 1:])
-    energy = (squares[:, template:] - squares[:, :-template])[:, ::-1]
+    energy = squares[:, template:] - squares[:, :-template]
     power = energy * np.einsum("ns,ns->n", newest, newest)[:, None]
-    likeness = product / np.sqrt(np.maximum(power, 1.0))
+    likeness = (product / np.sqrt(np.maximum(power, 1.0)))[:, ::-1]  # shortest first
     score = likeness
     if expected is not None:
-        candidates = np.arange(shortest, longest + 1)
-        off = np.abs(candidates - expected[:, None]) / np.maximum(expected, 1.0)[:, None]
+        off = np.abs(np.arange(shortest, longest + 1) - expected[:, None]) / np.maximum(expected, 1.0)[:, None]
         score = likeness - np.where(expected[:, None] > 0, NEARNESS * off, 0.0)
-    best = np.argmax(score, axis=1)
-    return best + shortest, np.take_along_axis(likeness, best[:, None], axis=1)[:, 0]
+    best = score.argmax(axis=1)
+    return best + shortest, likeness[np.arange(rows), best]
 
 
 def pitch_period(recent: list[float], template: int, rate_hz: int, expected: float = 0.0) -> tuple[int, float]:

@@ -30,7 +30,7 @@ def repeat(good: Real, period: Samples, start: Samples, samples: int, stages: in
     `samples` are at most 20 ms.  In stage s, from 1 to `stages`, s periods are repeated.
     """
     overlap, stage_samples = samples_of(OVERLAP_MS, rate_hz), samples_of(STAGE_MS, rate_hz)
-    most = np.clip((good.shape[1] - overlap) // period, 1, stages)
+    most = np.minimum(np.maximum((good.shape[1] - overlap) // period, 1), stages)
     stage = np.minimum(start // stage_samples + 1, most)
     sound = _in_stage(good, period, start, samples, stage, rate_hz)
     into = start - (stage - 1) * stage_samples

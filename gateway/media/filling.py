@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from trunkline.agent_bridge.dialect import FLAG_COMFORT_NOISE, FLAG_CONCEALED, FLAG_GAP
 from trunkline.codecs.conceal import (
+    HOLD_MS,
     can_look_ahead,
     conceal,
     conceal_between,
@@ -99,17 +100,21 @@ class Filler:
         table = self._table
         run = table.lost_run[rows]
         asked = table.comfort_until_voice[rows] & (run >= SILENT_RUN)
-        sound = np.zeros((len(rows), samples))
-        noise_share = np.ones((len(rows), samples))
-        loud = np.flatnonzero(~quiet)
-        if len(loud):
-            start = (run[loud].astype(np.int64) - 1) * samples
-            sound[loud] = self._concealed(fmt, rows[loud], samples, start)
-            noise_share[loud] = np.sqrt(1 - np.square(fade_left(start, samples, fmt.line_hz)))
+        start = (run.astype(np.int64) - 1) * samples
+        if quiet.any():
+            sound = np.zeros((len(rows), samples))
+            loud = np.flatnonzero(~quiet)
+            if len(loud):
+                sound[loud] = self._concealed(fmt, rows[loud], samples, start[loud])
+        else:
+            sound = self._concealed(fmt, rows, samples, start)
         if self._ahead:
             for row in rows.tolist():
                 self._ahead.pop(row, None)
-        self.background.add(sound, rows, noise_share, asked)
+        if int(start.max()) + samples > fmt.line_hz * HOLD_MS // 1000:  # not in the first packets of a loss
+            share = np.sqrt(1 - np.square(fade_left(start, samples, fmt.line_hz)))
+            share[quiet] = 1
+            self.background.add(sound, rows, share, asked)
         flags = np.where(quiet, np.where(asked, FLAG_COMFORT_NOISE, FLAG_GAP), FLAG_CONCEALED)
         return _whole(sound), flags.astype(np.uint16)
 
@@ -153,4 +158,4 @@ def _kept(fmt: Format) -> int:
 
 
 def _whole(sound: Real) -> Pcm:
-    return np.clip(np.rint(sound), -32768, 32767).astype(np.int16)
+    return np.minimum(np.maximum(np.rint(sound), -32768), 32767).astype(np.int16)
