@@ -91,6 +91,7 @@ def agent_params(
 def session_factory(config: Config) -> NewSession:
     """Makes the offer/answer session of a call."""
     ptime_ms = config.media.packet_time_ms
+    pauses = config.media.silence == "suppress"
 
     def new_session(trunk: Trunk, host: str, ports: PortPair) -> MediaSession:
         return Session(
@@ -100,6 +101,7 @@ def session_factory(config: Config) -> NewSession:
             rtcp_port=ports.rtcp_port,
             ptime_ms=ptime_ms,
             prefer=trunk.codec_preference,
+            offer_noise=pauses,
         )
 
     return new_session

@@ -159,6 +159,7 @@ _MEDIA_KEYS = (
     "frames_played",
     "frames_concealed",
     "frames_gap",
+    "frames_comfort_noise",
     "underruns",
     "peer_lost",
     "peer_jitter_ms",

@@ -12,6 +12,7 @@ import ipaddress
 
 from trunkline.rtp import sdp_attributes as attributes
 from trunkline.rtp.payload import (
+    COMFORT_NOISE,
     STATIC_NAMES,
     TELEPHONE_EVENT,
     PayloadFormat,
@@ -104,6 +105,19 @@ class AudioLine:
         """The telephone-event that goes with speech of that clock (RFC 4733 2.1)."""
         matching = (f for f in self.formats if f.carries_keys and f.clock_hz == clock_hz)
         return next(matching, None)
+
+    def comfort_noise(self, speech: OfferedFormat) -> OfferedFormat | None:
+        """The comfort noise that goes with that speech: of the same clock (RFC 3389 4).
+
+        Only what is named after it: PJSIP keeps the order of an offer, and takes the first format
+        of an answer for the speech.  G.722's clock is not its sample rate, and peers differ in
+        which of them its noise has: none.
+        """
+        if speech.audio is None or speech.audio.sample_rate_hz != speech.clock_hz:
+            return None
+        later = self.formats[self.formats.index(speech) + 1 :]
+        matching = (f for f in later if f.name == COMFORT_NOISE.name and f.channels == 1)
+        return next((f for f in matching if f.clock_hz == speech.clock_hz), None)
 
 
 def read_audio_line(

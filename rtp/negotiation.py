@@ -83,6 +83,7 @@ class MediaDescription:
     receive_dtmf_pt: int = -1
     dtmf_clock_hz: int = 8000
     send_cn_pt: int = -1
+    "-1: no comfort noise was agreed on"
     receive_cn_pt: int = -1
 
 
@@ -99,11 +100,13 @@ class Session:
         ptime_ms: int = 20,
         prefer: Literal["ours", "theirs"] = "ours",
         dtmf: bool = True,
+        offer_noise: bool = False,
         session_id: int | None = None,
     ) -> None:
         """`codecs` in order of preference; `local_host` is the literal address that peers send to.
 
-        `session_id` is that of o=, drawn at random when it is None.
+        `offer_noise` offers comfort noise (RFC 3389), which asks the peer to pause; a peer that
+        offers it is answered with it.  `session_id` is that of o=, drawn at random when it is None.
         """
         if not codecs:
             raise ValueError("a session needs at least one codec")
@@ -113,6 +116,7 @@ class Session:
         self._ptime_ms = ptime_ms
         self._prefer = prefer
         self._dtmf = dtmf
+        self._offer_noise = offer_noise
         self._writer = SdpWriter(session_id)
         self._on_hold = False
         self._agreed: MediaDescription | None = None
@@ -162,7 +166,10 @@ class Session:
         line, index, chosen = choice.line, choice.index, choice.format
         codec = payload.AUDIO_FORMATS[chosen.name]
         events = line.telephone_event(codec.clock_hz) if self._dtmf else None
+        noise = line.comfort_noise(chosen)
         numbers = {codec.name: chosen.payload_type}
+        if noise is not None:
+            numbers[payload.COMFORT_NOISE.name] = noise.payload_type
         if events is not None:
             numbers[payload.TELEPHONE_EVENT.name] = events.payload_type
         receive = line.sends and not self._on_hold
@@ -188,7 +195,9 @@ class Session:
         if self._agreed is not None:
             used = payload.AUDIO_FORMATS[self._agreed.codec]
             ordered = [used] + [codec for codec in ordered if codec is not used]
-        wanted = ordered + ([payload.TELEPHONE_EVENT] if self._dtmf else [])
+        noise = self._offer_noise or (self._agreed is not None and self._agreed.receive_cn_pt >= 0)
+        wanted = ordered + ([payload.COMFORT_NOISE] if noise else [])
+        wanted += [payload.TELEPHONE_EVENT] if self._dtmf else []
         self._offered = {codec.name: self._number(codec) for codec in wanted}
         self._offered_receive = not self._on_hold
         # Only a peer that offered rtcp-mux itself is known to understand it.
@@ -222,9 +231,9 @@ class Session:
             raise NegotiationError(488, f"the answer takes {names(line.formats)}; offered were {offered}")
         codec = payload.AUDIO_FORMATS[speech[0].name]
         theirs = {codec.name: speech[0].payload_type}
-        events = line.telephone_event(codec.clock_hz)
-        if events is not None and events.name in self._offered:
-            theirs[events.name] = events.payload_type
+        for extra in (line.comfort_noise(speech[0]), line.telephone_event(codec.clock_hz)):
+            if extra is not None and extra.name in self._offered:
+                theirs[extra.name] = extra.payload_type
         mux, rsize = line.rtcp_mux and self._offered_mux, line.rtcp_rsize and self._offered_rsize
         receive = self._offered_receive and line.sends
         self._agree(line, codec, theirs, self._offered, receive=receive, mux=mux, rsize=rsize)
@@ -249,8 +258,8 @@ class Session:
             host, rtcp_host = before.remote_host, before.remote_rtcp_host
         if mux:
             rtcp_host, rtcp_port = host, 0 if line.black_hole else line.port
-        event = payload.TELEPHONE_EVENT.name
-        events_agreed = event in send
+        event, noise = payload.TELEPHONE_EVENT.name, payload.COMFORT_NOISE.name
+        events_agreed, noise_agreed = event in send, noise in send
         self._held = not line.receives
         self._agreed = MediaDescription(
             codec=codec.name,
@@ -270,6 +279,8 @@ class Session:
             send_dtmf_pt=send[event] if events_agreed else -1,
             receive_dtmf_pt=receive_numbers[event] if events_agreed else -1,
             dtmf_clock_hz=codec.clock_hz,
+            send_cn_pt=send[noise] if noise_agreed else -1,
+            receive_cn_pt=receive_numbers[noise] if noise_agreed else -1,
         )
 
     def _number(self, codec: payload.PayloadFormat) -> int:
@@ -308,4 +319,5 @@ def _parse(text: str, what: str) -> SessionDescription:
 
 def _encoding(name: str) -> payload.PayloadFormat:
     """One of our own encodings by name."""
-    return payload.AUDIO_FORMATS.get(name, payload.TELEPHONE_EVENT)
+    extras = {extra.name: extra for extra in (payload.TELEPHONE_EVENT, payload.COMFORT_NOISE)}
+    return payload.AUDIO_FORMATS.get(name) or extras[name]

@@ -57,6 +57,7 @@ class MediaView(BaseModel):
     frames_played: int = 0
     frames_concealed: int = 0
     frames_gap: int = 0
+    frames_comfort_noise: int = 0
     underruns: int = 0
     queued_ms: int = 0
     peer_lost: int = 0

@@ -73,7 +73,7 @@ class Media(Section):
     jitter_max_ms: Annotated[int, Field(ge=0, le=2000)] = 200
     "longest that a missing packet is waited for"
     silence: Literal["send", "suppress"] = "send"
-    "while the agent says nothing: send silence, or send no packets"
+    "while the agent says nothing: send silence, or no packets but, if the peer takes it, comfort noise (RFC 3389)"
     no_media_timeout_s: Annotated[float, Field(ge=0, le=86400)] = 60
     "hang up when the peer, which should, has sent no RTP for so long; 0: never"
     dtmf_info: bool = True

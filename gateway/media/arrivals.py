@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -66,3 +67,6 @@ class Speaker(Protocol):
 
     def fill(self, rows: Rows, duration_ts: int, silent: NDArray[np.bool_]) -> None:
         """One frame of so many timestamp units that never came, concealed or silent."""
+
+    def expect(self, rows: Rows, gap_ts: NDArray[np.int64], payloads: Sequence[bytes]) -> None:
+        """Before `fill`: what waits behind the gap, so many timestamp units after the frame begins."""

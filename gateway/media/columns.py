@@ -101,6 +101,7 @@ ROW_FIELDS: list[tuple[str, Any, tuple[int, ...]]] = [
     ("frames_to_agent", np.int64, ()),
     ("frames_concealed", np.int64, ()),
     ("frames_gap", np.int64, ()),
+    ("frames_comfort_noise", np.int64, ()),
     ("frames_from_agent", np.int64, ()),
     ("frames_silence", np.int64, ()),
     ("underruns", np.int64, ()),

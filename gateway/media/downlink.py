@@ -44,6 +44,8 @@ BEHIND_NS = 100_000_000
 burst, and hears a hole in the timestamps. Beyond that the clock is moved on and the time is lost."""
 KEEPALIVE_PACKETS = 250
 "With silence suppressed, every 250th packet time is sent all the same, for the sake of NATs."
+NOISE_EVERY_NS = 1_000_000_000
+"A pause is told of again so often, where comfort noise was agreed on (RFC 3389): one such packet may be lost."
 
 _NO_MARKER = np.zeros(1, bool)
 
@@ -191,11 +193,22 @@ class Downlink:
         c.tx_talking[rows] = goes_on
         c.frames_silence[rows] += ~speak
         if not self._send_silence:
-            keep = speak | talking | fading | (c.frames_silence[rows] % KEEPALIVE_PACKETS == 1)
+            keep = speak | talking | fading
+            self._tell_of_pauses(rows, keep, now_ns)
+            keep |= (table.send_cn_pt[rows] < 0) & (c.frames_silence[rows] % KEEPALIVE_PACKETS == 1)
             rows, pcm, opens, samples = rows[keep], pcm[keep], opens[keep], samples[keep]
         if len(rows):
             sent, payload_bytes = self._writer.send_audio(fmt, rows, pcm, opens)
             self._note_played(rows, samples, sent, payload_bytes, now_ns)
+
+    def _tell_of_pauses(self, rows: Rows, heard: Mask, now_ns: int) -> None:
+        """Comfort noise in place of the first packet of a pause, and again from time to time."""
+        table = self._table
+        table.noise_due_ns[rows[heard]] = 0
+        due = ~heard & (table.send_cn_pt[rows] >= 0) & (table.noise_due_ns[rows] <= now_ns)
+        if due.any():
+            table.noise_due_ns[rows[due]] = now_ns + NOISE_EVERY_NS
+            self._writer.send_noise(rows[due])
 
     def _note_turns(self, rows: Rows, opens: Mask, stops: Mask, now_ns: int) -> None:
         table, c = self._table, self._table.shared

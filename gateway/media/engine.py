@@ -52,6 +52,7 @@ FINAL_COUNTERS = (
     "frames_played",
     "frames_concealed",
     "frames_gap",
+    "frames_comfort_noise",
     "underruns",
     "peer_lost",
 )
@@ -100,6 +101,7 @@ class Engine:
         self.keys = Keys(table, self.agents, post)
         self.quiet = QuietWatch(table, post)
         self.receiver.on_event_packet = self.keys.receive
+        self.receiver.on_comfort_noise = self.uplink.comfort_noise
         self.receiver.on_first_packet = self.quiet.first_packet
         self.agents.on_accepted = self._on_accepted
         self.on_running: Callable[[Stream], None] = lambda stream: None

@@ -16,12 +16,17 @@ from numpy.typing import NDArray
 from trunkline.gateway.media.batch import PACKET_BYTES
 from trunkline.gateway.media.formats import Format
 from trunkline.gateway.media.table import Stream, Table
+from trunkline.rtp.comfort_noise import ComfortNoise
 from trunkline.rtp.outcomes import Drop
 from trunkline.rtp.packet import HEADER_BYTES, write_headers
 
 Rows = NDArray[np.intp]
 Pcm = NDArray[np.int16]
 Mask = NDArray[np.bool_]
+
+PAUSE = np.frombuffer(bytes(ComfortNoise(-66)), np.uint8)
+"""What a pause of an agent sounds like. Its own silence is digital, so there is no background to describe; but a
+line that is alive is not quite silent. White noise at -66 dBov is 45 dB below speech."""
 
 
 class PacketSink(Protocol):
@@ -55,6 +60,16 @@ class PacketWriter:
         write_headers(packets, table.send_pt[rows], marker, c.tx_seq[rows], c.tx_ts[rows], c.tx_ssrc[rows])
         packets[:, HEADER_BYTES:] = payload
         return self._sink.send(rows, packets), payload.shape[1]
+
+    def send_noise(self, rows: Rows) -> None:
+        """Comfort noise for rows whose agent pauses (RFC 3389)."""
+        table, c = self._table, self._table.shared
+        packets = self._room(len(rows))[:, : HEADER_BYTES + len(PAUSE)]
+        no_marker = np.zeros(len(rows), bool)
+        number = table.send_cn_pt[rows].astype(np.uint8)
+        write_headers(packets, number, no_marker, c.tx_seq[rows], c.tx_ts[rows], c.tx_ssrc[rows])
+        packets[:, HEADER_BYTES:] = PAUSE
+        self.account(rows, len(PAUSE), self._sink.send(rows, packets))
 
     def account(self, rows: Rows, payload_bytes: int, sent: Mask) -> None:
         """Count packets; a refused one has used its sequence number, as if the network had lost it."""

@@ -31,7 +31,7 @@ MAX_MISORDER = 100
 EARLY_NS = 500_000_000
 "A packet that is so much ahead of its timestamp's schedule restarts the timeline."
 CN_PT = 13
-"Comfort noise has a static number (RFC 3551); some send it without having said so: it is silence either way."
+"Comfort noise has a static number (RFC 3551); some send it without having said so: it means the same either way."
 
 Rows = NDArray[np.intp]
 
@@ -45,6 +45,8 @@ class Receiver:
         self._params = params
         self.on_event_packet = _ignore_event
         "called (stream, header timestamp, payload bytes, now_ns) for each telephone-event packet"
+        self.on_comfort_noise = _ignore_noise
+        "called (stream, payload bytes) for each comfort noise packet"
         self.on_first_packet = _ignore_first
         "called (stream) at the first proven packet"
 
@@ -88,7 +90,7 @@ class Receiver:
         table = self._table
         pt = headers.payload_type
         audio = pt == table.receive_pt[rows]
-        empty = (pt == table.dtmf_pt[rows]) | (pt == CN_PT)
+        empty = (pt == table.dtmf_pt[rows]) | (pt == CN_PT) | (pt == table.receive_cn_pt[rows])
         drop[(drop == Drop.NONE) & ~audio & ~empty] = Drop.PAYLOAD_TYPE
         drop[(drop == Drop.NONE) & ~table.receiving[rows]] = Drop.NOT_RECEIVING
         return np.where(audio, AUDIO, EMPTY).astype(np.uint8)
@@ -212,19 +214,27 @@ class Receiver:
         c.rx_target_ns[rows] = target
 
     def _events(self, arrivals: Arrivals, headers: Headers, now_ns: int) -> None:
-        """Hand telephone-event payloads to their streams (rare, so one by one)."""
+        """Hand telephone-event and comfort noise payloads to their streams (rare, so one by one)."""
         for i in np.flatnonzero(arrivals.kind == EMPTY):
             row = int(arrivals.rows[i])
             stream = self._table.streams[row]
             source_index = int(arrivals.index[i])
-            if stream is not None and headers.payload_type[source_index] == self._table.dtmf_pt[row]:
+            if stream is None:
+                continue
+            if headers.payload_type[source_index] == self._table.dtmf_pt[row]:
                 self.on_event_packet(
                     stream, int(headers.timestamp[source_index]), arrivals.payload(int(i)), now_ns
                 )
+            else:
+                self.on_comfort_noise(stream, arrivals.payload(int(i)))
 
 
 def _ignore_event(stream: Stream, timestamp: int, payload: bytes, now_ns: int) -> None:
     """Until somebody wants the events."""
+
+
+def _ignore_noise(stream: Stream, payload: bytes) -> None:
+    """Until somebody fills pauses."""
 
 
 def _ignore_first(stream: Stream) -> None:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from trunkline.codecs.comfort_noise import ORDER
 from trunkline.gateway.media.columns import ROW_FIELDS, Columns
 from trunkline.gateway.media.control import StartStream
 from trunkline.gateway.media.formats import FormatKey, Formats
@@ -39,10 +40,14 @@ FREE, WAITING, RUNNING = 0, 1, 2
 MAX_ROWS = 1 << 16
 "A channel number is generation << 16 | row."
 
-LINE_HISTORY = 400
-"Good line audio kept for concealment: 25 ms at 16 kHz."
+LINE_HISTORY = 800
+"Good line audio kept for concealment: 50 ms at 16 kHz."
+BACKGROUND_SAMPLES = 160
+"Of a quiet frame, kept to know the colour of the caller's background noise."
 FILTER_HISTORY = 512
 "State of a resampler at most, in samples."
+UNHEARD_DBOV = 100.0
+"Background of a call that has heard nothing yet: above whatever comes."
 SILENT_RUN = 1000
 "A value of `lost_run` beyond what is concealed: what follows is silence by intent, not loss."
 
@@ -134,6 +139,8 @@ class Table:
         self.receive_pt = np.zeros(n, np.int16)
         self.dtmf_pt = np.zeros(n, np.int16)
         self.send_pt = np.zeros(n, np.uint8)
+        self.receive_cn_pt = np.full(n, -1, np.int16)
+        self.send_cn_pt = np.full(n, -1, np.int16)
         self.rtcp_mux = np.zeros(n, bool)
         self.rtcp_wishes = np.zeros((n, 3), bool)  # VoIP metrics, round trips, reduced size
         self.clock_hz = np.full(n, 8000, np.int64)
@@ -153,11 +160,20 @@ class Table:
         self.payload_ts = np.zeros(n, np.int64)  # and its duration
         # -- audio state
         self.line_history = np.zeros((n, LINE_HISTORY), np.int16)
+        self.ahead_from = np.full(n, -1, np.int64)  # samples into a loss from which its end is known, -1 not
+        self.background = np.zeros((n, BACKGROUND_SAMPLES), np.int16)  # a piece of a quiet frame
+        self.noise_dbov = np.full(n, UNHEARD_DBOV, np.float32)  # level of the background
+        self.noise_known = np.zeros(n, bool)  # its colour is that of `background`
+        self.noise_reflection = np.zeros((n, ORDER), np.float32)  # its colour
+        self.comfort_until_voice = np.zeros(n, bool)  # the peer has paused and told of its background,
+        self.comfort_dbov = np.zeros(n, np.float32)  # level
+        self.comfort_reflection = np.zeros((n, ORDER), np.float32)  # and colour (RFC 3389)
         self.up_history = np.zeros((n, FILTER_HISTORY), np.int16)
         self.down_history = np.zeros((n, FILTER_HISTORY), np.int16)
         self.last_sample = np.zeros(n, np.int16)  # last sample sent, at the agent's rate
         self.queued_since_ns = np.zeros(n, np.int64)  # when a silent row's queue began to fill
         self.stopped_ns = np.zeros(n, np.int64)  # when the last talkspurt ran out
+        self.noise_due_ns = np.zeros(n, np.int64)  # when a pause is due to be told of again (RFC 3389)
 
     def take(self, start: StartStream, rtp: socket.socket, rtcp: socket.socket | None) -> Stream:
         """Give a stream its row: a fresh one, or the one its predecessor left. Raises TableFull."""
@@ -217,9 +233,11 @@ class Table:
         self.shared.level_up_dbov[row] = -127
         for column in (self.seen, self.late_since_ns, self.lost_run, self.held, self.last_sample, self.payload_bytes):
             column[row] = 0
-        for history in (self.line_history, self.up_history, self.down_history):
+        for history in (self.line_history, self.up_history, self.down_history, self.background):
             history[row] = 0
-        self.queued_since_ns[row] = self.stopped_ns[row] = 0
+        self.noise_dbov[row], self.ahead_from[row] = UNHEARD_DBOV, -1
+        self.noise_known[row] = self.comfort_until_voice[row] = False
+        self.queued_since_ns[row] = self.stopped_ns[row] = self.noise_due_ns[row] = 0
 
     def apply(self, stream: Stream, media: MediaDescription) -> None:
         """Put a negotiated description into force. Queued audio survives a change of format."""
@@ -236,6 +254,7 @@ class Table:
         self.receiving[row], self.sending[row] = media.receive, media.send
         self.receive_pt[row], self.send_pt[row] = media.receive_pt, media.send_pt
         self.dtmf_pt[row] = media.receive_dtmf_pt
+        self.receive_cn_pt[row], self.send_cn_pt[row] = media.receive_cn_pt, media.send_cn_pt
         self.rtcp_mux[row] = media.rtcp_mux
         self.rtcp_wishes[row] = media.xr_voip, media.xr_round_trip, media.rtcp_rsize
         self.clock_hz[row] = payload.clock_hz

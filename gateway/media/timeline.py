@@ -19,7 +19,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from trunkline.gateway.media.arrivals import AUDIO, EMPTY, Arrivals, Speaker
+from trunkline.gateway.media.arrivals import AUDIO, Arrivals, Speaker
 from trunkline.gateway.media.table import RUNNING, SILENT_RUN, Table
 from trunkline.rtp.outcomes import Drop
 
@@ -129,7 +129,7 @@ class Timeline:
         for i, row in enumerate(rows):
             packet_ts = int(c.rx_ptime_ts[row])
             if ahead[i] > 0:
-                self._fill_until(int(row), int(timestamp[i]), now_ns, lost=False)
+                self._fill_until(int(row), int(timestamp[i]), now_ns)
             elif ahead[i] <= -packet_ts and not self._stood_still(int(row), int(timestamp[i]), now_ns):
                 self._discard(rows[i : i + 1], Drop.LATE)
                 continue
@@ -169,26 +169,37 @@ class Timeline:
             proven = rows[c.rx_proven[rows] == 1]
             waiting = table.held[proven] > 0
             self._fill_one(proven[~waiting], now_ns)
-            for row in proven[waiting]:
-                self._give_up_waiting(int(row), now_ns)
+            self._give_up_waiting(proven[waiting], now_ns)
 
-    def _give_up_waiting(self, row: int, now_ns: int) -> None:
-        """Packets wait behind a gap, and the gap's time has run out: fill one frame, then look again."""
-        c = self._table.shared
-        seq = min(self._held[row])
-        timestamp = self._held[row][seq][0]
-        if (
-            timestamp - c.rx_next_ts[row] > self._table.clock_hz[row]
-        ):  # a leap behind the gap, not a second of loss
-            self.jump(np.array([row], np.intp), np.array([timestamp]))
-        if timestamp > c.rx_next_ts[row] and self._held[row][seq][1] == AUDIO:
-            one_more = int(c.rx_next_ts[row] + c.rx_ptime_ts[row])
-            self._fill_until(row, min(timestamp, one_more), now_ns, lost=True)
-        if c.rx_next_ts[row] >= timestamp or self._held[row][seq][1] == EMPTY:
-            self.on_missing(row, int(c.rx_next_seq[row]), seq)
-            c.rx_next_seq[row] = seq
-            self._release_held(row, now_ns)
-        self._set_deadlines(np.array([row], np.intp))
+    def _give_up_waiting(self, rows: Rows, now_ns: int) -> None:
+        """Packets wait behind gaps, and the gaps' time has run out: fill one frame of each, then look again."""
+        if not len(rows):
+            return
+        table, c = self._table, self._table.shared
+        held = [self._held[row] for row in rows.tolist()]
+        seqs = [min(waiting) for waiting in held]
+        first = [waiting[seq] for waiting, seq in zip(held, seqs, strict=True)]
+        timestamp = np.array([one[0] for one in first], np.int64)
+        audio = np.array([one[1] == AUDIO for one in first])
+        # A leap behind the gap, not a second of loss.
+        leapt = timestamp - c.rx_next_ts[rows] > table.clock_hz[rows]
+        if leapt.any():
+            self.jump(rows[leapt], timestamp[leapt])
+        gap = timestamp - c.rx_next_ts[rows]
+        packet = c.rx_ptime_ts[rows]
+        one_more = c.rx_next_ts[rows] + np.minimum(gap, packet)
+        fill = audio & (gap > 0)
+        paid = table.credit_ns[rows] >= packet * 1_000_000_000 // table.clock_hz[rows]
+        whole = fill & (2 * gap >= packet) & paid  # what is less than half a packet time is let go
+        lacking = np.flatnonzero(whole)
+        self._speaker.expect(rows[lacking], gap[lacking], [first[i][2] for i in lacking])
+        self._fill_one(rows[lacking], now_ns)
+        c.rx_next_ts[rows[fill]] = one_more[fill]
+        for i in np.flatnonzero((c.rx_next_ts[rows] >= timestamp) | ~audio):
+            self.on_missing(int(rows[i]), int(c.rx_next_seq[rows[i]]), seqs[i])
+            c.rx_next_seq[rows[i]] = seqs[i]
+            self._release_held(int(rows[i]), now_ns)
+        self._set_deadlines(rows)
 
     def _release_held(self, row: int, now_ns: int) -> None:
         """Packets that waited and are in order now."""
@@ -204,14 +215,13 @@ class Timeline:
         if not held:
             self._held.pop(row, None)
 
-    def _fill_until(self, row: int, timestamp: int, now_ns: int, *, lost: bool) -> None:
-        """Fill whole packet times up to `timestamp`; what is less than half of one is let go."""
+    def _fill_until(self, row: int, timestamp: int, now_ns: int) -> None:
+        """Silence by intent: fill whole packet times up to `timestamp`; what is less than half of one is let go."""
         table, c = self._table, self._table.shared
         packet_ts = int(c.rx_ptime_ts[row])
         count = (timestamp - int(c.rx_next_ts[row]) + packet_ts // 2) // packet_ts
         rows = np.array([row], np.intp)
-        if not lost:
-            table.lost_run[row] = SILENT_RUN
+        table.lost_run[row] = SILENT_RUN
         packet_ns = packet_ts * 1_000_000_000 // int(table.clock_hz[row])
         for _ in range(min(count, FILLS_PER_TICK, int(table.credit_ns[row]) // packet_ns)):
             self._fill_one(rows, now_ns)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Second half of the uplink: payload to PCM, PCM to frames, frames to agents.
 
-    Timeline -> decode | conceal -> level -> resample -> cut into frames -> AgentLinks
+    Timeline -> decode | fill -> level -> resample -> cut into frames -> AgentLinks
 
 The caller's packet time is the caller's business: whatever it is, agents get
 frames of their own length, each with the position of its first sample.
@@ -9,16 +9,18 @@ frames of their own length, each with the position of its first sample.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trunkline.agent_bridge.dialect import FLAG_CONCEALED, FLAG_GAP, FLAG_SPEECH
-from trunkline.codecs.conceal import conceal, history_samples
+from trunkline.agent_bridge.dialect import FLAG_COMFORT_NOISE, FLAG_CONCEALED, FLAG_GAP, FLAG_SPEECH
 from trunkline.codecs.level import level_dbov
+from trunkline.gateway.media.filling import Filler
 from trunkline.gateway.media.formats import Format
-from trunkline.gateway.media.table import LINE_HISTORY, Table
+from trunkline.gateway.media.table import Stream, Table
+from trunkline.rtp.comfort_noise import ComfortNoise
 
 SPEECH_DBOV = -45.0
 "Frames above this level are flagged as speech: a threshold between line noise (-60) and quiet talk (-30)."
@@ -40,6 +42,7 @@ class Uplink:
     def __init__(self, table: Table, sink: FrameSink) -> None:
         self._table = table
         self._sink = sink
+        self._filler = Filler(table)
         self._waiting: dict[int, _Cutter] = {}
         "by format: cutters for rows whose packets are not one frame each"
 
@@ -56,9 +59,20 @@ class Uplink:
             level = level_dbov(pcm)
             self._table.shared.level_up_dbov[of_format] = level
             flags = np.where(level > SPEECH_DBOV, FLAG_SPEECH, 0).astype(np.uint16)
-            self._remember(of_format, pcm)
-            self._deliver(fmt, of_format, pcm, flags)
+            heard = self._filler.join(fmt, of_format, pcm)
+            self._filler.remember(fmt, of_format, pcm, level)
+            self._deliver(fmt, of_format, heard, flags)
         return duration
+
+    def expect(self, rows: Rows, gap_ts: NDArray[np.int64], payloads: Sequence[bytes]) -> None:
+        """What waits behind the gap that is filled next, so many timestamp units after its beginning."""
+        self._filler.expect(rows, gap_ts, payloads)
+
+    def comfort_noise(self, stream: Stream, payload: bytes) -> None:
+        """The peer pauses, and says what its background is like (RFC 3389)."""
+        noise = ComfortNoise.parse(payload)
+        if noise is not None:
+            self._filler.background.told(stream.row, noise)
 
     def fill(self, rows: Rows, duration_ts: int, silent: NDArray[np.bool_]) -> None:
         """One frame that never came, for each row."""
@@ -66,22 +80,11 @@ class Uplink:
         for fmt, which in table.formats.groups(rows):
             of_format, quiet = rows[which], silent[which]
             samples = int(duration_ts * fmt.line_hz // table.clock_hz[of_format[0]])
-            history = table.line_history[of_format, -history_samples(fmt.line_hz) :]
-            pcm = conceal(history, samples, table.lost_run[of_format] - 1, fmt.line_hz)
-            pcm[quiet] = 0
-            flags = np.where(quiet, FLAG_GAP, FLAG_CONCEALED).astype(np.uint16)
-            c.frames_gap[of_format] += quiet
-            c.frames_concealed[of_format] += ~quiet
+            pcm, flags = self._filler.frame(fmt, of_format, samples, quiet)
+            c.frames_gap[of_format] += flags == FLAG_GAP
+            c.frames_concealed[of_format] += flags == FLAG_CONCEALED
+            c.frames_comfort_noise[of_format] += flags == FLAG_COMFORT_NOISE
             self._deliver(fmt, of_format, pcm, flags)
-
-    def _remember(self, rows: Rows, pcm: Pcm) -> None:
-        """Keep the newest good audio, for concealment."""
-        history, samples = self._table.line_history, pcm.shape[1]
-        if samples >= LINE_HISTORY:
-            history[rows] = pcm[:, -LINE_HISTORY:]
-        else:
-            history[rows, : LINE_HISTORY - samples] = history[rows, samples:]
-            history[rows, LINE_HISTORY - samples :] = pcm
 
     def _deliver(self, fmt: Format, rows: Rows, pcm: Pcm, flags: NDArray[np.uint16]) -> None:
         """Line audio of one format: resample it, cut it."""
@@ -118,6 +121,7 @@ class Uplink:
         """The row ends: drop the part of a frame that waits."""
         for cutter in self._waiting.values():
             cutter.count[row] = cutter.flags[row] = 0
+        self._filler.forget(row)
 
 
 class _Cutter:

@@ -54,6 +54,9 @@ LATE_COUNTS_FROM = 0.25
 "Lateness is a load of ours only if we have used so much of a core, in the second before."
 TOLERATED_NS = 5_000_000
 "A tick that is done so long after it was due harms nobody; what is beyond counts as load (load.py)."
+JITTER_MIN_MS = 45
+"""Shortest wait for a missing packet. After two packet times and a little, the packet behind a loss of one or two is
+there, and concealment can lead over to it (filling.py); only where something is missing does anybody wait at all."""
 HEARTBEAT_S = 0.25
 "Longest sleep: the gateway takes a worker whose heartbeat is 2 s old for hung."
 MAX_FAILURES = 100
@@ -356,7 +359,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--capacity", type=int)
     parser.add_argument("--index", type=int, default=0)
     parser.add_argument("--spare", action="store_true", help="wait for a table and a number (control.Adopt)")
-    parser.add_argument("--jitter-min-ms", type=int, default=40)
+    parser.add_argument("--jitter-min-ms", type=int, default=JITTER_MIN_MS)
     parser.add_argument("--jitter-max-ms", type=int, default=200)
     parser.add_argument("--silence", choices=("send", "suppress"), default="send")
     options = parser.parse_args(arguments)

@@ -50,6 +50,9 @@ _CONFIG = f"""\
 #define PJSIP_MAX_URL_SIZE              1024
 
 #define PJ_HAS_IPV6                     1
+
+/* Our answer names one codec already; comfort noise beside it must not be struck out as a second one. */
+#define PJMEDIA_SDP_NEG_ANSWER_MULTIPLE_CODECS 1
 """
 
 CONFIGURE = (

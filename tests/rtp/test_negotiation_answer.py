@@ -72,7 +72,7 @@ def place(host: str, port: int) -> dict[str, object]:
     ("name", "changes"),
     [
         ("asterisk", {}),
-        ("freeswitch", place("192.0.2.20", 23456)),
+        ("freeswitch", place("192.0.2.20", 23456) | {"send_cn_pt": 13, "receive_cn_pt": 13}),
         ("sipp", place("127.0.0.1", 6000) | {"send_dtmf_pt": -1, "receive_dtmf_pt": -1}),
         (
             "linphone",
@@ -98,6 +98,28 @@ def test_the_text_of_an_answer() -> None:
         *("a=fmtp:101 0-15", "a=ptime:20", "a=sendrecv"),
         *("m=video 0 RTP/AVP 97", "m=application 0 UDP/BFCP *", ""),
     ]
+
+
+@pytest.mark.parametrize(
+    ("lines", "media", "number"),
+    [
+        ([], "audio 4000 RTP/AVP 0 13", 13),
+        (["a=rtpmap:13 CN/8000"], "audio 4000 RTP/AVP 8 13", 13),
+        (["a=rtpmap:118 CN/8000"], "audio 4000 RTP/AVP 0 118", 118),
+        (["a=rtpmap:118 CN/16000", "a=rtpmap:9 G722/8000"], "audio 4000 RTP/AVP 9 0 118", -1),
+        ([], "audio 4000 RTP/AVP 13 0", -1),
+        ([], "audio 4000 RTP/AVP 0", -1),
+    ],
+)
+def test_comfort_noise_is_taken_when_offered(lines: list[str], media: str, number: int) -> None:
+    """RFC 3389, of the same clock as the speech; with the number of the offer, and never of our own accord."""
+    ours = session()
+    text = ours.answer(offer(*lines, media=media))
+    description = ours.description()
+    assert description is not None
+    assert (description.send_cn_pt, description.receive_cn_pt) == (number, number)
+    assert (f"a=rtpmap:{number} CN/8000" in text) == (number >= 0)
+    assert ("CN/8000" in ours.offer()) == (number >= 0)
 
 
 def test_srtp_line_before_a_plain_one_is_refused_in_place() -> None:

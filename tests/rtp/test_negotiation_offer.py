@@ -36,6 +36,27 @@ def test_the_text_of_an_offer() -> None:
     assert ours.description() is None
 
 
+@pytest.mark.parametrize(("numbers", "agreed"), [("0 13 101", 13), ("0 101", -1)])
+def test_comfort_noise_is_offered_where_pauses_are_suppressed(numbers: str, agreed: int) -> None:
+    """With its static number; it is in force when the answer has it too."""
+    ours = session(offer_noise=True)
+    text = ours.offer()
+    assert "m=audio 30000 RTP/AVP 0 8 13 101" in text and "a=rtpmap:13 CN/8000" in text
+    ours.accepted(answer(*EVENTS, media=f"audio 4000 RTP/AVP {numbers}"))
+    description = ours.description()
+    assert description is not None
+    assert (description.send_cn_pt, description.receive_cn_pt) == (agreed, agreed)
+
+
+def test_comfort_noise_that_was_not_offered_is_not_believed() -> None:
+    """An answer may not add to the offer (RFC 3264 6.1)."""
+    ours = session()
+    ours.offer()
+    ours.accepted(answer(media="audio 4000 RTP/AVP 0 13"))
+    description = ours.description()
+    assert description is not None and description.send_cn_pt == description.receive_cn_pt == -1
+
+
 def test_the_peer_chooses() -> None:
     """The first codec of the answer that we offered is what both sides use."""
     ours = session()

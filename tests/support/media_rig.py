@@ -109,6 +109,7 @@ class UplinkRig:
         self.timeline = Timeline(self.table, self.uplink)
         self.receiver = Receiver(self.table, self.timeline, jitter or TargetParams(min_ns=40 * MS))
         self.receiver.on_event_packet = lambda stream, ts, payload, now: self.presses.append((ts, payload))
+        self.receiver.on_comfort_noise = self.uplink.comfort_noise
         self.streams = [running(self.table, start_message(**start), self.now_ns) for _ in range(calls)]  # type: ignore[arg-type]
         for stream in self.streams:
             self.timeline.begin(stream.row, self.now_ns)

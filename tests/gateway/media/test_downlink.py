@@ -57,6 +57,33 @@ def test_silence_is_sent_until_there_is_speech() -> None:
     assert np.array_equal(speech(rig)[:320], tone(320))
 
 
+def test_a_pause_is_told_with_comfort_noise() -> None:
+    """RFC 3389: once when it begins, then each second, in place of silence; the marker is the next talkspurt's."""
+    rig = DownlinkRig(send_silence=False, send_cn_pt=13, receive_cn_pt=13)
+    rig.speak(tone(800))
+    rig.run(2250)
+    rig.speak(tone(320, 100))
+    rig.run(60)
+    kinds = [packet.payload_type for _, packet in rig.sent]
+    noise = [i for i, kind in enumerate(kinds) if kind == 13]
+    assert len(noise) == 3 and noise == list(range(noise[0], noise[0] + 3))
+    assert all(rig.sent[i][1].payload == bytes([66]) and not rig.sent[i][1].marker for i in noise)
+    seconds = np.diff([rig.sent[i][0] for i in noise]) / 1e9
+    assert np.allclose(seconds, 1.0, atol=0.03)
+    assert [packet.marker for _, packet in rig.sent] == [i in (0, noise[-1] + 1) for i in range(len(kinds))]
+    start_ns, first = rig.sent[0]
+    for sent_ns, packet in rig.sent:
+        assert (packet.timestamp - first.timestamp) & 0xFFFFFFFF == (sent_ns - start_ns) // MS * 8
+    assert [packet.sequence - first.sequence for _, packet in rig.sent] == list(range(len(kinds)))
+
+
+def test_comfort_noise_is_not_sent_where_silence_is() -> None:
+    """A peer that takes it need not get it."""
+    rig = DownlinkRig(send_cn_pt=13, receive_cn_pt=13)
+    rig.run(1500)
+    assert {packet.payload_type for _, packet in rig.sent} == {0}
+
+
 def test_suppressed_silence_leaves_the_timestamps_right() -> None:
     """With silence suppressed nothing is sent in a pause, and the next talkspurt's timestamp counts it."""
     rig = DownlinkRig(send_silence=False)

@@ -113,6 +113,20 @@ def test_sessions_speak_the_trunks_codecs_at_the_configured_packet_time() -> Non
         assert line in offer
 
 
+def test_comfort_noise_is_offered_where_silence_is_suppressed() -> None:
+    """One key decides: what we may send in pauses is what we ask the peer to take."""
+
+    @dataclasses.dataclass
+    class Ports:
+        rtp_port: int = 4000
+        rtcp_port: int = 4001
+
+    for text, offered in ((TEXT, True), (TEXT.replace('silence = "suppress"', ""), False)):
+        config = parse(text)
+        session = assembly.session_factory(config)(config.trunks[0], "192.0.2.1", Ports())  # type: ignore[arg-type]
+        assert ("a=rtpmap:13 CN/8000" in session.offer()) == offered
+
+
 def test_only_trunks_without_match_are_known_by_their_registrar() -> None:
     """Names resolve to addresses; one that does not resolve has none."""
     config = parse(TEXT)

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Background noise: described, and made, as loud and of the same colour."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trunkline.codecs.comfort_noise import ORDER, analyse, synthesise, synthesise_row
+from trunkline.codecs.level import level_dbov
+
+
+def coloured(samples: int, pole: float, seed: int = 1) -> np.ndarray:
+    """Noise through a filter of one pole: i16[1, samples]."""
+    white, out, last = np.random.default_rng(seed).normal(0, 500, samples), np.zeros(samples), 0.0
+    for i in range(samples):
+        last = out[i] = white[i] + pole * last
+    return out.astype(np.int16)[None]
+
+
+def endless(level: float, reflection: np.ndarray, samples: int = 160, frames: int = 64) -> np.ndarray:
+    """Consecutive frames of one row."""
+    pieces = [
+        synthesise(np.array([level]), reflection, samples, np.array([i], np.int64)) for i in range(frames)
+    ]
+    return np.concatenate(pieces, axis=1)
+
+
+@pytest.mark.parametrize("pole", [0.9, 0.0, -0.7])
+def test_a_filter_of_one_pole_is_recognised(pole: float) -> None:
+    """The first coefficient is the pole with the sign of the lattice, the others are about 0."""
+    found = analyse(coloured(8000, pole))[0]
+    assert found[0] == pytest.approx(-pole, abs=0.03) and np.abs(found[1:]).max() < 0.06
+
+
+def test_silence_and_tones_give_stable_filters() -> None:
+    """Also a full-scale square wave."""
+    square = np.where(np.arange(160) % 20 < 10, 32767, -32768).astype(np.int16)
+    found = analyse(np.stack([np.zeros(160, np.int16), square]))
+    assert not found[0].any() and np.abs(found).max() <= 0.98
+
+
+@pytest.mark.parametrize("level", [-30.0, -55.0])
+@pytest.mark.parametrize("pole", [0.95, 0.0, -0.9])
+def test_noise_has_the_level_and_the_colour_that_were_asked_for(level: float, pole: float) -> None:
+    """Within 1 dB over 1.3 s, and analysis finds what synthesis was given."""
+    reflection = np.zeros((1, ORDER))
+    reflection[0, 0] = -pole
+    noise = endless(level, reflection)
+    assert level_dbov(np.rint(noise).astype(np.int16))[0] == pytest.approx(level, abs=1)
+    assert analyse(noise.astype(np.int16))[0, 0] == pytest.approx(-pole, abs=0.1)
+
+
+def test_frames_join_without_a_seam() -> None:
+    """Steps between frames are like those within, for noise of low pitch, in which a seam would stand out."""
+    noise = endless(-40, np.array([[-0.9] + [0.0] * (ORDER - 1)]))[0]
+    steps = np.abs(np.diff(noise))
+    assert np.mean(steps[159::160]) < 1.3 * np.mean(steps)
+    assert np.array_equal(noise[:160], endless(-40, np.array([[-0.9] + [0.0] * (ORDER - 1)]), frames=1)[0])
+
+
+def test_rows_at_different_pieces_are_independent() -> None:
+    """Two callers' noises are not the same noise."""
+    both = synthesise(np.array([-40.0, -40.0]), np.zeros((2, ORDER)), 160, np.array([3, 10]))
+    assert abs(np.corrcoef(both)[0, 1]) < 0.3
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    st.lists(st.lists(st.floats(-0.9, 0.9), min_size=3, max_size=3), min_size=1, max_size=3),
+    st.floats(-90, 0),
+    st.integers(0, 1000),
+    st.sampled_from([80, 160]),
+)
+def test_batch_equals_scalar_twin(rows: list[list[float]], level: float, piece: int, samples: int) -> None:
+    """The frequency domain does what the recursive filter does."""
+    pieces = np.array([piece + 5 * i for i in range(len(rows))], np.int64)
+    made = synthesise(np.full(len(rows), level), np.array(rows), samples, pieces)
+    expected = [synthesise_row(level, row, samples, int(p)) for row, p in zip(rows, pieces, strict=True)]
+    assert np.allclose(made, expected, rtol=1e-6, atol=1e-6)
