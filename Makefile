@@ -2,6 +2,7 @@
 #
 #   make run     set up what is missing, then a demonstration call        (ARGS="--once")
 #   make test    set up what is missing, then lint and all tests          (ARGS="-k jitter")
+#   make bench-hour   an hour of 100 calls on a bad network, in virtual time; 5 to 10 minutes   (ARGS="3")
 #   make bench-load   calls at once, CPU per call, 30,000 calls in a row; 12 minutes   (ARGS="calls 100")
 #
 # Needs git and make, and root or sudo for system packages that are missing; see README.
@@ -13,7 +14,7 @@ BIN := .venv/bin
 LOGS := .cache/logs
 QUIETLY := .ci/quietly
 
-.PHONY: help setup run test lint doctor bench-load clean packages FORCE
+.PHONY: help setup run test lint doctor bench-load bench-hour clean packages FORCE
 .DELETE_ON_ERROR:
 
 help:
@@ -43,6 +44,9 @@ lint: .venv/.dev
 
 bench-load: setup .venv/.dev
 	@PYTHONPATH=tests $(BIN)/python -m bench.load $(ARGS)
+
+bench-hour: .venv/.dev
+	@PYTHONPATH=tests $(BIN)/python -m bench.hour $(ARGS)
 
 doctor: setup
 	@$(BIN)/trunkline doctor $(ARGS)

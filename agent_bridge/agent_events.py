@@ -94,6 +94,15 @@ class HoldChanged:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class NetworkChanged:
+    """Nothing has come from the caller's side for `idle_ms` (silent), or it is heard again after so long."""
+
+    channel: int
+    silent: bool
+    idle_ms: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class CallStopped:
     """The call is over."""
 
@@ -128,6 +137,7 @@ AgentEvent = (
     | ClearDone
     | FlowChanged
     | HoldChanged
+    | NetworkChanged
     | CallStopped
     | CommandRefused
     | ConnectionFailed

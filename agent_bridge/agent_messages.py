@@ -16,6 +16,7 @@ from trunkline.agent_bridge.agent_events import (
     FlowChanged,
     HoldChanged,
     MarkReported,
+    NetworkChanged,
 )
 from trunkline.agent_bridge.dialect import StartInfo
 from trunkline.agent_bridge.reassembly import ProtocolViolation
@@ -84,6 +85,11 @@ def _flow(message: fields.Message) -> FlowChanged:
     return FlowChanged(fields.channel(message), ready, queued_ms)
 
 
+def _network(message: fields.Message) -> NetworkChanged:
+    idle_ms = fields.integer(message, "idle_ms", 0, _MAX_MS, default=0)
+    return NetworkChanged(fields.channel(message), fields.text(message, "state") == "silent", idle_ms)
+
+
 def _stopped(message: fields.Message) -> CallStopped:
     stats = message.get("stats") or {}
     if not isinstance(stats, dict):
@@ -99,6 +105,7 @@ EVENTS: Mapping[str, Callable[[fields.Message], AgentEvent]] = {
     "cleared": _cleared,
     "flow": _flow,
     "hold": lambda m: HoldChanged(fields.channel(m), fields.boolean(m, "held")),
+    "network": _network,
     "stop": _stopped,
     "error": lambda m: CommandRefused(fields.channel(m), fields.prose(m, "code"), fields.prose(m, "text")),
 }

@@ -204,6 +204,9 @@ class AudioSocketLink:
     def send_hold(self, channel: int, held: bool) -> None:
         """Cannot be said in this dialect."""
 
+    def send_network(self, channel: int, silent: bool, idle_ms: int) -> None:
+        """Cannot be said in this dialect."""
+
     # --- what the server says ----------------------------------------------------------------
 
     def _take(self, kind: int, payload: memoryview, events: list[LinkEvent]) -> None:

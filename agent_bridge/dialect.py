@@ -194,5 +194,8 @@ class Link(Protocol):
     def send_hold(self, channel: int, held: bool) -> None:
         """The caller has put us on hold, or is back."""
 
+    def send_network(self, channel: int, silent: bool, idle_ms: int) -> None:
+        """Nothing comes from the caller's side since `idle_ms`, or something does again, after so long."""
+
     def data_to_send(self) -> list[bytes | memoryview]:
         """Take everything that waits to be written, in order."""

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from trunkline.agent_bridge import agent_events as ev
 from trunkline.agent_bridge.agent_events import AgentSide
 from trunkline.agent_bridge.call import Call
-from trunkline.agent_bridge.call_types import Cleared, Dtmf, Hold, MarkReport, Pcm, Refused
+from trunkline.agent_bridge.call_types import Cleared, Dtmf, Hold, MarkReport, Network, Pcm, Refused
 from trunkline.agent_bridge.dialect import StartInfo
 from trunkline.agent_bridge.speech import Speech
 
@@ -261,6 +261,7 @@ def _tell(
     | ev.ClearDone
     | ev.FlowChanged
     | ev.HoldChanged
+    | ev.NetworkChanged
     | ev.CommandRefused,
 ) -> None:
     match event:
@@ -274,5 +275,7 @@ def _tell(
             call._flow_changed(event.ready)
         case ev.HoldChanged():
             call._tell(Hold(event.held))
+        case ev.NetworkChanged():
+            call._tell(Network(event.silent, event.idle_ms))
         case ev.CommandRefused():
             call._tell(Refused(event.code, event.text))

@@ -66,6 +66,11 @@ class DoubleCall:
         self._gateway.link.send_hold(self.channel, held)
         self._gateway.write()
 
+    def network(self, silent: bool, idle_ms: int) -> None:
+        """Let nothing come from the caller's side any more, or something again."""
+        self._gateway.link.send_network(self.channel, silent, idle_ms)
+        self._gateway.write()
+
     def flow(self, ready: bool) -> None:
         """Ask the agent to pause, or to go on."""
         self._gateway.link.send_flow(self.channel, ready, self.playout.queued_ms)

@@ -82,6 +82,8 @@ ROW_FIELDS: list[tuple[str, Any, tuple[int, ...]]] = [
     ("frames_from_agent", np.int64, ()),
     ("frames_played", np.int64, ()),
     ("frames_silence", np.int64, ()),
+    ("frames_left_out", np.int64, ()),  # of a live agent with a fast clock (pace.py)
+    ("frames_repeated", np.int64, ()),  # ... with a slow one
     ("underruns", np.int64, ()),
     ("queued_samples", np.int64, ()),  # now waiting for the caller
     ("level_up_dbov", np.float32, ()),

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import heapq
 import random
-import time
 from collections.abc import Callable
 
 import numpy as np
@@ -27,11 +26,16 @@ RtcpSend = Callable[[Stream, bytes], bool]
 class Reports:
     """RTCP in and out."""
 
-    def __init__(self, table: Table, send: RtcpSend, rng: random.Random) -> None:
-        """`rng` spreads the reports; seeded in tests."""
+    def __init__(self, table: Table, send: RtcpSend, rng: random.Random, wall_offset_ns: int = 0) -> None:
+        """`rng` spreads the reports; seeded in tests.
+
+        `wall_offset_ns` is Unix time minus our clock. It is taken once: a wall clock that is stepped
+        would make round trips of the step's length, and streams that peers can no longer relate.
+        """
         self._table = table
         self._send = send
         self._rng = rng
+        self._wall_offset_ns = wall_offset_ns
         self._cname = f"{rng.getrandbits(96):024x}"
         self._due: list[tuple[int, int, Stream]] = []
         "heap of (time, channel, stream); entries of ended calls are passed over"
@@ -75,7 +79,7 @@ class Reports:
         if c.packets_sent[row]:
             report = rtcp.SenderReport(
                 ssrc=ssrc,
-                ntp=rtcp_timing.ntp_from_ns(time.time_ns()),
+                ntp=rtcp_timing.ntp_from_ns(now_ns + self._wall_offset_ns),
                 rtp_timestamp=self._media_time(row, now_ns),
                 packet_count=int(c.packets_sent[row]) & 0xFFFFFFFF,
                 octet_count=int(c.octets_sent[row]) & 0xFFFFFFFF,
@@ -133,13 +137,14 @@ class Reports:
             if isinstance(packet, rtcp.SenderReport | rtcp.ReceiverReport):
                 for block in packet.reports:
                     if block.ssrc == int(c.tx_ssrc[row]):
-                        self._peer_report(row, block)
+                        self._peer_report(row, block, now_ns)
 
-    def _peer_report(self, row: int, block: rtcp.ReportBlock) -> None:
+    def _peer_report(self, row: int, block: rtcp.ReportBlock, now_ns: int) -> None:
         c = self._table.shared
         c.peer_lost[row] = max(0, block.cumulative_lost)
         c.peer_jitter_ms[row] = block.jitter_ts * 1000 / int(self._table.clock_hz[row])
-        round_trip_ns = rtcp_timing.round_trip_ns(rtcp_timing.ntp_from_ns(time.time_ns()), block)
+        now_ntp = rtcp_timing.ntp_from_ns(now_ns + self._wall_offset_ns)
+        round_trip_ns = rtcp_timing.round_trip_ns(now_ntp, block)
         if (
             round_trip_ns is not None and round_trip_ns < 60_000_000_000
         ):  # more is a broken clock, not a network
