@@ -18,6 +18,7 @@ TURN = 17
 "Batches from one look at everything to the next."
 
 Rows = NDArray[np.intp]
+Delays = NDArray[np.float64]
 
 
 class Lateness:
@@ -33,25 +34,24 @@ class Lateness:
         c = self._table.shared
         c.rx_target_ns[row] = max(float(c.rx_target_ns[row]), self._params.min_ns)
 
-    def note(self, rows: Rows, relative_ns: NDArray[np.float64], now_ns: int) -> None:
-        """In-order packets of these rows, and their arrival minus media time."""
+    def note(self, rows: Rows, relative_ns: Delays, late_ns: Delays, now_ns: int) -> None:
+        """In-order packets of these rows: arrival minus media time, and how much that is above the base."""
         self._batches += 1
         if self._batches % TURN:
-            urgent = wants_update(relative_ns - self._table.shared.rx_base_delay_ns[rows], self._params)
-            which = np.flatnonzero(urgent)
+            which = np.flatnonzero(wants_update(late_ns, self._params))
             if not len(which):
                 return
             rows, relative_ns = rows[which], relative_ns[which]
         self._update(rows, relative_ns, now_ns)
 
-    def note_overtaken(self, rows: Rows, relative_ns: NDArray[np.float64], now_ns: int) -> None:
+    def note_overtaken(self, rows: Rows, relative_ns: Delays, now_ns: int) -> None:
         """Packets that came after a later one: their delay counts, but they set no base."""
         late = relative_ns - self._table.shared.rx_base_delay_ns[rows]
         which = np.flatnonzero(late > 0)
         if len(which):
             self._update(rows[which], relative_ns[which], now_ns)
 
-    def _update(self, rows: Rows, relative_ns: NDArray[np.float64], now_ns: int) -> None:
+    def _update(self, rows: Rows, relative_ns: Delays, now_ns: int) -> None:
         table, c = self._table, self._table.shared
         received = c.packets_received[rows]
         elapsed_ns = (now_ns - table.noted_ns[rows]).astype(np.float64)

@@ -209,10 +209,12 @@ class Receiver:
         table, c = self._table, self._table.shared
         clock = table.clock_hz[rows]
         relative = self._relative(rows, timestamp, now_ns)
-        ahead = relative - c.rx_base_delay_ns[rows] < -EARLY_NS  # false for nan
+        late = relative - c.rx_base_delay_ns[rows]  # nan for the first
+        ahead = late < -EARLY_NS
         if ahead.any():
-            leapt = np.flatnonzero(ahead & (in_sequence | (relative - c.rx_base_delay_ns[rows] < -LEAP_NS)))
+            leapt = np.flatnonzero(ahead & (in_sequence | (late < -LEAP_NS)))
             self._timeline.jump(rows[leapt], timestamp[leapt], now_ns)
+            late[leapt] = np.nan
         arrival = now_ns // 1000 * clock // 1_000_000
         jitter, transit = interarrival_jitter(
             c.rx_jitter_ts[rows], c.rx_transit_ts[rows], c.rx_has_transit[rows], arrival, timestamp
@@ -221,7 +223,7 @@ class Receiver:
         c.rx_transit_ts[rows] = transit
         c.rx_has_transit[rows] = 1
         c.rx_max_ts[rows] = np.maximum(c.rx_max_ts[rows], timestamp)
-        self._lateness.note(rows, relative, now_ns)
+        self._lateness.note(rows, relative, late, now_ns)
 
     def _events(self, arrivals: Arrivals, headers: Headers, now_ns: int) -> None:
         """Hand telephone-event payloads to their streams (rare, so one by one)."""

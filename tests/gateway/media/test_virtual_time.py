@@ -111,3 +111,23 @@ def test_drift_alone_makes_no_gap_and_no_delay() -> None:
     assert np.array_equal(traffic.delivered, places.heard)
     slip_ms = frames_minus_time(rig) * 60
     assert np.allclose(slip_ms - slip_ms[5], traffic.ppm * 600e-3, atol=61)
+
+
+def test_other_packet_times_and_rates_keep_to_time_too() -> None:
+    """Packets of 30 ms from the callers, of 40 ms to them, frames of 20 ms at 16 kHz for the agents."""
+    rig = VirtualEngine(10, tick_ms=10, rate_hz=16_000, ptime_ms=40)
+    traffic = rig.traffic(9, Callers(10, ptime_ms=30, restart=0.2), BAD)
+    rig.run(30, traffic)
+    traffic.stopped = True
+    rig.run(10, traffic)
+    c = rig.table.shared
+    assert rig.agent.misplaced == 0
+    assert np.array_equal(rig.agent.next_position, rig.agent.frames * 320)
+    assert np.array_equal(rig.agent.next_position, c.up_position[:10])
+    elapsed = (rig.now_ns - START_NS) / 20_000_000
+    assert (abs(rig.agent.frames - elapsed) < 13).all()
+    assert abs(np.median(rig.agent.frames - elapsed) + 3) < 2.5
+    assert (rig.sockets.sent == (rig.now_ns - START_NS) // 40_000_000 + 1).all()
+    decoded = traffic.delivered - rig.uplink_drops()
+    assert (decoded > 900).all()
+    assert set(rig.drops()) <= {"DUPLICATE", "LATE", "SSRC", "PROBATION"}
