@@ -25,7 +25,7 @@ def talking(speech_s: float = 5, **start: object) -> tuple[VirtualEngine, Traffi
     traffic = rig.traffic(1, Callers(1), QUIET_NETWORK)
     rig.run(speech_s, traffic)
     traffic.stopped = True
-    rig.run(0.3, traffic)
+    rig.run(1.3, traffic)  # until the last packet, which was on the way
     return rig, traffic
 
 
