@@ -39,7 +39,9 @@ LONGER_NS = 40_000_000
 SHORT_NS = 4_000_000
 "So close to running dry that the next hiccup of 4 ms would be heard,"
 FALLEN_NS = 2_000_000
-"and by so much closer than at first: who is always just in time is left alone."
+"and by so much closer than at first, two windows in a row: who is always just in time is left alone,"
+UNSTEADY_NS = 10_000_000
+"and so is whose pieces come less evenly than this: that is jitter, which no block said twice would cure."
 QUIET_DBOV = -50.0
 "Blocks below this may go or come twice unheard."
 MUCH_LONGER_NS = 120_000_000
@@ -68,6 +70,8 @@ class Pace:
         "least spare of the first steady window, -1 not known"
         self._fresh: NDArray[np.bool_] = np.zeros(n, bool)
         "rows that began to talk in this window: it is not whole"
+        self._low: NDArray[np.bool_] = np.zeros(n, bool)
+        "rows that were close to running dry in the last window"
         self.leave_out: dict[int, int] = {}
         "row -> blocks that are to be left out"
         self.repeat: set[int] = set()
@@ -121,10 +125,13 @@ class Pace:
             if row in late and excess[row] > MUCH_LONGER_NS:
                 self._at_any_cost.add(row)
             self.leave_out[row] = min(blocks, MOST)
-        for row in np.flatnonzero(steady & (least < SHORT_NS) & (excess < -FALLEN_NS)).tolist():
+        even = steady & (self._most - least <= UNSTEADY_NS)
+        low = even & (least < SHORT_NS) & (excess < -FALLEN_NS)
+        for row in np.flatnonzero(low & self._low).tolist():
             if row in late:
                 self._at_any_cost.add(row)
             self.repeat.add(row)
+        self._low = low
         least[:], self._most[:], seen[:], self._fresh[:] = 1 << 62, -(1 << 62), 0, False
 
     # -- acting -----------------------------------------------------------------------------
