@@ -102,6 +102,15 @@ class QualityReported:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class NetworkChanged:
+    """Nothing has come from the caller's side for `idle_ms` (silent), or it is heard again after so long."""
+
+    channel: int
+    silent: bool
+    idle_ms: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class CallStopped:
     """The call is over."""
 
@@ -137,6 +146,7 @@ AgentEvent = (
     | FlowChanged
     | HoldChanged
     | QualityReported
+    | NetworkChanged
     | CallStopped
     | CommandRefused
     | ConnectionFailed

@@ -16,6 +16,7 @@ from trunkline.agent_bridge.agent_events import (
     FlowChanged,
     HoldChanged,
     MarkReported,
+    NetworkChanged,
     QualityReported,
 )
 from trunkline.agent_bridge.dialect import StartInfo
@@ -86,6 +87,11 @@ def _flow(message: fields.Message) -> FlowChanged:
     return FlowChanged(fields.channel(message), ready, queued_ms)
 
 
+def _network(message: fields.Message) -> NetworkChanged:
+    idle_ms = fields.integer(message, "idle_ms", 0, _MAX_MS, default=0)
+    return NetworkChanged(fields.channel(message), fields.text(message, "state") == "silent", idle_ms)
+
+
 def _numbers(message: fields.Message) -> Mapping[str, float]:
     """The statistics of a message; what is no number, or null, is left out."""
     stats = message.get("stats") or {}
@@ -103,6 +109,7 @@ EVENTS: Mapping[str, Callable[[fields.Message], AgentEvent]] = {
     "hold": lambda m: HoldChanged(fields.channel(m), fields.boolean(m, "held")),
     "quality": lambda m: QualityReported(fields.channel(m), _numbers(m)),
     "stop": lambda m: CallStopped(fields.channel(m), fields.prose(m, "reason"), _numbers(m)),
+    "network": _network,
     "error": lambda m: CommandRefused(fields.channel(m), fields.prose(m, "code"), fields.prose(m, "text")),
 }
 "Makes the event of each message type; raises ProtocolViolation."

@@ -207,6 +207,9 @@ class AudioSocketLink:
     def send_quality(self, channel: int, stats: Mapping[str, float]) -> None:
         """Cannot be said in this dialect."""
 
+    def send_network(self, channel: int, silent: bool, idle_ms: int) -> None:
+        """Cannot be said in this dialect."""
+
     # --- what the server says ----------------------------------------------------------------
 
     def _take(self, kind: int, payload: memoryview, events: list[LinkEvent]) -> None:

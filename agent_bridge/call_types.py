@@ -128,6 +128,19 @@ class Quality:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Network:
+    """Nothing comes from the caller's side (silent), or something does again.
+
+    Frames go on meanwhile, flagged. A dead network looks like this, and so does a telephone that
+    sends nothing while nobody speaks: wait a little before you ask whether somebody is there.
+    """
+
+    silent: bool
+    idle_ms: int
+    "for how long nothing has come, or had come"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Resumed:
     """The gateway's media process was replaced: what was queued there for the caller is gone."""
 
@@ -143,7 +156,7 @@ class Refused:
     text: str
 
 
-CallEvent = Dtmf | Hold | Quality | Resumed | Refused | Cleared
+CallEvent = Dtmf | Hold | Network | Quality | Resumed | Refused | Cleared
 "`Cleared` only when the gateway silenced the call of its own accord."
 
 

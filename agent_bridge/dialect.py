@@ -199,5 +199,8 @@ class Link(Protocol):
     def send_quality(self, channel: int, stats: Mapping[str, float]) -> None:
         """How good the call is now: figures by name, nan where one is not known."""
 
+    def send_network(self, channel: int, silent: bool, idle_ms: int) -> None:
+        """Nothing comes from the caller's side since `idle_ms`, or something does again, after so long."""
+
     def data_to_send(self) -> list[bytes | memoryview]:
         """Take everything that waits to be written, in order."""

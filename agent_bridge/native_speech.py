@@ -72,6 +72,10 @@ class NativeSpeech:
         """How good the call is."""
         self._tell(channel, "quality", stats={name: number(value) for name, value in stats.items()})
 
+    def send_network(self, channel: int, silent: bool, idle_ms: int) -> None:
+        """The caller's side has fallen silent as a network does, or is heard again."""
+        self._tell(channel, "network", state="silent" if silent else "heard", idle_ms=int(idle_ms))
+
     def _tell(self, channel: int, kind: str, **content: Any) -> None:
         if channel in self._calls:
             self._say(kind, channel=int(channel), **content)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from trunkline.agent_bridge import agent_events as ev
 from trunkline.agent_bridge.agent_events import AgentSide
 from trunkline.agent_bridge.call import Call
-from trunkline.agent_bridge.call_types import Cleared, Dtmf, Hold, MarkReport, Pcm, Quality, Refused
+from trunkline.agent_bridge.call_types import Cleared, Dtmf, Hold, MarkReport, Network, Pcm, Quality, Refused
 from trunkline.agent_bridge.dialect import StartInfo
 from trunkline.agent_bridge.speech import Speech
 
@@ -262,6 +262,7 @@ def _tell(
     | ev.FlowChanged
     | ev.HoldChanged
     | ev.QualityReported
+    | ev.NetworkChanged
     | ev.CommandRefused,
 ) -> None:
     match event:
@@ -277,5 +278,7 @@ def _tell(
             call._tell(Hold(event.held))
         case ev.QualityReported():
             call._tell(Quality(event.stats))
+        case ev.NetworkChanged():
+            call._tell(Network(event.silent, event.idle_ms))
         case ev.CommandRefused():
             call._tell(Refused(event.code, event.text))

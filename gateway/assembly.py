@@ -109,7 +109,11 @@ def session_factory(config: Config) -> NewSession:
 
 def worker_options(config: Config) -> list[str]:
     """Arguments of the media worker program."""
-    return ["--jitter-max-ms", str(config.media.jitter_max_ms), "--silence", config.media.silence]
+    media = config.media
+    least = min(media.jitter_min_ms, media.jitter_max_ms)
+    return [
+        "--jitter-min-ms", str(least), "--jitter-max-ms", str(media.jitter_max_ms), "--silence", media.silence,
+    ]  # fmt: skip
 
 
 def registrars(trunks: Sequence[Trunk]) -> dict[str, str]:

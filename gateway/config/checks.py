@@ -87,6 +87,13 @@ def _transports(config: Config) -> Iterator[Problem]:
             yield Problem(("trunk", index, "transport"), f"no SIP transport speaks {trunk.transport}; {cure}")
 
 
+def _jitter(config: Config) -> Iterator[Problem]:
+    media = config.media
+    if "jitter_min_ms" in media.model_fields_set and media.jitter_min_ms > media.jitter_max_ms:
+        message = f"{media.jitter_min_ms} ms at least, but jitter_max_ms is {media.jitter_max_ms}"
+        yield Problem(("media", "jitter_min_ms"), message)
+
+
 def _port_range(config: Config) -> Iterator[Problem]:
     where = ("media", "port_range")
     first, last = config.media.port_range
@@ -229,5 +236,5 @@ def _comparable(source: str) -> SourceMatch | str:
         return source.lower().rstrip(".")
 
 
-_ERRORS = [_transports, _port_range, _slots, _api, _secrets, _trunks, _routes]
+_ERRORS = [_transports, _port_range, _jitter, _slots, _api, _secrets, _trunks, _routes]
 _DOUBTS = [_room, _unreachable, _idle, _no_password, _same_source]

@@ -164,6 +164,11 @@ class AgentLinks:
         if stream.link is not None and stream.accepted:
             stream.link.protocol.send_hold(stream.channel, held)
 
+    def network(self, stream: Stream, silent: bool, idle_ms: int) -> None:
+        """Nothing comes from the caller's side, or something does again."""
+        if stream.link is not None and stream.accepted:
+            stream.link.protocol.send_network(stream.channel, silent, idle_ms)
+
     def flush(self) -> None:
         """End of a tick: one write a connection."""
         for link in list(self._links.values()):

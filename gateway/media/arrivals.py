@@ -35,16 +35,6 @@ class Arrivals:
     size: NDArray[np.int32]
     "payload bytes"
 
-    @classmethod
-    def one(cls, row: int, seq: int, timestamp: int, kind: int, payload: bytes) -> Arrivals:
-        """A single packet that has waited outside of any batch."""
-        raw = np.frombuffer(payload, np.uint8)[None]
-        first = np.zeros(1, np.intp)
-        return cls(
-            np.array([row], np.intp), np.array([seq]), np.array([timestamp]), np.array([kind], np.uint8),
-            raw, first, np.zeros(1, np.int32), np.array([len(payload)], np.int32),
-        )  # fmt: skip
-
     def payload(self, i: int) -> bytes:
         """Payload of one arrival, copied."""
         start = int(self.start[i])

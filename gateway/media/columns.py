@@ -44,7 +44,8 @@ FLOW_FIELDS = (
     "rx_last_ns",  # arrival of the last proven packet
     "rx_deadline_ns",  # when the next frame is filled if it has not come
     "rx_received",  # packets of this source
-    "credit_at_ns",  # when the audio that may still go to the agent was last reckoned (timeline.py)
+    "credit_ns",  # audio that may still go to the agent (credit.py),
+    "credit_at_ns",  # as of when
     # -- what the next packet looks like if nothing happens (express.py)
     "expected_lead",  # first word without marker and sequence number
     "expected_ssrc",
@@ -104,6 +105,8 @@ ROW_FIELDS: list[tuple[str, Any, tuple[int, ...]]] = [
     ("frames_comfort_noise", np.int64, ()),
     ("frames_from_agent", np.int64, ()),
     ("frames_silence", np.int64, ()),
+    ("frames_left_out", np.int64, ()),  # of a live agent with a fast clock (pace.py)
+    ("frames_repeated", np.int64, ()),  # ... with a slow one
     ("underruns", np.int64, ()),
     ("queued_samples", np.int64, ()),  # now waiting for the caller
     ("level_up_dbov", np.float32, ()),

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trunkline.gateway.media.formats import Format
+from trunkline.gateway.media.pace import Pace
 from trunkline.gateway.media.packets import PacketSink as PacketSink  # noqa: PLC0414 - Downlink's users need it
 from trunkline.gateway.media.packets import PacketWriter
 from trunkline.gateway.media.table import RUNNING, Stream, Table
@@ -61,6 +62,7 @@ class Downlink:
     def __init__(self, table: Table, sink: PacketSink, *, send_silence: bool) -> None:
         self._table = table
         self._writer = PacketWriter(table, sink)
+        self._pace = Pace(table)
         self._send_silence = send_silence
         self.now_ns = 0
         "time of the last push or tick"
@@ -79,11 +81,13 @@ class Downlink:
         if c.tx_due_ns[row] == 0:  # on the grid of ticks, so that calls fall due together
             c.tx_due_ns[row] = -(-now_ns // TICK_NS) * TICK_NS
         c.tx_talking[row] = 0
+        self._pace.forget(row)
 
     def push(self, rows: Rows, pcm: Pcm, now_ns: int) -> Samples | None:
         """Speech from agents: pcm[n, samples] for n different rows; returns the samples that found no room, if any."""
         table, c = self._table, self._table.shared
         self.now_ns = now_ns
+        self._pace.look(rows, now_ns)
         dropped: Samples | None = None
         for fmt, which in table.formats.groups(rows):
             of_format = rows[which]
@@ -145,7 +149,7 @@ class Downlink:
     def _send_due(self, fmt: Format, rows: Rows, now_ns: int) -> None:
         """One packet for each of these rows, all of one format."""
         table, c = self._table, self._table.shared
-        usual = not table.keying and fmt.queue.count[rows].all() and c.tx_talking[rows].all()
+        usual = not (table.keying or self._pace.pending) and fmt.queue.count[rows].all() and c.tx_talking[rows].all()
         if usual and table.sending[rows].all():
             self._send_speech(fmt, rows, now_ns)
             return
@@ -189,7 +193,12 @@ class Downlink:
         goes_on = whole  # an unfinished block is the last of its talkspurt
         self._note_turns(rows, opens, (talking | opens) & ~goes_on, now_ns)
         fading = ~speak & (table.last_sample[rows] != 0)
-        pcm, samples = self._audio(fmt, rows, whole, ends, fading)
+        again = self._pace.adjust(fmt, rows, whole) if self._pace.pending else None
+        if again is None:
+            pcm, samples = self._audio(fmt, rows, whole, ends, fading)
+        else:
+            pcm, samples = self._audio(fmt, rows, whole & ~again, ends, fading)
+            pcm[again] = queue.peek(rows[again])
         c.tx_talking[rows] = goes_on
         c.frames_silence[rows] += ~speak
         if not self._send_silence:
@@ -213,7 +222,9 @@ class Downlink:
     def _note_turns(self, rows: Rows, opens: Mask, stops: Mask, now_ns: int) -> None:
         table, c = self._table, self._table.shared
         started = rows[opens]
-        c.underruns[started] += now_ns - table.stopped_ns[started] < UNDERRUN_NS
+        ran_dry = now_ns - table.stopped_ns[started] < UNDERRUN_NS
+        c.underruns[started] += ran_dry
+        self._pace.begin(started[~ran_dry])
         table.stopped_ns[rows[stops]] = now_ns
 
     def _note_played(

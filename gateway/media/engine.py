@@ -12,6 +12,7 @@ The engine knows neither sockets of UDP nor the clock nor the poller: the worker
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -50,6 +51,8 @@ FINAL_COUNTERS = (
     "frames_to_agent",
     "frames_from_agent",
     "frames_played",
+    "frames_left_out",
+    "frames_repeated",
     "frames_concealed",
     "frames_gap",
     "frames_comfort_noise",
@@ -80,8 +83,13 @@ class Engine:
         *,
         jitter: TargetParams,
         send_silence: bool = True,
+        wall_offset_ns: int | None = None,
     ) -> None:
-        """`clock` is monotonic in ns; `post` sends a message to the gateway process."""
+        """`clock` is monotonic in ns; `post` sends a message to the gateway process.
+
+        `wall_offset_ns`, Unix time minus `clock`, is looked up once if it is not given: nothing here
+        follows the wall clock when it is stepped.
+        """
         self.table = table
         self._post = post
         self._clock = clock
@@ -92,14 +100,16 @@ class Engine:
         self.uplink = Uplink(table, self.agents)
         self.timeline = Timeline(table, self.uplink)
         self.receiver = Receiver(table, self.timeline, jitter)
-        self.express = Express(table, self.uplink, jitter)
+        self.express = Express(table, self.uplink, self.receiver.lateness)
         self.quality = QualityWatch(table, self.agents.quality)
         self.timeline.on_missing = self.quality.missing
-        self.heard_reports = HeardReports(table)
+        if wall_offset_ns is None:
+            wall_offset_ns = time.time_ns() - clock()
+        self.heard_reports = HeardReports(table, wall_offset_ns)
         voip = VoipColumns(table, jitter.max_ns / 1e6)
-        self.reports = Reports(table, sockets.send_rtcp, rng, self.heard_reports, voip)
+        self.reports = Reports(table, sockets.send_rtcp, rng, self.heard_reports, voip, wall_offset_ns)
         self.keys = Keys(table, self.agents, post)
-        self.quiet = QuietWatch(table, post)
+        self.quiet = QuietWatch(table, self.agents.network, post)
         self.receiver.on_event_packet = self.keys.receive
         self.receiver.on_comfort_noise = self.uplink.comfort_noise
         self.receiver.on_first_packet = self.quiet.first_packet
@@ -129,7 +139,7 @@ class Engine:
         self.table.apply(stream, media)
         if self.table.formats.of_row[stream.row] != old_format:
             self.uplink.forget(stream.row)
-        if media.receive and not old.receive:
+        if (media.receive and not old.receive) or (media.send and not old.send):  # a hold is over
             stream.receiving_since_ns = now_ns
         if (media.remote_host, media.remote_port) != (old.remote_host, old.remote_port):
             source.move(self.table, stream, (media.remote_host, media.remote_port), now_ns)
@@ -180,6 +190,7 @@ class Engine:
         self.timeline.forget_held(stream.row)
         self.uplink.forget(stream.row)
         self.keys.forget(stream.row)
+        self.quiet.forget(stream)
         self.table.release(stream)
         return stats
 

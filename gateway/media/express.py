@@ -16,20 +16,23 @@ Both ways leave the same state behind; a property test compares them.
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 from numpy.typing import NDArray
 
 from trunkline.gateway.media.arrivals import Speaker
 from trunkline.gateway.media.batch import PACKET_BYTES, Batch
 from trunkline.gateway.media.columns import FLOW_FIELDS
+from trunkline.gateway.media.credit import CREDIT_NS, CREDIT_RATE
 from trunkline.gateway.media.formats import Format
+from trunkline.gateway.media.lateness import Lateness
 from trunkline.gateway.media.table import Table
-from trunkline.rtp.jitter import TargetParams, update_target
 from trunkline.rtp.packet import HEADER_BYTES
 
 AHEAD_NS = 1_000_000
 """A packet that is so much faster than the fastest before it goes the long way, where audio that comes faster
-than time passes has to be paid for.  On schedule it costs what it has earned, so the credit stays as it is."""
+than time passes has to be paid for.  One on schedule costs what its time has earned, but for the 2 % (credit.py)."""
 
 _MARKER = 0x00800000
 _VERSION = 0x80000000
@@ -42,87 +45,96 @@ _AT = {name: place for place, name in enumerate(FLOW_FIELDS)}
 _SEQ, _TS, _MAX_TS = _AT["rx_next_seq"], _AT["rx_next_ts"], _AT["rx_max_ts"]
 _TRANSIT, _LAST, _DEADLINE = _AT["rx_transit_ts"], _AT["rx_last_ns"], _AT["rx_deadline_ns"]
 _LEAD, _SSRC, _BYTES = _AT["expected_lead"], _AT["expected_ssrc"], _AT["expected_bytes"]
-_CREDIT_AT = _AT["credit_at_ns"]
+_CREDIT, _CREDIT_AT = _AT["credit_ns"], _AT["credit_at_ns"]
 _BY_ONE = ("rx_next_seq", "rx_max_seq", "rx_received", "packets_received")
+
+
+@dataclasses.dataclass(slots=True)
+class _Expected:
+    """Packets that are as expected, one of each row."""
+
+    rows: Rows
+    flow: Flow
+    "copies of their rows' `flow`"
+    packets: NDArray[np.uint8]
+    relative_ns: NDArray[np.float64]
+    "arrival minus media time"
+    late_ns: NDArray[np.float64]
+    "... above the base"
+
+    def part(self, which: NDArray[np.intp]) -> _Expected:
+        """Some of them."""
+        return _Expected(
+            self.rows[which], self.flow[which], self.packets[which], self.relative_ns[which], self.late_ns[which]
+        )
 
 
 class Express:
     """Takes the packets that are as expected out of a batch."""
 
-    def __init__(self, table: Table, speaker: Speaker, params: TargetParams) -> None:
+    def __init__(self, table: Table, speaker: Speaker, lateness: Lateness) -> None:
         self._table = table
         self._speaker = speaker
-        self._params = params
+        self._lateness = lateness
         self._steps: dict[tuple[int, int], Flow] = {}
 
     def take(self, batch: Batch, now_ns: int) -> Batch | None:
         """Deal with what was expected; returns the rest, None if there is none."""
         flow = self._table.shared.flow[batch.rows]
-        fits = self._as_expected(batch, flow, now_ns)
+        relative_ns = now_ns - flow[:, _TS] * self._table.tick_ns[batch.rows]
+        late_ns = relative_ns - self._table.shared.rx_base_delay_ns[batch.rows]
+        fits = self._as_expected(batch, flow)
+        fits &= late_ns >= -AHEAD_NS  # false for nan
+        expected = _Expected(batch.rows, flow, batch.packets, relative_ns, late_ns)
         if fits.all():
-            self._take_all(batch.rows, flow, batch.packets, now_ns)
+            self._take_all(expected, now_ns)
             return None
         which = np.flatnonzero(fits)
         if not len(which):
             return batch
-        self._take_all(batch.rows[which], flow[which], batch.packets[which], now_ns)
+        self._take_all(expected.part(which), now_ns)
         return batch.part(np.flatnonzero(~fits))
 
-    def _as_expected(self, batch: Batch, flow: Flow, now_ns: int) -> NDArray[np.bool_]:
-        """Which packets have the header and the length that was expected, and are not ahead of their schedule."""
-        table, rows = self._table, batch.rows
+    def _as_expected(self, batch: Batch, flow: Flow) -> NDArray[np.bool_]:
+        """Which packets have the header and the length that was expected."""
         words = batch.packets[:, :HEADER_BYTES].view(">u4").astype(np.int64)
         fits = (words[:, 0] & ~_MARKER) == (flow[:, _LEAD] | flow[:, _SEQ] & 0xFFFF)
         fits &= words[:, 1] == flow[:, _TS] & 0xFFFFFFFF
         fits &= words[:, 2] == flow[:, _SSRC]
         fits &= batch.lengths == flow[:, _BYTES]
         fits &= batch.named
-        on_time = flow[:, _TS] * table.tick_ns[rows] + table.shared.rx_base_delay_ns[rows]
-        fits &= on_time <= now_ns + AHEAD_NS
         return fits
 
-    def _take_all(self, rows: Rows, flow: Flow, packets: NDArray[np.uint8], now_ns: int) -> None:
+    def _take_all(self, expected: _Expected, now_ns: int) -> None:
         """Packets of any formats and lengths, kind by kind."""
-        of_row = self._table.formats.of_row
-        kinds = flow[:, _BYTES] + of_row[rows] * PACKET_BYTES
+        kinds = expected.flow[:, _BYTES] + self._table.formats.of_row[expected.rows] * PACKET_BYTES
         if (kinds == kinds[0]).all():
-            self._take_alike(rows, flow, packets, now_ns)
+            self._take_alike(expected, now_ns)
             return
         for kind in np.unique(kinds):
-            same = np.flatnonzero(kinds == kind)
-            self._take_alike(rows[same], flow[same], packets[same], now_ns)
+            self._take_alike(expected.part(np.flatnonzero(kinds == kind)), now_ns)
 
-    def _take_alike(self, rows: Rows, flow: Flow, packets: NDArray[np.uint8], now_ns: int) -> None:
+    def _take_alike(self, expected: _Expected, now_ns: int) -> None:
         """Packets of one format and one length: statistics, then the audio."""
         table, c = self._table, self._table.shared
-        size = int(flow[0, _BYTES])
-        clock = int(table.clock_hz[rows[0]])
+        rows, flow = expected.rows, expected.flow
+        size, clock = int(flow[0, _BYTES]), int(table.clock_hz[rows[0]])
         timestamp = flow[:, _TS].copy()
-        target = self._measure(rows, flow, timestamp, now_ns, clock)
-        flow[:, _MAX_TS] = timestamp
+        transit = now_ns // 1000 * clock // 1_000_000 - timestamp
+        jitter = c.rx_jitter_ts[rows]  # RFC 3550 A.8
+        c.rx_jitter_ts[rows] = jitter + (np.abs(transit - flow[:, _TRANSIT]) - jitter) / 16
+        flow[:, _MAX_TS], flow[:, _TRANSIT] = timestamp, transit
         flow[:, _LAST] = flow[:, _CREDIT_AT] = now_ns
         flow += self._step(table.formats.at(int(rows[0])), size, clock)
-        flow[:, _DEADLINE] = flow[:, _TS] * 1_000_000_000 // clock + target
+        np.minimum(flow[:, _CREDIT], CREDIT_NS, out=flow[:, _CREDIT])
         c.flow[rows] = flow
         table.seen[rows] = table.seen[rows] << _ONE | _ONE
         c.worker.packets_received[0] += len(rows)
-        self._speaker.decode(rows, packets[:, HEADER_BYTES:size])
-
-    def _measure(
-        self, rows: Rows, flow: Flow, timestamp: NDArray[np.int64], now_ns: int, clock: int
-    ) -> NDArray[np.int64]:
-        """Jitter (RFC 3550 A.8) and target delay; returns when a frame of media time 0 would be given up, ns."""
-        c = self._table.shared
-        transit = now_ns // 1000 * clock // 1_000_000 - timestamp
-        jitter = c.rx_jitter_ts[rows]
-        c.rx_jitter_ts[rows] = jitter + (np.abs(transit - flow[:, _TRANSIT]) - jitter) / 16
-        elapsed = now_ns - flow[:, _LAST].astype(np.float64)
-        relative = now_ns - timestamp * 1_000_000_000.0 / clock
-        base, target = update_target(c.rx_base_delay_ns[rows], c.rx_target_ns[rows], relative, elapsed, self._params)
-        c.rx_base_delay_ns[rows] = base
-        c.rx_target_ns[rows] = target
-        flow[:, _TRANSIT] = transit
-        return (base + target).astype(np.int64)
+        changed = self._lateness.note(rows, expected.relative_ns, expected.late_ns, now_ns)
+        if changed is not None:  # else each deadline has moved by one packet time
+            wait_ns = (c.rx_base_delay_ns[changed] + c.rx_target_ns[changed]).astype(np.int64)
+            c.rx_deadline_ns[changed] = c.rx_next_ts[changed] * 1_000_000_000 // clock + wait_ns
+        self._speaker.decode(rows, expected.packets[:, HEADER_BYTES:size])
 
     def _step(self, fmt: Format, size: int, clock: int) -> Flow:
         """What a packet of `size` bytes adds to each field of its row."""
@@ -134,6 +146,8 @@ class Express:
             payload = size - HEADER_BYTES
             step[_AT["octets_received"]] = payload
             step[_TS] = fmt.codec.samples_for(payload) * clock // fmt.line_hz
+            step[_DEADLINE] = step[_TS] * 1_000_000_000 // clock
+            step[_CREDIT] = int(step[_DEADLINE]) * (CREDIT_RATE - 1)
             self._steps[fmt.index, size] = step
         return step
 

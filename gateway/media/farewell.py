@@ -7,17 +7,15 @@ Calls end one by one, and arrays of one element would cost three times as much. 
 
 from __future__ import annotations
 
-import time
-
 from trunkline.gateway.media.table import Table
 from trunkline.rtp import rtcp, rtcp_timing
 from trunkline.rtp.reception import cumulative_lost_one, fraction_lost_one
 
 
 def farewell(
-    table: Table, row: int, now_ns: int, cname: str, last_sr: tuple[int, int], *, sender: bool
+    table: Table, row: int, now_ns: int, wall_ns: int, cname: str, last_sr: tuple[int, int], *, sender: bool
 ) -> bytes:
-    """`last_sr` are LSR and DLSR of the source that is heard."""
+    """`last_sr` are LSR and DLSR of the source that is heard; `wall_ns` is Unix time, for the NTP field."""
     c = table.shared
     ssrc = int(c.tx_ssrc[row])
     blocks = (_block(table, row, last_sr),) if c.rx_proven[row] else ()
@@ -26,7 +24,7 @@ def farewell(
         since_ns = now_ns - int(c.tx_due_ns[row])
         report = rtcp.SenderReport(
             ssrc=ssrc,
-            ntp=rtcp_timing.ntp_from_ns(time.time_ns()),
+            ntp=rtcp_timing.ntp_from_ns(wall_ns),
             rtp_timestamp=int(c.tx_ts[row]) + since_ns * int(table.clock_hz[row]) // 1_000_000_000,
             packet_count=int(c.packets_sent[row]),
             octet_count=int(c.octets_sent[row]),

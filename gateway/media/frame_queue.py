@@ -142,6 +142,17 @@ class FrameQueue:
         self._free_count += len(rows)
         return self._pool[blocks]
 
+    def peek(self, rows: Rows) -> Pcm:
+        """The oldest block of each row, which stays where it is; every row must have one."""
+        return self._pool[self._ring[rows, self._head[rows]]]
+
+    def blend_into_next(self, row: int, before: Pcm) -> None:
+        """Begin the oldest block with `before`, fading into its own samples: a seam that is not heard."""
+        block = self._pool[self._ring[row, self._head[row]]]
+        before = before[: len(block)]
+        share = np.arange(1, len(before) + 1) / (len(before) + 1)
+        block[: len(before)] = before * (1 - share) + block[: len(before)] * share
+
     def pop_partial(self, rows: Rows) -> tuple[Pcm, NDArray[np.int32]]:
         """Take the unfinished block of each row: [n, block_samples], and how many samples are real."""
         held = self.partial[rows]

@@ -8,8 +8,6 @@ peer, whose name signalling has told, and it ends when signalling says so.
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,8 +27,10 @@ Rows = NDArray[np.intp]
 class HeardReports:
     """Takes RTCP datagrams; remembers the clocks that our reports must quote."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, wall_offset_ns: int = 0) -> None:
+        """`wall_offset_ns` is Unix time minus our clock."""
         self._table = table
+        self._wall_offset_ns = wall_offset_ns
         n = table.capacity
         # Last sender report and last reference time: compact NTP, when it came, of which source.
         self._sr = np.zeros((n, 3), np.int64)
@@ -85,9 +85,9 @@ class HeardReports:
             match packet:
                 case rtcp.SenderReport():
                     self._remember(self._sr, row, packet.ssrc, packet.ntp, now_ns)
-                    self._blocks(row, packet.reports)
+                    self._blocks(row, packet.reports, now_ns)
                 case rtcp.ReceiverReport():
-                    self._blocks(row, packet.reports)
+                    self._blocks(row, packet.reports, now_ns)
                 case rtcp.ExtendedReport():
                     self._extended(row, packet, now_ns)
 
@@ -95,13 +95,13 @@ class HeardReports:
         if self._table.shared.rx_proven[row] and ssrc == int(self._table.shared.rx_ssrc[row]):
             clocks[row] = rtcp_timing.compact_ntp(ntp), now_ns, ssrc
 
-    def _blocks(self, row: int, blocks: tuple[rtcp.ReportBlock, ...]) -> None:
+    def _blocks(self, row: int, blocks: tuple[rtcp.ReportBlock, ...], now_ns: int) -> None:
         ours = int(self._table.shared.tx_ssrc[row])
         for block in blocks:
             if block.ssrc == ours:
-                self._report_of_us(row, block)
+                self._report_of_us(row, block, now_ns)
 
-    def _report_of_us(self, row: int, block: rtcp.ReportBlock) -> None:
+    def _report_of_us(self, row: int, block: rtcp.ReportBlock, now_ns: int) -> None:
         """How many packets it speaks of: all that were sent but those behind the highest that it has."""
         c = self._table.shared
         behind = (int(c.tx_seq[row]) - 1 - block.highest_sequence) & 0xFFFF
@@ -111,7 +111,7 @@ class HeardReports:
         c.peer_expected[row] = expected
         c.peer_lost[row] = min(max(0, block.cumulative_lost), expected)
         c.peer_jitter_ms[row] = block.jitter_ts * 1000 / int(self._table.clock_hz[row])
-        self._round_trip(row, block.last_sr, block.delay_since_last_sr)
+        self._round_trip(row, block.last_sr, block.delay_since_last_sr, now_ns)
 
     def _extended(self, row: int, packet: rtcp.ExtendedReport, now_ns: int) -> None:
         ours = int(self._table.shared.tx_ssrc[row])
@@ -122,7 +122,7 @@ class HeardReports:
                 case DelaySinceLastRr():
                     for entry in block.entries:
                         if entry.ssrc == ours:
-                            self._round_trip(row, entry.last_rr, entry.delay)
+                            self._round_trip(row, entry.last_rr, entry.delay, now_ns)
                 case VoipMetrics() if block.ssrc == ours:
                     self._metrics_of_us(row, block)
 
@@ -142,8 +142,8 @@ class HeardReports:
             burst,
         )
 
-    def _round_trip(self, row: int, quoted: int, delay: int) -> None:
-        now_ntp = rtcp_timing.ntp_from_ns(time.time_ns())
+    def _round_trip(self, row: int, quoted: int, delay: int, now_ns: int) -> None:
+        now_ntp = rtcp_timing.ntp_from_ns(now_ns + self._wall_offset_ns)
         round_trip_ns = rtcp_timing.quoted_round_trip_ns(now_ntp, quoted, delay)
         if round_trip_ns is not None and round_trip_ns < LONGEST_ROUND_TRIP_NS:
             # 0 stands for no round trip yet, and one below the clock's 15 us is not that.

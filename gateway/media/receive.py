@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from trunkline.gateway.media import source
 from trunkline.gateway.media.arrivals import AUDIO, EMPTY, Arrivals
 from trunkline.gateway.media.batch import Batch
+from trunkline.gateway.media.lateness import Lateness
 from trunkline.gateway.media.table import Stream, Table
 from trunkline.gateway.media.timeline import Timeline
 from trunkline.rtp.dtmf import EventReceiver
-from trunkline.rtp.jitter import TargetParams, update_target
+from trunkline.rtp.jitter import TargetParams
 from trunkline.rtp.outcomes import Drop
 from trunkline.rtp.packet import Headers, parse_headers
 from trunkline.rtp.reception import interarrival_jitter
@@ -28,8 +29,10 @@ MAX_DROPOUT = 3000
 "Sequence numbers that a source may jump ahead (RFC 3550 A.1)."
 MAX_MISORDER = 100
 "... and back."
-EARLY_NS = 500_000_000
-"A packet that is so much ahead of its timestamp's schedule restarts the timeline."
+EARLY_NS = 100_000_000
+"A packet next in sequence and so much ahead of its timestamp's schedule restarts the timeline:"
+LEAP_NS = 500_000_000
+"a faster route would have brought it before its predecessor. One behind a gap must be so much ahead."
 CN_PT = 13
 "Comfort noise has a static number (RFC 3551); some send it without having said so: it means the same either way."
 
@@ -42,7 +45,7 @@ class Receiver:
     def __init__(self, table: Table, timeline: Timeline, params: TargetParams) -> None:
         self._table = table
         self._timeline = timeline
-        self._params = params
+        self.lateness = Lateness(table, params)
         self.on_event_packet = _ignore_event
         "called (stream, header timestamp, payload bytes, now_ns) for each telephone-event packet"
         self.on_comfort_noise = _ignore_noise
@@ -58,7 +61,7 @@ class Receiver:
         rows = batch.rows
         kind = self._payload_kinds(rows, headers, drop)
         self._admit_sources(batch, headers, drop, now_ns)
-        ext, delta = self._admit_sequence(batch, headers, drop)
+        ext, delta = self._admit_sequence(batch, headers, drop, now_ns)
         self._drop_duplicates(rows, delta, drop)
         good = np.flatnonzero(drop == Drop.NONE)
         if len(good) < len(rows):
@@ -112,26 +115,30 @@ class Receiver:
         if not source.may_take_over(self._table, stream, address, ssrc, seq, now_ns):
             return Drop.SSRC if address == stream.remote else Drop.SOURCE
         source.take_over(self._table, stream, address)
-        self._begin(stream, ssrc, seq, int(headers.timestamp[i]))
+        self._begin(stream, ssrc, seq, int(headers.timestamp[i]), now_ns)
         return Drop.NONE
 
-    def _begin(self, stream: Stream, ssrc: int, seq: int, timestamp: int) -> None:
-        self._timeline.forget_held(stream.row)
+    def _begin(self, stream: Stream, ssrc: int, seq: int, timestamp: int, now_ns: int) -> None:
+        self._timeline.leave_source(stream.row, now_ns)
         source.begin(self._table, stream.row, ssrc, seq, timestamp)
         stream.digits_in = EventReceiver(stream.media.dtmf_clock_hz)
-        self._table.shared.rx_target_ns[stream.row] = self._params.min_ns
+        self.lateness.begin(stream.row)
         if not stream.media_seen:
             stream.media_seen = True
             self.on_first_packet(stream)
 
     def _admit_sequence(
-        self, batch: Batch, headers: Headers, drop: NDArray[np.uint8]
+        self, batch: Batch, headers: Headers, drop: NDArray[np.uint8], now_ns: int
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Extended sequence numbers and their distance from the highest; jumps must prove themselves."""
         highest = self._table.shared.rx_max_seq[batch.rows]
         ext = extend(highest, headers.sequence, 16)
         delta = ext - highest
         jumped = (drop == Drop.NONE) & ((delta > MAX_DROPOUT) | (delta < -MAX_MISORDER))
+        back = np.flatnonzero((drop == Drop.NONE) & (delta <= 0))
+        if len(back):  # an old number with a new timestamp is no old packet: the sender has begun anew
+            newest = self._table.shared.rx_max_ts[batch.rows[back]]
+            jumped[back] |= extend(newest, headers.timestamp[back], 32) > newest
         for i in np.flatnonzero(jumped):
             stream = self._table.streams[int(batch.rows[i])]
             ssrc, seq = int(headers.ssrc[i]), int(headers.sequence[i])
@@ -140,7 +147,7 @@ class Receiver:
             ):
                 drop[i] = Drop.PROBATION
                 continue
-            self._begin(stream, ssrc, seq, int(headers.timestamp[i]))
+            self._begin(stream, ssrc, seq, int(headers.timestamp[i]), now_ns)
             ext[i] = self._table.shared.rx_next_seq[stream.row]
             delta[i] = 1
         return ext, delta
@@ -183,21 +190,33 @@ class Receiver:
         c.packets_lost[rows] = c.rx_lost_before[rows] + np.maximum(lost, 0)
         c.worker.packets_received[0] += len(rows)
         # Events repeat one timestamp for as long as the key is down: no measure of the network.
-        # Late ones neither: their timestamps may be anything.
+        # Nor are the timestamps of overtaken packets, but for how late these were.
         audio = (kind == AUDIO) & ahead
         if audio.all():
-            self._measure(rows, timestamp, now_ns)
+            self._measure(rows, timestamp, delta == 1, now_ns)
         else:
-            self._measure(rows[audio], timestamp[audio], now_ns)
+            self._measure(rows[audio], timestamp[audio], delta[audio] == 1, now_ns)
+            overtaken = (kind == AUDIO) & ~ahead
+            relative = self._relative(rows[overtaken], timestamp[overtaken], now_ns)
+            self.lateness.note_overtaken(rows[overtaken], relative, now_ns)
         c.rx_last_ns[rows] = now_ns
 
-    def _measure(self, rows: Rows, timestamp: NDArray[np.int64], now_ns: int) -> None:
+    def _relative(self, rows: Rows, timestamp: NDArray[np.int64], now_ns: int) -> NDArray[np.float64]:
+        """Arrival minus media time, in ns from any epoch."""
+        return np.asarray(now_ns - timestamp * 1_000_000_000.0 / self._table.clock_hz[rows])
+
+    def _measure(
+        self, rows: Rows, timestamp: NDArray[np.int64], in_sequence: NDArray[np.bool_], now_ns: int
+    ) -> None:
         table, c = self._table, self._table.shared
         clock = table.clock_hz[rows]
-        relative = now_ns - timestamp * 1_000_000_000.0 / clock
-        early = np.flatnonzero(relative - c.rx_base_delay_ns[rows] < -EARLY_NS)  # false for nan
-        if len(early):
-            self._timeline.jump(rows[early], timestamp[early])
+        relative = self._relative(rows, timestamp, now_ns)
+        late = relative - c.rx_base_delay_ns[rows]  # nan for the first
+        ahead = late < -EARLY_NS
+        if ahead.any():
+            leapt = np.flatnonzero(ahead & (in_sequence | (late < -LEAP_NS)))
+            self._timeline.jump(rows[leapt], timestamp[leapt], now_ns)
+            late[leapt] = np.nan
         arrival = now_ns // 1000 * clock // 1_000_000
         jitter, transit = interarrival_jitter(
             c.rx_jitter_ts[rows], c.rx_transit_ts[rows], c.rx_has_transit[rows], arrival, timestamp
@@ -206,12 +225,7 @@ class Receiver:
         c.rx_transit_ts[rows] = transit
         c.rx_has_transit[rows] = 1
         c.rx_max_ts[rows] = np.maximum(c.rx_max_ts[rows], timestamp)
-        elapsed = now_ns - c.rx_last_ns[rows].astype(np.float64)
-        base, target = update_target(
-            c.rx_base_delay_ns[rows], c.rx_target_ns[rows], relative, elapsed, self._params
-        )
-        c.rx_base_delay_ns[rows] = base
-        c.rx_target_ns[rows] = target
+        self.lateness.note(rows, relative, late, now_ns)
 
     def _events(self, arrivals: Arrivals, headers: Headers, now_ns: int) -> None:
         """Hand telephone-event and comfort noise payloads to their streams (rare, so one by one)."""

@@ -12,7 +12,6 @@ bandwidth need no counting, and a BYE, which never ends a call, changes no timer
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable
 
 import numpy as np
@@ -40,10 +39,21 @@ class Reports:
     """RTCP out; what comes in is `heard` by HeardReports."""
 
     def __init__(
-        self, table: Table, send: RtcpSend, rng: random.Random, heard: HeardReports, voip: VoipColumns
+        self,
+        table: Table,
+        send: RtcpSend,
+        rng: random.Random,
+        heard: HeardReports,
+        voip: VoipColumns,
+        wall_offset_ns: int = 0,
     ) -> None:
-        """`rng` spreads the reports; seeded in tests."""
+        """`rng` spreads the reports; seeded in tests.
+
+        `wall_offset_ns` is Unix time minus our clock. It is taken once: a wall clock that is stepped
+        would make round trips of the step's length, and streams that peers can no longer relate.
+        """
         self._table, self._send, self._rng = table, send, rng
+        self._wall_offset_ns = wall_offset_ns
         self._heard, self._voip = heard, voip
         self._cname = f"{rng.getrandbits(96):024x}".encode()
         n = table.capacity
@@ -105,7 +115,8 @@ class Reports:
             return
         sender = bool(self._table.shared.packets_sent[row] > self._sent[row, 0])
         last_sr = self._heard.last_sender_report_one(row, now_ns)
-        self._send(stream, farewell(self._table, row, now_ns, self._cname.decode(), last_sr, sender=sender))
+        wall_ns, cname = now_ns + self._wall_offset_ns, self._cname.decode()
+        self._send(stream, farewell(self._table, row, now_ns, wall_ns, cname, last_sr, sender=sender))
 
     # -- what -------------------------------------------------------------------------------
 
@@ -149,7 +160,7 @@ class Reports:
 
     def _columns(self, rows: Rows, shape: Shape, now_ns: int) -> rtcp_batch.Reports:
         table, c = self._table, self._table.shared
-        ntp = np.full(len(rows), rtcp_timing.ntp_from_ns(time.time_ns()), np.uint64)
+        ntp = np.full(len(rows), rtcp_timing.ntp_from_ns(now_ns + self._wall_offset_ns), np.uint64)
         reports = rtcp_batch.Reports(c.tx_ssrc[rows], ntp)
         if shape.sender:  # the timestamp of this moment, by the packet clock
             since_ns = now_ns - c.tx_due_ns[rows]

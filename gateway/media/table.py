@@ -26,6 +26,7 @@ from trunkline.gateway.media.columns import ROW_FIELDS, Columns
 from trunkline.gateway.media.control import StartStream
 from trunkline.gateway.media.formats import FormatKey, Formats
 from trunkline.rtp.dtmf import EventReceiver, EventSender
+from trunkline.rtp.jitter import BINS
 from trunkline.rtp.negotiation import MediaDescription
 from trunkline.rtp.payload import AUDIO_FORMATS
 
@@ -153,9 +154,14 @@ class Table:
         # -- receiver state that a successor can do without
         self.seen = np.zeros(n, np.uint64)  # bit i: rx_max_seq - i was received
         self.late_since_ns = np.zeros(n, np.int64)  # start of a run of late packets, 0 none
+        self.late_by_ns = np.zeros(n, np.int64)  # how late its first packet was
+        self.slip = np.zeros(n)  # part of a packet time that the timeline is behind (timeline.py)
+        self.late_counts = np.zeros((n, BINS), np.float32)  # how late packets lately were (rtp/jitter.py)
+        self.late_weight = np.zeros(n)  # of how many packets
+        self.noted_packets = np.zeros(n, np.int64)  # packets_received when they were last looked at
+        self.noted_ns = np.zeros(n, np.int64)  # ... and when that was
         self.lost_run = np.zeros(n, np.int32)  # frames filled in a row
         self.held = np.zeros(n, np.int32)  # packets in the reorder buffer
-        self.credit_ns = np.zeros(n)  # audio that may still go to the agent (timeline.py)
         self.payload_bytes = np.zeros(n, np.int64)  # of the last packet in order
         self.payload_ts = np.zeros(n, np.int64)  # and its duration
         # -- audio state
@@ -191,6 +197,8 @@ class Table:
             if start.state:  # another worker's call
                 self.shared.restore_row(row, start.state)
                 resumed = True
+        self.noted_packets[row] = self.shared.packets_received[row]  # of a predecessor, if there was one
+        self.noted_ns[row] = self.shared.rx_last_ns[row]
         stream = self._stream(row, start, rtp, rtcp, resumed=resumed)
         self.used[row] = True
         self.streams[row] = stream
@@ -238,6 +246,7 @@ class Table:
         self.noise_dbov[row], self.ahead_from[row] = UNHEARD_DBOV, -1
         self.noise_known[row] = self.comfort_until_voice[row] = False
         self.queued_since_ns[row] = self.stopped_ns[row] = self.noise_due_ns[row] = 0
+        self.late_counts[row] = self.late_weight[row] = self.slip[row] = 0
 
     def apply(self, stream: Stream, media: MediaDescription) -> None:
         """Put a negotiated description into force. Queued audio survives a change of format."""

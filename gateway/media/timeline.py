@@ -10,6 +10,11 @@ frames are filled.
 
 `rx_deadline_ns` of a row is when its next frame will be filled if it has not
 come: least relative delay + its media time + target.
+
+So the agent's frames follow the caller's clock while it sends, and ours while it
+does not.  Where the caller's timestamps cannot be followed (they leap, stand still,
+or another source takes over), the timeline is first brought up to now, and then goes
+on from the new timestamp: nothing is lost or gained by it, however often it happens.
 """
 
 from __future__ import annotations
@@ -19,21 +24,20 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from trunkline.gateway.media.arrivals import AUDIO, Arrivals, Speaker
+from trunkline.gateway.media.arrivals import AUDIO, EMPTY, Arrivals, Speaker
+from trunkline.gateway.media.credit import Credit
+from trunkline.gateway.media.reorder import ReorderBuffer
 from trunkline.gateway.media.table import RUNNING, SILENT_RUN, Table
 from trunkline.rtp.outcomes import Drop
 
-HELD_PACKETS = 64
-"Packets held back for one row at most: 1.3 s at 20 ms, beyond any target delay."
 LATE_RUN_NS = 100_000_000
-"In-order packets that all come late for so long mean that the sender's clock stood still: start anew."
+"In-order packets that all come late for so long mean that the sender's clock stood still: start anew,"
+DRAINED_NS = 50_000_000
+"unless they catch up by more than this: then the network had stopped, and they are late indeed."
+CLOCK_ERROR = 300e-6
+"How much a caller's clock may have gained or lost on ours while it was silent."
 MIN_PTIME_DIVISOR = 100
 "Packet times from 1/100 s up are learned from what a peer sends."
-CREDIT_NS = 400_000_000
-"""Audio that may come faster than time passes, at most; what waited while we stalled is not
-faster.  It grows back with time and 2 % more (no clock drifts that much), so a sender that
-runs fast, or stamps its packets ahead, cannot flood its agent."""
-CREDIT_RATE = 1.02
 FILLS_PER_TICK = 50
 "Frames filled for one row in one tick at most (one second), after a stall of ours."
 CONCEAL_MS = 240
@@ -48,8 +52,8 @@ class Timeline:
     def __init__(self, table: Table, speaker: Speaker) -> None:
         self._table = table
         self._speaker = speaker
-        self._held: dict[int, dict[int, tuple[int, int, bytes]]] = {}
-        "row -> extended sequence -> (timestamp, kind, payload)"
+        self._held = ReorderBuffer(table)
+        self._credit = Credit(table)
         self.on_missing: Callable[[int, int, int], None] = _ignore_missing
         "called (row, first, end): these numbers did not come in time, those before them in order did"
 
@@ -61,24 +65,23 @@ class Timeline:
         in_order = np.flatnonzero(arrivals.seq == expected)
         if len(in_order) < len(arrivals.rows):
             for i in np.flatnonzero(arrivals.seq > expected):
-                self._hold(int(arrivals.rows[i]), arrivals, int(i))
+                if not self._held.put(int(arrivals.rows[i]), arrivals, int(i)):
+                    self._drop(arrivals.rows[i : i + 1], Drop.OVERFLOW)
             self._drop(arrivals.rows[arrivals.seq < expected], Drop.LATE)
         if not len(in_order):
             return
         self._accept(arrivals, in_order, now_ns)
         rows = arrivals.rows[in_order]
-        for row in rows[self._table.held[rows] > 0]:
-            self._release_held(int(row), now_ns)
+        self._release(rows[self._table.held[rows] > 0], now_ns)
 
-    def _hold(self, row: int, arrivals: Arrivals, i: int) -> None:
-        held = self._held.setdefault(row, {})
-        if len(held) >= HELD_PACKETS:
-            self._drop(np.array([row], np.intp), Drop.OVERFLOW)
+    def _release(self, rows: Rows, now_ns: int) -> None:
+        """Packets of these rows that waited and are in order now."""
+        if not len(rows):
             return
-        held[int(arrivals.seq[i])] = (
-            int(arrivals.timestamp[i]), int(arrivals.kind[i]), arrivals.payload(i),
-        )  # fmt: skip
-        self._table.held[row] = len(held)
+        while (arrivals := self._held.take_next(rows)) is not None:
+            self._accept(arrivals, np.arange(len(arrivals.rows)), now_ns)
+        for row, seq in zip(rows.tolist(), self._table.shared.rx_next_seq[rows].tolist(), strict=True):
+            self._drop(np.full(self._held.drop_before(row, seq), row, np.intp), Drop.LATE)
 
     def _accept(self, arrivals: Arrivals, which: NDArray[np.intp], now_ns: int) -> None:
         """In-order arrivals: align each with the timeline, then decode."""
@@ -89,16 +92,19 @@ class Timeline:
         if not audio.all():
             table.lost_run[rows[~audio]] = SILENT_RUN
             which, rows = which[audio], rows[audio]
-        paid = self._spend(rows, c.rx_ptime_ts[rows], now_ns)
-        if not paid.all():
-            self._discard(rows[~paid], Drop.TOO_FAST)
-            which, rows = which[paid], rows[paid]
         timestamp = arrivals.timestamp[which]
-        ahead = timestamp - c.rx_next_ts[rows]
-        if ahead.any():
-            keep = self._align(rows, timestamp, ahead, now_ns)
+        if (timestamp < c.rx_next_ts[rows]).any():
+            keep = self._not_late(rows, timestamp, now_ns)
             which, rows, timestamp = which[keep], rows[keep], timestamp[keep]
         table.late_since_ns[rows] = 0
+        packet_ts = c.rx_ptime_ts[rows]
+        paid = self._credit.spend(rows, packet_ts, now_ns)
+        if not paid.all():
+            self._discard(rows[~paid], Drop.TOO_FAST)
+            c.rx_next_ts[rows[~paid]] = timestamp[~paid] + packet_ts[~paid]  # too much audio, not too little
+            which, rows, timestamp, packet_ts = which[paid], rows[paid], timestamp[paid], packet_ts[paid]
+        for i in np.flatnonzero(timestamp - c.rx_next_ts[rows] >= packet_ts - packet_ts // 2):
+            self._fill_pause(int(rows[i]), int(timestamp[i]), now_ns)
         sizes = arrivals.size[which]
         for size in np.unique(sizes):
             same = np.flatnonzero(sizes == size)
@@ -120,40 +126,77 @@ class Timeline:
         table.payload_bytes[rows], table.payload_ts[rows] = payload.shape[1], duration
         self._set_deadlines(rows)
 
-    def _align(
-        self, rows: Rows, timestamp: NDArray[np.int64], ahead: NDArray[np.int64], now_ns: int
-    ) -> NDArray[np.intp]:
-        """Fill what lies before each packet; returns the indices of those that are not too late."""
-        keep = []
-        c = self._table.shared
-        for i, row in enumerate(rows):
-            packet_ts = int(c.rx_ptime_ts[row])
-            if ahead[i] > 0:
-                self._fill_until(int(row), int(timestamp[i]), now_ns)
-            elif ahead[i] <= -packet_ts and not self._stood_still(int(row), int(timestamp[i]), now_ns):
-                self._discard(rows[i : i + 1], Drop.LATE)
-                continue
-            keep.append(i)
-        return np.array(keep, np.intp)
+    # -- timestamps -------------------------------------------------------------------------
+
+    def _not_late(self, rows: Rows, timestamp: NDArray[np.int64], now_ns: int) -> NDArray[np.intp]:
+        """Indices of the packets whose place has not been filled; drops the others."""
+        c, keep = self._table.shared, np.ones(len(rows), bool)
+        packet_ts = c.rx_ptime_ts[rows]
+        # A caller that was silent comes back by its own clock, and nothing of it has been missed.
+        silent_ts = self._table.lost_run[rows] * packet_ts
+        allowed_ts = np.maximum(packet_ts, (silent_ts * CLOCK_ERROR).astype(np.int64))
+        late = c.rx_next_ts[rows] - timestamp >= allowed_ts
+        for i in np.flatnonzero(late):
+            keep[i] = self._stood_still(int(rows[i]), int(timestamp[i]), now_ns)
+        self._discard(rows[~keep], Drop.LATE)
+        return np.flatnonzero(keep)
+
+    def _fill_pause(self, row: int, timestamp: int, now_ns: int) -> None:
+        """The sender has left out time (DTX): whole packet times; less than half of one is let go."""
+        c, rows = self._table.shared, np.array([row], np.intp)
+        packet_ts = int(c.rx_ptime_ts[row])
+        self._table.lost_run[row] = max(SILENT_RUN, int(self._table.lost_run[row]))
+        count = (timestamp - int(c.rx_next_ts[row]) + packet_ts // 2) // packet_ts
+        for _ in range(min(count, FILLS_PER_TICK, self._credit.packets(row, now_ns))):
+            self._fill_one(rows, now_ns)
 
     def _stood_still(self, row: int, timestamp: int, now_ns: int) -> bool:
         """A late packet in sequence: has the sender's clock paused, rather than the network?"""
-        table = self._table
+        table, c = self._table, self._table.shared
+        delay_ns = now_ns - timestamp * 1_000_000_000 // int(table.clock_hz[row])
         since = int(table.late_since_ns[row])
+        if since and delay_ns < table.late_by_ns[row] - DRAINED_NS:
+            since = 0
         if since == 0:
-            table.late_since_ns[row] = now_ns
+            table.late_since_ns[row], table.late_by_ns[row] = now_ns, delay_ns
             return False
         if now_ns - since < LATE_RUN_NS:
             return False
-        table.shared.rx_base_delay_ns[row] = now_ns - timestamp * 1_000_000_000 // int(table.clock_hz[row])
+        self._catch_up(row, now_ns)
+        c.rx_base_delay_ns[row] = delay_ns
         return True
 
-    def jump(self, rows: Rows, timestamp: NDArray[np.int64]) -> None:
-        """The sender's timestamps leapt: the timeline goes on from there, nothing is filled."""
+    def jump(self, rows: Rows, timestamp: NDArray[np.int64], now_ns: int) -> None:
+        """The sender's timestamps leapt: the timeline goes on from there, nothing is filled for the leap."""
         c = self._table.shared
+        for row in rows.tolist():
+            self._catch_up(row, now_ns)
         c.rx_next_ts[rows] = timestamp
         c.rx_base_delay_ns[rows] = np.nan
         c.rx_has_transit[rows] = 0  # or the leap would show as jitter
+
+    def leave_source(self, row: int, now_ns: int) -> None:
+        """Another source will be heard from now on: drop what waits, fill what the old one owes."""
+        self._drop(np.full(self._held.forget(row), row, np.intp), Drop.LATE)
+        if self._table.shared.rx_proven[row]:
+            self._catch_up(row, now_ns)
+
+    def _catch_up(self, row: int, now_ns: int) -> None:
+        """Fill frames up to now by the old schedule, before another begins.
+
+        What is less than a packet time is remembered, so that many changes do not add up.
+        """
+        table, c = self._table, self._table.shared
+        base = float(c.rx_base_delay_ns[row])
+        if np.isnan(base):
+            return
+        rows, packet_ts = np.array([row], np.intp), int(c.rx_ptime_ts[row])
+        now_ts = (now_ns - base) * int(table.clock_hz[row]) / 1e9
+        behind = (now_ts - int(c.rx_next_ts[row])) / packet_ts + float(table.slip[row])
+        count = min(max(int(behind), 0), FILLS_PER_TICK)
+        table.slip[row] = min(max(behind - count, -FILLS_PER_TICK), 1.0)
+        for _ in range(count):
+            self._fill_one(rows, now_ns)
 
     # -- gaps -------------------------------------------------------------------------------
 
@@ -165,67 +208,31 @@ class Timeline:
             rows = rows[(c.rx_deadline_ns[rows] <= now_ns) & (c.state[rows] == RUNNING)]
             if not len(rows):
                 return
-            self._fill_one(rows[c.rx_proven[rows] == 0], now_ns)
-            proven = rows[c.rx_proven[rows] == 1]
-            waiting = table.held[proven] > 0
-            self._fill_one(proven[~waiting], now_ns)
-            self._give_up_waiting(proven[waiting], now_ns)
+            waiting = table.held[rows] > 0
+            self._fill_one(rows[~waiting], now_ns)
+            if waiting.any():
+                self._give_up_waiting(rows[waiting], now_ns)
 
     def _give_up_waiting(self, rows: Rows, now_ns: int) -> None:
-        """Packets wait behind gaps, and the gaps' time has run out: fill one frame of each, then look again."""
-        if not len(rows):
-            return
+        """Packets wait behind a gap, and the gap's time has run out: fill one frame, then look again."""
         table, c = self._table, self._table.shared
-        held = [self._held[row] for row in rows.tolist()]
-        seqs = [min(waiting) for waiting in held]
-        first = [waiting[seq] for waiting, seq in zip(held, seqs, strict=True)]
-        timestamp = np.array([one[0] for one in first], np.int64)
-        audio = np.array([one[1] == AUDIO for one in first])
-        # A leap behind the gap, not a second of loss.
-        leapt = timestamp - c.rx_next_ts[rows] > table.clock_hz[rows]
-        if leapt.any():
-            self.jump(rows[leapt], timestamp[leapt])
-        gap = timestamp - c.rx_next_ts[rows]
-        packet = c.rx_ptime_ts[rows]
-        one_more = c.rx_next_ts[rows] + np.minimum(gap, packet)
-        fill = audio & (gap > 0)
-        paid = table.credit_ns[rows] >= packet * 1_000_000_000 // table.clock_hz[rows]
-        whole = fill & (2 * gap >= packet) & paid  # what is less than half a packet time is let go
-        lacking = np.flatnonzero(whole)
-        self._speaker.expect(rows[lacking], gap[lacking], [first[i][2] for i in lacking])
-        self._fill_one(rows[lacking], now_ns)
-        c.rx_next_ts[rows[fill]] = one_more[fill]
-        for i in np.flatnonzero((c.rx_next_ts[rows] >= timestamp) | ~audio):
-            self.on_missing(int(rows[i]), int(c.rx_next_seq[rows[i]]), seqs[i])
-            c.rx_next_seq[rows[i]] = seqs[i]
-            self._release_held(int(rows[i]), now_ns)
+        firsts = [self._held.first(row) for row in rows.tolist()]
+        seq, timestamp, kind = np.array([first[:3] for first in firsts], np.int64).T
+        leap = timestamp - c.rx_next_ts[rows] > table.clock_hz[rows]  # behind the gap, not a second of loss
+        c.rx_next_ts[rows[leap]] = timestamp[leap]
+        packet_ts = c.rx_ptime_ts[rows]
+        gap = (kind == AUDIO) & (timestamp - c.rx_next_ts[rows] >= packet_ts - packet_ts // 2)
+        if gap.any():  # what waits behind it helps to make up what is missing
+            behind = [first[3] for first, lacks in zip(firsts, gap.tolist(), strict=True) if lacks]
+            self._speaker.expect(rows[gap], (timestamp - c.rx_next_ts[rows])[gap], behind)
+            self._fill_one(rows[gap], now_ns)
+        near = timestamp - c.rx_next_ts[rows] < packet_ts - packet_ts // 2
+        over = near | (kind == EMPTY)
+        for i in np.flatnonzero(over):
+            self.on_missing(int(rows[i]), int(c.rx_next_seq[rows[i]]), int(seq[i]))
+        c.rx_next_seq[rows[over]] = seq[over]
+        self._release(rows[over], now_ns)
         self._set_deadlines(rows)
-
-    def _release_held(self, row: int, now_ns: int) -> None:
-        """Packets that waited and are in order now."""
-        held = self._held.get(row, {})
-        c = self._table.shared
-        while (seq := int(c.rx_next_seq[row])) in held:
-            timestamp, kind, payload = held.pop(seq)
-            self._accept(Arrivals.one(row, seq, timestamp, kind, payload), np.zeros(1, np.intp), now_ns)
-        for seq in [s for s in held if s < c.rx_next_seq[row]]:
-            del held[seq]
-            self._drop(np.array([row], np.intp), Drop.LATE)
-        self._table.held[row] = len(held)
-        if not held:
-            self._held.pop(row, None)
-
-    def _fill_until(self, row: int, timestamp: int, now_ns: int) -> None:
-        """Silence by intent: fill whole packet times up to `timestamp`; what is less than half of one is let go."""
-        table, c = self._table, self._table.shared
-        packet_ts = int(c.rx_ptime_ts[row])
-        count = (timestamp - int(c.rx_next_ts[row]) + packet_ts // 2) // packet_ts
-        rows = np.array([row], np.intp)
-        table.lost_run[row] = SILENT_RUN
-        packet_ns = packet_ts * 1_000_000_000 // int(table.clock_hz[row])
-        for _ in range(min(count, FILLS_PER_TICK, int(table.credit_ns[row]) // packet_ns)):
-            self._fill_one(rows, now_ns)
-        c.rx_next_ts[row] = timestamp
 
     def _fill_one(self, rows: Rows, now_ns: int) -> None:
         """One frame that did not come, for each row."""
@@ -233,7 +240,7 @@ class Timeline:
             return
         table, c = self._table, self._table.shared
         durations = c.rx_ptime_ts[rows]
-        self._spend(rows, durations, now_ns)
+        self._credit.spend(rows, durations, now_ns)
         for duration in np.unique(durations):
             same = rows[durations == duration]
             table.lost_run[same] += 1
@@ -249,20 +256,6 @@ class Timeline:
         )
         self._set_deadlines(rows[~unproven])
 
-    def _spend(self, rows: Rows, durations: NDArray[np.int64], now_ns: int) -> NDArray[np.bool_]:
-        """Take audio of these durations from the rows' credit; False where there is not enough."""
-        table = self._table
-        earned = (now_ns - table.shared.credit_at_ns[rows]) * CREDIT_RATE
-        before = table.credit_ns[rows]
-        # What a stall earned stays for the packets that waited, and fades when they have been read.
-        extra = np.maximum(before - CREDIT_NS, 0) * np.exp(-earned / CREDIT_NS)
-        credit = np.maximum(np.minimum(np.minimum(before, CREDIT_NS) + earned, CREDIT_NS), earned) + extra
-        left = credit - durations * 1e9 / table.clock_hz[rows]
-        enough: NDArray[np.bool_] = left >= 0
-        table.credit_ns[rows] = np.where(enough, left, credit)
-        table.shared.credit_at_ns[rows] = now_ns
-        return enough
-
     def _set_deadlines(self, rows: Rows) -> None:
         c = self._table.shared
         media_ns = c.rx_next_ts[rows] * 1_000_000_000 // self._table.clock_hz[rows]
@@ -273,18 +266,17 @@ class Timeline:
             rows, media_ns, base = rows[~unknown], media_ns[~unknown], base[~unknown]
         c.rx_deadline_ns[rows] = media_ns + (base + c.rx_target_ns[rows]).astype(np.int64)
 
+    # -- life -------------------------------------------------------------------------------
+
     def begin(self, row: int, now_ns: int) -> None:
         """The call is up: its timeline runs from now, with or without packets."""
         self._table.shared.rx_deadline_ns[row] = now_ns + int(self._table.ptime_ns[row])
         self._table.lost_run[row] = SILENT_RUN
-        self._table.credit_ns[row], self._table.shared.credit_at_ns[row] = CREDIT_NS, now_ns
+        self._credit.begin(row, now_ns)
 
     def forget_held(self, row: int) -> None:
-        """Drop what waits for a row: its source is gone, or the call is."""
-        held = self._held.pop(row, None)
-        if held:
-            self._table.held[row] = 0
-            self._drop(np.full(len(held), row, np.intp), Drop.LATE)
+        """The call is over: drop what waits."""
+        self._drop(np.full(self._held.forget(row), row, np.intp), Drop.LATE)
 
     def _discard(self, rows: Rows, reason: Drop) -> None:
         """Drop packets that were next in sequence: they came, and are missing all the same."""

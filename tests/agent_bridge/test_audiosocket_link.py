@@ -128,12 +128,13 @@ def test_dtmf_and_stop(link):
 
 
 def test_what_the_dialect_cannot_say_is_not_said(link):
-    """Marks, clear, flow and hold leave no bytes."""
+    """Marks, clear, flow, hold and network leave no bytes."""
     link.send_mark(9, "m", 0, "played")
     link.send_cleared(9, "", 0, 0, [])
     link.send_flow(9, False, 0)
     link.send_hold(9, True)
     link.send_quality(9, {"mos": 1.0})
+    link.send_network(9, True, 2000)
     assert link.data_to_send() == []
 
 

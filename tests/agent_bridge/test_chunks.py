@@ -109,6 +109,7 @@ _gateway_messages = st.one_of(
     st.builds(audio, st.lists(_channels, min_size=1, max_size=4), st.integers(1, 40)),
     st.builds(lambda c, d: wire.control_message("dtmf", channel=c, digit=d), _channels, st.text(max_size=2)),
     st.builds(lambda c, h: wire.control_message("hold", channel=c, held=h), _channels, st.booleans()),
+    st.builds(lambda c, s: wire.control_message("network", channel=c, state=s), _channels, st.text(max_size=7)),
     st.builds(lambda c: wire.control_message("flow", channel=c, state="pause", queued_ms=1), _channels),
     st.builds(lambda c: wire.control_message("stop", channel=c, reason="r", stats={"a": 1}), _channels),
     st.just(struct.pack("<IBBH", 5 << 20, 1, 0, 0)),
@@ -160,7 +161,7 @@ _json = st.recursive(
     max_leaves=8,
 )
 _types = ["hello", "accept", "reject", "mark", "clear", "dtmf", "hangup", "ping", "error", "start", "cleared"]
-_types += ["flow", "hold", "stop", "pong", "other"]
+_types += ["flow", "hold", "network", "stop", "pong", "other"]
 _fields = [
     "channel",
     "name",

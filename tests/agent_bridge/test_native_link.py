@@ -218,6 +218,8 @@ def test_reports_become_messages(talk):
     link.send_flow(1, True, 9000)
     link.send_hold(1, True)
     link.send_quality(1, {"mos": 4.25, "bursts": 2.0, "rtt_ms": float("nan")})
+    link.send_network(1, True, 1840)
+    link.send_network(1, False, 3000)
     assert talk.said() == [
         {"type": "dtmf", "channel": 1, "digit": "5", "duration_ms": 120, "method": "rfc4733"},
         {"type": "mark", "channel": 1, "name": "greeting", "position": 48000, "outcome": "played"},
@@ -233,6 +235,8 @@ def test_reports_become_messages(talk):
         {"type": "flow", "channel": 1, "state": "resume", "queued_ms": 9000},
         {"type": "hold", "channel": 1, "held": True},
         {"type": "quality", "channel": 1, "stats": {"mos": 4.25, "bursts": 2, "rtt_ms": None}},
+        {"type": "network", "channel": 1, "state": "silent", "idle_ms": 1840},
+        {"type": "network", "channel": 1, "state": "heard", "idle_ms": 3000},
     ]
 
 

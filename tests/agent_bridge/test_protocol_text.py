@@ -98,7 +98,8 @@ def test_agent_messages_of_the_text_are_understood_by_a_gateway(talk, info, mess
 def test_every_message_type_is_in_the_text():
     """Nothing that the code knows is missing from the specification, and the other way round."""
     shown = {m["type"] for m in GATEWAY_SAYS}
-    assert shown == {"start", "dtmf", "mark", "cleared", "flow", "hold", "quality", "stop", "error"}
+    expected = {"start", "dtmf", "mark", "cleared", "flow", "hold", "quality", "network", "stop", "error"}
+    assert shown == expected
     assert {m["type"] for m in AGENT_SAYS} == {"accept", "reject", "mark", "clear", "dtmf", "hangup"}
 
 

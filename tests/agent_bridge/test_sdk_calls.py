@@ -9,7 +9,7 @@ import contextlib
 import numpy as np
 import pytest
 
-from trunkline.agent_bridge import Agent, Call, CallEnded, Cleared, Dtmf, Hold, Quality, Refused
+from trunkline.agent_bridge import Agent, Call, CallEnded, Cleared, Dtmf, Hold, Network, Quality, Refused
 from trunkline.agent_bridge.dialect import FLAG_CONCEALED, FLAG_GAP, FLAG_SPEECH, Clear, Hangup, Mark
 from trunkline.agent_bridge.testing import CallRejected, GatewayDouble
 
@@ -152,7 +152,7 @@ async def test_clear_answers_what_was_heard_and_settles_the_marks_it_cut(until):
     assert done == [Cleared(1840, 3160, ("end",)), "cleared"]
 
 
-async def test_keys_and_hold_come_as_events_in_order(until):
+async def test_keys_hold_and_network_come_as_events_in_order(until):
     """None is lost before the handler looks for the first time."""
     seen: list = []
 
@@ -165,9 +165,12 @@ async def test_keys_and_hold_come_as_events_in_order(until):
         call = await gateway.call()
         call.press("1*")
         call.hold(True)
+        call.network(True, 1840)
+        call.network(False, 2500)
         call.hang_up()
-        await until(lambda: len(seen) >= 3)
-    assert seen == [Dtmf("1", 100, "rfc4733"), Dtmf("*", 100, "rfc4733"), Hold(True)]
+        await until(lambda: len(seen) >= 5)
+    keys = [Dtmf("1", 100, "rfc4733"), Dtmf("*", 100, "rfc4733")]
+    assert seen == [*keys, Hold(True), Network(True, 1840), Network(False, 2500)]
 
 
 async def test_quality_is_told_and_never_pushes_keys_out(until):

@@ -82,7 +82,9 @@ def test_workers_get_agents_with_tokens_and_options() -> None:
         "t",
     )
     assert (params.connect_timeout_ms, params.max_queue_ms) == (500, 1000)
-    assert assembly.worker_options(config) == ["--jitter-max-ms", "120", "--silence", "suppress"]
+    assert assembly.worker_options(config) == [
+        "--jitter-min-ms", "40", "--jitter-max-ms", "120", "--silence", "suppress",
+    ]  # fmt: skip
 
 
 def test_workers_get_agents_addresses_as_numbers() -> None:

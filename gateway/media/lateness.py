@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""How late packets are, and what their streams' target delay becomes (rtp/jitter.py).
+
+Most packets are on time and change nothing: those that cannot wait are looked at in
+their batch, and all of every 17th batch.  17 has no factor in common with the ticks of
+a packet time, so that every row gets its turn; at 20 ms that is three times a second.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trunkline.gateway.media.table import Table
+from trunkline.rtp.jitter import TargetParams, update_target, wants_update
+
+TURN = 17
+"Batches from one look at everything to the next."
+
+Rows = NDArray[np.intp]
+Delays = NDArray[np.float64]
+
+
+class Lateness:
+    """Base delay and target of every row."""
+
+    def __init__(self, table: Table, params: TargetParams) -> None:
+        self._table = table
+        self._params = params
+        self._batches = 0
+
+    def begin(self, row: int) -> None:
+        """A source starts. What was learned of the network before holds for it too."""
+        c = self._table.shared
+        c.rx_target_ns[row] = max(float(c.rx_target_ns[row]), self._params.min_ns)
+
+    def note(self, rows: Rows, relative_ns: Delays, late_ns: Delays, now_ns: int) -> Rows | None:
+        """In-order packets of these rows: arrival minus media time, and how much that is above the base.
+
+        Returns the rows whose base or target may have changed, None if there is none.
+        """
+        self._batches += 1
+        if self._batches % TURN:
+            wanted = wants_update(late_ns, self._params)
+            if not wanted.any():
+                return None
+            rows, relative_ns = rows[wanted], relative_ns[wanted]
+        self._update(rows, relative_ns, now_ns)
+        return rows
+
+    def note_overtaken(self, rows: Rows, relative_ns: Delays, now_ns: int) -> None:
+        """Packets that came after a later one: their delay counts, but they set no base."""
+        late = relative_ns - self._table.shared.rx_base_delay_ns[rows]
+        which = np.flatnonzero(late > 0)
+        if len(which):
+            self._update(rows[which], relative_ns[which], now_ns)
+
+    def _update(self, rows: Rows, relative_ns: Delays, now_ns: int) -> None:
+        table, c = self._table, self._table.shared
+        received = c.packets_received[rows]
+        elapsed_ns = (now_ns - table.noted_ns[rows]).astype(np.float64)
+        base, target, counts, weight = update_target(
+            c.rx_base_delay_ns[rows], c.rx_target_ns[rows], table.late_counts[rows], table.late_weight[rows],
+            relative_ns, received - table.noted_packets[rows], elapsed_ns, self._params,
+        )  # fmt: skip
+        c.rx_base_delay_ns[rows] = base
+        c.rx_target_ns[rows] = target
+        table.late_counts[rows], table.late_weight[rows] = counts, weight
+        table.noted_packets[rows], table.noted_ns[rows] = received, now_ns

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Live agents whose clock is not ours: no growing delay, no running dry, and nothing for other agents."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from support.media_rig import MS, DownlinkRig
+
+FRAME = 160
+
+
+def live(
+    rig: DownlinkRig, seconds: float, ppm: float, *, quiet: bool = True, prebuffer_ms: int = 0
+) -> list[int]:
+    """Speak in real time by a clock that is `ppm` fast; returns what waits for the caller each second, in ms."""
+    interval_ns = 20 * MS * (1 - ppm * 1e-6)
+    loud = (np.sin(np.arange(FRAME) * 0.4) * 8000).astype(np.int16)
+    faint = (np.arange(FRAME) % 2 * 20).astype(np.int16)
+    begin_ns, waiting, turn = rig.now_ns, [], 0
+    if prebuffer_ms:
+        rig.speak(np.tile(loud, prebuffer_ms // 20))
+    for k in range(int(seconds * 50)):
+        at_ns = begin_ns + int(k * interval_ns)
+        while rig.now_ns < at_ns:
+            rig.now_ns = min(at_ns, rig.now_ns + 5 * MS // 2)
+            rig.downlink.advance(rig.now_ns)
+        turn = k % 75
+        rig.speak(faint if quiet and turn >= 50 else loud)
+        if k % 50 == 49:
+            row = np.array([rig.stream.row])
+            waiting.append(int(rig.table.formats.at(0).queue.queued_samples(row)[0]) // 8)
+    return waiting
+
+
+@pytest.mark.parametrize("ppm", [2000, 5000])
+def test_a_fast_agent_does_not_fall_behind(ppm: int) -> None:
+    """What it says too much is left out where it is quiet: 100 s would otherwise add 200 and 500 ms."""
+    rig = DownlinkRig()
+    waiting = live(rig, 100, ppm)
+    assert max(waiting) <= 120
+    c = rig.table.shared
+    assert 100 * ppm / 20_000 - 6 <= c.frames_left_out[0] <= 100 * ppm / 20_000
+    assert c.underruns[0] == 0
+    assert c.frames_from_agent[0] == c.frames_played[0] + c.frames_left_out[0] + waiting[-1] // 20
+
+
+def test_a_slow_agent_does_not_run_dry() -> None:
+    """Quiet blocks come twice: without them its queue would run dry three times in 200 s."""
+    rig = DownlinkRig()
+    live(rig, 200, -300)
+    c = rig.table.shared
+    assert c.underruns[0] == 0
+    assert 2 <= c.frames_repeated[0] <= 4
+    sent = [packet.sequence for _, packet in rig.sent]
+    assert np.all(np.diff(sent) % 65536 == 1)
+
+
+@pytest.mark.parametrize("late_ms", [0, 1, 3, 10, 19])
+def test_an_exact_clock_is_left_alone(late_ms: int) -> None:
+    """Whatever the phase of agent and packet clock: nothing is left out or said twice in a minute."""
+    rig = DownlinkRig()
+    rig.run(late_ms, step_ms=0.5)
+    live(rig, 60, 0)
+    c = rig.table.shared
+    assert (c.frames_left_out[0], c.frames_repeated[0], c.underruns[0]) == (0, 0, 0)
+
+
+def test_music_is_bounded_too() -> None:
+    """Nothing in it is quiet: the delay stops growing at a bound all the same."""
+    rig = DownlinkRig()
+    waiting = live(rig, 240, 1000, quiet=False)
+    assert waiting[-1] <= 180
+    assert rig.table.shared.underruns[0] == 0
+
+
+def test_what_an_agent_holds_in_reserve_is_left_alone() -> None:
+    """Half a second that it sent ahead on purpose stays, by an exact clock and by one that drifts."""
+    for ppm in (0, 1000):
+        rig = DownlinkRig()
+        waiting = live(rig, 60, ppm, prebuffer_ms=500)
+        assert min(waiting) >= 480
+        assert max(waiting) <= 580
+        assert rig.table.shared.frames_left_out[0] <= 60 * ppm / 20_000
+
+
+def test_a_faster_than_real_time_agent_is_played_whole() -> None:
+    """A minute of speech at once, and more while it plays: not a sample is left out."""
+    rig = DownlinkRig()
+    speech = np.zeros(8000 * 20, np.int16)
+    for _ in range(3):
+        rig.speak(speech)
+        rig.run(15_000, step_ms=5)
+    rig.run(20_000, step_ms=5)
+    c = rig.table.shared
+    assert c.frames_left_out[0] == c.frames_repeated[0] == 0
+    assert c.down_position[0] == 3 * len(speech)
+
+
+def test_marks_are_reached_in_spite_of_what_was_left_out() -> None:
+    """Positions count the agent's samples, also those that were left out."""
+    rig = DownlinkRig()
+    live(rig, 60, 5000)
+    rig.playback.mark(rig.stream, "end")
+    rig.run(500, step_ms=5)
+    assert rig.table.shared.frames_left_out[0] > 5
+    assert [(said.kind, said.data[0], said.data[2]) for said in rig.link.said] == [("mark", "end", "played")]
+    assert rig.table.shared.down_position[0] == 60 * 50 * FRAME

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The whole engine in virtual time: a hundred calls on a bad network, and the books must balance.
+
+An hour of it is `make bench-hour`; here it is half a minute, by the same code.
+"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+from support.virtual_accounts import Places, frames_minus_time, unaccounted
+from support.virtual_engine import START_NS, VirtualEngine
+from support.virtual_network import Callers, Network, Traffic
+
+BAD = Network(loss=0.01, burst=0.001, duplicate=0.002, jitter_ms=4, stall=0.0005)
+RUN_OUT_S = 8
+"Longer than a chunk of traffic: everything sent has arrived."
+
+
+def run(
+    seed: int, callers: Callers, network: Network, seconds: float, *, tick_ms: float = 20, echo: bool = False
+) -> tuple[VirtualEngine, Traffic, Places]:
+    """`callers` for so long, then silence until nothing is on the way any more."""
+    rig = VirtualEngine(callers.calls, seed=seed, tick_ms=tick_ms, echo=echo)
+    places = Places(rig)
+    traffic = rig.traffic(seed, callers, network)
+    rig.run(seconds, traffic)
+    traffic.stopped = True
+    rig.run(RUN_OUT_S, traffic)
+    return rig, traffic, places
+
+
+@pytest.fixture(scope="module")
+def everything() -> tuple[VirtualEngine, Traffic, Places]:
+    """100 echoed calls with drift, DTX, restarts, loss, jitter and duplicates."""
+    callers = Callers(100, drift_ppm=200, speech=0.9, restart=0.1)
+    return run(11, callers, BAD, 30, echo=True)
+
+
+def test_every_packet_is_played_or_dropped_with_a_reason(everything) -> None:
+    """Packets in = played + each drop reason, exactly, for each of 100 calls."""
+    rig, traffic, places = everything
+    assert traffic.delivered.sum() > 100_000
+    assert not unaccounted(rig, traffic, places).any()
+    assert {"DUPLICATE", "LATE"} <= set(rig.drops()) <= {"DUPLICATE", "LATE", "SSRC", "PROBATION"}
+
+
+def test_nothing_is_played_twice_or_out_of_order(everything) -> None:
+    """Packet numbers at the agent only rise, and frames follow each other without a hole."""
+    rig, _, places = everything
+    assert places.not_in_order == 0
+    assert rig.agent.misplaced == 0
+    assert np.array_equal(rig.agent.frames, rig.table.shared.frames_to_agent[: rig.calls])
+
+
+def test_frames_keep_to_time_through_restarts(everything) -> None:
+    """However often a caller starts anew, its agent has as many frames as time has packet times."""
+    rig, traffic, _ = everything
+    assert traffic.restarts.sum() > 20
+    slip = frames_minus_time(rig)
+    # Held back at the end are delay and target, 30 + 40 to 200 ms; at the start a burst may have come at once.
+    assert slip.min() > -13
+    assert slip.max() < 8
+    assert abs(np.median(slip) + 3) < 1.5
+
+
+def test_the_packet_clock_of_the_callers_never_misses(everything) -> None:
+    """One packet to each caller every 20 ms, in sequence, whatever came from it."""
+    rig, _, _ = everything
+    assert (rig.sockets.sent == (rig.now_ns - START_NS) // 20_000_000 + 1).all()
+    assert rig.sockets.out_of_sequence == 0
+
+
+def test_the_same_seed_gives_the_same_bytes(everything, monkeypatch) -> None:
+    """Byte for byte, also when the wall clock is stepped by an hour back and forth meanwhile."""
+    real, calls = time.time_ns, iter(range(1 << 62))
+    monkeypatch.setattr(time, "time_ns", lambda: real() + (3600 if next(calls) % 2 else -3600) * 10**9)
+    rig, _, _ = everything
+    again, _, _ = run(11, Callers(100, drift_ppm=200, speech=0.9, restart=0.1), BAD, 30, echo=True)
+    assert again.digest.digest() == rig.digest.digest()
+
+
+def test_another_seed_gives_other_bytes() -> None:
+    few = Callers(5)
+    digests = {run(seed, few, BAD, 2)[0].digest.digest() for seed in (1, 1, 2)}
+    assert len(digests) == 2
+
+
+def test_every_frame_lies_at_its_own_time() -> None:
+    """Frames = elapsed time / packet time, exactly: packet k is frame k of its call from the first to the last."""
+    callers = Callers(100, drift_ppm=200, speech=0.9)
+    rig, traffic, places = run(5, callers, BAD, 30)
+    assert not unaccounted(rig, traffic, places).any()
+    assert not places.moves.any()
+
+
+def test_drift_alone_makes_no_gap_and_no_delay() -> None:
+    """Clocks from -200 to +200 ppm for ten minutes: each packet reaches its agent when it comes, none is made up."""
+    rig = VirtualEngine(11, tick_ms=60, rate_hz=8000, frame_ms=60, ptime_ms=60)
+    places = Places(rig)
+    traffic = rig.traffic(3, Callers(11, ptime_ms=60, drift_ppm=200), Network())
+    rig.run(60, traffic)
+    made_up = rig.agent.made_up.copy()
+    rig.run(540, traffic)
+    assert np.array_equal(rig.agent.made_up, made_up)
+    assert not rig.drops()
+    assert not places.moves.any()
+    assert np.array_equal(traffic.delivered, places.heard)
+    slip_ms = frames_minus_time(rig) * 60
+    assert np.allclose(slip_ms - slip_ms[5], traffic.ppm * 600e-3, atol=61)
+
+
+def test_other_packet_times_and_rates_keep_to_time_too() -> None:
+    """Packets of 30 ms from the callers, of 40 ms to them, frames of 20 ms at 16 kHz for the agents."""
+    rig = VirtualEngine(10, tick_ms=10, rate_hz=16_000, ptime_ms=40)
+    traffic = rig.traffic(9, Callers(10, ptime_ms=30, restart=0.2), BAD)
+    rig.run(30, traffic)
+    traffic.stopped = True
+    rig.run(10, traffic)
+    c = rig.table.shared
+    assert rig.agent.misplaced == 0
+    assert np.array_equal(rig.agent.next_position, rig.agent.frames * 320)
+    assert np.array_equal(rig.agent.next_position, c.up_position[:10])
+    elapsed = (rig.now_ns - START_NS) / 20_000_000
+    assert (abs(rig.agent.frames - elapsed) < 13).all()
+    assert abs(np.median(rig.agent.frames - elapsed) + 3) < 2.5
+    assert (rig.sockets.sent == (rig.now_ns - START_NS) // 40_000_000 + 1).all()
+    decoded = traffic.delivered - rig.uplink_drops()
+    assert (decoded > 900).all()
+    assert set(rig.drops()) <= {"DUPLICATE", "LATE", "SSRC", "PROBATION"}
