@@ -72,13 +72,15 @@ def figures(record: Record) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def spread(values: Real) -> dict[str, float | int | None]:
+def spread(values: Real) -> dict[str, Any]:
     """p50, p99, p99.9 and the slowest, of all values; None when there is none."""
     if not len(values):
         return {"p50": None, "p99": None, "p999": None, "max": None, "count": 0}
     found = np.percentile(values, [50, 99, 99.9, 100])
     names = ("p50", "p99", "p999", "max")
-    return {name: round(float(one), 3) for name, one in zip(names, found, strict=True)} | {"count": len(values)}
+    return {name: round(float(one), 3) for name, one in zip(names, found, strict=True)} | {
+        "count": len(values)
+    }
 
 
 def histogram(values: Real) -> dict[str, list[float]]:
@@ -111,7 +113,9 @@ def generator_trouble(one: dict[str, Any]) -> str:
     if behind > GENERATOR_LIMIT_MS:
         return f"the generator itself was {behind:.1f} ms late (p99): this machine is too small or too busy"
     if generator["unrecorded"] or generator["send_errors"]:
-        return f"{generator['send_errors']} packets could not be sent, {generator['unrecorded']} not be recorded"
+        return (
+            f"{generator['send_errors']} packets could not be sent, {generator['unrecorded']} not be recorded"
+        )
     if abs(generator["clock_drift_ms"]) > 1:
         return "the system's clock was set during the run"
     return ""

@@ -14,7 +14,6 @@ is late by as much.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,7 +106,7 @@ def match_up(plan: Plan, generated: Generated, frames: Frames) -> Up:
     when[valid] = sent_ns[call[valid], packet[valid]]
     counted = valid & (when >= begin) & (when < end)
     result.flagged = int((counted & ~real).sum())
-    right = counted & real & (level == said(call, packet)) & (read_ns >= when)
+    right = counted & real & (level == signal.said(call, packet)) & (read_ns >= when)
     result.wrong = int((counted & real & ~right).sum())
     result.delay_ms = (read_ns[right] - when[right]) / 1e6
     arrived = np.zeros(sent_ns.shape, bool)
@@ -117,11 +116,6 @@ def match_up(plan: Plan, generated: Generated, frames: Frames) -> Up:
     result.sent_late = int(late.sum())
     result.lost = int(missing.sum()) - result.sent_late
     return result
-
-
-def said(call: Ints, packet: Ints) -> signal.Levels:
-    """Loudness of packet[n] of call[n]."""
-    return signal.pattern()[(call * signal.PATTERN_STEP + packet) % signal.PATTERN_LENGTH]
 
 
 def _by_position(call: Ints, position: Ints, real: Mask, frame_samples: int, calls: int) -> Ints:
@@ -150,19 +144,19 @@ def _breaks(call: Ints, position: Ints, begun: Mask, frame_samples: int) -> int:
 def _correct(call: Ints, level: signal.Levels, packet: Ints, real: Mask, calls: int) -> int:
     """Look anew for calls whose mapping does not hold, changing `packet`; returns how many stay unmatched."""
     mapped = real & (packet >= 0)
-    fits = np.bincount(call[mapped & (level == said(call, packet))], minlength=calls)
+    fits = np.bincount(call[mapped & (level == signal.said(call, packet))], minlength=calls)
     frames = np.bincount(call[mapped], minlength=calls)
     unmatched = int((frames == 0).sum())
     for one in np.flatnonzero((frames > 0) & (fits < frames)).tolist():
         of = np.flatnonzero((call == one) & mapped)
-        packet[of] = follow(level[of], packet[of], lambda packets, one=one: said(np.int64(one), packets))
-        good = int((level[of] == said(call[of], packet[of])).sum())
+        packet[of] = follow(level[of], packet[of], one)
+        good = int((level[of] == signal.said(call[of], packet[of])).sum())
         unmatched += good < MATCHED * len(of)
     return unmatched
 
 
-def follow(level: signal.Levels, packet: Ints, said_of: Callable[[Ints], signal.Levels]) -> Ints:
-    """A mapping packet[n] of frames to packets, corrected where runs of frames agree better with a later one.
+def follow(level: signal.Levels, packet: Ints, call: int) -> Ints:
+    """A mapping packet[n] of a call's frames to packets, corrected where runs of frames agree better with a later one.
 
     A frame that alone is wrong stays where it is.  From where the next `RUN` frames mostly disagree, the
     least shift is taken at which they agree; frames are never mapped backwards.
@@ -170,12 +164,12 @@ def follow(level: signal.Levels, packet: Ints, said_of: Callable[[Ints], signal.
     packet = packet.copy()
     shifts = np.arange(1, LAST_LAG)
     for _ in range(SEARCHES):
-        wrong = level != said_of(packet)
+        wrong = level != signal.said(call, packet)
         runs = np.convolve(wrong, np.ones(RUN, np.int64), "valid") if len(wrong) >= RUN else np.zeros(0)
         lost = np.flatnonzero((runs > RUN // 2) & wrong[: len(runs)])
         for place in lost[:SEARCHES].tolist():
             ahead = slice(place, place + RUN)
-            fits = (level[ahead] == said_of(packet[ahead] + shifts[:, None])).sum(axis=1)
+            fits = (level[ahead] == signal.said(call, packet[ahead] + shifts[:, None])).sum(axis=1)
             if fits.max() >= RUN - 1:
                 packet[place:] += shifts[fits.argmax()]
                 break
@@ -252,10 +246,8 @@ def _match_echo(
         speech = levels[order] >= 0
         result.silent += int((~speech & inside[order] & np.logical_or.accumulate(speech)).sum())
         level = levels[order][speech]
-        number = np.arange(len(level))
-        if len(level) and (level != said(np.int64(one), number)).any():  # type: ignore[arg-type]
-            number = follow(level, number, lambda packets, one=one: said(np.int64(one), packets))  # type: ignore[misc,arg-type]
-        good = int((level == said(np.int64(one), number)).sum())  # type: ignore[arg-type]
+        number = follow(level, np.arange(len(level)), one)
+        good = int((level == signal.said(one, number)).sum())
         result.unmatched_calls += not len(level) or good < MATCHED * len(level)
 
 

@@ -122,20 +122,20 @@ class Connection:
         """Send as much as fits; the rest waits, and reading goes on (PROTOCOL.md, section 2)."""
         if self.unsent:
             self.unsent += data
-            data = self.unsent
+            del self.unsent[: self._send(self.unsent)]
+        elif len(data):
+            self.unsent += data[self._send(data) :]
+
+    def _send(self, data: bytes | bytearray | memoryview) -> int:
+        """Bytes that are done with."""
         if not len(data):
-            return
+            return 0
         try:
-            sent = self.sock.send(data)
+            return self.sock.send(data)
         except BlockingIOError:
-            sent = 0
-        except OSError:
-            self.unsent.clear()
-            return
-        if data is self.unsent:
-            del self.unsent[:sent]
-        elif sent < len(data):
-            self.unsent += data[sent:]
+            return 0
+        except OSError:  # gone: the next read says so
+            return len(data)
 
 
 def serve(listener: socket.socket, kept: slice) -> list[Log]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ UP, DOWN = "#2a6fdb", "#d9622b"
 def check(path: Path) -> None:
     """Before minutes are spent on a run: can it be drawn at all? Raises BenchError."""
     try:
-        import matplotlib  # noqa: F401, PLC0415 - an extra
+        import matplotlib as mpl  # noqa: F401, PLC0415 - an extra
     except ModuleNotFoundError:
         raise BenchError("--plot needs matplotlib: pip install 'trunkline[demo]'") from None
     if not path.absolute().parent.is_dir():
@@ -45,10 +46,8 @@ def draw(path: Path, runs: Sequence[dict[str, Any]]) -> None:
     one = runs[-1]
     calls = "" if several else f"{one['calls']} calls, "
     machine = f"{one['machine']['cpu']}, {one['machine']['cores']} cores"
-    canvas.suptitle(
-        f"{calls}{one['codec']} at {one['ptime_ms']} ms, {one['dialect']} dialect at {one['agent_rate_hz']} Hz  ·  {machine}",
-        color=INK, fontsize=10,
-    )  # fmt: skip
+    kind = f"{one['codec']} at {one['ptime_ms']} ms, {one['dialect']} dialect at {one['agent_rate_hz']} Hz"
+    canvas.suptitle(f"{calls}{kind}  ·  {machine}", color=INK, fontsize=10)
     try:
         canvas.savefig(path)
     except OSError as error:
@@ -85,7 +84,7 @@ def _histogram(axes: Any, one: dict[str, Any], way: str, title: str, colour: str
     total = max(sum(found["count"]), 1)
     last = max((i for i, count in enumerate(found["count"]) if count), default=0)
     shown = slice(0, last + 1)
-    widths = [after - before for before, after in zip(edges[:-1], edges[1:], strict=True)]
+    widths = [after - before for before, after in itertools.pairwise(edges)]
     shares = [100 * count / total for count in found["count"]]
     axes.bar(edges[:-1][shown], shares[shown], widths[shown], align="edge", color=colour)
     for part in ("p50", "p99", "p999"):

@@ -54,7 +54,9 @@ class Child:
             raise BenchError(f"the {self.name} has said nothing for {limit_s:.0f} s") from None
         if words[:1] != [word]:
             self.kill()
-            raise BenchError(f"the {self.name} has failed: {self.errors() or 'it said ' + ' '.join(words)[:200]}")
+            raise BenchError(
+                f"the {self.name} has failed: {self.errors() or 'it said ' + ' '.join(words)[:200]}"
+            )
         return words[1:]
 
     def tell(self, text: str) -> None:

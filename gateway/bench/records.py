@@ -103,7 +103,9 @@ def join(parts: Sequence[Frames]) -> Frames:
         np.concatenate([part.call for part in parts]),
         np.concatenate([part.read_ns for part in parts]),
         np.concatenate([part.window for part in parts]),
-        None if one.position is None else np.concatenate([p.position for p in parts if p.position is not None]),
+        None
+        if one.position is None
+        else np.concatenate([p.position for p in parts if p.position is not None]),
         None if one.flags is None else np.concatenate([p.flags for p in parts if p.flags is not None]),
     )
 

@@ -104,9 +104,7 @@ class _Session:
         self._remarks += [remark] if remark else []
         with tempfile.TemporaryDirectory(prefix="tl-bench-") as name, contextlib.ExitStack() as stack:
             folder = Path(name)
-            pool = MediaPool(
-                plan.workers, plan.calls, on_message=self._on_message, on_event=self._on_event
-            )
+            pool = MediaPool(plan.workers, plan.calls, on_message=self._on_message, on_event=self._on_event)
             try:
                 await pool.start()
                 idle = sum(machine.rss_mb(pid) for pid in pool.pids)
@@ -171,7 +169,9 @@ class _Session:
             self._check()
             self._say("setting up", 0.0, calls=len(self._ready))
             if time.monotonic() > limit:
-                raise RunFailed(f"only {len(self._ready)} of {self._plan.calls} calls came up in {SETUP_S:.0f} s")
+                raise RunFailed(
+                    f"only {len(self._ready)} of {self._plan.calls} calls came up in {SETUP_S:.0f} s"
+                )
             self._changed.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), LOOK_S)
@@ -190,8 +190,10 @@ class _Session:
         if name == "worker.output":
             self._output.append(str(data["line"]))
         elif name in ("worker.died", "worker.hung") and not self._over:
-            why = data.get("why", "its heartbeat stopped")
-            self._trouble = self._trouble or "\n".join([f"the media worker died: {why}", *self._output[-5:]])
+            why = f"the media worker died: {data.get('why')}"
+            if name == "worker.hung":  # the supervisor kills it then
+                why = f"the media worker did not come round for {data['silent_ms'] / 1000:.1f} s: {self._plan.calls} calls are too many"
+            self._trouble = self._trouble or "\n".join([why, *self._output[-5:]])
             self._changed.set()
 
     def _check(self) -> None:
@@ -219,10 +221,10 @@ class _Session:
             self._check()
             tables = pool.tables
             self._say(
-                phase, total_s - left_s, total_s, self._plan.calls,
+                phase, max(total_s - left_s, 0.0), total_s, self._plan.calls,
                 sum(int(table.worker.packets_received[0]) for table in tables),
                 sum(int(table.worker.packets_sent[0]) for table in tables),
-                meter.read().percent() if meter else {},
+                meter.read().percent() if meter and total_s - left_s > LOOK_S / 2 else {},
             )  # fmt: skip
             await asyncio.sleep(min(left_s, LOOK_S))
         self._check()
@@ -272,4 +274,3 @@ async def _start_agent(plan: Plan, folder: Path, stack: contextlib.ExitStack) ->
     stack.callback(agent.kill)
     said = await agent.line("ready")
     return agent, f"unix:{target}" if native else f"tcp:{HOST}:{said[0]}", record
-

@@ -17,7 +17,12 @@ from trunkline.gateway.bench.limit import Limit, Step, Verdict
 from trunkline.gateway.bench.session import Moment
 
 PLAIN_EVERY_S = 5.0
-NAMES = {"media_worker": "media worker", "generator": "load generator", "agent": "agent", "bench": "bench itself"}
+NAMES = {
+    "media_worker": "media worker",
+    "generator": "load generator",
+    "agent": "agent",
+    "bench": "bench itself",
+}
 
 
 class Show:
@@ -73,7 +78,9 @@ class Show:
         if step.figures is not None:
             up, down = step.figures["uplink_ms"]["p99"], step.figures["downlink_ms"]["p99"]
             cost = step.figures["cpu_us_per_call_second"]["media_worker"]
-            told += f"  p99 {_ms(up)} to the agent, {_ms(down)} back; worker {cost:.0f} µs per call and second"
+            told += (
+                f"  p99 {_ms(up)} to the agent, {_ms(down)} back; worker {cost:.0f} µs per call and second"
+            )
         self.console.print(told + (f"  [dim]{step.why}[/]" if step.why else ""), soft_wrap=True)
 
     def limit(self, found: Limit) -> None:
@@ -151,10 +158,12 @@ def summary(one: dict[str, Any]) -> str:
     lines += [f"[red]{fault}[/]" for fault in faults(one)]
     lines += [f"[yellow]{what}[/]" for what in slow(one)]
     if one["downlink"]["silent"]:
-        lines.append(f"{one['downlink']['silent']} packets to callers were silent: the echo came too late for them")
-    if one["uplink"]["sent_too_late"]:
         lines.append(
-            f"{one['uplink']['sent_too_late']} packets were sent too late by the generator itself; they are not counted as lost"
+            f"{one['downlink']['silent']} packets to callers were silent: the echo came too late for them"
+        )
+    if late := one["uplink"]["sent_too_late"]:
+        lines.append(
+            f"{late} packets were sent too late by the generator itself; they are not counted as lost"
         )
     if trouble := generator_trouble(one):
         lines.append(f"[yellow]{trouble}; the figures say little of the worker[/]")

@@ -44,14 +44,14 @@ def pattern() -> Levels:
     return np.array(levels, np.int8)
 
 
-def said(call: int, packets: NDArray[np.int64]) -> Levels:
-    """Loudness of these packets of a call."""
-    return pattern()[(call * PATTERN_STEP + packets) % PATTERN_LENGTH]
+def said(call: NDArray[np.int64] | int, packet: NDArray[np.int64]) -> Levels:
+    """Loudness of packet[n] of call[n], or of packets of one call."""
+    return pattern()[(call * PATTERN_STEP + packet) % PATTERN_LENGTH]
 
 
 def amplitudes() -> NDArray[np.float64]:
     """Of the eight."""
-    return LOUDEST / STEP ** np.arange(LEVELS - 1, -1, -1)
+    return np.asarray(LOUDEST / STEP ** np.arange(LEVELS - 1, -1, -1), np.float64)
 
 
 def payloads(plan: Plan) -> NDArray[np.uint8]:

@@ -31,7 +31,9 @@ class Generator:
 
     def __init__(self, arguments: list[str]) -> None:
         numbers, (host, plan, record) = list(map(int, arguments[:8])), arguments[8:]
-        self.calls, self.packet_ns, self.step, self.payload_type, size, length, self.stride, self.window = numbers
+        self.calls, self.packet_ns, self.step, self.payload_type, size, length, self.stride, self.window = (
+            numbers
+        )
         self.host, self.record = host, Path(record)
         data = Path(plan).read_bytes()
         self.pattern = data[:length]

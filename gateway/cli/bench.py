@@ -32,12 +32,15 @@ def register(app: typer.Typer) -> None:
 
 
 def bench(
-    calls: Annotated[str, typer.Option(metavar="N[,N...]", help="calls at once; several are run in turn")] = "100",
+    calls: Annotated[
+        str, typer.Option(metavar="N[,N...]", help="calls at once; several are run in turn")
+    ] = "100",
     codec: Annotated[str, typer.Option(help="PCMU, PCMA")] = "PCMU",
     ptime: Annotated[int, typer.Option(metavar="MS", help="packet time: 10, 20, 30, 40 or 60")] = 20,
     dialect: Annotated[str, typer.Option(help="trunkline or audiosocket")] = "trunkline",
     agent_rate: Annotated[
-        int | None, typer.Option(metavar="HZ", help="PCM at the agent; by default 16000, with audiosocket 8000")
+        int | None,
+        typer.Option(metavar="HZ", help="PCM at the agent; by default 16000, with audiosocket 8000"),
     ] = None,
     seconds: Annotated[float, typer.Option(help=f"measured, after {WARM_UP_S:g} s of warm-up")] = 10.0,
     workers: Annotated[int, typer.Option(min=1, max=64, help="media worker processes")] = 1,
@@ -87,7 +90,9 @@ def _numbers(text: str) -> list[int]:
     try:
         return [int(word) for word in text.split(",")]
     except ValueError:
-        raise BenchError(f"--calls {text!r}: it takes a number, or several with commas: 100,500,1000") from None
+        raise BenchError(
+            f"--calls {text!r}: it takes a number, or several with commas: 100,500,1000"
+        ) from None
 
 
 def _measure(plan: Plan, show: Show, *, quiet: bool) -> dict[str, Any]:
