@@ -32,7 +32,7 @@ def figures(record: Record) -> dict[str, Any]:
     behind = (generated.sent_ns - due)[of & (generated.sent_ns > 0)] / 1e6
     late_ms = float(plan.ptime_ms)
     late_up, late_down = int((up.delay_ms > late_ms).sum()), int((down.delay_ms > late_ms).sum())
-    growth_mb = record.rss_mb["media_worker"] - record.idle_rss_mb
+    growth_mb = record.rss_mb[record.carrier] - record.idle_rss_mb
     return {
         "calls": plan.calls,
         "codec": plan.codec,
@@ -65,8 +65,9 @@ def figures(record: Record) -> dict[str, Any]:
         "cpu_percent": record.cpu.percent(),
         "others_cpu_percent": record.cpu.others_percent,
         "rss_mb": {name: round(value, 1) for name, value in record.rss_mb.items()},
-        "idle_worker_rss_mb": round(record.idle_rss_mb, 1),
-        "worker_counters": dict(record.worker),
+        "carrier": record.carrier,
+        "idle_rss_mb": round(record.idle_rss_mb, 1),
+        "counters": dict(record.counters),
         "machine": machine.describe(),
         "remarks": list(record.remarks),
     }  # fmt: skip

@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from trunkline.gateway.bench import build, signal
+from trunkline.gateway.bench.carrier import HOST
 from trunkline.gateway.bench.errors import BenchError
 from trunkline.gateway.bench.plan import Plan
 from trunkline.gateway.bench.processes import Child, python
@@ -13,7 +14,6 @@ from trunkline.gateway.bench.processes import Child, python
 SOURCE = Path(__file__).with_name("generator.c")
 PYTHON_CALLS = 100
 "The generator in Python keeps up with so many; beyond, its own lateness would be the result."
-HOST = "127.0.0.1"
 
 
 def generator_command(calls: int) -> tuple[list[str], str]:

@@ -32,7 +32,7 @@ SENT_LATE_NS = 30_000_000
 "A packet that the generator sends so late may rightly be given up: a gap is held back for 40 ms at first."
 MATCHED = 0.9
 "Share of a call's frames that must have their packet's loudness for the mapping to be believed."
-LAST_LAG = 400
+LAST_LAG = 150
 "Packets by which a mapping may be off at the start: Asterisk answers a while after the first packet."
 SEARCHES = 20
 "Places in a call where its mapping is looked for: beyond that its frames are hopelessly wrong, and are told so."

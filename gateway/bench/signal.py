@@ -25,10 +25,10 @@ LEVELS = 8
 TONE_HZ = 1000
 LOUDEST = 20000.0
 STEP = 1.5
-PATTERN_LENGTH = 1009
-"A prime, longer than 20 s of packets at 20 ms; what is longer repeats it."
-PATTERN_STEP = 37
-"Packets between the places in the pattern where two calls begin."
+PATTERN_LENGTH = 65521
+"A prime: 310 calls follow each other in it without meeting, and those that meet are far apart."
+PATTERN_STEP = 211
+"Packets between the places where two calls begin; beyond `matching.LAST_LAG`, or a call could pass for the next."
 
 Levels = NDArray[np.int8]
 
