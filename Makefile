@@ -2,6 +2,7 @@
 #
 #   make run     set up what is missing, then a demonstration call        (ARGS="--once")
 #   make test    set up what is missing, then lint and all tests          (ARGS="-k jitter")
+#   make bench   what calls cost, beside Asterisk and the floor, into the table of the README; 5 minutes
 #   make bench-load   calls at once, CPU per call, 30,000 calls in a row; 12 minutes   (ARGS="calls 100")
 #
 # Needs git and make, and root or sudo for system packages that are missing; see README.
@@ -13,7 +14,7 @@ BIN := .venv/bin
 LOGS := .cache/logs
 QUIETLY := .ci/quietly
 
-.PHONY: help setup run test lint doctor bench-load clean packages FORCE
+.PHONY: help setup run test lint doctor bench bench-load clean packages FORCE
 .DELETE_ON_ERROR:
 
 help:
@@ -40,6 +41,9 @@ lint: .venv/.dev
 		-p trunkline.gateway -p trunkline.rtp -p trunkline.codecs -p trunkline.agent_bridge
 	@echo "==> import-linter"
 	@$(QUIETLY) $(LOGS)/import-linter.log "who imports whom" $(BIN)/lint-imports
+
+bench: .venv/.dev | packages
+	@PYTHONPATH=tests $(BIN)/python -m bench.standard $(ARGS)
 
 bench-load: setup .venv/.dev
 	@PYTHONPATH=tests $(BIN)/python -m bench.load $(ARGS)

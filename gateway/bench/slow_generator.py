@@ -81,8 +81,8 @@ class Generator:
         """Packet k; returns when, 0 if it was refused."""
         level = self.pattern[(call * self.stride + k) % len(self.pattern)]
         marker = 0 if k else 0x80
-        stamp = (0xFFFFFFFF - self.step * (100 + call % 64) + k * self.step) & 0xFFFFFFFF
-        sequence = (0xFF80 - call % 64 + k) & 0xFFFF
+        stamp = (0xFFFFFFFF - self.step * (50 + call % 32) + k * self.step) & 0xFFFFFFFF
+        sequence = (0xFFD0 - call % 32 + k) & 0xFFFF
         head = HEADER.pack(0x80, self.payload_type | marker, sequence, stamp, 0x54000000 + call)
         now_ns = time.monotonic_ns()
         try:
