@@ -80,7 +80,7 @@ def bench(
         screen.print("interrupted; everything is cleared away")
         raise typer.Exit(INTERRUPTED) from None
     except BenchError as problem:
-        screen.print(f"[red]trunkline bench:[/] {shown(str(problem))}", soft_wrap=True)
+        console(stderr=True).print(f"[red]trunkline bench:[/] {shown(str(problem))}", soft_wrap=True)
         raise typer.Exit(1) from None
     if not done or (not find_limit and any(faults(one) for one in done)):
         raise typer.Exit(LOST)
