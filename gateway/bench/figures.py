@@ -19,6 +19,9 @@ GENERATOR_LIMIT_MS = 5.0
 EDGES_MS = np.concatenate([np.arange(0, 10, 0.25), np.arange(10, 50, 1.0), [50, 75, 100, 200, 500, 1000]])
 "Of the delay histograms."
 
+BUSY_SHARE = 0.25
+"Of all cores: when other programs use more, what is slow or lost may be their doing."
+
 Real = NDArray[np.float64]
 
 
@@ -120,6 +123,14 @@ def generator_trouble(one: dict[str, Any]) -> str:
     if abs(generator["clock_drift_ms"]) > 1:
         return "the system's clock was set during the run"
     return ""
+
+
+def disturbance(one: dict[str, Any]) -> str:
+    """Why what went wrong may be nobody's fault but the neighbours', or nothing."""
+    others, cores = one["others_cpu_percent"], one["machine"]["cores"]
+    if others <= 100 * BUSY_SHARE * cores:
+        return ""
+    return f"other programs used {others:.0f} % of a core (of {cores}) meanwhile"
 
 
 def slow(one: dict[str, Any]) -> list[str]:

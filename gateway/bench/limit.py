@@ -23,7 +23,7 @@ class Verdict(enum.Enum):
     TOO_MANY = "too many"
     "frames were lost or late, and it was not the generator"
     UNCLEAR = "unclear"
-    "the generator itself did not keep up: it says nothing of the worker"
+    "the generator itself did not keep up, or others had the machine: it says nothing of the worker"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -59,8 +59,9 @@ def judge(one: dict[str, Any]) -> tuple[Verdict, str]:
     wrong = figures.faults(one) + figures.slow(one)
     if not wrong:
         return Verdict.FITS, ""
-    trouble = figures.generator_trouble(one)
-    return (Verdict.UNCLEAR, trouble) if trouble else (Verdict.TOO_MANY, "; ".join(wrong))
+    if trouble := figures.generator_trouble(one) or figures.disturbance(one):
+        return Verdict.UNCLEAR, f"{trouble}; {'; '.join(wrong)}"
+    return Verdict.TOO_MANY, "; ".join(wrong)
 
 
 def find_limit(
@@ -68,7 +69,7 @@ def find_limit(
 ) -> Limit:
     """Search between 1 and `most` calls, beginning at `first`, with at most so many runs.
 
-    A step that is unclear is made once more; if it is again, the generator's limit has been reached, not the
+    A step that is unclear is made once more; if it is again, the machine's limit has been reached, not the
     worker's, and `bounded_by` says so.
     """
     steps: list[Step] = []
@@ -98,5 +99,5 @@ def _why(steps: list[Step], low: int, high: int, most: int) -> str:
     failed = next((step for step in reversed(steps) if step.calls == high), None)
     if failed is None:
         return "the search was ended by its number of runs"
-    whose = "the load generator: " if failed.verdict is Verdict.UNCLEAR else ""
+    whose = "not the worker, as far as can be seen: " if failed.verdict is Verdict.UNCLEAR else ""
     return f"at {failed.calls} calls: {whose}{failed.why}"

@@ -14,6 +14,8 @@ from trunkline.gateway.bench.figures import DELAY_LIMIT_MS
 INK, MUTED, GRID = "#1c2530", "#6b7785", "#e4e8ec"
 COLOURS = {"media_worker": "#2a6fdb", "generator": "#9aa5b1", "agent": "#12936f", "bench": "#d9b02b"}
 UP, DOWN = "#2a6fdb", "#d9622b"
+WIDE_MS = 50.0
+"Delays beyond this are drawn on a logarithmic scale."
 
 
 def check(path: Path) -> None:
@@ -73,9 +75,10 @@ def _delays(axes: Any, runs: Sequence[dict[str, Any]]) -> None:
             axes.plot(calls, values, style, marker="o", ms=3, color=colour, label=label)
     axes.axhline(DELAY_LIMIT_MS, color=MUTED, lw=0.8)
     _dress(axes, "added delay", "calls at once", "ms")
-    axes.set_yscale("symlog", linthresh=10)
+    if axes.get_ylim()[1] > WIDE_MS:  # an overloaded run would flatten all others
+        axes.set_yscale("symlog", linthresh=10)
     axes.set_ylim(bottom=0)
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(frameon=False, fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=3)
 
 
 def _histogram(axes: Any, one: dict[str, Any], way: str, title: str, colour: str) -> None:
@@ -85,7 +88,8 @@ def _histogram(axes: Any, one: dict[str, Any], way: str, title: str, colour: str
     last = max((i for i, count in enumerate(found["count"]) if count), default=0)
     shown = slice(0, last + 1)
     widths = [after - before for before, after in itertools.pairwise(edges)]
-    shares = [100 * count / total for count in found["count"]]
+    # By width: the buckets grow with the delay.
+    shares = [100 * count / total / width for count, width in zip(found["count"], widths, strict=True)]
     axes.bar(edges[:-1][shown], shares[shown], widths[shown], align="edge", color=colour)
     for part in ("p50", "p99", "p999"):
         if spread[part] is not None:
@@ -94,7 +98,7 @@ def _histogram(axes: Any, one: dict[str, Any], way: str, title: str, colour: str
                 spread[part], 0.97, f" {part.replace('999', '99.9')} {spread[part]:.1f}", fontsize=7, color=INK,
                 transform=axes.get_xaxis_transform(), va="top", rotation=90,
             )  # fmt: skip
-    _dress(axes, title, "ms", "% of frames")
+    _dress(axes, title, "ms", "% of frames per ms")
 
 
 def _dress(axes: Any, title: str, across: str, up: str) -> None:

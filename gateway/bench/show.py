@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from trunkline.gateway.bench.figures import faults, generator_trouble, slow
+from trunkline.gateway.bench.figures import disturbance, faults, generator_trouble, slow
 from trunkline.gateway.bench.limit import Limit, Step, Verdict
 from trunkline.gateway.bench.session import Moment
 
@@ -167,6 +167,8 @@ def summary(one: dict[str, Any]) -> str:
         )
     if trouble := generator_trouble(one):
         lines.append(f"[yellow]{trouble}; the figures say little of the worker[/]")
+    elif busy := disturbance(one):
+        lines.append(f"[yellow]{busy}: delays and losses may be theirs; CPU per call says more[/]")
     lines += [f"[yellow]{remark}[/]" for remark in one["remarks"]]
     return "\n".join(lines)
 

@@ -172,6 +172,7 @@ def test_a_search_reports_its_steps(monkeypatch: pytest.MonkeyPatch) -> None:
             "calls": plan.calls, "uplink_ms": {"p99": late}, "downlink_ms": {"p99": 1.0}, "uplink": fine,
             "downlink": fine, "cpu_us_per_call_second": {"media_worker": 400.0},
             "generator": {"behind_ms": {"p99": 0.1}, "unrecorded": 0, "send_errors": 0, "clock_drift_ms": 0.0},
+            "others_cpu_percent": 1.0, "machine": {"cores": 2},
         }  # fmt: skip
 
     monkeypatch.setattr(command, "_measure", measured)

@@ -59,6 +59,12 @@ def test_a_late_generator_makes_a_bad_run_unclear_and_a_good_one_stays_good() ->
     assert verdict is Verdict.UNCLEAR and "8.0 ms late" in why
 
 
+def test_neighbours_that_have_the_machine_make_a_bad_run_unclear() -> None:
+    busy = dataclasses.replace(record(delay_ms=9.0), cpu=Cpu(4.0, {"media_worker": 1}, 4.0 * 100))
+    verdict, why = judge(f.figures(busy))
+    assert verdict is Verdict.UNCLEAR and "other programs used 10000 % of a core" in why and "9.0 ms" in why
+
+
 def test_lost_and_wrong_frames_are_told_in_words() -> None:
     hurt = record()
     hurt.frames.flags[played.LEAD + 150] = played.CONCEALED
