@@ -2,6 +2,7 @@
 #
 #   make run     set up what is missing, then a demonstration call        (ARGS="--once")
 #   make test    set up what is missing, then lint and all tests          (ARGS="-k jitter")
+#   make bench   what calls cost, beside Asterisk and the floor, into the table of the README; 5 minutes
 #   make bench-hour   an hour of 100 calls on a bad network, in virtual time; 5 to 10 minutes   (ARGS="3")
 #   make bench-load   calls at once, CPU per call, 30,000 calls in a row; 12 minutes   (ARGS="calls 100")
 #   make bench-concealment   MOS of speech over lossy networks, by PESQ; 5 minutes           (ARGS="--quick")
@@ -15,7 +16,7 @@ BIN := .venv/bin
 LOGS := .cache/logs
 QUIETLY := .ci/quietly
 
-.PHONY: help setup run test lint doctor bench-load bench-concealment bench-hour clean packages FORCE
+.PHONY: help setup run test lint doctor bench bench-load bench-concealment bench-hour clean packages FORCE
 .DELETE_ON_ERROR:
 
 help:
@@ -42,6 +43,9 @@ lint: .venv/.dev
 		-p trunkline.gateway -p trunkline.rtp -p trunkline.codecs -p trunkline.agent_bridge
 	@echo "==> import-linter"
 	@$(QUIETLY) $(LOGS)/import-linter.log "who imports whom" $(BIN)/lint-imports
+
+bench: .venv/.dev | packages
+	@PYTHONPATH=tests $(BIN)/python -m bench.standard $(ARGS)
 
 bench-load: setup .venv/.dev
 	@PYTHONPATH=tests $(BIN)/python -m bench.load $(ARGS)

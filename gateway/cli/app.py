@@ -22,6 +22,7 @@ COMMANDS = {
     "calls": ("calls", "call", "hangup", "dtmf", "events"),
     "agent": ("agent",),
     "doctor": ("doctor",),
+    "bench": ("bench",),
     "pjsip": ("pjsip",),
 }
 """modules of this package, in the order that help shows, and the commands that each registers"""

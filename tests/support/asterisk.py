@@ -43,7 +43,8 @@ BOOT_S = 30.0
 class Asterisk:
     """One Asterisk with a configuration, log and spool of its own; a context manager."""
 
-    def __init__(self) -> None:
+    def __init__(self, rtp_ports: int = RTP_PORTS) -> None:
+        """`rtp_ports`: two for each leg of a call."""
         if platform.machine() != "x86_64":
             pytest.skip(f"the Asterisk of the tests is Debian's for amd64, this is {platform.machine()}")
         self._root = unpacked(HERE / "asterisk.lock", cache_folder("asterisk"))
@@ -51,13 +52,13 @@ class Asterisk:
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="tl-ast-"))
         self.sip_port, self.byip_port, self.audiosocket_port = free_port(), free_port(BYIP_HOST), free_port()
         self._process: subprocess.Popen[bytes] | None = None
-        self._configure()
+        self._configure(rtp_ports)
 
-    def _configure(self) -> None:
-        first = _free_udp_block(RTP_PORTS)
+    def _configure(self, rtp_ports: int) -> None:
+        first = _free_udp_block(rtp_ports)
         facts = {
             "ROOT": self._root, "VAR": self.folder, "DATA": self._root / "usr/share/asterisk",
-            "SIP_PORT": self.sip_port, "RTP_FIRST": first, "RTP_LAST": first + RTP_PORTS - 1,
+            "SIP_PORT": self.sip_port, "RTP_FIRST": first, "RTP_LAST": first + rtp_ports - 1,
             "AUDIOSOCKET": f"127.0.0.1:{self.audiosocket_port}", "BYIP": f"{BYIP_HOST}:{self.byip_port}",
             "BYIP_HOST": BYIP_HOST, "CALLER_HOST": CALLER_HOST, "USERNAME": USERNAME, "SECRET": SECRET,
         }  # fmt: skip
@@ -130,7 +131,17 @@ class Asterisk:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+        self.clear()
+
+    def clear(self) -> None:
+        """Remove its folder."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        assert self._process is not None
+        return self._process.pid
 
     # --- asking ------------------------------------------------------------------------------
 

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a run measures: how many calls of which kind, and for how long."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from trunkline.codecs.registry import AudioCodec, get_codec
+from trunkline.gateway.bench.errors import BenchError
+from trunkline.rtp.audio_line import PACKET_TIMES_MS
+from trunkline.rtp.payload import AUDIO_FORMATS
+
+WARM_UP_S = 2.0
+"Sent, and judged for content, but not measured: first ticks, page faults, jitter estimates that settle."
+TAIL_S = 0.6
+"Listened on after the last packet: what is still under way arrives within it."
+DIALECTS = ("trunkline", "audiosocket")
+DEFAULT_RATE_HZ = {"trunkline": 16000, "audiosocket": 8000}
+RATES_HZ = (8000, 16000, 24000, 48000)
+MAX_CALLS = 9000
+"RTP and RTCP ports of so many calls lie below the ports that the kernel gives out by itself."
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Plan:
+    """One run."""
+
+    calls: int
+    codec: str = "PCMU"
+    ptime_ms: int = 20
+    dialect: str = "trunkline"
+    agent_rate_hz: int = 16000
+    seconds: float = 10.0
+    "measured; `WARM_UP_S` comes before it"
+    workers: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be run, in words."""
+        if not 1 <= self.calls <= MAX_CALLS:
+            raise BenchError(f"{self.calls} calls: a run has 1 to {MAX_CALLS}")
+        if self.ptime_ms not in PACKET_TIMES_MS:
+            raise BenchError(f"a packet time of {self.ptime_ms} ms: there are {_list(PACKET_TIMES_MS)}")
+        if self.dialect not in DIALECTS:
+            raise BenchError(f"dialect {self.dialect!r}: there are {_list(DIALECTS)}")
+        if self.agent_rate_hz not in RATES_HZ:
+            raise BenchError(f"{self.agent_rate_hz} Hz for the agent: there are {_list(RATES_HZ)}")
+        if not 1 <= self.seconds <= 3600:
+            raise BenchError(f"{self.seconds:g} s: a run measures 1 to 3600")
+        try:
+            get_codec(self.codec)
+        except ValueError as error:
+            raise BenchError(str(error)) from None
+        if self.codec not in AUDIO_FORMATS:
+            raise BenchError(f"codec {self.codec!r}: write it {_list(AUDIO_FORMATS)}")
+
+    def with_calls(self, calls: int) -> Plan:
+        """The same with another number of calls."""
+        return dataclasses.replace(self, calls=calls)
+
+    @property
+    def audio_codec(self) -> AudioCodec:
+        """Its kernels."""
+        return get_codec(self.codec)
+
+    @property
+    def packet_ns(self) -> int:
+        """Packet time."""
+        return self.ptime_ms * 1_000_000
+
+    @property
+    def clock_hz(self) -> int:
+        """RTP timestamp clock."""
+        return AUDIO_FORMATS[self.codec].clock_hz
+
+    @property
+    def payload_type(self) -> int:
+        """RTP payload type: the static one, if there is one."""
+        static = AUDIO_FORMATS[self.codec].static_pt
+        return 96 if static is None else static
+
+    @property
+    def timestamp_step(self) -> int:
+        """RTP timestamp units of a packet."""
+        return self.clock_hz * self.ptime_ms // 1000
+
+    @property
+    def frame_samples(self) -> int:
+        """Samples of a frame at the agent; one frame is one packet."""
+        return self.agent_rate_hz * self.ptime_ms // 1000
+
+    @property
+    def packets(self) -> int:
+        """Packets of each call, warm-up included."""
+        return round((WARM_UP_S + self.seconds) * 1000 / self.ptime_ms)
+
+    @property
+    def tail_packets(self) -> int:
+        """Packet times that the generator listens on."""
+        return round(TAIL_S * 1000 / self.ptime_ms)
+
+    def span(self, start_ns: int) -> tuple[int, int]:
+        """What is measured, [from, to) in CLOCK_MONOTONIC, of a run that started then."""
+        begin = start_ns + round(WARM_UP_S * 1e9)
+        return begin, begin + round(self.seconds * 1e9)
+
+
+def _list(things: object) -> str:
+    return ", ".join(str(thing) for thing in things)  # type: ignore[attr-defined]

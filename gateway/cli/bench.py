@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""`trunkline bench`: how many calls this machine carries, and what one costs.
+
+Exit codes: 0 nothing was lost, 1 the run could not be made, 3 frames were lost, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json as json_text
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from trunkline.gateway.bench import limit as limits
+from trunkline.gateway.bench import plot as plots
+from trunkline.gateway.bench import session
+from trunkline.gateway.bench.errors import BenchError, RunFailed
+from trunkline.gateway.bench.figures import faults, figures
+from trunkline.gateway.bench.plan import DEFAULT_RATE_HZ, MAX_CALLS, WARM_UP_S, Plan
+from trunkline.gateway.bench.show import Show, summary
+from trunkline.gateway.cli.call_text import shown
+from trunkline.gateway.cli.options import console
+from trunkline.gateway.cli.watching import INTERRUPTED, terminating
+
+LOST = 3
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the program."""
+    app.command("bench")(bench)
+
+
+def bench(
+    calls: Annotated[
+        str, typer.Option(metavar="N[,N...]", help="calls at once; several are run in turn")
+    ] = "100",
+    codec: Annotated[str, typer.Option(help="PCMU, PCMA")] = "PCMU",
+    ptime: Annotated[int, typer.Option(metavar="MS", help="packet time: 10, 20, 30, 40 or 60")] = 20,
+    dialect: Annotated[str, typer.Option(help="trunkline or audiosocket")] = "trunkline",
+    agent_rate: Annotated[
+        int | None,
+        typer.Option(metavar="HZ", help="PCM at the agent; by default 16000, with audiosocket 8000"),
+    ] = None,
+    seconds: Annotated[float, typer.Option(help=f"measured, after {WARM_UP_S:g} s of warm-up")] = 10.0,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="media worker processes")] = 1,
+    find_limit: Annotated[
+        bool,
+        typer.Option(
+            "--find-limit", help="find the most calls with p99 below 5 ms both ways and nothing lost"
+        ),
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="figures as JSON, for programs")] = False,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="draw the figures")] = None,
+) -> None:
+    """Carry calls through a real media worker on this machine's loopback, and say what they cost.
+
+    A load generator speaks RTP for every caller and an agent repeats what it hears; both are processes of their
+    own, whose CPU is counted apart. No SIP is spoken: the gateway process, one for all workers, comes on top.
+
+    Exit codes: 0 nothing was lost; 1 the run could not be made; 3 frames were lost; 130 interrupted.
+    """
+    screen = console(stderr=json)
+    try:
+        rate = agent_rate or DEFAULT_RATE_HZ.get(dialect, 16000)
+        plans = [Plan(n, codec.upper(), ptime, dialect, rate, seconds, workers) for n in _numbers(calls)]
+        if plot is not None:
+            plots.check(plot)
+        with terminating(), Show(screen) as show:
+            if find_limit:
+                done = _search(plans[0], show, as_json=json)
+            else:
+                done = [_measure(plan, show, quiet=json) for plan in plans]
+                if json:
+                    typer.echo(json_text.dumps(done[0] if len(done) == 1 else done, indent=2))
+        if plot is not None and done:
+            plots.draw(plot, done)
+            screen.print(f"drawn: {shown(str(plot))}", soft_wrap=True)
+    except KeyboardInterrupt:
+        screen.print("interrupted; everything is cleared away")
+        raise typer.Exit(INTERRUPTED) from None
+    except BenchError as problem:
+        console(stderr=True).print(f"[red]trunkline bench:[/] {shown(str(problem))}", soft_wrap=True)
+        raise typer.Exit(1) from None
+    if not done or (not find_limit and any(faults(one) for one in done)):
+        raise typer.Exit(LOST)
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        return [int(word) for word in text.split(",")]
+    except ValueError:
+        raise BenchError(
+            f"--calls {text!r}: it takes a number, or several with commas: 100,500,1000"
+        ) from None
+
+
+def _measure(plan: Plan, show: Show, *, quiet: bool) -> dict[str, Any]:
+    """One run, and what a person wants to know of it."""
+    one = figures(session.run(plan, show.update))
+    if not quiet:
+        show.result(one, summary(one))
+    return one
+
+
+def _search(plan: Plan, show: Show, *, as_json: bool) -> list[dict[str, Any]]:
+    """Find the limit; returns the figures of all its runs that came to an end, by calls."""
+
+    def measure(calls: int) -> limits.Step:
+        try:
+            one = _measure(plan.with_calls(calls), show, quiet=True)
+        except RunFailed as error:  # too many calls can end a worker: that is an answer, too
+            step = limits.Step(calls, limits.Verdict.TOO_MANY, str(error).splitlines()[0])
+        else:
+            step = limits.Step(calls, *limits.judge(one), one)
+        show.step(step)
+        return step
+
+    found = limits.find_limit(measure, plan.calls, MAX_CALLS)
+    runs = [step.figures for step in found.steps if step.figures is not None]
+    if as_json:
+        told = {
+            "limit": found.calls,
+            "bounded_by": found.bounded_by,
+            "steps": [
+                {"calls": step.calls, "verdict": step.verdict.value, "why": step.why} for step in found.steps
+            ],
+        }
+        typer.echo(json_text.dumps({**(found.best or {}), **told, "runs": runs}, indent=2))
+    else:
+        show.limit(found)
+    return sorted(runs, key=lambda one: int(one["calls"])) if found.calls else []

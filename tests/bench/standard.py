@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The standard set of `make bench`, side by side with Asterisk and with the floor, and the table in the README.
+
+    PYTHONPATH=tests python -m bench.standard [--seconds 10] [--json FILE] [--only NAME] [--keep-readme]
+
+Every run has the same generator and, in AudioSocket, the same agent; CPU is that of the carrier alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import datetime as dt
+import json
+import pathlib
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rich.console import Console
+
+from bench import asterisk_side
+from trunkline.gateway.bench import machine, session
+from trunkline.gateway.bench.carrier import Carrier, WorkerCarrier
+from trunkline.gateway.bench.errors import BenchError
+from trunkline.gateway.bench.figures import faults, figures, generator_trouble
+from trunkline.gateway.bench.floor import RATE_HZ, FloorCarrier
+from trunkline.gateway.bench.plan import Plan
+from trunkline.gateway.bench.show import Show
+
+README = pathlib.Path(__file__).resolve().parents[2] / "README.md"
+BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
+BUSY_PERCENT = 20.0
+"Of a core, used by others: beyond it the delays are theirs as well, and the table says so."
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Contestant:
+    """Rows of the table."""
+
+    name: str
+    title: str
+    dialect: str
+    carrier: Callable[[Plan], Carrier]
+    calls: tuple[int, ...]
+
+
+CONTESTANTS = (
+    Contestant("trunkline", "trunkline", "trunkline", WorkerCarrier, (100, 500, 1000, 2000)),
+    Contestant("audiosocket", "trunkline, AudioSocket", "audiosocket", WorkerCarrier, (100, 200, 500)),
+    Contestant("asterisk", "Asterisk, AudioSocket", "audiosocket", asterisk_side.AsteriskCarrier, (100, 200)),
+    Contestant("floor", "floor, one connection", "trunkline", FloorCarrier, (500, 1000, 2000)),
+    Contestant("floor-audiosocket", "floor, AudioSocket", "audiosocket", FloorCarrier, (100, 200, 500)),
+)
+
+
+def measure(one: Contestant, calls: int, seconds: float, show: Show) -> dict[str, Any]:
+    """Figures of a run, or `error` with why there are none."""
+    rate = RATE_HZ[one.dialect]
+    plan = Plan(calls, dialect=one.dialect, agent_rate_hz=rate, seconds=seconds)
+    row: dict[str, Any] = {"contestant": one.name, "title": one.title, "calls": calls, "agent_rate_hz": rate}
+    try:
+        return row | figures(session.run(plan, show.update, one.carrier))
+    except BenchError as error:
+        return row | {"error": str(error)}
+
+
+def table(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """In markdown."""
+    heads = ["", "calls", "CPU of it, µs per call and second", "to the agent, p50 / p99 ms"]
+    heads += ["to the caller, p50 / p99 ms", "lost", "later than 20 ms"]
+    lines = [f"| {' | '.join(heads)} |", "|---|--:|--:|--:|--:|--:|--:|"]
+    for row in rows:
+        head = f"| {row['title']}, {row['agent_rate_hz'] // 1000} kHz | {row['calls']:,} "
+        if "error" in row:
+            why = row["error"].splitlines()[0].replace("|", "/")
+            lines.append(f"{head}| did not hold: {why} | | | | |")
+            continue
+        cost = row["cpu_us_per_call_second"][row["carrier"]]
+        lines.append(
+            f"{head}| {cost:.0f} | {_pair(row['uplink_ms'])} | {_pair(row['downlink_ms'])} "
+            f"| {row['lost_frames']:,} | {row['late_frames']:,} |"
+        )
+    return lines
+
+
+def _pair(spread: dict[str, Any]) -> str:
+    return "-" if spread["p50"] is None else f"{spread['p50']:.1f} / {spread['p99']:.1f}"
+
+
+def provenance(rows: Sequence[dict[str, Any]], seconds: float, today: dt.date) -> list[str]:
+    """Where the figures come from, and what they are worth."""
+    here = machine.describe()
+    done = [row for row in rows if "error" not in row]
+    busy = max((row["others_cpu_percent"] for row in done), default=0.0)
+    text = (
+        f"`make bench` on {today.isoformat()}, {here['cpu']}, {here['cores']} cores, Linux {here['kernel']}; PCMU at "
+        f"20 ms, {seconds:g} s measured after 2 s of warm-up."
+    )
+    troubled = [f"{row['title']} at {row['calls']}" for row in done if generator_trouble(row)]
+    lines = [text]
+    if busy > BUSY_PERCENT:
+        lines.append(
+            f"Other programs used up to {busy:.0f} % of a core meanwhile: delays and losses are theirs, too."
+        )
+    if troubled:
+        lines.append(f"The generator itself did not keep up in: {', '.join(troubled)}.")
+    return lines
+
+
+def replaced(text: str, lines: Sequence[str]) -> str:
+    """The README with another table between its markers; ValueError when it has none."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"the README lacks {BEGIN} ... {END}")
+    return "\n".join([before + BEGIN, *lines, END]) + after
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The program; exit code 1 when a run of ours lost frames or could not be made."""
+    parser = argparse.ArgumentParser(prog="bench.standard")
+    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--json", type=pathlib.Path, help="all figures")
+    parser.add_argument("--only", action="append", choices=[one.name for one in CONTESTANTS])
+    parser.add_argument("--calls", type=int, action="append", help="instead of the standard numbers")
+    parser.add_argument("--keep-readme", action="store_true", help="print the table only")
+    options = parser.parse_args(arguments)
+    chosen = [one for one in CONTESTANTS if not options.only or one.name in options.only]
+    if why := asterisk_side.available():
+        print(f"without Asterisk: {why}", file=sys.stderr)
+        chosen = [one for one in chosen if one.name != "asterisk"]
+    rows = []
+    with Show(Console(file=sys.stderr)) as show:
+        for one in chosen:
+            for calls in options.calls or one.calls:
+                show.console.print(f"[bold]{one.title}[/], {calls} calls")
+                rows.append(measure(one, calls, options.seconds, show))
+                time.sleep(1.0)
+    lines = [*table(rows), "", *provenance(rows, options.seconds, dt.datetime.now(dt.UTC).date())]
+    print("\n".join(lines))
+    if options.json:
+        options.json.write_text(json.dumps(rows, indent=1))
+    if not options.keep_readme:
+        README.write_text(replaced(README.read_text(encoding="utf-8"), lines), encoding="utf-8")
+    ours = [row for row in rows if row["contestant"] in ("trunkline", "audiosocket")]
+    return int(any("error" in row or faults(row) for row in ours))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
