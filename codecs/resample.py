@@ -74,7 +74,8 @@ class Resampler:
         matrix = _toeplitz(taps, self.up, self.down, self._block, self.history_samples)
         self._nyquist = min(self.up, self.down) == 1
         if self._nyquist:  # without the outputs (up) or inputs (down) that need no filter
-            matrix = np.delete(matrix, np.s_[:: self.up], 1) if self.down == 1 else np.delete(matrix, np.s_[:: self.down], 0)
+            needless = (np.s_[:: self.up], 1) if self.down == 1 else (np.s_[:: self.down], 0)
+            matrix = np.delete(matrix, *needless)
         self._matrix = np.ascontiguousarray(matrix)
 
     @property

@@ -146,6 +146,7 @@ class AgentLinks:
     def _drop_frames(self, rows: Rows) -> None:
         c = self._table.shared
         c.up_flags[rows] |= FLAG_GAP
+        self._table.flagged = True
         c.drops[rows, Drop.AGENT_SLOW] += 1
         c.worker.drops[Drop.AGENT_SLOW] += len(rows)
 

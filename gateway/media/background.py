@@ -17,6 +17,8 @@ from trunkline.codecs.comfort_noise import ORDER, analyse, synthesise
 from trunkline.gateway.media.table import BACKGROUND_SAMPLES, Table
 from trunkline.rtp.comfort_noise import ComfortNoise
 
+TURN = 3
+"Batches from one look to the next; without a factor in common with the ticks of a packet time."
 RISE_DB_PER_S = 2.0
 "Speech lets the level creep up by so much, until its next pause: 10 dB in 5 s of talk without a breath."
 FALL = 0.25
@@ -39,17 +41,24 @@ class Background:
 
     def __init__(self, table: Table) -> None:
         self._table = table
+        self._batches = 0
 
     def listen(
         self, rows: Rows, pcm: NDArray[np.int16], level: NDArray[np.float32], seconds: float
     ) -> None:
-        """Good frames pcm[n, samples] and their levels: a few column operations, and a copy of the quiet ones."""
+        """Good frames pcm[n, samples] and their levels: a few column operations, and a copy of the quiet ones.
+
+        Every third batch will do: backgrounds change slowly.
+        """
+        self._batches += 1
+        if self._batches % TURN:
+            return
         table = self._table
         heard = np.maximum(level, FLOOR_DBOV)
         noise = table.noise_dbov[rows]
         np.copyto(noise, heard, where=noise > 0)  # the first frame of a call
         above = heard - noise
-        noise += np.where(above < 0, above * FALL, RISE_DB_PER_S * seconds)
+        noise += np.where(above < 0, above * FALL, RISE_DB_PER_S * seconds * TURN)
         table.noise_dbov[rows] = noise
         near = np.flatnonzero(above < NEAR_DB)
         if len(near):

@@ -41,12 +41,10 @@ class Credit:
         table.shared.credit_at_ns[rows] = now_ns
         return enough
 
-    def packets(self, row: int, now_ns: int) -> int:
-        """How many packet times of a row its credit is good for."""
-        table = self._table
-        rows = np.array([row], np.intp)
-        packet_ns = table.shared.rx_ptime_ts[rows] * 1e9 / table.clock_hz[rows]
-        return int((self._now(rows, now_ns) / packet_ns)[0])
+    def packets(self, rows: Rows, now_ns: int) -> NDArray[np.int64]:
+        """How many packet times of each row its credit is good for."""
+        packet_ns = self._table.shared.rx_ptime_ts[rows] * 1e9 / self._table.clock_hz[rows]
+        return np.asarray(self._now(rows, now_ns) / packet_ns).astype(np.int64)
 
     def _now(self, rows: Rows, now_ns: int) -> NDArray[np.float64]:
         table = self._table

@@ -29,11 +29,13 @@ from trunkline.gateway.media.formats import Format
 from trunkline.gateway.media.pace import Pace
 from trunkline.gateway.media.packets import PacketSink as PacketSink  # noqa: PLC0414 - Downlink's users need it
 from trunkline.gateway.media.packets import PacketWriter
-from trunkline.gateway.media.table import RUNNING, Stream, Table
+from trunkline.gateway.media.table import Stream, Table
 from trunkline.rtp.outcomes import Drop
 
-TICK_NS = 2_500_000
-"Grid of the packet clocks, and the shortest distance of two ticks under load."
+SEND_GRID_NS = 5_000_000
+"""Grid of the packet clocks, so that calls fall due together: a batch costs some 100 us beside its packets. All
+packet times are multiples of it, and whoever hears a call cannot tell when it fell due."""
+NEVER_NS = 1 << 62
 CUSHION_NS = 5_000_000
 "How long the first block of a talkspurt waits at least, unless a second one is there."
 UNDERRUN_NS = 500_000_000
@@ -49,6 +51,7 @@ NOISE_EVERY_NS = 1_000_000_000
 "A pause is told of again so often, where comfort noise was agreed on (RFC 3389): one such packet may be lost."
 
 _NO_MARKER = np.zeros(1, bool)
+_NO_ROWS = np.zeros(0, np.intp)
 
 Rows = NDArray[np.intp]
 Pcm = NDArray[np.int16]
@@ -66,7 +69,9 @@ class Downlink:
         self._send_silence = send_silence
         self.now_ns = 0
         "time of the last push or tick"
-        self.sent_rows: Rows = np.zeros(0, np.intp)
+        self.next_due_ns = NEVER_NS
+        "when `advance` has something to do, at the soonest"
+        self.sent_rows: Rows = _NO_ROWS
         "rows whose packet fell due in the last tick,"
         self.sent_late_ns: Samples = np.zeros(0, np.int64)
         "and how long before it"
@@ -79,7 +84,8 @@ class Downlink:
         """The call may be spoken to from now on."""
         c = self._table.shared
         if c.tx_due_ns[row] == 0:  # on the grid of ticks, so that calls fall due together
-            c.tx_due_ns[row] = -(-now_ns // TICK_NS) * TICK_NS
+            c.tx_due_ns[row] = -(-now_ns // SEND_GRID_NS) * SEND_GRID_NS
+        self.next_due_ns = min(self.next_due_ns, int(c.tx_due_ns[row]))
         c.tx_talking[row] = 0
         self._pace.forget(row)
 
@@ -123,18 +129,20 @@ class Downlink:
         """Send what is due."""
         table, c = self._table, self._table.shared
         self.now_ns = now_ns
-        active = table.active
-        active = active[(c.state[active] == RUNNING) & (c.tx_due_ns[active] > 0)]
-        late_ns = now_ns - c.tx_due_ns[active]
+        self.sent_rows = _NO_ROWS
+        if now_ns < self.next_due_ns:
+            return
+        late_ns = now_ns - c.tx_due_ns[table.running]
         due = late_ns >= 0
         self.sent_late_ns = late_ns[due]
-        self.sent_rows = rows = active[due]
+        self.sent_rows = rows = table.running[due]
         if len(rows) and int(self.sent_late_ns.max()) > BEHIND_NS:
             self._skip_lost_time(rows, now_ns)
         while len(rows):
             for fmt, which in table.formats.groups(rows):
                 self._send_due(fmt, rows[which], now_ns)
             rows = rows[c.tx_due_ns[rows] <= now_ns]
+        self.next_due_ns = int(c.tx_due_ns[table.running].min()) if len(table.running) else NEVER_NS
 
     def _skip_lost_time(self, rows: Rows, now_ns: int) -> None:
         """After a stall the clock catches up without sending what nobody could play any more."""

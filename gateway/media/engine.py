@@ -17,7 +17,6 @@ from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from trunkline.gateway.media import control, source
 from trunkline.gateway.media.agent_link import Poller
@@ -167,7 +166,7 @@ class Engine:
         c, row = self.table.shared, stream.row
         if not stream.accepted or stream.held_media or c.state[row] == RUNNING:
             return
-        c.state[row] = RUNNING
+        self.table.run(row)
         stream.silence_told_ns = stream.receiving_since_ns = now_ns
         deadline_ns = int(c.rx_deadline_ns[row])
         self.timeline.begin(row, now_ns)
@@ -249,7 +248,8 @@ class Engine:
             late_us = (self.downlink.sent_late_ns + (self._clock() - now_ns)) // 1000
             buckets = np.searchsorted(DELAY_EDGES_US, late_us)
             c.downlink_delay[rows, buckets] += 1
-            c.worker.downlink_delay += np.bincount(buckets, minlength=DELAY_BUCKETS)
+            total = c.worker.downlink_delay
+            np.add(total, np.bincount(buckets, minlength=DELAY_BUCKETS), out=total)
 
     def note_uplink_delay(self, row: int, delay_ns: int) -> None:
         """A packet of this row reached its agent's socket so long after it reached the kernel."""
@@ -260,11 +260,11 @@ class Engine:
     def next_deadline_ns(self) -> int:
         """When the next tick is due; far away if nothing is up."""
         table, c = self.table, self.table.shared
-        rows = table.active[c.state[table.active] == RUNNING]
+        rows = table.running
         deadlines = [self.agents.next_deadline_ns, self.reports.next_deadline_ns()]
         if len(rows):
             deadlines.append(int(c.rx_deadline_ns[rows].min()))
-            deadlines.append(int(c.tx_due_ns[rows].min()))
+            deadlines.append(self.downlink.next_due_ns)
         return min((d for d in deadlines if d is not None), default=1 << 62)
 
 

@@ -21,18 +21,18 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
-from trunkline.gateway.media.arrivals import Speaker
 from trunkline.gateway.media.batch import PACKET_BYTES, Batch
 from trunkline.gateway.media.columns import FLOW_FIELDS
 from trunkline.gateway.media.credit import CREDIT_NS, CREDIT_RATE
 from trunkline.gateway.media.formats import Format
 from trunkline.gateway.media.lateness import Lateness
 from trunkline.gateway.media.table import Table
+from trunkline.gateway.media.uplink import Uplink
 from trunkline.rtp.packet import HEADER_BYTES
 
 AHEAD_NS = 1_000_000
 """A packet that is so much faster than the fastest before it goes the long way, where audio that comes faster
-than time passes has to be paid for.  One on schedule costs what its time has earned, but for the 2 % (credit.py)."""
+than time passes may not be paid for (credit.py)."""
 
 _MARKER = 0x00800000
 _VERSION = 0x80000000
@@ -72,9 +72,9 @@ class _Expected:
 class Express:
     """Takes the packets that are as expected out of a batch."""
 
-    def __init__(self, table: Table, speaker: Speaker, lateness: Lateness) -> None:
+    def __init__(self, table: Table, uplink: Uplink, lateness: Lateness) -> None:
         self._table = table
-        self._speaker = speaker
+        self._uplink = uplink
         self._lateness = lateness
         self._steps: dict[tuple[int, int], Flow] = {}
 
@@ -118,15 +118,17 @@ class Express:
         """Packets of one format and one length: statistics, then the audio."""
         table, c = self._table, self._table.shared
         rows, flow = expected.rows, expected.flow
-        size, clock = int(flow[0, _BYTES]), int(table.clock_hz[rows[0]])
-        timestamp = flow[:, _TS].copy()
-        transit = now_ns // 1000 * clock // 1_000_000 - timestamp
+        fmt, size, clock = table.formats.at(int(rows[0])), int(flow[0, _BYTES]), int(table.clock_hz[rows[0]])
+        transit = now_ns // 1000 * clock // 1_000_000 - flow[:, _TS]
         jitter = c.rx_jitter_ts[rows]  # RFC 3550 A.8
         c.rx_jitter_ts[rows] = jitter + (np.abs(transit - flow[:, _TRANSIT]) - jitter) / 16
-        flow[:, _MAX_TS], flow[:, _TRANSIT] = timestamp, transit
+        flow[:, _TRANSIT] = transit
+        flow[:, _CREDIT] += now_ns - flow[:, _CREDIT_AT]
         flow[:, _LAST] = flow[:, _CREDIT_AT] = now_ns
-        flow += self._step(table.formats.at(int(rows[0])), size, clock)
-        np.minimum(flow[:, _CREDIT], CREDIT_NS, out=flow[:, _CREDIT])
+        step = self._step(fmt, size, clock)
+        flow += step
+        # What is earned beyond what time brought (a stall of ours) is for the packets that waited.
+        flow[:, _CREDIT] += (flow[:, _CREDIT] < CREDIT_NS) * int(step[_DEADLINE] * (CREDIT_RATE - 1))
         c.flow[rows] = flow
         table.seen[rows] = table.seen[rows] << _ONE | _ONE
         c.worker.packets_received[0] += len(rows)
@@ -134,7 +136,7 @@ class Express:
         if changed is not None:  # else each deadline has moved by one packet time
             wait_ns = (c.rx_base_delay_ns[changed] + c.rx_target_ns[changed]).astype(np.int64)
             c.rx_deadline_ns[changed] = c.rx_next_ts[changed] * 1_000_000_000 // clock + wait_ns
-        self._speaker.decode(rows, expected.packets[:, HEADER_BYTES:size])
+        self._uplink.hear(fmt, rows, expected.packets[:, HEADER_BYTES:size])
 
     def _step(self, fmt: Format, size: int, clock: int) -> Flow:
         """What a packet of `size` bytes adds to each field of its row."""
@@ -145,9 +147,9 @@ class Express:
                 step[_AT[name]] = 1
             payload = size - HEADER_BYTES
             step[_AT["octets_received"]] = payload
-            step[_TS] = fmt.codec.samples_for(payload) * clock // fmt.line_hz
+            step[_TS] = step[_MAX_TS] = fmt.codec.samples_for(payload) * clock // fmt.line_hz
             step[_DEADLINE] = step[_TS] * 1_000_000_000 // clock
-            step[_CREDIT] = int(step[_DEADLINE]) * (CREDIT_RATE - 1)
+            step[_CREDIT] = -step[_DEADLINE]
             self._steps[fmt.index, size] = step
         return step
 
@@ -157,6 +159,7 @@ class Express:
         steady = (c.rx_proven[rows] == 1) & table.receiving[rows] & (c.rx_has_transit[rows] == 1)
         steady &= (table.held[rows] == 0) & (table.lost_run[rows] == 0) & (table.late_since_ns[rows] == 0)
         steady &= c.rx_max_seq[rows] + 1 == c.rx_next_seq[rows]
+        steady &= c.rx_max_ts[rows] + table.payload_ts[rows] == c.rx_next_ts[rows]
         steady &= (table.payload_ts[rows] == c.rx_ptime_ts[rows]) & (table.payload_bytes[rows] > 0)
         c.expected_bytes[rows] = np.where(steady, HEADER_BYTES + table.payload_bytes[rows], 0)
         c.expected_lead[rows] = _VERSION | table.receive_pt[rows].astype(np.int64) << 16

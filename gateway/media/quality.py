@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from trunkline.gateway.media.figures import Figure, told
 from trunkline.gateway.media.quality_one import DISCARDED, RECENT_MS, figures_of
-from trunkline.gateway.media.table import RUNNING, Stream, Table
+from trunkline.gateway.media.table import Stream, Table
 from trunkline.rtp import emodel
 from trunkline.rtp.loss_bursts import C13, C14, C23, C33, LOST, BurstMetrics, burst_metrics, note_missing
 
@@ -118,8 +118,8 @@ class QualityWatch:
             return
         self._look_ns = now_ns + LOOK_NS
         self._turn = (self._turn + 1) % SLICES
-        rows = self._table.active
-        rows = rows[(rows % SLICES == self._turn) & (self._table.shared.state[rows] == RUNNING)]
+        rows = self._table.running
+        rows = rows[rows % SLICES == self._turn]
         if len(rows):
             self.refresh(rows)
             self._tell_agents(rows, now_ns)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from trunkline.gateway.media import control
-from trunkline.gateway.media.table import RUNNING, Stream, Table
+from trunkline.gateway.media.table import Stream, Table
 
 QUIET_NS = 2_000_000_000
 "The gateway hears of a silent caller after this long, and again each time it passes."
@@ -54,7 +54,7 @@ class QuietWatch:
             if heard_ns > since_ns:
                 del self._silent[row]
                 self._tell_agent(stream, False, (heard_ns - since_ns) // 1_000_000)
-        rows = table.active[(c.state[table.active] == RUNNING) & table.receiving[table.active]]
+        rows = table.running[table.receiving[table.running]]
         for row in rows[now_ns - c.rx_last_ns[rows] >= AGENT_QUIET_NS].tolist():
             stream = table.streams[row]
             if stream is None:

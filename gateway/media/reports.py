@@ -88,7 +88,7 @@ class Reports:
         if now_ns < self._wake_ns:
             return
         table = self._table
-        active = table.active[table.shared.state[table.active] == RUNNING]
+        active = table.running
         rows = active[self._due_ns[active] <= now_ns + GATHER_NS]
         if len(rows):
             again_ns = self._last_ns[rows] + self._draw(rows)

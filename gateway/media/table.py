@@ -128,12 +128,16 @@ class Table:
         self.by_call: dict[str, Stream] = {}
         self.active: Rows = np.zeros(0, np.intp)
         "rows in use, ascending"
+        self.running: Rows = np.zeros(0, np.intp)
+        "those whose call is up"
         self.keying: set[int] = set()
         "rows that have digits to send"
         self._reserved = set(np.flatnonzero(columns.state != FREE).tolist())
         "rows that a predecessor left; those not claimed before the first new call are freed"
         self._free = [row for row in range(n - 1, -1, -1) if row not in self._reserved]
         self.used = np.zeros(n, bool)
+        self.flagged = True
+        "whether any row may have `up_flags`: a predecessor may have left some, and after that only a slow agent does"
         # -- what was negotiated
         self.receiving = np.zeros(n, bool)
         self.sending = np.zeros(n, bool)
@@ -282,6 +286,11 @@ class Table:
             stream.digits_in = EventReceiver(media.dtmf_clock_hz)
         stream.media = media
 
+    def run(self, row: int) -> None:
+        """The call is up: its clocks run from now on."""
+        self.shared.state[row] = RUNNING
+        self._activate()
+
     def release(self, stream: Stream) -> None:
         """Give the row back. The sockets are the caller's to close."""
         row = stream.row
@@ -307,4 +316,5 @@ class Table:
 
     def _activate(self) -> None:
         self.active = np.flatnonzero(self.used)
+        self.running = self.active[self.shared.state[self.active] == RUNNING]
         self.shared.worker.streams[0] = len(self.active)

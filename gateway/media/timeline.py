@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from trunkline.gateway.media.arrivals import AUDIO, EMPTY, Arrivals, Speaker
 from trunkline.gateway.media.credit import Credit
 from trunkline.gateway.media.reorder import ReorderBuffer
-from trunkline.gateway.media.table import RUNNING, SILENT_RUN, Table
+from trunkline.gateway.media.table import SILENT_RUN, Table
 from trunkline.rtp.outcomes import Drop
 
 LATE_RUN_NS = 100_000_000
@@ -103,8 +103,9 @@ class Timeline:
             self._discard(rows[~paid], Drop.TOO_FAST)
             c.rx_next_ts[rows[~paid]] = timestamp[~paid] + packet_ts[~paid]  # too much audio, not too little
             which, rows, timestamp, packet_ts = which[paid], rows[paid], timestamp[paid], packet_ts[paid]
-        for i in np.flatnonzero(timestamp - c.rx_next_ts[rows] >= packet_ts - packet_ts // 2):
-            self._fill_pause(int(rows[i]), int(timestamp[i]), now_ns)
+        paused = timestamp - c.rx_next_ts[rows] >= packet_ts - packet_ts // 2
+        if paused.any():
+            self._fill_pause(rows[paused], timestamp[paused], now_ns)
         sizes = arrivals.size[which]
         for size in np.unique(sizes):
             same = np.flatnonzero(sizes == size)
@@ -136,41 +137,36 @@ class Timeline:
         silent_ts = self._table.lost_run[rows] * packet_ts
         allowed_ts = np.maximum(packet_ts, (silent_ts * CLOCK_ERROR).astype(np.int64))
         late = c.rx_next_ts[rows] - timestamp >= allowed_ts
-        for i in np.flatnonzero(late):
-            keep[i] = self._stood_still(int(rows[i]), int(timestamp[i]), now_ns)
+        if late.any():
+            keep[late] = self._stood_still(rows[late], timestamp[late], now_ns)
         self._discard(rows[~keep], Drop.LATE)
         return np.flatnonzero(keep)
 
-    def _fill_pause(self, row: int, timestamp: int, now_ns: int) -> None:
-        """The sender has left out time (DTX): whole packet times; less than half of one is let go."""
-        c, rows = self._table.shared, np.array([row], np.intp)
-        packet_ts = int(c.rx_ptime_ts[row])
-        self._table.lost_run[row] = max(SILENT_RUN, int(self._table.lost_run[row]))
-        count = (timestamp - int(c.rx_next_ts[row]) + packet_ts // 2) // packet_ts
-        for _ in range(min(count, FILLS_PER_TICK, self._credit.packets(row, now_ns))):
-            self._fill_one(rows, now_ns)
+    def _fill_pause(self, rows: Rows, timestamp: NDArray[np.int64], now_ns: int) -> None:
+        """These senders have left out time (DTX): whole packet times; less than half of one is let go."""
+        c, lost_run = self._table.shared, self._table.lost_run
+        packet_ts = c.rx_ptime_ts[rows]
+        lost_run[rows] = np.maximum(lost_run[rows], SILENT_RUN)
+        count = (timestamp - c.rx_next_ts[rows] + packet_ts // 2) // packet_ts
+        self._fill(rows, np.minimum(count, self._credit.packets(rows, now_ns)), now_ns)
 
-    def _stood_still(self, row: int, timestamp: int, now_ns: int) -> bool:
-        """A late packet in sequence: has the sender's clock paused, rather than the network?"""
+    def _stood_still(self, rows: Rows, timestamp: NDArray[np.int64], now_ns: int) -> NDArray[np.bool_]:
+        """Late packets in sequence: has the sender's clock paused, rather than the network?"""
         table, c = self._table, self._table.shared
-        delay_ns = now_ns - timestamp * 1_000_000_000 // int(table.clock_hz[row])
-        since = int(table.late_since_ns[row])
-        if since and delay_ns < table.late_by_ns[row] - DRAINED_NS:
-            since = 0
-        if since == 0:
-            table.late_since_ns[row], table.late_by_ns[row] = now_ns, delay_ns
-            return False
-        if now_ns - since < LATE_RUN_NS:
-            return False
-        self._catch_up(row, now_ns)
-        c.rx_base_delay_ns[row] = delay_ns
-        return True
+        delay_ns = now_ns - timestamp * 1_000_000_000 // table.clock_hz[rows]
+        since_ns = table.late_since_ns[rows]
+        anew = (since_ns == 0) | (delay_ns < table.late_by_ns[rows] - DRAINED_NS)
+        table.late_since_ns[rows[anew]], table.late_by_ns[rows[anew]] = now_ns, delay_ns[anew]
+        stood = ~anew & (now_ns - since_ns >= LATE_RUN_NS)
+        if stood.any():
+            self._catch_up(rows[stood], now_ns)
+            c.rx_base_delay_ns[rows[stood]] = delay_ns[stood]
+        return np.asarray(stood)
 
     def jump(self, rows: Rows, timestamp: NDArray[np.int64], now_ns: int) -> None:
         """The sender's timestamps leapt: the timeline goes on from there, nothing is filled for the leap."""
         c = self._table.shared
-        for row in rows.tolist():
-            self._catch_up(row, now_ns)
+        self._catch_up(rows, now_ns)
         c.rx_next_ts[rows] = timestamp
         c.rx_base_delay_ns[rows] = np.nan
         c.rx_has_transit[rows] = 0  # or the leap would show as jitter
@@ -179,24 +175,25 @@ class Timeline:
         """Another source will be heard from now on: drop what waits, fill what the old one owes."""
         self._drop(np.full(self._held.forget(row), row, np.intp), Drop.LATE)
         if self._table.shared.rx_proven[row]:
-            self._catch_up(row, now_ns)
+            self._catch_up(np.array([row], np.intp), now_ns)
 
-    def _catch_up(self, row: int, now_ns: int) -> None:
+    def _catch_up(self, rows: Rows, now_ns: int) -> None:
         """Fill frames up to now by the old schedule, before another begins.
 
         What is less than a packet time is remembered, so that many changes do not add up.
         """
         table, c = self._table, self._table.shared
-        base = float(c.rx_base_delay_ns[row])
-        if np.isnan(base):
-            return
-        rows, packet_ts = np.array([row], np.intp), int(c.rx_ptime_ts[row])
-        now_ts = (now_ns - base) * int(table.clock_hz[row]) / 1e9
-        behind = (now_ts - int(c.rx_next_ts[row])) / packet_ts + float(table.slip[row])
-        count = min(max(int(behind), 0), FILLS_PER_TICK)
-        table.slip[row] = min(max(behind - count, -FILLS_PER_TICK), 1.0)
-        for _ in range(count):
-            self._fill_one(rows, now_ns)
+        rows = rows[~np.isnan(c.rx_base_delay_ns[rows])]
+        now_ts = (now_ns - c.rx_base_delay_ns[rows]) * table.clock_hz[rows] / 1e9
+        behind = (now_ts - c.rx_next_ts[rows]) / c.rx_ptime_ts[rows] + table.slip[rows]
+        count = np.clip(behind, 0, FILLS_PER_TICK).astype(np.int64)
+        table.slip[rows] = np.clip(behind - count, -FILLS_PER_TICK, 1.0)
+        self._fill(rows, count, now_ns)
+
+    def _fill(self, rows: Rows, count: NDArray[np.int64], now_ns: int) -> None:
+        """So many frames for each row, all rows at once: a stall makes many of them wait."""
+        for done in range(min(int(count.max(initial=0)), FILLS_PER_TICK)):
+            self._fill_one(rows[count > done], now_ns)
 
     # -- gaps -------------------------------------------------------------------------------
 
@@ -204,10 +201,10 @@ class Timeline:
         """Fill the frames whose time has run out."""
         table, c = self._table, self._table.shared
         for _ in range(FILLS_PER_TICK):
-            rows = table.active
-            rows = rows[(c.rx_deadline_ns[rows] <= now_ns) & (c.state[rows] == RUNNING)]
-            if not len(rows):
+            due = c.rx_deadline_ns[table.running] <= now_ns
+            if not due.any():
                 return
+            rows = table.running[due]
             waiting = table.held[rows] > 0
             self._fill_one(rows[~waiting], now_ns)
             if waiting.any():

@@ -55,14 +55,18 @@ class Uplink:
                 continue
             of_format = rows[which]
             duration[which] = samples * self._table.clock_hz[of_format] // fmt.line_hz
-            pcm = fmt.codec.decode(payload[which])
-            level = level_dbov(pcm)
-            self._table.shared.level_up_dbov[of_format] = level
-            flags = np.where(level > SPEECH_DBOV, FLAG_SPEECH, 0).astype(np.uint16)
-            heard = self._filler.join(fmt, of_format, pcm)
-            self._filler.remember(fmt, of_format, pcm, level)
-            self._deliver(fmt, of_format, heard, flags)
+            self.hear(fmt, of_format, payload[which], joins=True)
         return duration
+
+    def hear(self, fmt: Format, rows: Rows, payload: NDArray[np.uint8], *, joins: bool = False) -> None:
+        """Good payloads [n, bytes] of one format; they may join on to what was made up only if `joins`."""
+        pcm = fmt.codec.decode(payload)
+        level = level_dbov(pcm)
+        self._table.shared.level_up_dbov[rows] = level
+        flags = (level > SPEECH_DBOV) * np.uint16(FLAG_SPEECH)
+        heard = self._filler.join(fmt, rows, pcm) if joins else pcm
+        self._filler.remember(fmt, rows, pcm, level)
+        self._deliver(fmt, rows, heard, flags)
 
     def expect(self, rows: Rows, gap_ts: NDArray[np.int64], payloads: Sequence[bytes]) -> None:
         """What waits behind the gap that is filled next, so many timestamp units after its beginning."""
@@ -113,8 +117,9 @@ class Uplink:
             rows, positions, flags, pcm = rows[ready], positions[ready], flags[ready], pcm[ready]
         if not len(rows):
             return
-        flags = flags | c.up_flags[rows]
-        c.up_flags[rows] = 0
+        if self._table.flagged:
+            flags = flags | c.up_flags[rows]
+            c.up_flags[rows] = 0
         self._sink.deliver(rows, positions, flags, pcm)
 
     def forget(self, row: int) -> None:

@@ -140,12 +140,15 @@ class Rig:
     def run(self, seconds: float) -> None:
         """Tick by tick."""
         end_ns = self.now_ns + int(seconds * 1e9)
+        turn = 0
         while self.now_ns < end_ns:
             self.now_ns += TICK_NS
+            turn += 1
             rows = np.flatnonzero(self._next_ns <= self.now_ns)
             if len(rows):
                 self._timed("receive", self.engine.receive, self._batch(rows), self.now_ns)
-            self._timed("agent read", self.pair.deliver)
+            if turn % 2:  # as the worker does, just before packets fall due
+                self._timed("agent read", self.pair.deliver)
             self._timed("tick", self.engine.tick, self.now_ns)
             self.pair.turn(self.now_ns)
 

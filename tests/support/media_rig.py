@@ -21,7 +21,7 @@ from trunkline.gateway.media.downlink import Downlink
 from trunkline.gateway.media.express import Express
 from trunkline.gateway.media.playback import Playback
 from trunkline.gateway.media.receive import Receiver
-from trunkline.gateway.media.table import RUNNING, Stream, Table
+from trunkline.gateway.media.table import Stream, Table
 from trunkline.gateway.media.timeline import Timeline
 from trunkline.gateway.media.uplink import Uplink
 from trunkline.rtp.jitter import TargetParams
@@ -94,7 +94,7 @@ def running(table: Table, message: control.StartStream, now_ns: int) -> Stream:
     stream.accepted = True
     stream.link = RecordingLink()  # type: ignore[assignment]
     table.agent_ready[stream.row] = True
-    table.shared.state[stream.row] = RUNNING
+    table.run(stream.row)
     return stream
 
 

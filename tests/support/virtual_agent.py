@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import select
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,8 @@ MADE_UP = FLAG_CONCEALED | FLAG_GAP | FLAG_COMFORT_NOISE
 
 class MemorySocket:
     """The gateway's socket: what it sends reaches the agent at once, what the agent says waits to be read."""
+
+    family = socket.AF_INET
 
     def __init__(self, agent: VirtualAgent) -> None:
         self._agent = agent

@@ -4,7 +4,7 @@
     Callers (clock drift, DTX, restarts) -> Network (loss, delay, duplicates) -> Traffic.batches(tick)
 
 All calls are made at once, a few seconds at a time, as arrays [calls, packets].  Every packet
-carries its number in its first four payload bytes, which lets an agent at 8 kHz say of each
+carries its number in its last four payload bytes, which lets an agent at 8 kHz say of each
 frame which packet it was.
 """
 
@@ -214,7 +214,7 @@ class Traffic:
         )
         packets[:, HEADER_BYTES:] = self._speech[due["number"] % 50]
         for i in range(NUMBER_BYTES):
-            packets[:, HEADER_BYTES + i] = due["number"] // BASE**i % BASE
+            packets[:, -NUMBER_BYTES + i] = due["number"] // BASE**i % BASE
         lengths, named, addresses = np.full(n, size, np.int32), np.ones(n, bool), [PEER] * n
         first_tick = self._chunk * ticks + 1
         key = (due["tick"] - first_tick) << 8 | due["turn"]
@@ -239,6 +239,6 @@ def _voice(rng: np.random.Generator, samples: int) -> NDArray[np.int16]:
 
 
 def numbers_in(pcm: NDArray[np.int16]) -> NDArray[np.int64]:
-    """The packet number that each frame pcm[n, samples] began with, at 8 kHz."""
-    digits = g711.encode_ulaw(pcm[:, :NUMBER_BYTES]).astype(np.int64) & 0x7F
+    """The packet number that each frame pcm[n, samples] ends with, at 8 kHz: its head may be blended with a fill."""
+    digits = g711.encode_ulaw(pcm[:, -NUMBER_BYTES:]).astype(np.int64) & 0x7F
     return np.asarray(digits @ BASE ** np.arange(NUMBER_BYTES), np.int64)

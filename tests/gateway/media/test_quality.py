@@ -17,6 +17,7 @@ from trunkline.gateway.media.figures import Figure, told
 from trunkline.gateway.media.quality import QualityWatch
 from trunkline.gateway.media.table import Stream
 from trunkline.rtp import emodel
+from trunkline.rtp.jitter import TargetParams
 from trunkline.rtp.loss_bursts import BurstCounter, burst_metrics
 from trunkline.rtp.outcomes import Drop
 
@@ -25,7 +26,7 @@ class Watched(UplinkRig):
     """An uplink whose quality is watched."""
 
     def __init__(self, calls: int = 1) -> None:
-        super().__init__(calls)
+        super().__init__(calls, TargetParams(max_ns=100 * MS))
         self.tales: list[tuple[int, int, dict[str, float]]] = []
         self.quality = QualityWatch(self.table, self._told)
         self.timeline.on_missing = self.quality.missing

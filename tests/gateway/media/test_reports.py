@@ -35,13 +35,11 @@ class Rig:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, calls: int = 1, **media: object) -> None:
         self.start_ns = self.now_ns = 1_000 * SECOND
-        monkeypatch.setattr("time.time_ns", lambda: WALL_NS + self.now_ns)
         self.table = Table(Columns(max(calls, 4)))
         self.sent: list[tuple[int, int, list[rtcp.RtcpPacket]]] = []
-        self.heard = HeardReports(self.table)
-        self.reports = Reports(
-            self.table, self.take, random.Random(3), self.heard, VoipColumns(self.table, 200.0)
-        )
+        self.heard = HeardReports(self.table, WALL_NS)
+        voip = VoipColumns(self.table, 200.0)
+        self.reports = Reports(self.table, self.take, random.Random(3), self.heard, voip, WALL_NS)
         self.streams = [running(self.table, start_message(**media), self.now_ns) for _ in range(calls)]
         self.c, self.rows = self.table.shared, self.table.active
         self.c.rx_proven[self.rows], self.c.rx_ssrc[self.rows] = 1, THEIRS

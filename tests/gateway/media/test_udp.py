@@ -12,7 +12,7 @@ import pytest
 
 from support.media_rig import MS, start_message
 from trunkline.gateway.media.columns import Columns
-from trunkline.gateway.media.table import RUNNING, Stream, Table
+from trunkline.gateway.media.table import Stream, Table
 from trunkline.gateway.media.udp import UdpSockets
 
 NOW_NS = 5_000_000_000
@@ -42,7 +42,7 @@ class Call:
         message = start_message(remote_host=host, remote_port=port)
         self.stream: Stream = self.table.take(message, self.ours, None)
         self.table.apply(self.stream, self.stream.media)
-        self.table.shared.state[self.stream.row] = RUNNING
+        self.table.run(self.stream.row)
         self.sockets = UdpSockets(self.table)
         self.sockets.add(self.stream)
 

@@ -47,7 +47,7 @@ def test_who_reads_the_wall_clock() -> None:
 
 
 def _reports(rig: VirtualEngine) -> list[rtcp.SenderReport]:
-    parsed = [packet for data in rig.sockets.rtcp for packet in rtcp.parse_compound(data)]
+    parsed = [packet for data in rig.sockets.rtcp for packet in rtcp.parse_compound(bytes(data))]
     return [packet for packet in parsed if isinstance(packet, rtcp.SenderReport)]
 
 
@@ -66,8 +66,9 @@ def test_reports_and_round_trips_bear_a_step(monkeypatch) -> None:
         # The peer got it 40 ms before it answered; our own clock says how long ago it was sent.
         sent_ago_ns = _age_ns(rig, report)
         kept = (sent_ago_ns - 60_000_000) * 65536 // 10**9
-        block = rtcp.ReportBlock(report.ssrc, 0, 0, 0, 0, middle, kept)
         stream = rig.streams[0]
+        newest = int(rig.table.shared.tx_seq[stream.row]) - 1
+        block = rtcp.ReportBlock(report.ssrc, 0, 0, newest, 0, middle, kept)
         answer = bytes(
             rtcp.build_compound([rtcp.ReceiverReport(9, (block,)), rtcp.SourceDescription(((9, "p"),))])
         )
