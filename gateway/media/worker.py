@@ -4,7 +4,7 @@
     python -m trunkline.gateway.media.worker --control-fd N --table-fd M --capacity K --index I
 
 A quiet worker wakes for each packet and passes it on at once.  Under load it
-ticks on a grid of 2.5 ms and takes all that has come since: batches grow, and
+ticks on a grid (rhythm.py) and takes all that has come since: batches grow, and
 the cost per packet falls.  What it prints goes to the gateway's log.
 """
 
@@ -22,21 +22,19 @@ import time
 import traceback
 
 import msgspec
-import numpy as np
 
 from trunkline.gateway.media import control
 from trunkline.gateway.media.channel import Channel, receive
-from trunkline.gateway.media.columns import DELAY_EDGES_US, Columns
+from trunkline.gateway.media.columns import Columns
 from trunkline.gateway.media.downlink import SEND_GRID_NS
 from trunkline.gateway.media.engine import Engine
 from trunkline.gateway.media.poller import EpollPoller
+from trunkline.gateway.media.rhythm import Rhythm
 from trunkline.gateway.media.table import Stream, Table, TableFull
 from trunkline.gateway.media.udp import UdpSockets
 from trunkline.gateway.media.warm import warm_up
 from trunkline.rtp.jitter import TargetParams
 
-TICK_NS = 2_500_000
-"Shortest distance of two ticks: what comes in between waits, and is cheaper in a batch."
 LOOKS_PER_TICK = 4
 "A socket gives one packet a look; a burst that waits behind it is taken with the next looks."
 FEW_SOCKETS = 16
@@ -53,11 +51,6 @@ CONTROL_NS = 10_000_000
 "For messages of the gateway in one tick. A successor gets all its calls at once, and must not look dead meanwhile."
 LOOK_NS = 100_000_000
 "How often sockets are connected or opened."
-SHARE_NS = 1_000_000_000
-LATE_COUNTS_FROM = 0.25
-"Lateness is a load of ours only if we have used so much of a core, in the second before."
-TOLERATED_NS = 5_000_000
-"A tick that is done so long after it was due harms nobody; what is beyond counts as load (load.py)."
 JITTER_MIN_MS = 45
 """Shortest wait for a missing packet. After two packet times and a little, the packet behind a loss of one or two is
 there, and concealment can lead over to it (filling.py); only where something is missing does anybody wait at all."""
@@ -91,16 +84,12 @@ class Worker:
         self.draining = False
         self._failures = 0
         self._look_ns = self._handled_ns = 0
-        self._crowded = False
-        "the last tick found many sockets ready"
+        self.rhythm = Rhythm(self.poller.epoll.poll, self.columns.worker)
         self._catch_up_ns = 0
         "until then all that waits at the sockets is read first"
         self._stalled_ns = 0
         "when the last stall was found"
         self._collect_ns = time.monotonic_ns() + COLLECT_NS
-        self._cpu_ns, self._done_ns = time.thread_time_ns(), time.monotonic_ns()
-        self._share = 0.0
-        "of a core that we used lately"
 
     # -- the gateway process ----------------------------------------------------------------
 
@@ -222,16 +211,13 @@ class Worker:
         counters = self.columns.worker
         self._watch_channel()
         self.post(control.WorkerReady(int(counters.pid[0])))
-        last_ns = 0
         while self.running and not (self.draining and not self.table.by_call):
             due_ns = min(self.engine.next_deadline_ns(), time.monotonic_ns() + int(HEARTBEAT_S * 1e9))
-            grid_ns = (last_ns // TICK_NS + 1) * TICK_NS
-            ready = self._wait(last_ns, due_ns)
-            now_ns = time.monotonic_ns()
-            if now_ns - max(last_ns, due_ns) > STALL_NS:
+            ready = self.rhythm.wait(due_ns)
+            now_ns = self.rhythm.begun_ns
+            if self.rhythm.late_ns > STALL_NS:
                 self._catch_up_ns = now_ns + 1
                 self._note_stall(now_ns)
-            last_ns = now_ns
             try:
                 self._tick(ready, now_ns, LOOKS_AFTER_STALL if now_ns < self._catch_up_ns else LOOKS_PER_TICK)
                 self._failures = 0
@@ -241,62 +227,23 @@ class Worker:
                     print(f"tick failed:\n{traceback.format_exc()}", flush=True)
                 if self._failures > MAX_FAILURES:
                     raise
-            done_ns = time.monotonic_ns()
-            took_us = (done_ns - now_ns) // 1000
-            self._note_load(max(due_ns, grid_ns), done_ns)
-            counters.heartbeat_ns[0] = now_ns
-            counters.ticks[0] += 1
-            counters.tick_duration[np.searchsorted(DELAY_EDGES_US, took_us)] += 1
-            counters.tick_max_us[0] = max(int(counters.tick_max_us[0]), took_us)
+            self.rhythm.done()
             if not self.table.by_call and now_ns > self._collect_ns:
                 self._collect_ns = now_ns + COLLECT_NS
                 gc.collect()
         self.engine.agents.close_all()
-
-    def _note_load(self, wanted_ns: int, done_ns: int) -> None:
-        """Since the last tick: the CPU that it took, or what it was late by, if that is more.
-
-        A worker with little to do that is late has lost its core to other programs: fewer calls would not help.
-        """
-        cpu_ns, passed_ns = time.thread_time_ns(), done_ns - self._done_ns
-        busy_ns = cpu_ns - self._cpu_ns
-        self._share += (busy_ns / max(passed_ns, 1) - self._share) * min(passed_ns / SHARE_NS, 1.0)
-        if self._share > LATE_COUNTS_FROM:
-            busy_ns = max(busy_ns, min(done_ns - wanted_ns - TOLERATED_NS, passed_ns))
-        self.columns.worker.busy_ns[0] += busy_ns
-        self._cpu_ns, self._done_ns = cpu_ns, done_ns
-
-    def _wait(self, last_ns: int, due_ns: int) -> list[tuple[int, int]]:
-        """Sleep until something is ready or due, but no tick follows another before the next point of the grid."""
-        grid_ns = (last_ns // TICK_NS + 1) * TICK_NS
-        if self._crowded and self._sleep_until(grid_ns):  # something is sure to be ready by then
-            ready = self.poller.epoll.poll(0)
-            if ready:
-                return ready
-        ready = self.poller.epoll.poll(max((due_ns - time.monotonic_ns()) / 1e9, 0.0))
-        if self._sleep_until(grid_ns):
-            ready = self.poller.epoll.poll(0)
-        return ready
-
-    @staticmethod
-    def _sleep_until(then_ns: int) -> bool:
-        """Sleep, if the time has not come yet; whether it had not."""
-        ahead_ns = then_ns - time.monotonic_ns()
-        if ahead_ns > 0:
-            time.sleep(ahead_ns / 1e9)
-        return ahead_ns > 0
 
     def _tick(self, ready: list[tuple[int, int]], now_ns: int, looks: int) -> None:
         """Take what the sockets have, then let the engine do what is due."""
         self.sockets.sampled_row = -1
         begun_ns, lagging, control_fd = now_ns, False, self.channel.fileno()
         # With many calls up, what agents say is taken just before packets fall due.
-        all_handlers = not self._crowded or now_ns // SEND_GRID_NS != self._handled_ns // SEND_GRID_NS
+        all_handlers = not self.rhythm.crowded or now_ns // SEND_GRID_NS != self._handled_ns // SEND_GRID_NS
         if all_handlers:
             self._handled_ns = now_ns
         handlers = self.poller.handlers
-        self._crowded = len(ready) > FEW_SOCKETS
-        if self._crowded and looks == LOOKS_PER_TICK:
+        self.rhythm.crowded = len(ready) > FEW_SOCKETS
+        if self.rhythm.crowded and looks == LOOKS_PER_TICK:
             looks = 1
         for look in range(looks):
             if look:  # only what lies behind a packet of the last one: others' new packets are for the next tick

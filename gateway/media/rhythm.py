@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""When a media worker ticks, and what that says of its load.
+
+A quiet worker wakes for each packet.  Otherwise no tick follows another before the next
+point of a grid of 2.5 ms: what comes in between waits for it, and is cheaper in a batch,
+since a tick costs some 0.5 ms beside its packets.  A worker that is nearly out of CPU
+takes a coarser grid: some milliseconds more for everybody, but all of what they say.
+
+    wait(due) -> what is ready ... tick ... done(): load, histogram, heartbeat
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from trunkline.gateway.media.columns import DELAY_EDGES_US
+
+GRIDS_NS = (2_500_000, 5_000_000, 10_000_000)
+LONGER_FROM, SHORTER_FROM = 0.8, 0.5
+"Share of a core, lately, from which ticks become longer, and below which shorter."
+SHARE_NS = 1_000_000_000
+"Time constant of that share, and the shortest time between two changes."
+LATE_COUNTS_FROM = 0.25
+"Lateness is a load of ours only if we have used so much of a core: else it is other programs'."
+TOLERATED_NS = 5_000_000
+"A tick that is done so long after it was due harms nobody; what is beyond counts as load (load.py)."
+
+Ready = list[tuple[int, int]]
+
+
+class Rhythm:
+    """The clock of one worker's loop."""
+
+    def __init__(
+        self,
+        poll: Callable[[float], Ready],
+        counters: Any,
+        *,
+        clock: Callable[[], int] = time.monotonic_ns,
+        cpu_clock: Callable[[], int] = time.thread_time_ns,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """`poll(seconds)` names what is ready; `counters` is the worker's part of the columns."""
+        self._poll, self._counters = poll, counters
+        self._clock, self._cpu_clock, self._sleep = clock, cpu_clock, sleep
+        self.crowded = False
+        "the last tick found many sockets ready: something is sure to be ready at the next point of the grid"
+        self.grid_ns = GRIDS_NS[0]
+        self.share = 0.0
+        "of a core that was used lately"
+        self.begun_ns = 0
+        "when the last tick began"
+        self.wanted_ns = 0
+        "... and when it should have"
+        self.late_ns = 0
+        "how long it began after something was due, or after the tick before it if that was later"
+        self._cpu_ns, self._done_ns = cpu_clock(), clock()
+        self._changed_ns = self._done_ns
+
+    def wait(self, due_ns: int) -> Ready:
+        """Sleep until something is ready or due, but not to before the next point of the grid."""
+        next_ns = (self.begun_ns // self.grid_ns + 1) * self.grid_ns
+        self.wanted_ns = max(due_ns, next_ns)
+        ready = self._wait(due_ns, next_ns)
+        now_ns = self._clock()
+        self.late_ns, self.begun_ns = now_ns - max(due_ns, self.begun_ns), now_ns
+        return ready
+
+    def _wait(self, due_ns: int, next_ns: int) -> Ready:
+        if self.crowded and self._sleep_until(next_ns):
+            ready = self._poll(0)
+            if ready:
+                return ready
+        ready = self._poll(max((due_ns - self._clock()) / 1e9, 0.0))
+        return self._poll(0) if self._sleep_until(next_ns) else ready
+
+    def _sleep_until(self, then_ns: int) -> bool:
+        """Sleep, if the time has not come yet; whether it had not."""
+        ahead_ns = then_ns - self._clock()
+        if ahead_ns > 0:
+            self._sleep(ahead_ns / 1e9)
+        return ahead_ns > 0
+
+    def done(self) -> None:
+        """The tick is over: account for it, and set the grid for those to come."""
+        done_ns = self._clock()
+        self._note_load(done_ns)
+        took_us = (done_ns - self.begun_ns) // 1000
+        counters = self._counters
+        counters.heartbeat_ns[0] = self.begun_ns
+        counters.ticks[0] += 1
+        counters.tick_duration[np.searchsorted(DELAY_EDGES_US, took_us)] += 1
+        counters.tick_max_us[0] = max(int(counters.tick_max_us[0]), took_us)
+
+    def _note_load(self, done_ns: int) -> None:
+        """Since the last tick: the CPU that it took, or what it was late by, if that is more."""
+        cpu_ns, passed_ns = self._cpu_clock(), done_ns - self._done_ns
+        busy_ns = cpu_ns - self._cpu_ns
+        self.share += (busy_ns / max(passed_ns, 1) - self.share) * min(passed_ns / SHARE_NS, 1.0)
+        if self.share > LATE_COUNTS_FROM:
+            busy_ns = max(busy_ns, min(done_ns - self.wanted_ns - TOLERATED_NS, passed_ns))
+        self._counters.busy_ns[0] += busy_ns
+        self._cpu_ns, self._done_ns = cpu_ns, done_ns
+        if done_ns - self._changed_ns > SHARE_NS:
+            self._set_grid(done_ns)
+
+    def _set_grid(self, now_ns: int) -> None:
+        """Longer ticks where CPU runs short, shorter ones where there is plenty."""
+        place = GRIDS_NS.index(self.grid_ns)
+        if self.share > LONGER_FROM and place + 1 < len(GRIDS_NS):
+            self.grid_ns, self._changed_ns = GRIDS_NS[place + 1], now_ns
+        elif self.share < SHORTER_FROM and place:
+            self.grid_ns, self._changed_ns = GRIDS_NS[place - 1], now_ns

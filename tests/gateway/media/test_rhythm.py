@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""When a worker ticks, by a clock that the test turns."""
+
+from __future__ import annotations
+
+import pytest
+
+from support.media_rig import MS
+from trunkline.gateway.media.columns import Columns
+from trunkline.gateway.media.rhythm import GRIDS_NS, TOLERATED_NS, Rhythm
+
+
+class Loop:
+    """A worker's loop whose ticks cost what the test says; packets are ready all the time or never."""
+
+    def __init__(self, *, packets: bool = True) -> None:
+        self.now_ns = 1_000_000_000
+        self.cpu_ns = 0
+        self.packets = packets
+        self.polls: list[float] = []
+        self.columns = Columns(4)
+        self.rhythm = Rhythm(
+            self.poll, self.columns.worker, clock=lambda: self.now_ns, cpu_clock=lambda: self.cpu_ns,
+            sleep=self.sleep,
+        )  # fmt: skip
+        self.begun: list[int] = []
+
+    def poll(self, seconds: float) -> list[tuple[int, int]]:
+        self.polls.append(seconds)
+        if self.packets:
+            return [(5, 1)]
+        self.sleep(seconds)
+        return []
+
+    def sleep(self, seconds: float) -> None:
+        self.now_ns += round(seconds * 1e9)
+
+    def run(self, seconds: float, cost_ms: float, wall_ms: float | None = None) -> None:
+        end_ns = self.now_ns + int(seconds * 1e9)
+        while self.now_ns < end_ns:
+            self.rhythm.wait(self.now_ns + (5 if self.packets else 250) * MS)
+            self.begun.append(self.now_ns)
+            self.cpu_ns += int(cost_ms * MS)
+            self.now_ns += int((cost_ms if wall_ms is None else wall_ms) * MS)
+            self.rhythm.done()
+
+    @property
+    def load(self) -> float:
+        return float(self.columns.worker.busy_ns[0]) / (self.now_ns - 1_000_000_000)
+
+
+@pytest.mark.parametrize("crowded", [False, True])
+def test_ticks_lie_on_the_grid(crowded: bool) -> None:
+    """However many packets come, there is one tick at each point of the grid; a crowded one polls once for it."""
+    loop = Loop()
+    loop.rhythm.crowded = crowded
+    loop.run(0.1, cost_ms=0.5)
+    assert all(begun % GRIDS_NS[0] < MS // 100 for begun in loop.begun[1:])
+    assert len(loop.begun) == pytest.approx(100 / 2.5, abs=2)
+    assert len(loop.polls) <= (1.1 if crowded else 2) * len(loop.begun)
+
+
+def test_without_packets_it_sleeps_until_something_is_due() -> None:
+    loop = Loop(packets=False)
+    loop.run(2, cost_ms=0.1)
+    assert len(loop.begun) == pytest.approx(8, abs=1)
+
+
+def test_ticks_become_longer_when_cpu_runs_short_and_shorter_when_there_is_plenty() -> None:
+    loop = Loop()
+    loop.run(5, cost_ms=1.5)
+    assert loop.rhythm.grid_ns == GRIDS_NS[0], "60 % of a core is no reason"
+    loop.run(5, cost_ms=2.3)
+    assert loop.rhythm.grid_ns == GRIDS_NS[1]
+    loop.run(5, cost_ms=9)
+    assert loop.rhythm.grid_ns == GRIDS_NS[2], "and no further"
+    loop.run(8, cost_ms=0.2)
+    assert loop.rhythm.grid_ns == GRIDS_NS[0]
+
+
+def test_load_is_cpu_or_lateness_of_a_worker_that_works() -> None:
+    """A tick that takes long because others have the core is a load only for who used that core."""
+    idle, working = Loop(), Loop()
+    idle.run(4, cost_ms=0.2, wall_ms=30)
+    assert idle.load < 0.02
+    working.run(4, cost_ms=12, wall_ms=30)
+    lateness = (30 * MS - 5 * MS - TOLERATED_NS) / (30 * MS)
+    assert working.load > lateness - 0.1
+    working = Loop()
+    working.run(4, cost_ms=1)
+    assert working.load == pytest.approx(0.4, abs=0.02)
