@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+import random
 import re
 import shutil
 import socket
@@ -36,16 +37,16 @@ DEFAULT_KEYS = {
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A port that neither UDP nor TCP uses at this moment."""
+    """A port that neither UDP nor TCP uses at this moment, and that the kernel gives to nobody else by itself."""
     while True:
+        port = random.randrange(30_000, 32_768)  # below net.ipv4.ip_local_port_range, above the tests' RTP
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp, socket.socket() as tcp:
-            udp.bind((host, 0))
-            port = udp.getsockname()[1]
             try:
+                udp.bind((host, port))
                 tcp.bind((host, port))
             except OSError:
                 continue
-            return int(port)
+            return port
 
 
 class SippFailed(AssertionError):
