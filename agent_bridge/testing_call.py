@@ -69,6 +69,7 @@ class DoubleCall:
     def quality(self, **stats: float) -> None:
         """Say how good the call is: `call.quality(mos=3.1, loss_percent=8.0)`."""
         self._gateway.link.send_quality(self.channel, stats)
+        self._gateway.write()
 
     def network(self, silent: bool, idle_ms: int) -> None:
         """Let nothing come from the caller's side any more, or something again."""

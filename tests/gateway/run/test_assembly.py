@@ -83,7 +83,7 @@ def test_workers_get_agents_with_tokens_and_options() -> None:
     )
     assert (params.connect_timeout_ms, params.max_queue_ms) == (500, 1000)
     assert assembly.worker_options(config) == [
-        "--jitter-min-ms", "40", "--jitter-max-ms", "120", "--silence", "suppress",
+        "--jitter-min-ms", "45", "--jitter-max-ms", "120", "--silence", "suppress",
     ]  # fmt: skip
 
 
