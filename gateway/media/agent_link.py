@@ -36,6 +36,8 @@ LAST_WORDS_NS = 1_000_000_000
 "An agent that takes nothing more may have said something before: so long we read on."
 RETRY_NS = 20_000_000
 "Next try after a Unix listener's queue was full (EAGAIN); the kernel does not say when there is room."
+AGAIN_BYTES = 1 << 16
+"After a read of so much there is likely more: an agent's socket holds 208 KB by default, less than a long tick needs."
 SEND_BUFFER_READS = 5
 "The kernel's buffer holds 100 ms of all calls on the link, so that a tick's frames leave in one write."
 BACKLOG_NS = 1_000_000_000
@@ -162,16 +164,27 @@ class AgentLink:
         if self.protocol.unread:
             self._tell(self.protocol.resume(self._clock()))
             return
+        budget = len(self._buffer)
+        while budget > 0 and self._socket is not None:
+            n = self._receive()
+            budget -= max(n, 1)
+            if n < AGAIN_BYTES or self.protocol.unread:
+                return
+
+    def _receive(self) -> int:
+        """One read; returns how many bytes it brought."""
+        assert self._socket is not None
         try:
             n = self._socket.recv_into(self._buffer)
         except (BlockingIOError, InterruptedError):
-            return
+            return 0
         except OSError as error:
             self.fail("agent_lost", f"connection to agent {self.agent.name} broke: {error}")
-            return
+            return 0
         self._tell(self.protocol.receive(memoryview(self._buffer)[:n], self._clock()))
         if n == 0 and self.open:
             self.fail("agent_lost", f"agent {self.agent.name} closed the connection")
+        return n
 
     def _tell(self, events: Sequence[LinkEvent]) -> None:
         """Pass events on; a failure closes the socket first, so that nobody writes to it."""

@@ -39,6 +39,10 @@ LOOKS_PER_TICK = 4
 "A socket gives one packet a look; a burst that waits behind it is taken with the next looks."
 FEW_SOCKETS = 16
 "With more of them ready, what waits behind a packet is left for the next tick, which comes soon enough."
+HURRIED_NS = 15_000_000
+"A tick that begins so late: packets wait at the sockets, and what is made up meanwhile must be cheap."
+PACKET_TIME_NS, MOST_LOOKS = 20_000_000, 8
+"So many packets may wait behind the first by then."
 LOOKS_AFTER_STALL = 256
 "... after a stall, of ours or of a worker before us: what waited is read before gaps are filled."
 STALL_NS = 40_000_000
@@ -243,8 +247,10 @@ class Worker:
             self._handled_ns = now_ns
         handlers = self.poller.handlers
         self.rhythm.crowded = len(ready) > FEW_SOCKETS
+        late_ns = self.rhythm.late_ns
+        self.engine.hurried = late_ns > HURRIED_NS
         if self.rhythm.crowded and looks == LOOKS_PER_TICK:
-            looks = 1
+            looks = min(1 + late_ns // PACKET_TIME_NS, MOST_LOOKS) if self.engine.hurried else 1
         for look in range(looks):
             if look:  # only what lies behind a packet of the last one: others' new packets are for the next tick
                 now_ns = time.monotonic_ns()  # what has come meanwhile is no faster than time

@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from support.media_rig import MS, UplinkRig, running, start_message
+from support.media_rig import MS, UplinkRig, running, start_message, talk
 from trunkline.agent_bridge.dialect import FLAG_COMFORT_NOISE, FLAG_CONCEALED, FLAG_GAP, FLAG_SPEECH
 from trunkline.codecs import g711
 from trunkline.codecs.level import level_dbov
@@ -197,3 +197,17 @@ def test_a_row_used_again_remembers_nothing() -> None:
     frames = rig.frames[stream.row]
     assert stream.row == rig.streams[0].row and len(frames) == 25
     assert all(frame.flags == FLAG_GAP and not frame.pcm.any() for frame in frames)
+
+
+def test_a_worker_that_is_behind_fills_with_silence() -> None:
+    """What is missing then only waits at its sockets, and to make it up would cost more than to read it."""
+    rig = UplinkRig()
+    talk(rig, range(10))
+    rig.uplink.hurried = True
+    rig.run(200)
+    filled = rig.heard[10:]
+    assert len(filled) >= 5
+    assert all(frame.flags == FLAG_GAP and not frame.pcm.any() for frame in filled)
+    rig.uplink.hurried = False
+    talk(rig, range(10, 40))
+    assert rig.heard[-1].flags & FLAG_SPEECH

@@ -70,7 +70,8 @@ def test_ticks_become_longer_when_cpu_runs_short_and_shorter_when_there_is_plent
     loop = Loop()
     loop.run(5, cost_ms=1.5)
     assert loop.rhythm.grid_ns == GRIDS_NS[0], "60 % of a core is no reason"
-    loop.run(5, cost_ms=2.3)
+    loop.run(2.5, cost_ms=2.3)
+    loop.run(3, cost_ms=3.5)
     assert loop.rhythm.grid_ns == GRIDS_NS[1]
     loop.run(5, cost_ms=9)
     assert loop.rhythm.grid_ns == GRIDS_NS[2], "and no further"
