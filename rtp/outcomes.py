@@ -44,3 +44,5 @@ class Drop(enum.IntEnum):
     "the kernel refused a packet"
     TOO_FAST = 17
     "audio faster than time: a sender with a wild clock, or timestamps stamped ahead"
+    RTCP_FLOOD = 18
+    "RTCP packets beyond what a peer has to say (RFC 3550 6.2: one in some seconds)"

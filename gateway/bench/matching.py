@@ -29,7 +29,7 @@ Mask = NDArray[np.bool_]
 NOT_THE_CALLER = 0x02 | 0x04 | 0x08
 "Flags of frames that are no packet: concealed, comfort noise, gap (PROTOCOL.md 6.2)."
 SENT_LATE_NS = 30_000_000
-"A packet that the generator sends so late may rightly be given up: a gap is held back for 40 ms at first."
+"A packet that the generator sends so late may rightly be given up: a gap is held back for 45 ms at first."
 MATCHED = 0.9
 "Share of a call's frames that must have their packet's loudness for the mapping to be believed."
 LAST_LAG = 150

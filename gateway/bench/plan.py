@@ -37,21 +37,21 @@ class Plan:
     def __post_init__(self) -> None:
         """Refuse what cannot be run, in words."""
         if not 1 <= self.calls <= MAX_CALLS:
-            raise BenchError(f"{self.calls} calls: a run has 1 to {MAX_CALLS}")
+            raise BenchError(f"--calls {self.calls}: a run has 1 to {MAX_CALLS}")
         if self.ptime_ms not in PACKET_TIMES_MS:
-            raise BenchError(f"a packet time of {self.ptime_ms} ms: there are {_list(PACKET_TIMES_MS)}")
+            raise BenchError(f"--ptime {self.ptime_ms}: it is one of {_list(PACKET_TIMES_MS)}")
         if self.dialect not in DIALECTS:
-            raise BenchError(f"dialect {self.dialect!r}: there are {_list(DIALECTS)}")
+            raise BenchError(f"--dialect {self.dialect!r}: it is one of {_list(DIALECTS)}")
         if self.agent_rate_hz not in RATES_HZ:
-            raise BenchError(f"{self.agent_rate_hz} Hz for the agent: there are {_list(RATES_HZ)}")
+            raise BenchError(f"--agent-rate {self.agent_rate_hz}: it is one of {_list(RATES_HZ)}")
         if not 1 <= self.seconds <= 3600:
-            raise BenchError(f"{self.seconds:g} s: a run measures 1 to 3600")
+            raise BenchError(f"--seconds {self.seconds:g}: a run measures 1 to 3600")
         try:
             get_codec(self.codec)
         except ValueError as error:
-            raise BenchError(str(error)) from None
+            raise BenchError(f"--codec: {error}") from None
         if self.codec not in AUDIO_FORMATS:
-            raise BenchError(f"codec {self.codec!r}: write it {_list(AUDIO_FORMATS)}")
+            raise BenchError(f"--codec {self.codec!r}: it is one of {_list(AUDIO_FORMATS)}")
 
     def with_calls(self, calls: int) -> Plan:
         """The same with another number of calls."""

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -81,13 +82,13 @@ class Show:
             told += (
                 f"  p99 {_ms(up)} to the agent, {_ms(down)} back; worker {cost:.0f} µs per call and second"
             )
-        self.console.print(told + (f"  [dim]{step.why}[/]" if step.why else ""), soft_wrap=True)
+        self.console.print(told + (f"  [dim]{escape(step.why)}[/]" if step.why else ""), soft_wrap=True)
 
     def limit(self, found: Limit) -> None:
         """What a search has found."""
         self.console.print(
             f"[bold]{found.calls} calls[/] fit with p99 below 5 ms both ways and nothing lost; "
-            f"[dim]{found.bounded_by}[/]",
+            f"[dim]{escape(found.bounded_by)}[/]",
             soft_wrap=True,
         )
 
@@ -155,8 +156,8 @@ def _delays(one: dict[str, Any]) -> Table:
 def summary(one: dict[str, Any]) -> str:
     """The rest in sentences, with markup."""
     lines = [f"memory of the worker: {1000 * one['rss_mb_per_call']:.0f} kB per call"]
-    lines += [f"[red]{fault}[/]" for fault in faults(one)]
-    lines += [f"[yellow]{what}[/]" for what in slow(one)]
+    lines += [f"[red]{escape(fault)}[/]" for fault in faults(one)]
+    lines += [f"[yellow]{escape(what)}[/]" for what in slow(one)]
     if one["downlink"]["silent"]:
         lines.append(
             f"{one['downlink']['silent']} packets to callers were silent: the echo came too late for them"

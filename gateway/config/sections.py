@@ -71,9 +71,9 @@ class Media(Section):
     packet_time_ms: types.FrameMs = 20
     "audio in one packet that we send, unless the peer asks for another time"
     jitter_min_ms: Annotated[int, Field(ge=0, le=2000)] = 45
-    "a missing packet is waited for at least so long (or `jitter_max_ms`, if that is less)"
+    "shortest wait for a missing packet; the default gives way to a smaller `jitter_max_ms`"
     jitter_max_ms: Annotated[int, Field(ge=0, le=2000)] = 200
-    "and at most so long; in between, as long as packets of the call have lately needed"
+    "longest wait for a missing packet; between the two it is as long as packets of the call have lately needed"
     silence: Literal["send", "suppress"] = "send"
     "while the agent says nothing: send silence, or no packets but, if the peer takes it, comfort noise (RFC 3389)"
     no_media_timeout_s: Annotated[float, Field(ge=0, le=86400)] = 60

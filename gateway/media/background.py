@@ -10,6 +10,8 @@ A peer that says itself what its background is like (RFC 3389) is believed inste
 
 from __future__ import annotations
 
+import random
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,7 +20,7 @@ from trunkline.gateway.media.table import BACKGROUND_SAMPLES, Table
 from trunkline.rtp.comfort_noise import ComfortNoise
 
 TURN = 3
-"Batches from one look to the next; without a factor in common with the ticks of a packet time."
+"One batch in so many is looked at, drawn at random: any order would meet the same rows again and again."
 RISE_DB_PER_S = 2.0
 "Speech lets the level creep up by so much, until its next pause: 10 dB in 5 s of talk without a breath."
 FALL = 0.25
@@ -41,17 +43,16 @@ class Background:
 
     def __init__(self, table: Table) -> None:
         self._table = table
-        self._batches = 0
+        self._rng = random.Random(TURN)
 
     def listen(
         self, rows: Rows, pcm: NDArray[np.int16], level: NDArray[np.float32], seconds: float
     ) -> None:
         """Good frames pcm[n, samples] and their levels: a few column operations, and a copy of the quiet ones.
 
-        Every third batch will do: backgrounds change slowly.
+        One batch in three will do: backgrounds change slowly.
         """
-        self._batches += 1
-        if self._batches % TURN:
+        if self._rng.random() * TURN >= 1:
             return
         table = self._table
         heard = np.maximum(level, FLOOR_DBOV)

@@ -181,7 +181,8 @@ class Engine:
 
     def stop(self, stream: Stream, reason: str, now_ns: int) -> dict[str, float]:
         """The call is over; returns its final figures. The row is free afterwards."""
-        self.quality.refresh_one(stream.row)
+        if self.table.formats.list:  # else it never had any audio
+            self.quality.refresh_one(stream.row)
         stats = final_stats(self.table, stream) | self.quality.figures(stream.row)
         self.reports.goodbye(stream, now_ns)
         self.playback.end(stream)

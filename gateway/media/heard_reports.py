@@ -18,6 +18,9 @@ from trunkline.rtp.outcomes import Drop
 from trunkline.rtp.rtcp_xr import DelaySinceLastRr, ReferenceTime
 from trunkline.rtp.voip_metrics import VoipMetrics
 
+EACH_NS, AT_ONCE = 250_000_000, 8
+"""Datagrams of a peer that are read: four a second, and a few at once. It has to say something each five seconds or
+so, and to read one of 2 kB that is full of small blocks takes half a millisecond of everybody's time."""
 LONGEST_ROUND_TRIP_NS = 60_000_000_000
 "More is a broken clock, not a network."
 
@@ -32,6 +35,8 @@ class HeardReports:
         self._table = table
         self._wall_offset_ns = wall_offset_ns
         n = table.capacity
+        self._read_until_ns = np.zeros(n, np.int64)
+        "by when the datagrams that were read would be due (GCRA)"
         # Last sender report and last reference time: compact NTP, when it came, of which source.
         self._sr = np.zeros((n, 3), np.int64)
         self._rr = np.zeros((n, 3), np.int64)
@@ -39,6 +44,7 @@ class HeardReports:
     def begin(self, row: int) -> None:
         """A row is somebody else's now."""
         self._sr[row] = self._rr[row] = 0
+        self._read_until_ns[row] = 0
 
     # -- what our reports quote -------------------------------------------------------------
 
@@ -76,6 +82,11 @@ class HeardReports:
         if address[0] != stream.remote_rtcp[0]:
             self._drop(row, Drop.SOURCE)
             return
+        until_ns = max(int(self._read_until_ns[row]), now_ns - AT_ONCE * EACH_NS) + EACH_NS
+        if until_ns > now_ns:
+            self._drop(row, Drop.RTCP_FLOOD)
+            return
+        self._read_until_ns[row] = until_ns
         try:
             packets = rtcp.parse_compound(data, reduced_size=stream.media.rtcp_rsize)
         except rtcp.RtcpError:

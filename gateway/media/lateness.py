@@ -2,11 +2,13 @@
 """How late packets are, and what their streams' target delay becomes (rtp/jitter.py).
 
 Most packets are on time and change nothing: those that cannot wait are looked at in
-their batch, and all of every 17th batch.  17 has no factor in common with the ticks of
-a packet time, so that every row gets its turn; at 20 ms that is three times a second.
+their batch, and all of one batch in 17, drawn at random: any order would meet the same
+rows again and again.  At 20 ms a row has its turn three times a second.
 """
 
 from __future__ import annotations
+
+import random
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +29,7 @@ class Lateness:
     def __init__(self, table: Table, params: TargetParams) -> None:
         self._table = table
         self._params = params
-        self._batches = 0
+        self._rng = random.Random(TURN)
 
     def begin(self, row: int) -> None:
         """A source starts. What was learned of the network before holds for it too."""
@@ -39,8 +41,7 @@ class Lateness:
 
         Returns the rows whose base or target may have changed, None if there is none.
         """
-        self._batches += 1
-        if self._batches % TURN:
+        if self._rng.random() * TURN >= 1:
             wanted = wants_update(late_ns, self._params)
             if not wanted.any():
                 return None

@@ -18,6 +18,8 @@ paused starts anew.
 
 from __future__ import annotations
 
+import random
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,7 +29,7 @@ from trunkline.gateway.media.frame_queue import FrameQueue
 from trunkline.gateway.media.table import Table
 
 TURN = 5
-"Every fifth batch from agents is looked at; 5 has no factor in common with the ticks of a packet time."
+"One batch from agents in so many is looked at, drawn at random: any order would meet the same rows again and again."
 WINDOW_NS = 5_000_000_000
 "Longer than any stall of a live agent that still counts as steady."
 LOOKS = 5
@@ -61,7 +63,7 @@ class Pace:
     def __init__(self, table: Table) -> None:
         n = table.capacity
         self._table = table
-        self._batches = 0
+        self._rng = random.Random(TURN)
         self._window_ns = 0
         self._least: NDArray[np.int64] = np.full(n, 1 << 62, np.int64)
         self._most: NDArray[np.int64] = np.full(n, -(1 << 62), np.int64)
@@ -93,8 +95,7 @@ class Pace:
 
     def look(self, rows: Rows, now_ns: int) -> None:
         """Agents are about to add to the queues of these rows."""
-        self._batches += 1
-        if self._batches % TURN:
+        if self._rng.random() * TURN >= 1:
             return
         table, c = self._table, self._table.shared
         rows = rows[c.tx_talking[rows] == 1]

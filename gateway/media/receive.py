@@ -196,6 +196,8 @@ class Receiver:
             self._measure(rows, timestamp, delta == 1, now_ns)
         else:
             self._measure(rows[audio], timestamp[audio], delta[audio] == 1, now_ns)
+            other = ahead & ~audio  # audio that these have overtaken is old for all that
+            c.rx_max_ts[rows[other]] = np.maximum(c.rx_max_ts[rows[other]], timestamp[other])
             overtaken = (kind == AUDIO) & ~ahead
             relative = self._relative(rows[overtaken], timestamp[overtaken], now_ns)
             self.lateness.note_overtaken(rows[overtaken], relative, now_ns)

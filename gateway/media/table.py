@@ -187,7 +187,7 @@ class Table:
 
     def take(self, start: StartStream, rtp: socket.socket, rtcp: socket.socket | None) -> Stream:
         """Give a stream its row: a fresh one, or the one its predecessor left. Raises TableFull."""
-        resumed = start.slot >= 0 and int(self.shared.generation[start.slot]) == start.generation
+        resumed = start.slot in self._reserved and int(self.shared.generation[start.slot]) == start.generation
         if resumed:
             row = start.slot
             self._reserved.discard(row)

@@ -53,8 +53,6 @@ CATCH_UP_LIMIT_NS = 1_000_000_000
 "... and so long after it gaps are filled again, whatever still waits: then it is no stall but too much load."
 CONTROL_NS = 10_000_000
 "For messages of the gateway in one tick. A successor gets all its calls at once, and must not look dead meanwhile."
-LOOK_NS = 100_000_000
-"How often sockets are connected or opened."
 JITTER_MIN_MS = 45
 """Shortest wait for a missing packet. After two packet times and a little, the packet behind a loss of one or two is
 there, and concealment can lead over to it (filling.py); only where something is missing does anybody wait at all."""
@@ -87,7 +85,7 @@ class Worker:
         self.running = True
         self.draining = False
         self._failures = 0
-        self._look_ns = self._handled_ns = 0
+        self._handled_ns = 0
         self.rhythm = Rhythm(self.poller.epoll.poll, self.columns.worker)
         self._catch_up_ns = 0
         "until then all that waits at the sockets is read first"
@@ -185,7 +183,6 @@ class Worker:
             case control.UpdateStream(media=media):
                 try:
                     self.engine.update(stream, media, now_ns)
-                    self.sockets.open(stream)  # it may have moved
                 except (ValueError, KeyError) as error:
                     self.post(control.StreamFailed(stream.call_id, "bad_media", str(error)))
             case control.StopStream(reason=reason):
@@ -270,9 +267,6 @@ class Worker:
         self.engine.tick(now_ns, fill_gaps=not lagging)
         if lagging:
             self._catch_up_ns = now_ns + STALL_NS
-        if now_ns > self._look_ns:
-            self._look_ns = now_ns + LOOK_NS
-            self.sockets.look(now_ns)
         if self.sockets.sampled_row >= 0:
             delay_ns = self.sockets.sampled_age_ns + time.monotonic_ns() - now_ns
             self.engine.note_uplink_delay(self.sockets.sampled_row, delay_ns)

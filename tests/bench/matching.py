@@ -11,7 +11,7 @@ and echoes must follow each other at lag 0, and at no other lag better.
 
 Delays down are told twice: raw, from the agent's write to the arrival, which includes
 the wait for the next packet time; and as lateness beyond the packet clock.  The clock's
-ticks are multiples of 2.5 ms of CLOCK_MONOTONIC (media/downlink.py), so the tick at or
+ticks are multiples of 5 ms of CLOCK_MONOTONIC (media/downlink.py), so the tick at or
 before a call's fastest packet is when that packet was due, and RTP timestamps tell all others.
 """
 
@@ -26,14 +26,15 @@ from numpy.typing import NDArray
 
 from bench.clip import loudness, said
 from bench.counting_agent import NOT_THE_CALLER
+from trunkline.gateway.media.downlink import SEND_GRID_NS
 
 Ints = NDArray[np.int64]
 Real = NDArray[np.float64]
 
-CLOCK_GRID_NS = 2_500_000
+CLOCK_GRID_NS = SEND_GRID_NS
 SILENCE = 0xFF
 GIVEN_UP_NS = 30_000_000
-"A packet that its caller sends so late may rightly be given up: the gateway holds a gap back for 40 ms at first."
+"A packet that its caller sends so late may rightly be given up: the gateway holds a gap back for 45 ms at first."
 TAIL = 40
 "A packet whose last 5 ms are silence is a hole: the fade after an underrun ends before."
 LAGS = range(-5, 6)

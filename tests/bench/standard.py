@@ -47,11 +47,11 @@ class Contestant:
 
 
 CONTESTANTS = (
-    Contestant("trunkline", "trunkline", "trunkline", WorkerCarrier, (100, 500, 1000, 2000)),
-    Contestant("audiosocket", "trunkline, AudioSocket", "audiosocket", WorkerCarrier, (100, 200, 500)),
+    Contestant("trunkline", "trunkline", "trunkline", WorkerCarrier, (100, 200, 500, 1000, 1500)),
+    Contestant("audiosocket", "trunkline, AudioSocket", "audiosocket", WorkerCarrier, (100, 200)),
     Contestant("asterisk", "Asterisk, AudioSocket", "audiosocket", asterisk_side.AsteriskCarrier, (100, 200)),
-    Contestant("floor", "floor, one connection", "trunkline", FloorCarrier, (500, 1000, 2000)),
-    Contestant("floor-audiosocket", "floor, AudioSocket", "audiosocket", FloorCarrier, (100, 200, 500)),
+    Contestant("floor", "floor, one connection", "trunkline", FloorCarrier, (500, 1000, 1500)),
+    Contestant("floor-audiosocket", "floor, AudioSocket", "audiosocket", FloorCarrier, (100, 200)),
 )
 
 
@@ -68,7 +68,7 @@ def measure(one: Contestant, calls: int, seconds: float, show: Show) -> dict[str
 
 def table(rows: Sequence[dict[str, Any]]) -> list[str]:
     """In markdown."""
-    heads = ["", "calls", "CPU of it, µs per call and second", "to the agent, p50 / p99 ms"]
+    heads = ["", "calls", "CPU of what carries the calls, µs per call and second", "to the agent, p50 / p99 ms"]
     heads += ["to the caller, p50 / p99 ms", "lost", "later than 20 ms"]
     lines = [f"| {' | '.join(heads)} |", "|---|--:|--:|--:|--:|--:|--:|"]
     for row in rows:
@@ -94,8 +94,9 @@ def provenance(rows: Sequence[dict[str, Any]], seconds: float, today: dt.date) -
     here = machine.describe()
     done = [row for row in rows if "error" not in row]
     busy = max((row["others_cpu_percent"] for row in done), default=0.0)
+    kernel = ".".join(here["kernel"].split(".")[:2])
     text = (
-        f"`make bench` on {today.isoformat()}, {here['cpu']}, {here['cores']} cores, Linux {here['kernel']}; PCMU at "
+        f"`make bench` on {today.isoformat()}, {here['cpu']}, {here['cores']} cores, Linux {kernel}; PCMU at "
         f"20 ms, {seconds:g} s measured after 2 s of warm-up."
     )
     troubled = [f"{row['title']} at {row['calls']}" for row in done if generator_trouble(row)]

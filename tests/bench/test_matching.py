@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bench import histogram
 from bench.clip import clip, first_frame, loudness
 from bench.counting_agent import CONCEALED, GAP
-from bench.matching import CallResult, match_calls, spread, unwrap
+from bench.matching import CLOCK_GRID_NS, CallResult, match_calls, spread, unwrap
 from support.rtp_wire import HEADER
 
 PACKETS = 200
@@ -31,7 +31,7 @@ def logs(call: int = 3, silence: int = 10, gap_frames: int = 4) -> tuple[Log, Lo
     sent_ns = START_NS + 700_000 + np.arange(PACKETS) * STEP_NS
     slots = silence + PACKETS
     first_ns = START_NS + 700_000 + UP_NS + WAIT_NS - silence * STEP_NS
-    due_ns = first_ns // 2_500_000 * 2_500_000 + np.arange(slots) * STEP_NS
+    due_ns = first_ns // CLOCK_GRID_NS * CLOCK_GRID_NS + np.arange(slots) * STEP_NS
     payloads = np.concatenate([np.full((silence, 160), 0xFF, np.uint8), spoken])
     packets = np.zeros((slots, 172), np.uint8)
     for i in range(slots):
@@ -78,7 +78,7 @@ def test_a_flawless_call_is_found_flawless_and_its_delays_are_those_it_was_made_
     assert (found.sent, found.frames, found.echoed) == (PACKETS, PACKETS + 4, PACKETS)
     np.testing.assert_allclose(found.up_ms, UP_NS / 1e6)
     np.testing.assert_allclose(found.late_ms, LATE_NS / 1e6)
-    wait_ms = (WAIT_NS + 700_000 + UP_NS) % 2_500_000 / 1e6  # the packet clock's tick lies so much earlier
+    wait_ms = (WAIT_NS + 700_000 + UP_NS) % CLOCK_GRID_NS / 1e6  # the packet clock's tick lies so much earlier
     np.testing.assert_allclose(found.down_ms, WAIT_NS / 1e6 - wait_ms + LATE_NS / 1e6 - 0.1)
 
 

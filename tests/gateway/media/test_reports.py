@@ -381,3 +381,18 @@ def test_whatever_a_peer_reports_its_figures_stay_on_their_scales(packets: list[
     assert all(1 <= value <= 5 for name, value in figures.items() if name.endswith("mos"))
     assert all(0 <= value <= 100 for name, value in figures.items() if "percent" in name or "factor" in name)
     assert 0 <= figures.get("rtt_ms", 0) < 60_000
+
+
+def test_a_flood_of_reports_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few at once and four a second: to read them all would cost everybody's time."""
+    rig = Rig(monkeypatch)
+    stream = rig.streams[0]
+    answer = bytes(rtcp.build_compound([rtcp.ReceiverReport(THEIRS, ()), rtcp.SourceDescription(((THEIRS, "p"),))]))
+    flood = int(Drop.RTCP_FLOOD)
+    for _ in range(100):
+        rig.heard.receive(stream, answer, RTCP_PEER, rig.now_ns)
+    assert rig.c.drops[stream.row, flood] == 100 - 8
+    for _ in range(40):
+        rig.now_ns += SECOND // 4
+        rig.heard.receive(stream, answer, RTCP_PEER, rig.now_ns)
+    assert rig.c.drops[stream.row, flood] == 100 - 8, "at four a second all are read"

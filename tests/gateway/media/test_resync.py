@@ -15,6 +15,7 @@ import pytest
 from support.media_rig import MS, UplinkRig, voice
 from trunkline.agent_bridge.dialect import FLAG_CONCEALED, FLAG_GAP, FLAG_SPEECH
 from trunkline.rtp.outcomes import Drop
+from trunkline.rtp.packet import Packet
 
 PTIMES = [20, 30, 60]
 
@@ -227,3 +228,18 @@ def test_duplicates_are_never_played_however_late() -> None:
         rig.run(20)
     assert sum(bool(f.flags & FLAG_SPEECH) for f in rig.heard) == 200
     assert rig.drops() == {Drop.DUPLICATE: 200 + 197 + 150}
+
+
+def test_audio_that_a_pause_or_a_key_has_overtaken_is_heard() -> None:
+    """Its number is old and its timestamp may be new to us: that is no sender who began anew."""
+    for kind in (13, 101):
+        rig = UplinkRig()
+        for seq in range(20):
+            rig.packet(voice(seq))
+            rig.run(20)
+        late = voice(20)
+        rig.packet(Packet(kind, 21, 21 * 160, 5, bytes([40]) if kind == 13 else bytes([5, 10, 0, 160])))
+        rig.packet(late)
+        rig.run(20)
+        assert not rig.drops(), kind
+        assert rig.table.shared.packets_reordered[0] == 1 and rig.table.shared.packets_lost[0] == 0

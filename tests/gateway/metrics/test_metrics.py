@@ -124,19 +124,24 @@ def test_quality_of_finished_calls(metrics: Metrics) -> None:
     base = MediaView(codec="PCMU", remote="", local="", ptime_ms=20)
     metrics.call_quality(base)
     heard = {"mos": 4.1, "loss_percent": 1.2, "discard_percent": 0.0, "jitter_ms": 3.0, "rtt_ms": 42.0}
-    peer = {"peer_mos": 2.4, "peer_loss_percent": 12.0, "peer_jitter_ms": 60.0}
+    heard |= {"r_factor": 85.0, "bursts": 2, "burst_ms": 140.0, "delay_ms": 70.0}
+    peer = {"peer_mos": 2.4, "peer_loss_percent": 12.0, "peer_jitter_ms": 60.0, "peer_r_factor": 48.0}
     metrics.call_quality(base.model_copy(update=heard | peer))
     for name, way, count, total in [
         ("mos", "uplink", 1, 4.1), ("mos", "downlink", 1, 2.4),
         ("loss_ratio", "uplink", 1, 0.012), ("loss_ratio", "downlink", 1, 0.12),
         ("discard_ratio", "uplink", 1, 0.0), ("discard_ratio", "downlink", 0, 0.0),
         ("jitter_seconds", "uplink", 1, 0.003), ("jitter_seconds", "downlink", 1, 0.06),
+        ("r_factor", "uplink", 1, 85.0), ("r_factor", "downlink", 1, 48.0),
     ]:  # fmt: skip
         assert value(metrics, f"trunkline_call_{name}_count", way=way) == count, (name, way)
         assert value(metrics, f"trunkline_call_{name}_sum", way=way) == pytest.approx(total), (name, way)
     assert value(metrics, "trunkline_call_mos_bucket", way="downlink", le="2.5") == 1
     assert value(metrics, "trunkline_call_mos_bucket", way="uplink", le="4.0") == 0
-    assert value(metrics, "trunkline_call_round_trip_seconds_sum") == pytest.approx(0.042)
+    for name, total in (("round_trip", 0.042), ("burst", 0.14), ("delay", 0.07)):
+        assert value(metrics, f"trunkline_call_{name}_seconds_sum") == pytest.approx(total)
+    metrics.call_quality(base.model_copy(update=heard | {"bursts": 0, "burst_ms": 0.0}))
+    assert value(metrics, "trunkline_call_burst_seconds_count") == 1, "a call without bursts has no length of them"
 
 
 def test_worker_columns_are_read_at_each_scrape(metrics: Metrics) -> None:
