@@ -16,11 +16,11 @@ BIN := .venv/bin
 LOGS := .cache/logs
 QUIETLY := .ci/quietly
 
-.PHONY: help setup run test lint doctor bench bench-load bench-concealment bench-hour bench-jitter bench-drift clean packages FORCE
+.PHONY: help setup run test lint doctor bench bench-load bench-concealment bench-hour bench-engine bench-jitter bench-drift clean packages FORCE
 .DELETE_ON_ERROR:
 
 help:
-	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST)); echo "also: setup, lint, doctor, bench-jitter, bench-drift, clean"
+	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST)); echo "also: setup, lint, doctor, bench-engine, bench-jitter, bench-drift, clean"
 
 setup: .venv/.pjsip
 
@@ -52,6 +52,9 @@ bench-load: setup .venv/.dev
 
 bench-concealment: .venv/.bench
 	@PYTHONPATH=tests OPENBLAS_NUM_THREADS=1 $(BIN)/python -m bench.concealment $(ARGS)
+
+bench-engine: .venv/.dev
+	@PYTHONPATH=tests OPENBLAS_NUM_THREADS=1 $(BIN)/python -m bench.engine_cost $(ARGS)
 
 bench-jitter bench-drift: .venv/.dev
 	@PYTHONPATH=tests $(BIN)/python -m $(subst -,.,$@) $(ARGS)

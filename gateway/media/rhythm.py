@@ -20,7 +20,7 @@ import numpy as np
 from trunkline.gateway.media.columns import DELAY_EDGES_US
 
 GRIDS_NS = (2_500_000, 5_000_000, 10_000_000)
-LONGER_FROM, SHORTER_FROM = 0.8, 0.65
+LONGER_FROM, SHORTER_FROM = 0.88, 0.72
 "Share of a core, lately, from which ticks become longer, and below which shorter."
 SHARE_NS = 1_000_000_000
 "Time constant of that share, and the shortest time between two changes."
