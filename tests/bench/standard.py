@@ -31,6 +31,7 @@ from trunkline.gateway.bench.show import Show
 
 README = pathlib.Path(__file__).resolve().parents[2] / "README.md"
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
+SECONDS = 10.0
 BUSY_PERCENT = 20.0
 "Of a core, used by others: beyond it the delays are theirs as well, and the table says so."
 
@@ -94,9 +95,10 @@ def provenance(rows: Sequence[dict[str, Any]], seconds: float, today: dt.date) -
     here = machine.describe()
     done = [row for row in rows if "error" not in row]
     busy = max((row["others_cpu_percent"] for row in done), default=0.0)
+    given = "" if seconds == SECONDS else f' ARGS="--seconds {seconds:g}"'
     kernel = ".".join(here["kernel"].split(".")[:2])
     text = (
-        f"`make bench` on {today.isoformat()}, {here['cpu']}, {here['cores']} cores, Linux {kernel}; PCMU at "
+        f"`make bench{given}` on {today.isoformat()}, {here['cpu']}, {here['cores']} cores, Linux {kernel}; PCMU at "
         f"20 ms, {seconds:g} s measured after 2 s of warm-up."
     )
     troubled = [f"{row['title']} at {row['calls']}" for row in done if generator_trouble(row)]
@@ -122,7 +124,7 @@ def replaced(text: str, lines: Sequence[str]) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """The program; exit code 1 when a run of ours lost frames or could not be made."""
     parser = argparse.ArgumentParser(prog="bench.standard")
-    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--seconds", type=float, default=SECONDS)
     parser.add_argument("--json", type=pathlib.Path, help="all figures")
     parser.add_argument("--only", action="append", choices=[one.name for one in CONTESTANTS])
     parser.add_argument("--calls", type=int, action="append", help="instead of the standard numbers")
