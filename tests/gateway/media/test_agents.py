@@ -171,6 +171,9 @@ def test_a_call_that_goes_on_says_so_and_tells_of_a_hold(rig: AgentRig) -> None:
     generation = int(rig.table.shared.generation[first.row])
     held = dataclasses.replace(first.media, send=False)
     rig.links.stop(first, "worker_lost", {})
+    rig.table.release(first)  # and then as a successor's table finds the row:
+    rig.table._free.remove(first.row)
+    rig.table._reserved.add(first.row)
     again = rig.call(slot=first.row, generation=generation, media=held)
     fresh = rig.call(slot=first.row, generation=generation + 7)
     agent = rig.accept()
