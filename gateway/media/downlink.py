@@ -167,8 +167,7 @@ class Downlink:
             c.tx_talking[held] = 0  # a new talkspurt follows,
             table.last_sample[held] = 0  # and nothing is left to fade
         self._send_mixed(fmt, speaking, now_ns)
-        c.tx_ts[rows] += table.ptime_ts[rows]
-        c.tx_due_ns[rows] += table.ptime_ns[rows]
+        self._move_clocks(rows)
 
     def _send_speech(self, fmt: Format, rows: Rows, now_ns: int) -> None:
         """The usual case, cheaply: all of them are in a talkspurt that goes on."""
@@ -181,6 +180,11 @@ class Downlink:
             self.on_sent(rows, now_ns)
             return
         self._note_played(rows, np.full(len(rows), block, np.int64), sent, payload_bytes, now_ns)
+        self._move_clocks(rows)
+
+    def _move_clocks(self, rows: Rows) -> None:
+        """On by one packet time, whether a packet has left or not."""
+        c = self._table.shared
         c.tx_ts[rows] += self._table.ptime_ts[rows]
         c.tx_due_ns[rows] += self._table.ptime_ns[rows]
 

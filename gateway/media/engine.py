@@ -223,15 +223,6 @@ class Engine:
         """One RTCP datagram."""
         self.heard_reports.receive(stream, data, address, now_ns)
 
-    @property
-    def hurried(self) -> bool:
-        """Whether the worker is behind: then what is missing is our fault, and is filled with silence."""
-        return self.uplink.hurried
-
-    @hurried.setter
-    def hurried(self, value: bool) -> None:
-        self.uplink.hurried = value
-
     def tick(self, now_ns: int, *, fill_gaps: bool = True) -> None:
         """Everything that time demands. Each agent connection is written to once for what was received, at once.
 

@@ -245,9 +245,9 @@ class Worker:
         handlers = self.poller.handlers
         self.rhythm.crowded = len(ready) > FEW_SOCKETS
         late_ns = self.rhythm.late_ns
-        self.engine.hurried = late_ns > HURRIED_NS
+        self.engine.uplink.hurried = hurried = late_ns > HURRIED_NS
         if self.rhythm.crowded and looks == LOOKS_PER_TICK:
-            looks = min(1 + late_ns // PACKET_TIME_NS, MOST_LOOKS) if self.engine.hurried else 1
+            looks = min(1 + late_ns // PACKET_TIME_NS, MOST_LOOKS) if hurried else 1
         for look in range(looks):
             if look:  # only what lies behind a packet of the last one: others' new packets are for the next tick
                 now_ns = time.monotonic_ns()  # what has come meanwhile is no faster than time
