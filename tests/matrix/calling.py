@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One cell: the call is made, both sides speak at once, and what each has heard is compared with what was said."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from matrix import pbx
+from matrix.agents import VOICE_S
+from matrix.cells import Cell
+from matrix.rig import CLEAR_HOST, SECURE_HOST, Outcome, Rig, trunk_name
+from support.line_endpoint import LineEndpoint
+from support.phone import Phone
+from support.voice import voice
+from support.waiting import wait_for
+
+AT_ONCE = 16
+ATTEMPTS = 3
+"Callers and agents are threads in real time: a busy machine leaves holes. What is broken fails each time."
+CALL_S = 25.0
+SILENCE_S = 0.4
+"Said after the voice: what a codec and a resampler still hold back comes out with it."
+
+
+def run_all(
+    rig: Rig, cells: Sequence[Cell], told: Callable[[Outcome], None] = lambda one: None, at_once: int = AT_ONCE
+) -> list[Outcome]:
+    """All of them, `at_once` at a time."""
+    with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
+        outcomes = []
+        for done in concurrent.futures.as_completed([pool.submit(run, rig, one) for one in cells]):
+            outcomes.append(done.result())
+            told(outcomes[-1])
+    return sorted(outcomes, key=lambda one: one.cell.number)
+
+
+def run(rig: Rig, cell: Cell) -> Outcome:
+    """One cell, again if it fails; never raises for what a call did."""
+    earlier: list[str] = []
+    for _ in range(ATTEMPTS):
+        outcome = Outcome(cell, earlier=[*earlier])
+        try:
+            (_with_asterisk if cell.peer == "asterisk" else _with_sipp)(rig, cell, outcome)
+        except AssertionError as wrong:
+            outcome.problems.append(str(wrong))
+        if not outcome.problems:
+            break
+        earlier.append("; ".join(outcome.problems))
+        time.sleep(0.5)
+    return outcome
+
+
+def _with_sipp(rig: Rig, cell: Cell, outcome: Outcome) -> None:
+    said = voice(VOICE_S, cell.seeds[0])
+    host = SECURE_HOST if cell.suite else CLEAR_HOST
+    endpoint = LineEndpoint(cell.codec, cell.ptime_ms, suite=cell.suite, host=host)
+    silence = np.zeros(round(SILENCE_S * 16000), np.int16)
+    packets = endpoint.packets(np.concatenate([said, silence]))
+    turn = rig.agent.expect(cell)
+    keys = {"called": cell.extension, **endpoint.offer()}
+    words = None if cell.inbound else endpoint.answer()
+    scenario = "uac_codec" if cell.inbound else "uas_codec"
+    with Phone(
+        rig.gateway, scenario, endpoint=endpoint, source=host, keys=keys, words=words,
+        said=packets if cell.inbound else b"",
+    ) as phone:  # fmt: skip
+        if not cell.inbound:
+            rig.gateway.place(
+                f"sip:{cell.extension}@{phone.sipp.uri_host}", "agent", trunk=trunk_name(cell)
+            )
+            phone.say(packets)
+        heard = turn.wait(CALL_S)
+        phone.sipp.wait()
+        _check_call(rig, cell, outcome, turn.call_id)
+        outcome.judge("up", said, heard)
+        outcome.judge("down", turn.pcm, endpoint.heard_pcm())
+        outcome.expect("packet times heard", endpoint.packet_times_ms(), {float(cell.ptime_ms)})
+
+
+def _with_asterisk(rig: Rig, cell: Cell, outcome: Outcome) -> None:
+    asterisk = rig.asterisk
+    assert asterisk is not None, "the rig has an Asterisk"
+    pbx.forget(asterisk, cell)
+    turn = rig.agent.expect(cell)
+    if cell.inbound:
+        pbx.place(asterisk, cell, f"127.0.0.1:{rig.gateway.sip_port}")
+    else:
+        port = rig.secure_port if cell.suite else asterisk.sip_port
+        rig.gateway.place(
+            f"sip:{cell.extension}@127.0.0.1:{port}", "agent", trunk=trunk_name(cell),
+            **{"from": f"sip:{pbx.endpoint_name(cell)}@127.0.0.1"},
+        )  # fmt: skip
+    heard = turn.wait(CALL_S)
+    _check_call(rig, cell, outcome, turn.call_id)
+    outcome.judge("up", voice(VOICE_S, cell.seeds[0]), heard)
+    outcome.judge("down", turn.pcm, pbx.heard(asterisk, cell))
+
+
+def _check_call(rig: Rig, cell: Cell, outcome: Outcome, call_id: str) -> None:
+    """What the gateway says of the call when it is over."""
+    view = wait_for(lambda: _ended(rig, call_id), "the end of the call at the gateway", step_s=0.1)
+    outcome.expect("cause", view["cause"], "agent_hangup")
+    outcome.expect("codec", view["media"]["codec"], cell.codec)
+    outcome.expect("packet time", view["media"]["ptime_ms"], cell.ptime_ms)
+
+
+def _ended(rig: Rig, call_id: str) -> dict[str, object] | None:
+    view = rig.gateway.call(call_id)
+    return view if view["ended"] else None

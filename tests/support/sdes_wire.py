@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""SRTP for the tests' own telephone, by pylibsrtp, and its keys in SDP (RFC 4568) as the tests read and write them."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import os
+import re
+from collections.abc import Iterable
+
+from pylibsrtp import Error, Policy, Session
+
+from support.rtp_wire import HEADER, Received
+
+PROFILES = {
+    "AES_CM_128_HMAC_SHA1_80": (Policy.SRTP_PROFILE_AES128_CM_SHA1_80, 30),
+    "AES_CM_128_HMAC_SHA1_32": (Policy.SRTP_PROFILE_AES128_CM_SHA1_32, 30),
+    "AEAD_AES_128_GCM": (Policy.SRTP_PROFILE_AEAD_AES_128_GCM, 28),
+    "AEAD_AES_256_GCM": (Policy.SRTP_PROFILE_AEAD_AES_256_GCM, 44),
+}
+"""Suites that pylibsrtp has, with the length of key and salt. It lacks AES_256_CM_HMAC_SHA1_80."""
+_LINE = re.compile(r"^a=crypto:(\d+) (\S+) inline:([A-Za-z0-9+/=]+)", re.M)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Key:
+    """Of one direction."""
+
+    suite: str
+    master: bytes = dataclasses.field(repr=False)
+
+    @classmethod
+    def new(cls, suite: str) -> Key:
+        """One that nobody knows."""
+        return cls(suite, os.urandom(PROFILES[suite][1]))
+
+    @property
+    def line(self) -> str:
+        """The value of a=crypto without its tag."""
+        return f"{self.suite} inline:{base64.b64encode(self.master).decode()}"
+
+    def session(self, *, sending: bool) -> Session:
+        """For any SSRC of that direction."""
+        kind = Policy.SSRC_ANY_OUTBOUND if sending else Policy.SSRC_ANY_INBOUND
+        return Session(Policy(self.master, kind, srtp_profile=PROFILES[self.suite][0]))
+
+
+def key_in(sdp: str, suite: str) -> Key:
+    """The key of that suite in an SDP; AssertionError when it has none."""
+    for _, name, encoded in _LINE.findall(sdp):
+        if name == suite:
+            return Key(suite, base64.b64decode(encoded + "=" * (-len(encoded) % 4)))
+    shown = re.sub(r"inline:\S+", "inline:...", sdp)
+    raise AssertionError(f"no a=crypto of {suite} in\n{shown}")
+
+
+def opened(packets: Iterable[Received], key: Key) -> list[Received]:
+    """Packets in the clear; AssertionError when one of them is not authentic."""
+    session, found = key.session(sending=False), []
+    for one in packets:
+        second = one.payload_type | (0x80 if one.marker else 0)
+        wire = HEADER.pack(0x80, second, one.sequence, one.timestamp, one.ssrc) + one.payload
+        try:
+            plain = session.unprotect(wire)
+        except Error as error:
+            raise AssertionError(f"packet {one.sequence} of {key.suite}: {error}") from None
+        found.append(dataclasses.replace(one, payload=plain[HEADER.size :]))
+    return found
