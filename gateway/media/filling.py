@@ -146,10 +146,12 @@ class Filler:
         waiting = [self._ahead[row] for row in rows.tolist()]
         payload = np.frombuffer(b"".join(data for _, data in waiting), np.uint8).reshape(len(rows), size)
         gap_ts = np.array([gap for gap, _ in waiting], np.int64)
+        ahead = fmt.codec.look_ahead(rows, payload)
+        if ahead is None:
+            return conceal(history, samples, start, fmt.line_hz)
         length = start + gap_ts * fmt.line_hz // table.clock_hz[rows]
         known = np.where(table.ahead_from[rows] < 0, start, table.ahead_from[rows])
         table.ahead_from[rows] = known
-        ahead = fmt.codec.decode(payload)
         return conceal_between(history, ahead, samples, start, known, length, fmt.line_hz)
 
     def forget(self, row: int) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from trunkline.codecs.registry import AudioCodec, get_codec
+from trunkline.codecs.registry import AudioCodec, open_codec
 from trunkline.codecs.resample import get_resampler
 from trunkline.gateway.media.frame_queue import FrameQueue
 
@@ -37,12 +37,12 @@ class FormatKey:
 class Format:
     """Codec, resamplers both ways and the downlink queue of one kind of call."""
 
-    def __init__(self, index: int, key: FormatKey, capacity: int) -> None:
+    def __init__(self, index: int, key: FormatKey, capacity: int, codec: AudioCodec) -> None:
         """Build kernels and queue; `index` is the row's value in `Formats.of_row`."""
         self.index = index
         self.key = key
-        self.codec: AudioCodec = get_codec(key.codec)
-        line_hz = self.codec.sample_rate_hz
+        self.codec = codec
+        line_hz = codec.sample_rate_hz
         self.up = get_resampler(line_hz, key.agent_rate_hz)
         self.down = get_resampler(key.agent_rate_hz, line_hz)
         self.line_hz = line_hz
@@ -59,6 +59,9 @@ class Formats:
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
         self._by_key: dict[FormatKey, Format] = {}
+        self._codecs: dict[tuple[str, int], AudioCodec] = {}
+        """By encoding and the agents' rate, which no call changes: formats that differ in packet times or frames
+        share the state of their rows."""
         self.list: list[Format] = []
         self.of_row: NDArray[np.int16] = np.zeros(capacity, np.int16)
         "index of each row's format"
@@ -67,10 +70,16 @@ class Formats:
         """The format for `key`, new or known."""
         found = self._by_key.get(key)
         if found is None:
-            found = Format(len(self.list), key, self._capacity)
+            found = Format(len(self.list), key, self._capacity, self._codec(key))
             self._by_key[key] = found
             self.list.append(found)
         return found
+
+    def _codec(self, key: FormatKey) -> AudioCodec:
+        one = key.codec, key.agent_rate_hz
+        if one not in self._codecs:
+            self._codecs[one] = open_codec(key.codec, self._capacity, key.agent_rate_hz)
+        return self._codecs[one]
 
     def at(self, row: int) -> Format:
         """The format of one row."""

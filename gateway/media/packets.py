@@ -32,8 +32,13 @@ line that is alive is not quite silent. White noise at -66 dBov is 45 dB below s
 class PacketSink(Protocol):
     """Takes finished packets (udp.py)."""
 
-    def send(self, rows: Rows, packets: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        """Send packets[n, bytes], one for each row; False where the kernel refused."""
+    def send(
+        self, rows: Rows, packets: NDArray[np.uint8], lengths: NDArray[np.int32] | None = None
+    ) -> NDArray[np.bool_]:
+        """Send packets[n, bytes], one for each row; False where the kernel refused.
+
+        Without `lengths` packets are as long as the array is wide.
+        """
 
 
 class PacketWriter:
@@ -55,7 +60,7 @@ class PacketWriter:
         if width:
             pcm, history = fmt.down.process(table.down_history[rows, :width], pcm)
             table.down_history[rows, :width] = history
-        payload = fmt.codec.encode(pcm)
+        payload, _lengths = fmt.codec.encode(rows, pcm)
         packets = self._room(len(rows))[:, : HEADER_BYTES + payload.shape[1]]
         write_headers(packets, table.send_pt[rows], marker, c.tx_seq[rows], c.tx_ts[rows], c.tx_ssrc[rows])
         packets[:, HEADER_BYTES:] = payload

@@ -295,7 +295,9 @@ class Table:
         """Give the row back. The sockets are the caller's to close."""
         row = stream.row
         if self.formats.list:
-            self.formats.at(row).queue.clear(row)
+            fmt = self.formats.at(row)
+            fmt.queue.clear(row)
+            fmt.codec.forget(row)
         self.agent_ready[row] = self.receiving[row] = self.sending[row] = False
         self.shared.state[row] = FREE
         self.used[row] = False

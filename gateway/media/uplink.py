@@ -63,7 +63,7 @@ class Uplink:
 
     def hear(self, fmt: Format, rows: Rows, payload: NDArray[np.uint8], *, joins: bool = False) -> None:
         """Good payloads [n, bytes] of one format; they may join on to what was made up only if `joins`."""
-        pcm = fmt.codec.decode(payload)
+        pcm = fmt.codec.decode(rows, payload)
         level = level_dbov(pcm)
         self._table.shared.level_up_dbov[rows] = level
         flags = (level > SPEECH_DBOV) * np.uint16(FLAG_SPEECH)
