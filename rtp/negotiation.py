@@ -85,6 +85,12 @@ class MediaDescription:
     send_cn_pt: int = -1
     "-1: no comfort noise was agreed on"
     receive_cn_pt: int = -1
+    send_fmtp: str = ""
+    "the peer's a=fmtp for the codec: how it would like us to send"
+    receive_fmtp: str = ""
+    "ours"
+    peer_maxptime_ms: int = 0
+    "longest packet that the peer takes; 0: it does not say"
 
 
 class Session:
