@@ -6,7 +6,9 @@ from __future__ import annotations
 import concurrent.futures
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
+import httpx
 import numpy as np
 
 from matrix import pbx
@@ -45,7 +47,7 @@ def run(rig: Rig, cell: Cell) -> Outcome:
         outcome = Outcome(cell, earlier=[*earlier])
         try:
             (_with_asterisk if cell.peer == "asterisk" else _with_sipp)(rig, cell, outcome)
-        except AssertionError as wrong:
+        except (AssertionError, OSError, httpx.HTTPError) as wrong:
             outcome.problems.append(str(wrong))
         if not outcome.problems:
             break
@@ -104,10 +106,11 @@ def _check_call(rig: Rig, cell: Cell, outcome: Outcome, call_id: str) -> None:
     """What the gateway says of the call when it is over."""
     view = wait_for(lambda: _ended(rig, call_id), "the end of the call at the gateway", step_s=0.1)
     outcome.expect("cause", view["cause"], "agent_hangup")
-    outcome.expect("codec", view["media"]["codec"], cell.codec)
-    outcome.expect("packet time", view["media"]["ptime_ms"], cell.ptime_ms)
+    media = view["media"] or {}
+    outcome.expect("codec", media.get("codec"), cell.codec)
+    outcome.expect("packet time", media.get("ptime_ms"), cell.ptime_ms)
 
 
-def _ended(rig: Rig, call_id: str) -> dict[str, object] | None:
+def _ended(rig: Rig, call_id: str) -> dict[str, Any] | None:
     view = rig.gateway.call(call_id)
     return view if view["ended"] else None
