@@ -37,6 +37,7 @@ from trunkline.rtp.audio_line import (
     names,
     read_audio_line,
 )
+from trunkline.rtp.sdes import CryptoKey
 from trunkline.rtp.sdp import Media, SdpSyntaxError, SessionDescription
 from trunkline.rtp.sdp_writer import SdpWriter
 
@@ -91,6 +92,10 @@ class MediaDescription:
     "ours"
     peer_maxptime_ms: int = 0
     "longest packet that the peer takes; 0: it does not say"
+    send_key: CryptoKey | None = dataclasses.field(default=None, repr=False)
+    "SRTP: the key that we protect with; None, as `receive_key`, on a call without"
+    receive_key: CryptoKey | None = dataclasses.field(default=None, repr=False)
+    "... that the peer does"
 
 
 class Session:
