@@ -136,8 +136,9 @@ class Engine:
         """A description that offer and answer have agreed on."""
         old, old_format = stream.media, self.table.formats.of_row[stream.row]
         self.table.apply(stream, media)
-        if self.table.formats.of_row[stream.row] != old_format:
-            self.uplink.forget(stream.row)
+        new_format = self.table.formats.of_row[stream.row]
+        if new_format != old_format:
+            self._change_format(stream.row, int(old_format), int(new_format))
         if (media.receive and not old.receive) or (media.send and not old.send):  # a hold is over
             stream.receiving_since_ns = now_ns
         if (media.remote_host, media.remote_port) != (old.remote_host, old.remote_port):
@@ -153,6 +154,12 @@ class Engine:
             for digits in stream.early_digits:
                 self.playback.send_digits(stream, *digits)
             stream.early_digits.clear()
+
+    def _change_format(self, row: int, old: int, new: int) -> None:
+        formats = self.table.formats.list
+        self.uplink.change(row, formats[old])
+        if formats[old].codec is not formats[new].codec:
+            self.timeline.forget_held(row)  # what waits for its turn is in the old encoding
 
     def _on_accepted(self, stream: Stream, now_ns: int) -> None:
         c = self.table.shared

@@ -14,9 +14,13 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from trunkline.codecs.registry import AudioCodec, get_codec
+from trunkline.codecs.conceal import history_samples
+from trunkline.codecs.registry import AudioCodec, open_codec
 from trunkline.codecs.resample import get_resampler
+from trunkline.gateway.media.batch import PACKET_BYTES
 from trunkline.gateway.media.frame_queue import FrameQueue
+from trunkline.rtp.packet import HEADER_BYTES
+from trunkline.rtp.payload import AUDIO_FORMATS
 
 Rows = NDArray[np.intp]
 
@@ -37,15 +41,21 @@ class FormatKey:
 class Format:
     """Codec, resamplers both ways and the downlink queue of one kind of call."""
 
-    def __init__(self, index: int, key: FormatKey, capacity: int) -> None:
+    def __init__(
+        self, index: int, key: FormatKey, capacity: int, codec: AudioCodec, line_history: NDArray[np.int16]
+    ) -> None:
         """Build kernels and queue; `index` is the row's value in `Formats.of_row`."""
         self.index = index
         self.key = key
-        self.codec: AudioCodec = get_codec(key.codec)
-        line_hz = self.codec.sample_rate_hz
+        self.codec = codec
+        line_hz = codec.sample_rate_hz
         self.up = get_resampler(line_hz, key.agent_rate_hz)
         self.down = get_resampler(key.agent_rate_hz, line_hz)
         self.line_hz = line_hz
+        self.line_history = line_history
+        "good line audio of each row, for concealment: shared by all formats of this rate"
+        self.decoder_conceals = True
+        "until it is seen that it does not (filling.py)"
         self.frame_samples = key.agent_rate_hz * key.frame_ms // 1000
         "one frame to the agent, at its rate"
         self.packet_samples = key.agent_rate_hz * key.ptime_ms // 1000
@@ -59,6 +69,11 @@ class Formats:
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
         self._by_key: dict[FormatKey, Format] = {}
+        self._codecs: dict[tuple[str, int], AudioCodec] = {}
+        """By encoding and the agents' rate, which no call changes: formats that differ in packet times or frames
+        share the state of their rows."""
+        self.line_histories: dict[int, NDArray[np.int16]] = {}
+        "by rate on the line: 50 ms of each row"
         self.list: list[Format] = []
         self.of_row: NDArray[np.int16] = np.zeros(capacity, np.int16)
         "index of each row's format"
@@ -67,10 +82,24 @@ class Formats:
         """The format for `key`, new or known."""
         found = self._by_key.get(key)
         if found is None:
-            found = Format(len(self.list), key, self._capacity)
+            found = self._new(key)
             self._by_key[key] = found
             self.list.append(found)
         return found
+
+    def _new(self, key: FormatKey) -> Format:
+        codec = self._codec(key)
+        _check_packets(codec, key.ptime_ms)
+        rate_hz = codec.sample_rate_hz
+        if rate_hz not in self.line_histories:
+            self.line_histories[rate_hz] = np.zeros((self._capacity, history_samples(rate_hz)), np.int16)
+        return Format(len(self.list), key, self._capacity, codec, self.line_histories[rate_hz])
+
+    def _codec(self, key: FormatKey) -> AudioCodec:
+        one = key.codec, key.agent_rate_hz
+        if one not in self._codecs:
+            self._codecs[one] = open_codec(key.codec, self._capacity, key.agent_rate_hz)
+        return self._codecs[one]
 
     def at(self, row: int) -> Format:
         """The format of one row."""
@@ -85,3 +114,10 @@ class Formats:
         kinds = self.of_row[rows]
         for index in np.unique(kinds):
             yield self.list[index], np.flatnonzero(kinds == index)
+
+
+def _check_packets(codec: AudioCodec, ptime_ms: int) -> None:
+    """ValueError, if packets of this time cannot be made: better at the start of a call than in its every tick."""
+    size = AUDIO_FORMATS[codec.name].bits_per_sample * codec.sample_rate_hz * ptime_ms // 8000
+    if size > PACKET_BYTES - HEADER_BYTES:
+        raise ValueError(f"{codec.name} at {ptime_ms} ms makes packets of {size} bytes; there is room for fewer")

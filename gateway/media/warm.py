@@ -33,7 +33,9 @@ PEER = ("192.0.2.1", 4000)
 class _Nowhere:
     """Sockets and poller that do nothing."""
 
-    def send(self, rows: NDArray[np.intp], packets: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    def send(
+        self, rows: NDArray[np.intp], packets: NDArray[np.uint8], lengths: NDArray[np.int32] | None = None
+    ) -> NDArray[np.bool_]:
         return np.ones(len(rows), bool)
 
     def send_rtcp(self, stream: Stream, data: bytes) -> bool:

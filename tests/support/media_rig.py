@@ -192,7 +192,9 @@ class DownlinkRig:
         self.link: RecordingLink = self.stream.link  # type: ignore[assignment]
         self.downlink.begin(self.stream.row, self.now_ns)
 
-    def send(self, rows: NDArray[np.intp], packets: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    def send(
+        self, rows: NDArray[np.intp], packets: NDArray[np.uint8], lengths: NDArray[np.int32] | None = None
+    ) -> NDArray[np.bool_]:
         """Be the packet sink."""
         if not self.refuse:
             self.sent += [(self.now_ns, Packet.parse(packet.tobytes())) for packet in packets]

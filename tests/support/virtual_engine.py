@@ -52,7 +52,9 @@ class RecordingSockets:
         self.rtcp: list[bytes] = []
         self.keep_rtcp = False
 
-    def send(self, rows: NDArray[np.intp], packets: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    def send(
+        self, rows: NDArray[np.intp], packets: NDArray[np.uint8], lengths: NDArray[np.int32] | None = None
+    ) -> NDArray[np.bool_]:
         self._digest.update(np.ascontiguousarray(packets))
         self._digest.update(rows.tobytes())
         self.sent[rows] += 1
