@@ -47,8 +47,8 @@ _SETTERS = {
 }
 
 
-class SrtpUnavailable(Exception):
-    """No libsrtp that works; the text says what was tried."""
+class SrtpUnavailable(ValueError):
+    """No libsrtp that works; the text says what was tried. For a call it is like a codec that this build lacks."""
 
 
 class _CryptoPolicy(ctypes.Structure):
