@@ -96,7 +96,7 @@ ROW_FIELDS: list[tuple[str, Any, tuple[int, ...]]] = [
     # -- downlink
     ("tx_ssrc", np.uint32, ()),
     ("tx_talking", np.uint8, ()),  # 0: the next packet opens a talkspurt
-    # -- SRTP (srtp_rows.py)
+    # -- encryption: see srtp_rows.py
     ("srtp_known", np.uint8, ()),  # bit 0: srtp_tx_base is known, bit 1: srtp_rx_base
     ("srtp_tx_base", np.int64, ()),  # tx_seq >> 16 when the rollover counter was 0
     ("srtp_tx_reports", np.int64, ()),  # SRTCP indexes used

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """RTCP that comes in: what peers say of themselves and of us.
 
-It is believed only from the host that signalling named (with SRTP, from whoever has the key), and only of the source that is
-heard and the one that we are.  SDES and BYE are read and change nothing: a call has one
+It is believed only from the host that signalling named (with SRTP, from whoever has the key), and
+only of the source that is heard and the one that we are.  SDES and BYE are read and change nothing: a call has one
 peer, whose name signalling has told, and it ends when signalling says so.
 """
 

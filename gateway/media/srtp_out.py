@@ -77,5 +77,5 @@ class SrtpOut:
         if not self._table.secure[stream.row]:
             return self._sockets.send_rtcp(stream, data)
         self._table.shared.srtp_tx_reports[stream.row] += 1  # first: no index may ever be used twice
-        protected = self._rows.senders[stream.row].protect_rtcp(data)
+        protected = self._rows.senders[stream.row].protect_rtcp(bytes(data))
         return protected is not None and self._sockets.send_rtcp(stream, protected)

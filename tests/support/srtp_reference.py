@@ -11,6 +11,7 @@ from __future__ import annotations
 import hmac
 import struct
 
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -72,6 +73,24 @@ class Reference:
             return head + AESGCM(key).encrypt(xor(iv, salt), plain, head + word) + word + self.mki
         body = head + xor(plain, self._stream(key, salt, ssrc, index, len(plain))) + word
         return body + self.mki + hmac.digest(auth, body, "sha1")[: self.suite.rtcp_tag_bytes]
+
+    def unprotect(self, packet: bytes, roc: int) -> bytes | None:
+        """The RTP packet, None if the tag is wrong."""
+        size, end = header_bytes(packet), len(packet) - len(self.mki)
+        if self.suite.aead:
+            iv = struct.pack(">H4sIH", 0, packet[8:12], roc, int.from_bytes(packet[2:4], "big"))
+            try:
+                plain = AESGCM(self.rtp[0]).decrypt(xor(iv, self.rtp[2]), packet[size:end], packet[:size])
+            except InvalidTag:
+                return None
+            return packet[:size] + plain
+        body = packet[: end - self.suite.rtp_tag_bytes]
+        again = packet[:size] + xor(body[size:], self._stream_of(packet, roc, len(body) - size))
+        return again if self.protect(again, roc) == packet else None
+
+    def _stream_of(self, packet: bytes, roc: int, n: int) -> bytes:
+        index = roc << 16 | int.from_bytes(packet[2:4], "big")
+        return self._stream(self.rtp[0], self.rtp[2], packet[8:12], index, n)
 
     @staticmethod
     def _stream(key: bytes, salt: bytes, ssrc: bytes, index: int, n: int) -> bytes:
