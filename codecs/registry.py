@@ -22,6 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trunkline.codecs import g711
+from trunkline.codecs.fixed import FixedRate
+from trunkline.codecs.g722 import G722Codec
+from trunkline.codecs.l16 import L16Codec
+from trunkline.codecs.opus import OpusCodec
+from trunkline.codecs.opus_native import OpusUnavailable
+from trunkline.codecs.opus_sending import OpusSettings
 from trunkline.rtp import payload as formats
 
 Rows = NDArray[np.intp]
@@ -86,38 +92,7 @@ class AudioCodec(Protocol):
         """What share of our packets the peers report as lost."""
 
 
-class Stateless:
-    """The parts of `AudioCodec` that an encoding of fixed size and without memory does not need."""
-
-    variable = False
-
-    def samples_for(self, payload_bytes: int) -> int:
-        """Samples in a payload; the encoding says."""
-        raise NotImplementedError
-
-    def decode_variable(self, rows: Rows, payload: Bytes, lengths: Lengths, samples: int) -> Pcm:
-        """Not for fixed encodings: a mistake of the caller's."""
-        raise TypeError(f"{type(self).__name__}: payloads of this encoding have one length")
-
-    def durations(self, payload: Bytes, lengths: Lengths) -> NDArray[np.int64]:
-        """By length alone."""
-        return np.array([self.samples_for(int(length)) for length in lengths], np.int64)
-
-    def conceal(self, rows: Rows, samples: int, following: Sequence[bytes] | None) -> Pcm | None:
-        """The standard has none."""
-        return None
-
-    def forget(self, row: int) -> None:
-        """There is no state."""
-
-    def configure(self, row: int, parameters: str) -> None:
-        """There is nothing to choose."""
-
-    def note_loss(self, rows: Rows, percent: NDArray[np.float64]) -> None:
-        """There is nothing to do about it."""
-
-
-class G711Codec(Stateless):
+class G711Codec(FixedRate):
     """PCMU or PCMA: a byte per sample, no state (RFC 3551 4.5.14)."""
 
     def __init__(self, name: str) -> None:
@@ -142,13 +117,24 @@ class G711Codec(Stateless):
         return self._encode(pcm), None
 
 
-def open_codec(name: str, rows: int, sample_rate_hz: int = 0) -> AudioCodec:
+def open_codec(
+    name: str, rows: int, sample_rate_hz: int = 0, opus: OpusSettings | None = None
+) -> AudioCodec:
     """A codec of that encoding name, in any case, with room for the state of so many rows.
 
     `sample_rate_hz` is a wish that only Opus can fulfil: the rate of its PCM (0: its own).
-    ValueError names the encodings that there are.
+    ValueError names the encodings that there are, or says what this machine lacks.
     """
     upper = name.upper()
     if upper in (formats.PCMU.name, formats.PCMA.name):
         return G711Codec(upper)
+    if upper == formats.G722.name:
+        return G722Codec(rows)
+    if upper == formats.OPUS.name:
+        try:
+            return OpusCodec(rows, sample_rate_hz or formats.OPUS.sample_rate_hz, opus)
+        except OpusUnavailable as problem:
+            raise ValueError(str(problem)) from None
+    if upper in formats.AUDIO_FORMATS:
+        return L16Codec(upper)
     raise ValueError(f"no codec {name!r}; there are {', '.join(formats.AUDIO_FORMATS)}")

@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trunkline.codecs.conceal import history_samples
+from trunkline.codecs.opus import PACKET_TIMES_MS as OPUS_TIMES_MS
+from trunkline.codecs.opus_sending import OpusSettings
 from trunkline.codecs.registry import AudioCodec, open_codec
 from trunkline.codecs.resample import get_resampler
 from trunkline.gateway.media.batch import PACKET_BYTES
@@ -68,6 +70,8 @@ class Formats:
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
+        self.opus: OpusSettings | None = None
+        "of all streams that are sent in Opus; set before the first call"
         self._by_key: dict[FormatKey, Format] = {}
         self._codecs: dict[tuple[str, int], AudioCodec] = {}
         """By encoding and the agents' rate, which no call changes: formats that differ in packet times or frames
@@ -98,7 +102,7 @@ class Formats:
     def _codec(self, key: FormatKey) -> AudioCodec:
         one = key.codec, key.agent_rate_hz
         if one not in self._codecs:
-            self._codecs[one] = open_codec(key.codec, self._capacity, key.agent_rate_hz)
+            self._codecs[one] = open_codec(key.codec, self._capacity, key.agent_rate_hz, self.opus)
         return self._codecs[one]
 
     def at(self, row: int) -> Format:
@@ -118,6 +122,8 @@ class Formats:
 
 def _check_packets(codec: AudioCodec, ptime_ms: int) -> None:
     """ValueError, if packets of this time cannot be made: better at the start of a call than in its every tick."""
+    if codec.variable and ptime_ms not in OPUS_TIMES_MS:
+        raise ValueError(f"{codec.name} has packets of {', '.join(map(str, OPUS_TIMES_MS))} ms, not of {ptime_ms}")
     size = AUDIO_FORMATS[codec.name].bits_per_sample * codec.sample_rate_hz * ptime_ms // 8000
     if size > PACKET_BYTES - HEADER_BYTES:
         raise ValueError(f"{codec.name} at {ptime_ms} ms makes packets of {size} bytes; there is room for fewer")

@@ -11,7 +11,7 @@ from trunkline.codecs.registry import open_codec
 from trunkline.rtp.payload import AUDIO_FORMATS
 
 
-@pytest.mark.parametrize("name", ["PCMU", "PCMA"])
+@pytest.mark.parametrize("name", list(AUDIO_FORMATS))
 def test_every_negotiable_encoding_has_a_codec(name: str) -> None:
     """Whatever SDP may agree on can be decoded, at the rate that SDP's table says."""
     codec = open_codec(name, 4)
