@@ -108,6 +108,7 @@ def _check_call(rig: Rig, cell: Cell, outcome: Outcome, call_id: str) -> None:
     outcome.expect("cause", view["cause"], "agent_hangup")
     media = view["media"] or {}
     outcome.expect("codec", media.get("codec"), cell.codec)
+    outcome.expect("encryption", media.get("encryption") or "", cell.suite)
     outcome.expect("packet time", media.get("ptime_ms"), cell.ptime_ms)
 
 

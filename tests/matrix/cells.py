@@ -10,7 +10,6 @@ import dataclasses
 import itertools
 
 from support.line_codecs import ENCODINGS
-from support.sdes_wire import PROFILES
 from support.voice import Likeness
 from trunkline.gateway.config.peers import Trunk
 from trunkline.rtp.payload import AUDIO_FORMATS
@@ -72,7 +71,7 @@ def why_not(cell: Cell) -> str:
         return why
     if cell.peer == "asterisk":
         return _not_with_asterisk(cell)
-    return "" if cell.suite in ("", *PROFILES) else "pylibsrtp lacks it"
+    return ""
 
 
 def _not_with_asterisk(cell: Cell) -> str:

@@ -31,7 +31,7 @@ def chosen(words: Sequence[str]) -> list[Cell]:
 
 def grid(peer: str, cells: Sequence[Cell], outcomes: dict[int, Outcome]) -> Table:
     """Codec and packet time down, way of SRTP across; each cell inbound and outbound."""
-    table = Table(title=f"with {'SIPp, FFmpeg and pylibsrtp' if peer == 'sipp' else 'Asterisk'}: in/out")
+    table = Table(title=f"with {'SIPp and a telephone by FFmpeg and libsrtp' if peer == 'sipp' else 'Asterisk'}: in/out")
     suites = [suite for suite in SHORT_SUITE if any(one.suite == suite for one in cells)]
     for head in ("codec", "ms", *(SHORT_SUITE[suite] for suite in suites)):
         table.add_column(head, justify="right" if head == "ms" else "left")

@@ -11,7 +11,7 @@ import pytest
 from support.line_codecs import ENCODINGS, decode, encode
 from support.line_endpoint import LineEndpoint
 from support.rtp_wire import HEADER, parse
-from support.sdes_wire import PROFILES, Key, key_in, opened
+from support.sdes_wire import OTHER, PROFILES, Key, key_in, opened
 from support.voice import likeness, resample, voice
 
 SILENCE = np.zeros(6400, np.int16)
@@ -43,7 +43,7 @@ def test_another_voice_and_a_cut_one_are_not_alike() -> None:
     assert likeness(said, SILENCE).narrow.correlation < 0.1
 
 
-@pytest.mark.parametrize("suite", PROFILES)
+@pytest.mark.parametrize("suite", [*PROFILES, *OTHER])
 def test_only_the_right_key_opens_a_packet(suite: str) -> None:
     key = Key.new(suite)
     sender = LineEndpoint("PCMU", suite=suite)
