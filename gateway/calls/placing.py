@@ -93,7 +93,8 @@ class Placing:
             headers=dict(request.headers),
             metadata={**agent.metadata, **request.metadata},
         )
-        session = self._new_session(trunk, host, ports)
+        transport = parse_uri(target).transport or trunk.transport
+        session = self._new_session(trunk, host, ports, transport)
         call = Call(info, trunk, agent, session, ports, f"{host}:{ports.rtp_port}", Phase.PREPARING)
         # No SIP leg before the agent is there: an end that comes first has nothing to hang up.
         call.sip_over = True
