@@ -10,7 +10,7 @@ from trunkline.agent_bridge.links import TcpAddress, parse_address
 from trunkline.gateway.calls.call import MediaSession
 from trunkline.gateway.calls.screen import NewSession
 from trunkline.gateway.config.addresses import split_host_port
-from trunkline.gateway.config.model import Config, Trunk
+from trunkline.gateway.config.model import Agent, Config, Trunk
 from trunkline.gateway.config.secrets import Secrets
 from trunkline.gateway.media.control import AgentParams
 from trunkline.gateway.media.ports import PortPair
@@ -93,7 +93,7 @@ def session_factory(config: Config) -> NewSession:
     ptime_ms = config.media.packet_time_ms
     pauses = config.media.silence == "suppress"
 
-    def new_session(trunk: Trunk, host: str, ports: PortPair) -> MediaSession:
+    def new_session(trunk: Trunk, agent: Agent, host: str, ports: PortPair) -> MediaSession:
         return Session(
             trunk.codecs,
             local_host=host,
@@ -102,6 +102,7 @@ def session_factory(config: Config) -> NewSession:
             ptime_ms=ptime_ms,
             prefer=trunk.codec_preference,
             offer_noise=pauses,
+            opus_rate_hz=agent.sample_rate_hz,
         )
 
     return new_session
