@@ -80,6 +80,16 @@ def _transports(config: Config) -> Iterator[Problem]:
             what = f"{transport.protocol} on {transport.bind}:{transport.port}"
             yield Problem(("sip", "transport", index), f"{what} is there already; one will do")
         seen.add(address)
+        if (":" in transport.bind) != (":" in config.media.bind):
+            families = [f"IPv{6 if ':' in bind else 4}" for bind in (transport.bind, config.media.bind)]
+            message = (
+                f"{transport.bind} is {families[0]}, media.bind ({config.media.bind}) is {families[1]}; "
+                "one gateway speaks one of them, and two gateways speak both"
+            )
+            yield Problem(("sip", "transport", index, "bind"), message)
+    if config.media.advertise != "auto" and (":" in config.media.advertise) != (":" in config.media.bind):
+        message = f"{config.media.advertise} is of another family than media.bind, {config.media.bind}"
+        yield Problem(("media", "advertise"), message)
     protocols = {transport.protocol for transport in config.sip.transports}
     for index, trunk in enumerate(config.trunks):
         if trunk.transport not in protocols and trunk.outbound_host:

@@ -34,14 +34,14 @@ def _matching(expression: str, allowed: str) -> Callable[[str], str]:
     return check
 
 
-def _ipv4(text: str) -> str:
-    if not addresses.is_ipv4(text):
-        raise ValueError("an IPv4 address is needed, such as 127.0.0.1 or 0.0.0.0")
+def _ip(text: str) -> str:
+    if not addresses.is_ip(text):
+        raise ValueError("an IP address is needed, such as 127.0.0.1, 0.0.0.0 or ::1, without brackets and port")
     return text
 
 
 def _advertise_media(text: str) -> str:
-    return text if text == "auto" else _ipv4(text)
+    return text if text == "auto" else _ip(text)
 
 
 def _api_bind(text: str) -> str:
@@ -52,8 +52,8 @@ def _api_bind(text: str) -> str:
 
 
 def _optional_host(text: str) -> str:
-    if text and not addresses.is_host(text):
-        raise ValueError("an IPv4 address or a host name is needed, without port")
+    if text and not addresses.is_host(text) and not addresses.is_ip(text):
+        raise ValueError("an IP address or a host name is needed, without brackets and port")
     return text
 
 
@@ -137,10 +137,10 @@ ReasonPhrase = Annotated[
     str,
     AfterValidator(_matching(r"[\x20-\x7e]{0,128}", "at most 128 printable ASCII characters are allowed")),
 ]
-Ipv4 = Annotated[str, AfterValidator(_ipv4), Allowed("IPv4 address")]
-AdvertiseMedia = Annotated[str, AfterValidator(_advertise_media), Allowed("IPv4 address or `auto`")]
+Ip = Annotated[str, AfterValidator(_ip), Allowed("IP address")]
+AdvertiseMedia = Annotated[str, AfterValidator(_advertise_media), Allowed("IP address or `auto`")]
 ApiBind = Annotated[str, AfterValidator(_api_bind), Allowed("IP address or `localhost`")]
-OptionalHost = Annotated[str, AfterValidator(_optional_host), Allowed("IPv4 address or name")]
+OptionalHost = Annotated[str, AfterValidator(_optional_host), Allowed("IP address or name")]
 OptionalHostPort = Annotated[str, AfterValidator(_optional_host_port), Allowed("`host` or `host:port`")]
 Source = Annotated[str, AfterValidator(_source), Allowed("`address`, `address:port` or `network/bits`")]
 SipUri = Annotated[str, AfterValidator(_sip_uri), Allowed("SIP URI")]
