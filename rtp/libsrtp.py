@@ -95,13 +95,15 @@ class Library:
     def __init__(self, path: str) -> None:
         """Load and initialise; OSError or AttributeError when it is not there or not complete."""
         self.path = path
+        self.bundled = path != _SYSTEM
+        "the copy that came with pylibsrtp"
         self._dll = dll = ctypes.PyDLL(path)
         pointer, unsigned = ctypes.c_void_p, ctypes.c_uint
 
         def function(name: str, *arguments: type) -> Function:
             found = getattr(dll, name)
             found.argtypes, found.restype = arguments, ctypes.c_int
-            return found  # type: ignore[no-any-return]
+            return found
 
         packet = (pointer, pointer, pointer)  # context, packet, address of its length (int)
         self.protect = function("srtp_protect_mki", *packet, unsigned, unsigned)

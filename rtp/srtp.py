@@ -80,7 +80,7 @@ class Sender(_Context):
         report = bytes.fromhex("80c90001") + self._ssrc.to_bytes(4, "big")
         size = ctypes.c_int()
         for _ in range(count):
-            buffer[: len(report)] = report
+            ctypes.memmove(buffer, report, len(report))
             size.value = len(report)
             self._library.protect_rtcp(self.handle, ctypes.addressof(buffer), ctypes.addressof(size), 0, 0)
 

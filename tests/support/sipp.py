@@ -40,9 +40,10 @@ DEFAULT_KEYS = {
 
 def free_port(host: str = "127.0.0.1") -> int:
     """A port that neither UDP nor TCP uses at this moment, and that the kernel gives to nobody else by itself."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     while True:
         port = random.randrange(30_000, 32_768)  # below net.ipv4.ip_local_port_range, above the tests' RTP
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp, socket.socket() as tcp:
+        with socket.socket(family, socket.SOCK_DGRAM) as udp, socket.socket(family) as tcp:
             try:
                 udp.bind((host, port))
                 tcp.bind((host, port))
