@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import threading
 
+import numpy as np
+
 from matrix.cells import Cell
 from support.agents import AgentHost, Heard
 from support.audio import Pcm
@@ -17,6 +19,8 @@ SPEAKS_AFTER_S = {"sipp": 0.4, "asterisk": 2.6}
 "Audio heard before: SIPp's telephone speaks at the same time, Asterisk first plays and then listens."
 LISTENS_S = VOICE_S + 0.8
 "from where it begins to speak to where it hangs up"
+SILENCE = np.zeros(RATE_HZ // 10, np.int16)
+"Said after the voice: where an agent falls silent, the gateway fades out."
 
 
 class Turn:
@@ -62,7 +66,7 @@ class CellAgent(AgentHost):
                 heard.frames.append(frame)
                 seconds += len(frame.pcm) / RATE_HZ
                 if seconds >= turn.speaks_after_s and not spoken:
-                    call.play(turn.pcm)
+                    call.play(np.concatenate([turn.pcm, SILENCE]))
                     spoken = True
                 if seconds >= turn.speaks_after_s + LISTENS_S:
                     call.hangup("said all")

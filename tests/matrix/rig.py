@@ -17,10 +17,9 @@ from matrix import pbx
 from matrix.agents import CellAgent
 from matrix.cells import SUITES, Cell, misheard
 from support.asterisk import Asterisk
-from support.audio import Pcm
 from support.gateway import GatewayProcess
 from support.line_codecs import ENCODINGS
-from support.voice import Likeness, likeness
+from support.voice import Likeness
 from trunkline.gateway.config.peers import Trunk
 from trunkline.rtp.payload import AUDIO_FORMATS
 
@@ -40,9 +39,8 @@ class Outcome:
     earlier: list[str] = dataclasses.field(default_factory=list)
     "what went wrong in attempts before this one"
 
-    def judge(self, way: str, said: Pcm, heard: Pcm) -> None:
-        """Compare, and note what is wrong."""
-        found = likeness(said, heard)
+    def judge(self, way: str, found: Likeness) -> None:
+        """Note what was heard, and what is wrong with it."""
         setattr(self, way, found)
         if wrong := misheard(self.cell, way, found):
             self.problems.append(wrong)

@@ -31,7 +31,8 @@ def chosen(words: Sequence[str]) -> list[Cell]:
 
 def grid(peer: str, cells: Sequence[Cell], outcomes: dict[int, Outcome]) -> Table:
     """Codec and packet time down, way of SRTP across; each cell inbound and outbound."""
-    table = Table(title=f"with {'SIPp and a telephone by FFmpeg and libsrtp' if peer == 'sipp' else 'Asterisk'}: in/out")
+    whom = "SIPp and a telephone by FFmpeg and libsrtp" if peer == "sipp" else "Asterisk"
+    table = Table(title=f"with {whom}: in/out")
     suites = [suite for suite in SHORT_SUITE if any(one.suite == suite for one in cells)]
     for head in ("codec", "ms", *(SHORT_SUITE[suite] for suite in suites)):
         table.add_column(head, justify="right" if head == "ms" else "left")
@@ -96,7 +97,7 @@ def main(arguments: list[str] | None = None) -> int:
     """The program."""
     parser = argparse.ArgumentParser(prog="matrix.run")
     parser.add_argument("words", nargs="*")
-    parser.add_argument("--at-once", type=int, default=calling.AT_ONCE)
+    parser.add_argument("--at-once", type=int, default=calling.AT_ONCE[0])
     options = parser.parse_args(arguments)
     cells = chosen(options.words)
     wanted = [one for one in cells if not why_not(one)]
