@@ -40,9 +40,10 @@ def undisturbed(*arguments: str) -> Any:
     return told
 
 
-def check(one: dict[str, Any], calls: int, dialect: str) -> None:
+def check(one: dict[str, Any], calls: int, dialect: str, codec: str = "PCMU", srtp: str = "") -> None:
     """Nothing was lost, and every figure is there and can be true; how fast, a busy machine decides."""
-    assert (one["calls"], one["codec"], one["dialect"], one["seconds"]) == (calls, "PCMU", dialect, 2.0)
+    assert (one["calls"], one["codec"], one["dialect"], one["seconds"]) == (calls, codec, dialect, 2.0)
+    assert one["srtp"] == srtp
     assert one["lost_frames"] == 0, one
     assert (one["uplink"]["packets"], one["uplink"]["wrong"], one["uplink"]["unmatched_calls"]) == (
         pytest.approx(calls * 100, abs=calls), 0, 0,
@@ -75,13 +76,27 @@ def test_several_numbers_of_calls_in_audiosocket() -> None:
     check(more, 10, "audiosocket")
 
 
+@NEEDS_CC
+@pytest.mark.parametrize(
+    ("codec", "srtp"),
+    [
+        ("G722", "AES_CM_128_HMAC_SHA1_32"), ("OPUS", "AEAD_AES_256_GCM"), ("L16/16000", "AES_256_CM_HMAC_SHA1_80"),
+        ("L16/8000", "AES_CM_128_HMAC_SHA1_80"), ("OPUS", ""),
+    ],
+)  # fmt: skip
+def test_each_kind_of_codec_and_srtp(codec: str, srtp: str) -> None:
+    """A packet that is not authentic, or not what was said, would be lost."""
+    more = ["--srtp", srtp.lower()] if srtp else []
+    check(undisturbed("--calls", "5", "--seconds", "2", "--codec", codec, *more), 5, "trunkline", codec, srtp)
+
+
 def test_without_a_compiler_a_generator_in_python_serves_few_calls(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(build, "compiler", lambda: None)
-    one = undisturbed("--calls", "5", "--seconds", "2")
-    check(one, 5, "trunkline")
+    one = undisturbed("--calls", "5", "--seconds", "2", "--codec", "OPUS")
+    check(one, 5, "trunkline", "OPUS")
     assert "generator in Python" in one["remarks"][0]
 
 
