@@ -70,10 +70,10 @@ def run_all(
     context = multiprocessing.get_context("spawn")  # this process has threads
     with concurrent.futures.ProcessPoolExecutor(1, context) as comparing:
         caller = Caller(rig, comparing)
-        for number in (at_once, *(one for one in AT_ONCE[1:])):
+        for again in range(len(AT_ONCE)):
             now, left = left, []
-            for one in caller.run_some(now, min(number, at_once)):
-                if one.problems and number != AT_ONCE[-1]:
+            for one in caller.run_some(now, min(AT_ONCE[again], at_once) if again else at_once):
+                if one.problems and again < len(AT_ONCE) - 1:
                     left.append((one.cell, [*one.earlier, "; ".join(one.problems)]))
                 else:
                     outcomes.append(one)

@@ -77,6 +77,8 @@ def why_not(cell: Cell) -> str:
 def _not_with_asterisk(cell: Cell) -> str:
     if cell.suite not in ("", "AES_CM_128_HMAC_SHA1_80", "AES_CM_128_HMAC_SHA1_32"):
         return "Debian's Asterisk has AES_CM_128_HMAC_SHA1_80 and _32 alone: it answers 488"
+    if cell.codec == "L16/8000" and cell.inbound and cell.ptime_ms != 20:
+        return "Asterisk offers L16/8000 with 20 ms, whatever it is told"
     return ""
 
 

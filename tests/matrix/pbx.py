@@ -8,13 +8,13 @@ import pathlib
 
 import numpy as np
 
-from matrix.agents import VOICE_S
+from matrix.agents import SILENCE, VOICE_S
 from matrix.cells import PTIMES_MS, VOICES, Cell
 from support.asterisk import Asterisk
 from support.audio import Pcm
 from support.line_codecs import ENCODINGS
 from support.sipp import free_port
-from support.voice import voice
+from support.voice import resample, voice
 from support.waiting import wait_for
 
 ALLOW = {
@@ -22,6 +22,9 @@ ALLOW = {
     "L16/44100": "slin44", "OPUS": "opus",
 }  # fmt: skip
 "Asterisk's names"
+RAW = {8000: "sln", 16000: "sln16", 44100: "sln44", 48000: "sln48"}
+"""Asterisk's names of files of samples. It plays and keeps them at the rate of the codec, so that nothing but the codec
+is between us: its own resampler halves the loudness of 44.1 kHz."""
 SHORT_TAG = "AES_CM_128_HMAC_SHA1_32"
 MODULES = (
     "codec_g722", "codec_opus_open_source", "res_format_attr_opus", "res_srtp", "res_clioriginate",
@@ -33,7 +36,7 @@ EXTENSION = """
 [matrix]
 exten => _65XXXX,1,Answer()
  same => n,Playback(@VAR@/sounds/voice${EXTEN:5})
- same => n,Record(@VAR@/heard/${EXTEN}.sln16,0,10,qk)
+ same => n,Record(@VAR@/heard/${EXTEN}.${FORMAT},0,10,qk)
  same => n,Hangup()
 """
 TRANSPORT = """
@@ -53,6 +56,7 @@ direct_media = no
 timers = no
 identify_by = username
 from_domain = 127.0.0.1
+set_var = FORMAT={format}
 """
 SECURE = """transport = secure
 media_encryption = sdes
@@ -77,14 +81,17 @@ def configured() -> tuple[Asterisk, int]:
     for codec in ENCODINGS:
         for ptime in PTIMES_MS:
             for suite in ("", SHORT_TAG, "any"):
-                pjsip += ENDPOINT.format(name=_name(codec, ptime, suite), codec=ALLOW[codec], ptime=ptime)
+                name, raw = _name(codec, ptime, suite), RAW[ENCODINGS[codec].rate_hz]
+                pjsip += ENDPOINT.format(name=name, codec=ALLOW[codec], ptime=ptime, format=raw)
                 pjsip += SECURE.format(short="yes" if suite == SHORT_TAG else "no") if suite else "transport = udp\n"
     modules = "".join(f"load = {one}.so\n" for one in MODULES)
     asterisk = Asterisk({"pjsip.conf": pjsip, "extensions.conf": EXTENSION, "modules.conf": modules})
     (asterisk.folder / "heard").mkdir()
     for seed in range(VOICES):
-        sound = voice(VOICE_S, seed).astype("<i2").tobytes()
-        (asterisk.folder / f"sounds/voice{seed}.sln16").write_bytes(sound)
+        said = np.concatenate([voice(VOICE_S, seed), SILENCE])
+        for rate, name in RAW.items():
+            data = resample(said, 16000, rate).astype("<i2").tobytes()
+            (asterisk.folder / f"sounds/voice{seed}.{name}").write_bytes(data)
     return asterisk, port
 
 
@@ -103,7 +110,8 @@ def heard(asterisk: Asterisk, cell: Cell) -> Pcm:
     wait_for(lambda: cell.extension not in asterisk.rx("core show channels concise"), "Asterisk's end of the call")
     wait_for(path.exists, f"recording of {cell}")
     data = path.read_bytes()
-    return np.frombuffer(data[: len(data) // 2 * 2], "<i2").astype(np.int16)
+    pcm = np.frombuffer(data[: len(data) // 2 * 2], "<i2").astype(np.int16)
+    return resample(pcm, ENCODINGS[cell.codec].rate_hz, 16000)
 
 
 def forget(asterisk: Asterisk, cell: Cell) -> None:
@@ -112,4 +120,4 @@ def forget(asterisk: Asterisk, cell: Cell) -> None:
 
 
 def _recording(asterisk: Asterisk, cell: Cell) -> pathlib.Path:
-    return asterisk.folder / f"heard/{cell.extension}.sln16"
+    return asterisk.folder / f"heard/{cell.extension}.{RAW[ENCODINGS[cell.codec].rate_hz]}"
