@@ -78,6 +78,7 @@ class Gateway:
             max_load=limits.max_worker_load,
         )
         self.metrics.watch_loads(self.pool.loads)
+        self.metrics.watch_restarts(lambda: self.pool.restarts)
         new_session = assembly.session_factory(config)
         address = MediaAddress(media.advertise, media.bind)
         gate = self._gate = Limits(limits.max_calls, limits.calls_per_second)

@@ -170,6 +170,10 @@ class Metrics:
         """How busy each worker is, by its number."""
         self._workers.loads = loads
 
+    def watch_restarts(self, restarts: Callable[[], Sequence[int]]) -> None:
+        """How often each worker has been replaced, by its number, asked at each scrape."""
+        self._workers.restarts = restarts
+
     def render(self) -> bytes:
         """The page in Prometheus' text format, version 0.0.4."""
         return generate_latest(self.registry)
