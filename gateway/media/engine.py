@@ -18,6 +18,7 @@ from typing import Protocol
 
 import numpy as np
 
+from trunkline.codecs.opus_sending import OpusSettings
 from trunkline.gateway.media import control, source
 from trunkline.gateway.media.agent_link import Poller
 from trunkline.gateway.media.agents import AgentLinks
@@ -83,6 +84,7 @@ class Engine:
         jitter: TargetParams,
         send_silence: bool = True,
         wall_offset_ns: int | None = None,
+        opus: OpusSettings | None = None,
     ) -> None:
         """`clock` is monotonic in ns; `post` sends a message to the gateway process.
 
@@ -90,6 +92,7 @@ class Engine:
         follows the wall clock when it is stepped.
         """
         self.table = table
+        table.formats.opus = opus
         self._post = post
         self._clock = clock
         self._rng = rng

@@ -249,8 +249,8 @@ class Table:
         self.shared.level_up_dbov[row] = -127
         for column in (self.seen, self.late_since_ns, self.lost_run, self.held, self.last_sample, self.payload_bytes):
             column[row] = 0
-        histories = self.formats.line_histories.values()
-        for history in (*histories, self.up_history, self.down_history, self.background):
+        self.formats.wipe(row)
+        for history in (self.up_history, self.down_history, self.background):
             history[row] = 0
         self.noise_dbov[row], self.ahead_from[row] = UNHEARD_DBOV, -1
         self.noise_known[row] = self.comfort_until_voice[row] = self.left_out[row] = False
@@ -263,9 +263,9 @@ class Table:
         row, agent = stream.row, stream.start.agent
         payload = AUDIO_FORMATS[media.codec]
         key = FormatKey(media.codec, agent.sample_rate_hz, agent.frame_ms, media.ptime_ms, agent.max_queue_ms)
-        old, new = self.formats.at(row) if self.formats.list else None, self.formats.get(key)
-        if old is not None and old is not new and stream.accepted:
-            change_format(self, row, old, new)
+        new = self.formats.get(key)
+        if stream.media is not media:  # not the first description of the call
+            change_format(self, row, self.formats.at(row), new)
             change_clock(self, row, payload.clock_hz)
         self.formats.of_row[row] = new.index
         new.codec.configure(row, media.send_fmtp)
