@@ -84,6 +84,10 @@ class Resampler:
         """Time by which the output lags the input."""
         return 1000 * self.delay_samples / self.from_hz
 
+    def takes(self, samples: int) -> bool:
+        """Whether a frame of so many inputs becomes a whole number of outputs; ask before a peer decides it."""
+        return samples % self.down == 0
+
     def output_samples(self, samples: int) -> int:
         """Outputs for a frame of so many inputs; ValueError if that is not a whole number."""
         blocks, rest = divmod(samples, self.down)

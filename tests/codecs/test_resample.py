@@ -172,6 +172,7 @@ def test_equal_rates_change_nothing() -> None:
 def test_a_frame_without_a_whole_number_of_outputs_is_refused() -> None:
     """100 samples at 48 kHz are 16.7 at 8 kHz; the error says which lengths work."""
     resampler = get_resampler(48000, 8000)
+    assert [resampler.takes(samples) for samples in (0, 6, 100, 960)] == [True, True, False, True]
     with pytest.raises(ValueError, match="need a multiple of 6"):
         resampler.process(resampler.new_history(1), np.zeros((1, 100), np.int16))
     with pytest.raises(ValueError, match="need a multiple of 441"):
