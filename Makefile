@@ -16,11 +16,11 @@ BIN := .venv/bin
 LOGS := .cache/logs
 QUIETLY := .ci/quietly
 
-.PHONY: help setup run test lint doctor bench bench-load bench-concealment bench-hour bench-engine bench-jitter bench-drift clean packages FORCE
+.PHONY: help setup run test lint doctor bench bench-load bench-concealment bench-hour bench-engine bench-codecs bench-resampling bench-jitter bench-drift clean packages FORCE
 .DELETE_ON_ERROR:
 
 help:
-	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST)); echo "also: setup, lint, doctor, bench-engine, bench-jitter, bench-drift, clean"
+	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST)); echo "also: setup, lint, doctor, bench-engine, bench-codecs, bench-resampling, bench-jitter, bench-drift, clean"
 
 setup: .venv/.pjsip
 
@@ -55,6 +55,9 @@ bench-concealment: .venv/.bench
 
 bench-engine: .venv/.dev
 	@PYTHONPATH=tests OPENBLAS_NUM_THREADS=1 $(BIN)/python -m bench.engine_cost $(ARGS)
+
+bench-codecs bench-resampling: .venv/.dev
+	@PYTHONPATH=tests OPENBLAS_NUM_THREADS=1 $(BIN)/python -m bench.$(@:bench-%=%) $(ARGS)
 
 bench-jitter bench-drift: .venv/.dev
 	@PYTHONPATH=tests $(BIN)/python -m $(subst -,.,$@) $(ARGS)
