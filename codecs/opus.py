@@ -81,6 +81,11 @@ class OpusCodec:
         state = self._native.new_encoder(self.sample_rate_hz)
         return self._native.get(address_of(state), Get.LOOKAHEAD)
 
+    @property
+    def state_bytes(self) -> int:
+        """Memory of all encoders and decoders."""
+        return sum(state.nbytes for state in self._memory.values())
+
     def samples_for(self, payload_bytes: int) -> int:
         """0: the size of a payload does not tell."""
         return 0
