@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from support.audio import compare, tone
 from support.opus_peer import ffmpeg_decode, ffmpeg_encode, rows_of
 from support.opus_streams import heard, one, resampled, sent, speech
-
 from trunkline.codecs.opus import PACKET_TIMES_MS, RATES_HZ, OpusCodec
 from trunkline.codecs.opus_sending import OpusSettings
 

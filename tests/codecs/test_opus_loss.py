@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from support.opus_peer import ffmpeg_encode, rows_of
 from support.opus_streams import heard, sent, speech
-
 from trunkline.codecs.opus import RATES_HZ, OpusCodec
 
 ROW = np.array([0])

@@ -27,7 +27,7 @@ def test_no_library(name):
 
 def test_another_library():
     """The C library has no opus_encode."""
-    with pytest.raises(OpusUnavailable, match="is not the Opus library.*apt install libopus0"):
+    with pytest.raises(OpusUnavailable, match=r"is not the Opus library.*apt install libopus0"):
         Native("libc.so.6")
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.opus_peer import rows_of
 
+from support.opus_peer import rows_of
 from trunkline.codecs.opus_native import LIBRARY
 from trunkline.codecs.opus_packet import durations, frame_us, packet_us
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from support.audio import compare
 from support.opus_streams import heard, sent, speech
-
 from trunkline.codecs import opus_native
 from trunkline.codecs.opus import OpusCodec
 from trunkline.codecs.opus_native import BANDWIDTHS, Get
@@ -105,7 +105,7 @@ def test_no_peer_gets_more_than_it_asked_for(rate_hz, limit, playback_hz, fec, p
 )
 def test_settings_out_of_range_are_refused(wrong):
     """With what is allowed and what was found."""
-    name, value = next(iter(wrong.items()))
+    (value,) = wrong.values()
     with pytest.raises(ValueError, match=rf"(0 to 10|6000 to 510000).*not {value}"):
         OpusSettings(**wrong)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from support.opus_peer import rows_of
 from support.opus_streams import heard, sent, speech
-
 from trunkline.codecs.opus import OpusCodec
 
 BATCHES = 40
