@@ -188,6 +188,6 @@ def test_other_rates_are_refused(rate_hz):
 
 
 def test_packet_times_that_no_frame_has_are_refused():
-    """30 ms: `opus_fmtp.packet_ms` finds one that there is."""
+    """30 ms would be three frames, whose modes may differ; negotiation chooses among those that there are."""
     with pytest.raises(ValueError, match="10, 20, 40, 60 ms, not of 30"):
         OpusCodec(1, 8000).encode(ROW, np.zeros((1, 240), np.int16))

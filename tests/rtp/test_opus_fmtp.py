@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trunkline.rtp.opus_fmtp import OpusFmtp, packet_ms, parse, receiving, write
+from trunkline.rtp.opus_fmtp import OpusFmtp, parse, receiving, write
 
 RFC_EXAMPLE = (
     "maxplaybackrate=16000; sprop-maxcapturerate=16000; maxaveragebitrate=20000;"
@@ -122,25 +122,3 @@ def test_no_text_raises(text):
     """Whatever it says, it is parameters within their ranges."""
     found = parse(text)
     assert parse(write(found)) == found
-
-
-@pytest.mark.parametrize(
-    ("wanted", "longest", "shortest", "chosen"),
-    [
-        (20, 0, 0, 20),
-        (10, 0, 0, 10),
-        (30, 0, 0, 20),
-        (60, 0, 0, 60),
-        (120, 0, 0, 60),
-        (2.5, 0, 0, 10),
-        (60, 40, 0, 40),
-        (60, 30, 0, 20),
-        (20, 5, 0, 10),
-        (10, 0, 20, 20),
-        (10, 0, 30, 20),
-        (10, 10, 20, 10),
-    ],
-)
-def test_packet_times_are_those_of_one_frame(wanted, longest, shortest, chosen):
-    """30 ms becomes 20; maxptime binds and minptime gives way to it; nothing is shorter than 10 ms."""
-    assert packet_ms(wanted, longest, shortest) == chosen
