@@ -34,8 +34,8 @@ from trunkline.rtp.opus_fmtp import OpusFmtp
 
 RATES_HZ = (8000, 16000, 24000, 48000)
 "of PCM: libopus's own, but for 12 kHz, which no agent has"
-PACKET_TIMES_MS = opus_fmtp.PACKET_TIMES_MS
-"of packets that we send"
+PACKET_TIMES_MS = (10, 20, 40, 60)
+"of packets that we send: what one frame of speech can be (RFC 6716 table 2)"
 WIDTH = opus_packet.MAX_FRAME_BYTES
 "room for a packet that we send; libopus keeps to it"
 DTX_BYTES = 2
@@ -80,6 +80,11 @@ class OpusCodec:
         """By which a decoder's output lags the encoder's input."""
         state = self._native.new_encoder(self.sample_rate_hz)
         return self._native.get(address_of(state), Get.LOOKAHEAD)
+
+    @property
+    def state_bytes(self) -> int:
+        """Memory of all encoders and decoders."""
+        return sum(state.nbytes for state in self._memory.values())
 
     def samples_for(self, payload_bytes: int) -> int:
         """0: the size of a payload does not tell."""
@@ -198,7 +203,7 @@ class OpusCodec:
             ]
         return payload[:, : max(sizes, default=0)], np.array(sizes, np.int32)
 
-    def configure(self, row: int, parameters: str = "", *_: Any) -> None:
+    def configure(self, row: int, parameters: str) -> None:
         """What the peer's a=fmtp asks of what we send; at once, also in mid-call."""
         self._peers[row] = opus_fmtp.parse(parameters)
         self._apply(row)

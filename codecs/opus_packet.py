@@ -95,7 +95,7 @@ def durations(payload: NDArray[np.uint8], lengths: NDArray[np.int32], rate_hz: i
     """
     if not len(payload) or not payload.shape[1]:
         return np.zeros(len(payload), np.int64)
-    toc, rest = payload[:, 0], lengths - 1
+    toc, rest = payload[:, 0], np.where(lengths <= payload.shape[1], lengths, 0) - 1
     kind = toc & 3
     frame = _FRAME_US[toc]
     found: NDArray[np.int64] = np.where((kind == 0) & (rest >= 0) & (rest <= MAX_FRAME_BYTES), frame, 0)
@@ -109,7 +109,7 @@ def durations(payload: NDArray[np.uint8], lengths: NDArray[np.int32], rate_hz: i
 
 
 def _unequal_pair(
-    payload: NDArray[np.uint8], rest: NDArray[np.int32], kind: NDArray[np.signedinteger[Any]]
+    payload: NDArray[np.uint8], rest: NDArray[np.signedinteger[Any]], kind: NDArray[np.signedinteger[Any]]
 ) -> NDArray[np.bool_]:
     """R4, in columns: bool[n]."""
     width = payload.shape[1]
