@@ -9,6 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 
+PACKET_TIMES_MS = (10, 20, 30, 40, 60)
+"packet times that we send, where the encoding can"
+
+MAX_PAYLOAD_BYTES = 1400
+"leaves room in an Ethernet frame for IPv6, UDP, RTP and the tag of SRTP: 1500 - 40 - 8 - 12 - 16, and some"
+
 _SPELLING = {"OPUS": "opus", "TELEPHONE-EVENT": "telephone-event"}
 "Encoding names that their RFCs write in lower case. Case does not count, but some peers do not know that."
 
@@ -30,6 +36,18 @@ class PayloadFormat:
     "as a=rtpmap counts them; Opus says 2 whatever it carries (RFC 7587 7)"
     bits_per_sample: int = 0
     "on the wire, for encodings of a fixed rate; 0 for variable ones"
+
+    @property
+    def packet_times_ms(self) -> tuple[int, ...]:
+        """Packet times that we send and ask for: the encoder's own, and no IP fragments.
+
+        >>> L16_44100.packet_times_ms, OPUS.packet_times_ms
+        ((10,), (10, 20, 40, 60))
+        """
+        if self.bits_per_sample == 0:  # Opus, whose frames have these lengths (RFC 6716 2.1.4)
+            return tuple(ms for ms in PACKET_TIMES_MS if ms != 30)
+        bytes_per_ms = self.sample_rate_hz * self.bits_per_sample / 8000
+        return tuple(ms for ms in PACKET_TIMES_MS if ms * bytes_per_ms <= MAX_PAYLOAD_BYTES)
 
     @property
     def encoding(self) -> str:

@@ -7,8 +7,7 @@ import dataclasses
 
 from trunkline.codecs.registry import AudioCodec, open_codec
 from trunkline.gateway.bench.errors import BenchError
-from trunkline.rtp.audio_line import PACKET_TIMES_MS
-from trunkline.rtp.payload import AUDIO_FORMATS
+from trunkline.rtp.payload import AUDIO_FORMATS, PACKET_TIMES_MS
 
 WARM_UP_S = 2.0
 "Sent, and judged for content, but not measured: first ticks, page faults, jitter estimates that settle."
