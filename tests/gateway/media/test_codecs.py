@@ -15,7 +15,9 @@ from support.media_rig import cut
 from support.virtual_engine import START_NS, VirtualEngine
 from trunkline.agent_bridge.dialect import FLAG_SPEECH
 from trunkline.codecs.registry import AudioCodec, open_codec
+from trunkline.codecs.resample import get_resampler
 from trunkline.gateway.media.batch import PACKET_BYTES, Batch
+from trunkline.gateway.media.table import FILTER_HISTORY
 from trunkline.rtp.outcomes import Drop
 from trunkline.rtp.packet import Packet
 from trunkline.rtp.payload import AUDIO_FORMATS
@@ -208,6 +210,20 @@ def _l16(phone: Phone, samples: int) -> Batch:
     data[0, : len(bytes(packet))] = np.frombuffer(bytes(packet), np.uint8)
     lengths = np.array([len(bytes(packet))], np.int32)
     return Batch(ROW, data, lengths, np.ones(1, bool), [phone.rig.streams[0].remote])
+
+
+def test_there_is_room_for_the_state_of_every_resampler() -> None:
+    """Of all rates on lines to all rates of agents, and back."""
+    lines = {encoding.sample_rate_hz for encoding in AUDIO_FORMATS.values()}
+    pairs = [pair for line in lines for agent in RATES for pair in ((line, agent), (agent, line))]
+    assert max(get_resampler(*pair).history_samples for pair in pairs) <= FILTER_HISTORY
+
+
+def test_timestamps_of_long_calls_are_time_to_the_nanosecond() -> None:
+    """At 48 kHz the product with 10**9 leaves 64 bits after less than four hours."""
+    rig = VirtualEngine(2, rate_hz=16000, **media_of("OPUS"))  # type: ignore[arg-type]
+    rows, late = np.arange(2), np.array([2**33 - 1, 2**33 + 48_000 * 3600 * 24], np.int64)
+    assert rig.table.media_ns(rows, late).tolist() == [int(ts) * 10**9 // 48_000 for ts in late]
 
 
 # -- change in mid-call ----------------------------------------------------------------------
