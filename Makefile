@@ -6,6 +6,7 @@
 #   make bench-hour   an hour of 100 calls on a bad network, in virtual time; 5 to 10 minutes   (ARGS="3")
 #   make bench-load   calls at once, CPU per call, 30,000 calls in a row; 12 minutes   (ARGS="calls 100")
 #   make bench-concealment   MOS of speech over lossy networks, by PESQ; 5 minutes           (ARGS="--quick")
+#   make bench-opus   Opus beside libopus alone, and what it sounds like; 5 minutes    (ARGS="--quick", "--pesq")
 #
 # Needs git and make, and root or sudo for system packages that are missing; see README.
 
@@ -16,11 +17,11 @@ BIN := .venv/bin
 LOGS := .cache/logs
 QUIETLY := .ci/quietly
 
-.PHONY: help setup run test lint doctor bench bench-load bench-concealment bench-hour bench-engine bench-jitter bench-drift clean packages FORCE
+.PHONY: help setup run test lint doctor bench bench-load bench-concealment bench-hour bench-opus bench-engine bench-codecs bench-resampling bench-jitter bench-drift clean packages FORCE
 .DELETE_ON_ERROR:
 
 help:
-	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST)); echo "also: setup, lint, doctor, bench-engine, bench-jitter, bench-drift, clean"
+	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST)); echo "also: setup, lint, doctor, bench-engine, bench-codecs, bench-resampling, bench-jitter, bench-drift, clean"
 
 setup: .venv/.pjsip
 
@@ -53,8 +54,14 @@ bench-load: setup .venv/.dev
 bench-concealment: .venv/.bench
 	@PYTHONPATH=tests OPENBLAS_NUM_THREADS=1 $(BIN)/python -m bench.concealment $(ARGS)
 
+bench-opus: .venv/.bench
+	@PYTHONPATH=tests OPENBLAS_NUM_THREADS=1 $(BIN)/python -m bench.opus_cost $(ARGS)
+
 bench-engine: .venv/.dev
 	@PYTHONPATH=tests OPENBLAS_NUM_THREADS=1 $(BIN)/python -m bench.engine_cost $(ARGS)
+
+bench-codecs bench-resampling: .venv/.dev
+	@PYTHONPATH=tests OPENBLAS_NUM_THREADS=1 $(BIN)/python -m bench.$(@:bench-%=%) $(ARGS)
 
 bench-jitter bench-drift: .venv/.dev
 	@PYTHONPATH=tests $(BIN)/python -m $(subst -,.,$@) $(ARGS)

@@ -109,10 +109,12 @@ def session_factory(config: Config) -> NewSession:
 
 def worker_options(config: Config) -> list[str]:
     """Arguments of the media worker program."""
-    media = config.media
+    media, opus = config.media, config.media.opus
     least = min(media.jitter_min_ms, media.jitter_max_ms)
     return [
         "--jitter-min-ms", str(least), "--jitter-max-ms", str(media.jitter_max_ms), "--silence", media.silence,
+        "--opus-complexity", str(opus.complexity), "--opus-bitrate-bps", str(opus.bitrate_bps),
+        *([] if opus.fec else ["--no-opus-fec"]), *(["--opus-dtx"] if opus.dtx else []),
     ]  # fmt: skip
 
 

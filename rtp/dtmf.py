@@ -183,8 +183,12 @@ class EventSender:
         """Presses that have not begun."""
         return len(self._waiting)
 
-    def set_packet_time(self, ptime_ms: int) -> None:
-        """Another packet time from the next packet on; a press under way goes on for as long as was asked."""
+    def set_packet_time(self, ptime_ms: int, clock_hz: int = 0) -> None:
+        """Another packet time and clock from the next packet on; a press under way lasts as long as was asked."""
+        if clock_hz and clock_hz != self._clock_hz:
+            for name in ("_segment_ts", "_elapsed_ts", "_total_ts"):
+                setattr(self, name, getattr(self, name) * clock_hz // self._clock_hz)
+            self._clock_hz = clock_hz
         self._step_ts = self._clock_hz * ptime_ms // 1000
 
     def queue(self, digits: str, duration_ms: int = 160, gap_ms: int = 80) -> None:

@@ -52,6 +52,11 @@ def maxptime_ms(media: Section) -> float | None:
     return _milliseconds(media, "maxptime")
 
 
+def minptime_ms(media: Section) -> float | None:
+    """Shortest packet that the writer wants; in no RFC, but some phones write it as an attribute."""
+    return _milliseconds(media, "minptime")
+
+
 def direction(media: Section, session: Section) -> str:
     """Direction of a media level, from the session level or sendrecv if it names none."""
     for section in (media, session):

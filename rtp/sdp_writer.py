@@ -3,15 +3,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from trunkline.rtp.payload import TELEPHONE_EVENT, PayloadFormat
 from trunkline.rtp.sdp import Connection, Media, Origin, SessionDescription
 
-DTMF_EVENTS = "0-15"
-"our a=fmtp for telephone-event: the sixteen keys"
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PayloadLine:
+    """One payload type as we write it."""
+
+    number: int
+    rtpmap: str
+    fmtp: str = ""
+    "empty: none"
 
 
 class SdpWriter:
@@ -32,29 +39,34 @@ class SdpWriter:
 
     def write(
         self,
-        formats: Iterable[tuple[PayloadFormat, int]],
+        formats: Iterable[PayloadLine],
         lines: Iterable[Media | None],
         *,
         profile: str,
         ptime_ms: int,
+        maxptime_ms: int = 0,
         send: bool,
         receive: bool,
         rtcp_mux: bool,
         rtcp_rsize: bool = False,
         rtcp_xr: str = "",
+        crypto: Sequence[str] = (),
     ) -> str:
         """A description with our audio where `lines` has None, and the other lines refused.
 
-        `formats` are encodings and their payload types, the preferred one first; `rtcp_xr`
-        is what a=rtcp-xr says, empty for none.
+        `formats` has the preferred one first; `rtcp_xr` is what a=rtcp-xr says, empty for none;
+        `crypto` are values of a=crypto; `maxptime_ms` is left out when it is 0.
         """
         audio = Media(port=self._rtp_port, profile=profile)
-        for encoding, number in formats:
-            audio.formats.append(str(number))
-            audio.attributes.append(("rtpmap", f"{number} {encoding.rtpmap}"))
-            if encoding.name == TELEPHONE_EVENT.name:
-                audio.attributes.append(("fmtp", f"{number} {DTMF_EVENTS}"))
+        for one in formats:
+            audio.formats.append(str(one.number))
+            audio.attributes.append(("rtpmap", f"{one.number} {one.rtpmap}"))
+            if one.fmtp:
+                audio.attributes.append(("fmtp", f"{one.number} {one.fmtp}"))
+        audio.attributes += [("crypto", value) for value in crypto]
         audio.attributes.append(("ptime", str(ptime_ms)))
+        if maxptime_ms:
+            audio.attributes.append(("maxptime", str(maxptime_ms)))
         audio.attributes.append((_direction(send, receive), None))
         if rtcp_mux:
             audio.attributes.append(("rtcp-mux", None))

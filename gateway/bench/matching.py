@@ -258,4 +258,5 @@ def _levels_down(plan: Plan, heard: NDArray[np.void]) -> signal.Levels | None:
     period = codec.sample_rate_hz // signal.TONE_HZ
     if codec.samples_for(size) != size or codec.samples_for(period) != period:
         return None
-    return signal.heard(codec.decode(np.ascontiguousarray(heard["window"][:, :period])))
+    of_rows = np.zeros(len(heard), np.intp)  # no state: a sample is a byte of its own
+    return signal.heard(codec.decode(of_rows, np.ascontiguousarray(heard["window"][:, :period])))

@@ -5,10 +5,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from trunkline.codecs.registry import AudioCodec, get_codec
+from trunkline.codecs.registry import AudioCodec, open_codec
 from trunkline.gateway.bench.errors import BenchError
-from trunkline.rtp.audio_line import PACKET_TIMES_MS
-from trunkline.rtp.payload import AUDIO_FORMATS
+from trunkline.rtp.payload import AUDIO_FORMATS, PACKET_TIMES_MS
 
 WARM_UP_S = 2.0
 "Sent, and judged for content, but not measured: first ticks, page faults, jitter estimates that settle."
@@ -17,6 +16,8 @@ TAIL_S = 0.6
 DIALECTS = ("trunkline", "audiosocket")
 DEFAULT_RATE_HZ = {"trunkline": 16000, "audiosocket": 8000}
 RATES_HZ = (8000, 16000, 24000, 48000)
+CODEC_ROWS = 8
+"Loudnesses of the signal (signal.py), each a stream of its own."
 MAX_CALLS = 9000
 "RTP and RTCP ports of so many calls lie below the ports that the kernel gives out by itself."
 
@@ -47,7 +48,7 @@ class Plan:
         if not 1 <= self.seconds <= 3600:
             raise BenchError(f"--seconds {self.seconds:g}: a run measures 1 to 3600")
         try:
-            get_codec(self.codec)
+            open_codec(self.codec, 1)
         except ValueError as error:
             raise BenchError(f"--codec: {error}") from None
         if self.codec not in AUDIO_FORMATS:
@@ -59,8 +60,8 @@ class Plan:
 
     @property
     def audio_codec(self) -> AudioCodec:
-        """Its kernels."""
-        return get_codec(self.codec)
+        """A new one, with room for each loudness of the signal (signal.py)."""
+        return open_codec(self.codec, CODEC_ROWS)
 
     @property
     def packet_ns(self) -> int:

@@ -59,7 +59,7 @@ def payloads(plan: Plan) -> NDArray[np.uint8]:
     codec = plan.audio_codec
     samples = np.arange(codec.sample_rate_hz * plan.ptime_ms // 1000)
     tone = np.sin(2 * np.pi * TONE_HZ * samples / codec.sample_rate_hz)
-    return codec.encode((amplitudes()[:, None] * tone).astype(np.int16))
+    return codec.encode(np.arange(LEVELS), (amplitudes()[:, None] * tone).astype(np.int16))[0]
 
 
 def window(samples: int, rate_hz: int) -> slice:

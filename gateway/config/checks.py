@@ -16,6 +16,7 @@ from trunkline.gateway.config.errors import Problem
 from trunkline.gateway.config.explain import nearest
 from trunkline.gateway.config.model import Config, Registration, Route, Trunk
 from trunkline.gateway.config.patterns import Pattern
+from trunkline.rtp.opus_fmtp import BITRATES_BPS
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -92,6 +93,13 @@ def _jitter(config: Config) -> Iterator[Problem]:
     if "jitter_min_ms" in media.model_fields_set and media.jitter_min_ms > media.jitter_max_ms:
         message = f"{media.jitter_min_ms} ms at least, but jitter_max_ms is {media.jitter_max_ms}"
         yield Problem(("media", "jitter_min_ms"), message)
+
+
+def _opus(config: Config) -> Iterator[Problem]:
+    rate = config.media.opus.bitrate_bps
+    if 0 < rate < BITRATES_BPS[0]:
+        message = f"{rate} is too little for Opus; {BITRATES_BPS[0]} at least, or 0 for its own choice"
+        yield Problem(("media", "opus", "bitrate_bps"), message)
 
 
 def _port_range(config: Config) -> Iterator[Problem]:
@@ -236,5 +244,5 @@ def _comparable(source: str) -> SourceMatch | str:
         return source.lower().rstrip(".")
 
 
-_ERRORS = [_transports, _port_range, _jitter, _slots, _api, _secrets, _trunks, _routes]
+_ERRORS = [_transports, _port_range, _jitter, _opus, _slots, _api, _secrets, _trunks, _routes]
 _DOUBTS = [_room, _unreachable, _idle, _no_password, _same_source]

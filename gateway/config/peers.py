@@ -52,9 +52,11 @@ class Trunk(Section):
     transport: Literal["udp", "tcp"] = "udp"
     "how outbound calls and registration travel"
     codecs: Annotated[list[types.Codec], Field(min_length=1)] = Field(
-        default_factory=lambda: ["PCMU", "PCMA"]
+        default_factory=lambda: ["PCMU", "PCMA", "G722", "OPUS"]
     )
-    "audio codecs, in order of preference"
+    """audio codecs, in order of preference. By default all that peers usually have, the cheap ones first, as most
+    calls come out of a telephone network that has nothing better; put `OPUS` or `G722` in front for wideband
+    wherever the peer has it"""
     codec_preference: Literal["ours", "theirs"] = "ours"
     "whose order decides when the peer offers several of them: that of `codecs`, or that of its offer"
     outbound_proxy: types.OptionalSipUri = ""

@@ -53,6 +53,19 @@ class Sip(Section):
     )
 
 
+class Opus(Section):
+    """How we send Opus, to all trunks; what a peer asks for in its a=fmtp goes before."""
+
+    complexity: Annotated[int, Field(ge=0, le=10)] = 5
+    "how hard the encoder tries: CPU for quality"
+    bitrate_bps: Annotated[int, Field(ge=0, le=510_000)] = 0
+    "bit rate, 6000 at least; 0: 16000 for agents at 8 kHz to 32000 for agents at 48 kHz"
+    fec: bool = True
+    "in-band error correction for peers that can use it, while they report loss"
+    dtx: bool = False
+    "leave out packets of silence; also done for a peer that asks for it"
+
+
 class Media(Section):
     """RTP: addresses, timing and behaviour of the audio."""
 
@@ -80,6 +93,7 @@ class Media(Section):
     "hang up when the peer, which should, has sent no RTP for so long; 0: never"
     dtmf_info: bool = True
     "take digits that arrive by SIP INFO"
+    opus: Opus = Field(default_factory=Opus)
 
     @property
     def max_calls(self) -> int:

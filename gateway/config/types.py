@@ -90,9 +90,9 @@ def _pattern(text: str) -> str:
 
 
 def _codec(text: str) -> str:
-    if text not in AUDIO_FORMATS:
+    if text.upper() not in AUDIO_FORMATS:
         raise ValueError(f"allowed: {', '.join(AUDIO_FORMATS)}")
-    return text
+    return text.upper()
 
 
 _HEADER = r"[A-Za-z0-9!%'_`~+.-]"

@@ -48,12 +48,24 @@ class Arrivals:
             return self.packets[self.index[which], first : first + size]
         return self.packets[self.index[which][:, None], starts[:, None] + np.arange(size)]
 
+    def padded(self, which: NDArray[np.intp]) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+        """Payloads of arrivals of any sizes: [n, width], and their lengths; anything lies behind those."""
+        starts, lengths = self.start[which], self.size[which]
+        first, width = int(starts[0]), max(int(lengths.max()), 1)
+        if (starts == first).all():
+            return self.packets[self.index[which], first : first + width], lengths
+        columns = np.minimum(starts[:, None] + np.arange(width), self.packets.shape[1] - 1)
+        return self.packets[self.index[which][:, None], columns], lengths
+
 
 class Speaker(Protocol):
     """Where the timeline's frames go (uplink.py)."""
 
-    def decode(self, rows: Rows, payload: NDArray[np.uint8]) -> NDArray[np.int64]:
-        """Payloads of one size, in order; returns their durations in timestamp units (0: impossible size)."""
+    def durations(self, arrivals: Arrivals, which: NDArray[np.intp]) -> NDArray[np.int64]:
+        """How long these payloads are, in timestamp units; 0: impossible."""
+
+    def speak(self, arrivals: Arrivals, which: NDArray[np.intp]) -> None:
+        """Payloads of different rows that are next in order, and good."""
 
     def fill(self, rows: Rows, duration_ts: int, silent: NDArray[np.bool_]) -> None:
         """One frame of so many timestamp units that never came, concealed or silent."""

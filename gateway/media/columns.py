@@ -49,7 +49,7 @@ FLOW_FIELDS = (
     # -- what the next packet looks like if nothing happens (express.py)
     "expected_lead",  # first word without marker and sequence number
     "expected_ssrc",
-    "expected_bytes",  # its length, 0: something may happen
+    "expected_bytes",  # its length, negative: its timestamp units, 0: something may happen
     # -- counters since the start of the call
     "packets_received",
     "octets_received",

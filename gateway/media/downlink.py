@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from trunkline.gateway.media.formats import Format
 from trunkline.gateway.media.pace import Pace
 from trunkline.gateway.media.packets import PacketSink as PacketSink  # noqa: PLC0414 - Downlink's users need it
-from trunkline.gateway.media.packets import PacketWriter
+from trunkline.gateway.media.packets import PacketWriter, Sizes
 from trunkline.gateway.media.table import Stream, Table
 from trunkline.rtp.outcomes import Drop
 
@@ -173,7 +173,7 @@ class Downlink:
         """The usual case, cheaply: all of them are in a talkspurt that goes on."""
         c, block = self._table.shared, fmt.queue.block_samples
         sent, payload_bytes = self._writer.send_audio(fmt, rows, fmt.queue.pop(rows), _NO_MARKER)
-        if sent.all():
+        if isinstance(payload_bytes, int) and sent.all():
             clock = int(self._table.ptime_ts[rows[0]]), int(self._table.ptime_ns[rows[0]])
             c.send[rows] += np.array([1, *clock, 1, payload_bytes, 1, block])
             c.worker.packets_sent[0] += len(rows)
@@ -240,7 +240,7 @@ class Downlink:
         table.stopped_ns[rows[stops]] = now_ns
 
     def _note_played(
-        self, rows: Rows, samples: Samples, sent: Mask, payload_bytes: int, now_ns: int
+        self, rows: Rows, samples: Samples, sent: Mask, payload_bytes: Sizes, now_ns: int
     ) -> None:
         """Positions move by what has left: samples[n] of the agent's audio in each packet."""
         c = self._table.shared

@@ -18,6 +18,7 @@ from typing import Protocol
 
 import numpy as np
 
+from trunkline.codecs.opus_sending import OpusSettings
 from trunkline.gateway.media import control, source
 from trunkline.gateway.media.agent_link import Poller
 from trunkline.gateway.media.agents import AgentLinks
@@ -83,6 +84,7 @@ class Engine:
         jitter: TargetParams,
         send_silence: bool = True,
         wall_offset_ns: int | None = None,
+        opus: OpusSettings | None = None,
     ) -> None:
         """`clock` is monotonic in ns; `post` sends a message to the gateway process.
 
@@ -90,6 +92,7 @@ class Engine:
         follows the wall clock when it is stepped.
         """
         self.table = table
+        table.formats.opus = opus
         self._post = post
         self._clock = clock
         self._rng = rng
@@ -136,8 +139,9 @@ class Engine:
         """A description that offer and answer have agreed on."""
         old, old_format = stream.media, self.table.formats.of_row[stream.row]
         self.table.apply(stream, media)
-        if self.table.formats.of_row[stream.row] != old_format:
-            self.uplink.forget(stream.row)
+        new_format = self.table.formats.of_row[stream.row]
+        if new_format != old_format:
+            self._change_format(stream.row, int(old_format), int(new_format))
         if (media.receive and not old.receive) or (media.send and not old.send):  # a hold is over
             stream.receiving_since_ns = now_ns
         if (media.remote_host, media.remote_port) != (old.remote_host, old.remote_port):
@@ -153,6 +157,12 @@ class Engine:
             for digits in stream.early_digits:
                 self.playback.send_digits(stream, *digits)
             stream.early_digits.clear()
+
+    def _change_format(self, row: int, old: int, new: int) -> None:
+        formats = self.table.formats.list
+        self.uplink.change(row, formats[old])
+        if formats[old].codec is not formats[new].codec:
+            self.timeline.forget_held(row)  # what waits for its turn is in the old encoding
 
     def _on_accepted(self, stream: Stream, now_ns: int) -> None:
         c = self.table.shared

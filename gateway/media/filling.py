@@ -25,11 +25,10 @@ from trunkline.codecs.conceal import (
     conceal,
     conceal_between,
     fade_left,
-    history_samples,
 )
 from trunkline.gateway.media.background import Background
 from trunkline.gateway.media.formats import Format
-from trunkline.gateway.media.table import LINE_HISTORY, SILENT_RUN, Table
+from trunkline.gateway.media.table import SILENT_RUN, Table
 
 MERGE_MS = 5
 "Fade from what was made up into the first good frame; 10 ms cost 0.05 MOS, and none at all 0.1."
@@ -70,7 +69,7 @@ class Filler:
         of_rows = rows[blind]
         frame_ts = table.shared.rx_ptime_ts[of_rows]
         start = lost[blind].astype(np.int64) * frame_ts * fmt.line_hz // table.clock_hz[of_rows]
-        made_up = conceal(self._history(fmt, of_rows), width, start, fmt.line_hz)
+        made_up = conceal(fmt.line_history[of_rows], width, start, fmt.line_hz)
         share = (np.arange(width) + 0.5) / width
         joined = pcm.copy()
         joined[blind, :width] = _whole(made_up * (1 - share) + pcm[blind, :width] * share)
@@ -78,17 +77,14 @@ class Filler:
 
     def remember(self, fmt: Format, rows: Rows, pcm: Pcm, level: NDArray[np.float32]) -> None:
         """Keep the newest good audio, for concealment, and what is known of the background."""
-        history, samples = self._table.line_history, pcm.shape[1]
-        kept = _kept(fmt)
+        history, samples = fmt.line_history, pcm.shape[1]
+        kept = history.shape[1]
         if samples >= kept:
-            history[rows, :kept] = pcm[:, -kept:]
+            history[rows] = pcm[:, -kept:]
         else:
-            history[rows, : kept - samples] = history[rows, samples:kept]
-            history[rows, kept - samples : kept] = pcm
+            history[rows, : kept - samples] = history[rows, samples:]
+            history[rows, kept - samples :] = pcm
         self.background.listen(rows, pcm, level, samples / fmt.line_hz)
-
-    def _history(self, fmt: Format, rows: Rows) -> Pcm:
-        return self._table.line_history[rows, : _kept(fmt)]
 
     # -- what is missing --------------------------------------------------------------------
 
@@ -124,8 +120,13 @@ class Filler:
         return _whole(sound), flags.astype(np.uint16)
 
     def _concealed(self, fmt: Format, rows: Rows, samples: int, start: Samples) -> Real:
-        """From both sides where the other side is known, else from what was before."""
-        history = self._history(fmt, rows)
+        """By the decoder if it can, else from both sides where the other side is known, else from what was before."""
+        if fmt.decoder_conceals:
+            own = self._by_decoder(fmt, rows, samples, start)
+            if own is not None:
+                return own
+            fmt.decoder_conceals = False
+        history = fmt.line_history[rows]
         if not self._ahead:
             return conceal(history, samples, start, fmt.line_hz)
         sound = np.empty((len(rows), samples))
@@ -138,6 +139,26 @@ class Filler:
                 sound[same] = conceal(history[same], samples, start[same], fmt.line_hz)
         return sound
 
+    def _by_decoder(self, fmt: Format, rows: Rows, samples: int, start: Samples) -> Real | None:
+        """The decoder's own concealment, which may find a copy of the last missing frame in the packet behind it.
+
+        It advances the decoder as a packet would have, so a packet that comes after all is no longer decoded.
+        From where our noise has taken over, the decoder rests: it has faded too, and nothing asks it any more.
+        """
+        following: list[bytes] | None = None
+        if self._ahead:
+            near_ts = int(samples * self._table.clock_hz[rows[0]] // fmt.line_hz) * 3 // 2
+            waiting = [self._ahead.get(row, (0, b"")) for row in rows.tolist()]
+            following = [payload if gap_ts < near_ts else b"" for gap_ts, payload in waiting]
+        pcm = fmt.codec.conceal(rows, samples, following)
+        if pcm is None:
+            return None
+        self._table.ahead_from[rows] = 0  # it joins what it makes up to what follows by itself
+        sound = pcm.astype(np.float64)
+        if int(start.max()) + samples > fmt.line_hz * HOLD_MS // 1000:
+            sound *= fade_left(start, samples, fmt.line_hz)
+        return sound
+
     def _between(
         self, fmt: Format, rows: Rows, history: Pcm, samples: int, start: Samples, size: int
     ) -> Real:
@@ -146,20 +167,17 @@ class Filler:
         waiting = [self._ahead[row] for row in rows.tolist()]
         payload = np.frombuffer(b"".join(data for _, data in waiting), np.uint8).reshape(len(rows), size)
         gap_ts = np.array([gap for gap, _ in waiting], np.int64)
+        ahead = fmt.codec.look_ahead(rows, payload)
+        if ahead is None:
+            return conceal(history, samples, start, fmt.line_hz)
         length = start + gap_ts * fmt.line_hz // table.clock_hz[rows]
         known = np.where(table.ahead_from[rows] < 0, start, table.ahead_from[rows])
         table.ahead_from[rows] = known
-        ahead = fmt.codec.decode(payload)
         return conceal_between(history, ahead, samples, start, known, length, fmt.line_hz)
 
     def forget(self, row: int) -> None:
         """The row ends."""
         self._ahead.pop(row, None)
-
-
-def _kept(fmt: Format) -> int:
-    """Line audio that is remembered: 50 ms, less at rates where that does not fit."""
-    return min(history_samples(fmt.line_hz), LINE_HISTORY)
 
 
 def _whole(sound: Real) -> Pcm:

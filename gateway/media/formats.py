@@ -14,9 +14,15 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from trunkline.codecs.registry import AudioCodec, get_codec
+from trunkline.codecs.conceal import history_samples
+from trunkline.codecs.opus import PACKET_TIMES_MS as OPUS_TIMES_MS
+from trunkline.codecs.opus_sending import OpusSettings
+from trunkline.codecs.registry import AudioCodec, open_codec
 from trunkline.codecs.resample import get_resampler
+from trunkline.gateway.media.batch import PACKET_BYTES
 from trunkline.gateway.media.frame_queue import FrameQueue
+from trunkline.rtp.packet import HEADER_BYTES
+from trunkline.rtp.payload import AUDIO_FORMATS
 
 Rows = NDArray[np.intp]
 
@@ -37,20 +43,47 @@ class FormatKey:
 class Format:
     """Codec, resamplers both ways and the downlink queue of one kind of call."""
 
-    def __init__(self, index: int, key: FormatKey, capacity: int) -> None:
-        """Build kernels and queue; `index` is the row's value in `Formats.of_row`."""
+    def __init__(self, index: int, key: FormatKey, codec: AudioCodec, shared: _Shared) -> None:
+        """Build kernels; `index` is the row's value in `Formats.of_row`."""
         self.index = index
         self.key = key
-        self.codec: AudioCodec = get_codec(key.codec)
-        line_hz = self.codec.sample_rate_hz
+        self.codec = codec
+        line_hz = codec.sample_rate_hz
         self.up = get_resampler(line_hz, key.agent_rate_hz)
         self.down = get_resampler(key.agent_rate_hz, line_hz)
         self.line_hz = line_hz
+        self.line_history = shared.line_history(line_hz)
+        "good line audio of each row, for concealment"
+        self.decoder_conceals = True
+        "until it is seen that it does not (filling.py)"
         self.frame_samples = key.agent_rate_hz * key.frame_ms // 1000
         "one frame to the agent, at its rate"
         self.packet_samples = key.agent_rate_hz * key.ptime_ms // 1000
         "audio of one packet to the caller, at the agent's rate"
-        self.queue = FrameQueue(capacity, self.packet_samples, max(2, key.queue_ms // key.ptime_ms))
+        self.queue = shared.queue(self.packet_samples, max(2, key.queue_ms // key.ptime_ms))
+
+
+class _Shared:
+    """What formats have in common with others: arrays with a place for every row, whose format uses it or not."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._queues: dict[tuple[int, int], FrameQueue] = {}
+        self.line_histories: dict[int, NDArray[np.int16]] = {}
+        "by rate on the line"
+
+    def queue(self, block_samples: int, limit: int) -> FrameQueue:
+        """Queues of such blocks: what waits in them does not depend on the codec."""
+        kind = block_samples, limit
+        if kind not in self._queues:
+            self._queues[kind] = FrameQueue(self._capacity, *kind)
+        return self._queues[kind]
+
+    def line_history(self, rate_hz: int) -> NDArray[np.int16]:
+        """50 ms of each row."""
+        if rate_hz not in self.line_histories:
+            self.line_histories[rate_hz] = np.zeros((self._capacity, history_samples(rate_hz)), np.int16)
+        return self.line_histories[rate_hz]
 
 
 class Formats:
@@ -58,7 +91,13 @@ class Formats:
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
+        self.opus: OpusSettings | None = None
+        "of all streams that are sent in Opus; set before the first call"
         self._by_key: dict[FormatKey, Format] = {}
+        self._codecs: dict[tuple[str, int], AudioCodec] = {}
+        """By encoding and the agents' rate, which no call changes: formats that differ in packet times or frames
+        share the state of their rows."""
+        self._shared = _Shared(capacity)
         self.list: list[Format] = []
         self.of_row: NDArray[np.int16] = np.zeros(capacity, np.int16)
         "index of each row's format"
@@ -67,10 +106,26 @@ class Formats:
         """The format for `key`, new or known."""
         found = self._by_key.get(key)
         if found is None:
-            found = Format(len(self.list), key, self._capacity)
+            found = self._new(key)
             self._by_key[key] = found
             self.list.append(found)
         return found
+
+    def _new(self, key: FormatKey) -> Format:
+        codec = self._codec(key)
+        _check_packets(codec, key.ptime_ms)
+        return Format(len(self.list), key, codec, self._shared)
+
+    def _codec(self, key: FormatKey) -> AudioCodec:
+        one = key.codec, key.agent_rate_hz
+        if one not in self._codecs:
+            self._codecs[one] = open_codec(key.codec, self._capacity, key.agent_rate_hz, self.opus)
+        return self._codecs[one]
+
+    def wipe(self, row: int) -> None:
+        """The row is somebody else's now."""
+        for history in self._shared.line_histories.values():
+            history[row] = 0
 
     def at(self, row: int) -> Format:
         """The format of one row."""
@@ -85,3 +140,12 @@ class Formats:
         kinds = self.of_row[rows]
         for index in np.unique(kinds):
             yield self.list[index], np.flatnonzero(kinds == index)
+
+
+def _check_packets(codec: AudioCodec, ptime_ms: int) -> None:
+    """ValueError, if packets of this time cannot be made: better at the start of a call than in its every tick."""
+    if codec.variable and ptime_ms not in OPUS_TIMES_MS:
+        raise ValueError(f"{codec.name} has packets of {', '.join(map(str, OPUS_TIMES_MS))} ms, not of {ptime_ms}")
+    size = AUDIO_FORMATS[codec.name].bits_per_sample * codec.sample_rate_hz * ptime_ms // 8000
+    if size > PACKET_BYTES - HEADER_BYTES:
+        raise ValueError(f"{codec.name} at {ptime_ms} ms makes packets of {size} bytes; there is room for fewer")

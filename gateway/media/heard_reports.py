@@ -122,6 +122,8 @@ class HeardReports:
         c.peer_expected[row] = expected
         c.peer_lost[row] = min(max(0, block.cumulative_lost), expected)
         c.peer_jitter_ms[row] = block.jitter_ts * 1000 / int(self._table.clock_hz[row])
+        lost = np.array([block.fraction_lost * 100 / 256])
+        self._table.formats.at(row).codec.note_loss(np.array([row], np.intp), lost)
         self._round_trip(row, block.last_sr, block.delay_since_last_sr, now_ns)
 
     def _extended(self, row: int, packet: rtcp.ExtendedReport, now_ns: int) -> None:

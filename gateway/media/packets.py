@@ -23,6 +23,7 @@ from trunkline.rtp.packet import HEADER_BYTES, write_headers
 Rows = NDArray[np.intp]
 Pcm = NDArray[np.int16]
 Mask = NDArray[np.bool_]
+Sizes = int | NDArray[np.int32]
 
 PAUSE = np.frombuffer(bytes(ComfortNoise(-66)), np.uint8)
 """What a pause of an agent sounds like. Its own silence is digital, so there is no background to describe; but a
@@ -32,8 +33,13 @@ line that is alive is not quite silent. White noise at -66 dBov is 45 dB below s
 class PacketSink(Protocol):
     """Takes finished packets (udp.py)."""
 
-    def send(self, rows: Rows, packets: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        """Send packets[n, bytes], one for each row; False where the kernel refused."""
+    def send(
+        self, rows: Rows, packets: NDArray[np.uint8], lengths: NDArray[np.int32] | None = None
+    ) -> NDArray[np.bool_]:
+        """Send packets[n, bytes], one for each row; False where the kernel refused.
+
+        Without `lengths` packets are as long as the array is wide.
+        """
 
 
 class PacketWriter:
@@ -44,10 +50,11 @@ class PacketWriter:
         self._sink = sink
         self._buffer = np.zeros((256, PACKET_BYTES), np.uint8)
 
-    def send_audio(self, fmt: Format, rows: Rows, pcm: Pcm, marker: Mask) -> tuple[Mask, int]:
-        """One packet for each row, pcm[n, samples] at the agents' rate; which ones the kernel took, and their size.
+    def send_audio(self, fmt: Format, rows: Rows, pcm: Pcm, marker: Mask) -> tuple[Mask, Sizes]:
+        """One packet for each row, pcm[n, samples] at the agents' rate; which ones the kernel took, and their sizes.
 
-        The size is that of the payload, in bytes. Counting is the caller's; so are sequence numbers.
+        The size is that of the payload, in bytes; one number if all are alike, and 0 where the encoder had nothing
+        to say, which is no refusal. Counting is the caller's; so are sequence numbers.
         """
         table, c = self._table, self._table.shared
         table.last_sample[rows] = pcm[:, -1]
@@ -55,11 +62,29 @@ class PacketWriter:
         if width:
             pcm, history = fmt.down.process(table.down_history[rows, :width], pcm)
             table.down_history[rows, :width] = history
-        payload = fmt.codec.encode(pcm)
+        payload, lengths = fmt.codec.encode(rows, pcm)
+        if lengths is not None:
+            return self._send_lengths(rows, payload, lengths, marker), lengths
         packets = self._room(len(rows))[:, : HEADER_BYTES + payload.shape[1]]
         write_headers(packets, table.send_pt[rows], marker, c.tx_seq[rows], c.tx_ts[rows], c.tx_ssrc[rows])
         packets[:, HEADER_BYTES:] = payload
         return self._sink.send(rows, packets), payload.shape[1]
+
+    def _send_lengths(
+        self, rows: Rows, payload: NDArray[np.uint8], lengths: NDArray[np.int32], marker: Mask
+    ) -> Mask:
+        """Payloads of several lengths. After those of length 0, which are not sent, comes a marker (RFC 3551 4.1)."""
+        table, c, sent = self._table, self._table.shared, np.ones(len(rows), bool)
+        marker = marker | table.left_out[rows]
+        table.left_out[rows] = lengths == 0
+        made = np.flatnonzero(lengths)
+        if len(made):
+            rows = rows[made]
+            packets = self._room(len(made))[:, : HEADER_BYTES + payload.shape[1]]
+            write_headers(packets, table.send_pt[rows], marker[made], c.tx_seq[rows], c.tx_ts[rows], c.tx_ssrc[rows])
+            packets[:, HEADER_BYTES:] = payload[made]
+            sent[made] = self._sink.send(rows, packets, HEADER_BYTES + lengths[made])
+        return sent
 
     def send_noise(self, rows: Rows) -> None:
         """Comfort noise for rows whose agent pauses (RFC 3389)."""
@@ -71,14 +96,19 @@ class PacketWriter:
         packets[:, HEADER_BYTES:] = PAUSE
         self.account(rows, len(PAUSE), self._sink.send(rows, packets))
 
-    def account(self, rows: Rows, payload_bytes: int, sent: Mask) -> None:
+    def account(self, rows: Rows, payload_bytes: Sizes, sent: Mask) -> None:
         """Count packets; a refused one has used its sequence number, as if the network had lost it."""
         c = self._table.shared
+        if not isinstance(payload_bytes, int):
+            made = payload_bytes > 0
+            rows, payload_bytes, sent = rows[made], payload_bytes[made], sent[made]
         c.tx_seq[rows] += 1
         if not sent.all():
             c.drops[rows[~sent], Drop.SEND_FAILED] += 1
             c.worker.drops[Drop.SEND_FAILED] += int((~sent).sum())
             rows = rows[sent]
+            if not isinstance(payload_bytes, int):
+                payload_bytes = payload_bytes[sent]
         c.packets_sent[rows] += 1
         c.octets_sent[rows] += payload_bytes
         c.worker.packets_sent[0] += len(rows)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from trunkline.gateway.media import source
 from trunkline.gateway.media.arrivals import AUDIO, EMPTY, Arrivals
-from trunkline.gateway.media.batch import Batch
+from trunkline.gateway.media.batch import PACKET_BYTES, Batch
 from trunkline.gateway.media.lateness import Lateness
 from trunkline.gateway.media.table import Stream, Table
 from trunkline.gateway.media.timeline import Timeline
@@ -59,6 +59,7 @@ class Receiver:
         headers = parse_headers(batch.packets, batch.lengths)
         drop = headers.drop
         rows = batch.rows
+        drop[(drop == Drop.NONE) & (batch.lengths >= PACKET_BYTES)] = Drop.BAD_PAYLOAD  # cut off by the kernel
         kind = self._payload_kinds(rows, headers, drop)
         self._admit_sources(batch, headers, drop, now_ns)
         ext, delta = self._admit_sequence(batch, headers, drop, now_ns)
@@ -72,6 +73,8 @@ class Receiver:
             return
         if len(good) < len(rows):
             rows, ext, delta, kind = rows[good], ext[good], delta[good], kind[good]
+        if table.restamped:
+            self._restamp(rows, headers.timestamp[good], kind, now_ns)
         timestamp = extend(table.shared.rx_max_ts[rows], headers.timestamp[good], 32)
         self._count(rows, ext, delta, timestamp, headers.payload_bytes[good], kind, now_ns)
         arrivals = Arrivals(
@@ -87,6 +90,18 @@ class Receiver:
         if (kind != AUDIO).any():
             self._events(arrivals, headers, now_ns)
         self._timeline.arrive(arrivals, now_ns)
+
+    def _restamp(
+        self, rows: Rows, wire: NDArray[np.int64], kind: NDArray[np.uint8], now_ns: int
+    ) -> None:
+        """First audio packets by another clock: wherever they say they are, the timeline goes on there."""
+        for i in np.flatnonzero(kind == AUDIO):
+            row = int(rows[i])
+            if row in self._table.restamped:
+                self._table.restamped.discard(row)
+                timestamp = wire[i : i + 1] + (1 << 32)
+                self._timeline.jump(rows[i : i + 1], timestamp, now_ns)
+                self._table.shared.rx_max_ts[row] = timestamp[0]
 
     def _payload_kinds(self, rows: Rows, headers: Headers, drop: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """AUDIO or EMPTY (takes a sequence number, brings no samples) for each; drops the rest."""
@@ -120,6 +135,7 @@ class Receiver:
 
     def _begin(self, stream: Stream, ssrc: int, seq: int, timestamp: int, now_ns: int) -> None:
         self._timeline.leave_source(stream.row, now_ns)
+        self._table.restamped.discard(stream.row)
         source.begin(self._table, stream.row, ssrc, seq, timestamp)
         stream.digits_in = EventReceiver(stream.media.dtmf_clock_hz)
         self.lateness.begin(stream.row)

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from trunkline.codecs.comfort_noise import ORDER
 from trunkline.gateway.media.columns import ROW_FIELDS, Columns
 from trunkline.gateway.media.control import StartStream
+from trunkline.gateway.media.format_change import change_clock, change_format
 from trunkline.gateway.media.formats import FormatKey, Formats
 from trunkline.rtp.dtmf import EventReceiver, EventSender
 from trunkline.rtp.jitter import BINS
@@ -41,8 +42,6 @@ FREE, WAITING, RUNNING = 0, 1, 2
 MAX_ROWS = 1 << 16
 "A channel number is generation << 16 | row."
 
-LINE_HISTORY = 800
-"Good line audio kept for concealment: 50 ms at 16 kHz."
 BACKGROUND_SAMPLES = 160
 "Of a quiet frame, kept to know the colour of the caller's background noise."
 FILTER_HISTORY = 512
@@ -141,6 +140,9 @@ class Table:
         # -- what was negotiated
         self.receiving = np.zeros(n, bool)
         self.sending = np.zeros(n, bool)
+        self.variable = np.zeros(n, bool)  # the encoding's payloads have any length
+        self.any_variable = False
+        "whether there has been such a row"
         self.receive_pt = np.zeros(n, np.int16)
         self.dtmf_pt = np.zeros(n, np.int16)
         self.send_pt = np.zeros(n, np.uint8)
@@ -159,6 +161,8 @@ class Table:
         self.seen = np.zeros(n, np.uint64)  # bit i: rx_max_seq - i was received
         self.late_since_ns = np.zeros(n, np.int64)  # start of a run of late packets, 0 none
         self.late_by_ns = np.zeros(n, np.int64)  # how late its first packet was
+        self.restamped: set[int] = set()
+        "rows of another clock, whose next packet begins a new count (format_change.py)"
         self.slip = np.zeros(n)  # part of a packet time that the timeline is behind (timeline.py)
         self.late_counts = np.zeros((n, BINS), np.float32)  # how late packets lately were (rtp/jitter.py)
         self.late_weight = np.zeros(n)  # of how many packets
@@ -169,7 +173,6 @@ class Table:
         self.payload_bytes = np.zeros(n, np.int64)  # of the last packet in order
         self.payload_ts = np.zeros(n, np.int64)  # and its duration
         # -- audio state
-        self.line_history = np.zeros((n, LINE_HISTORY), np.int16)
         self.ahead_from = np.full(n, -1, np.int64)  # samples into a loss from which its end is known, -1 not
         self.background = np.zeros((n, BACKGROUND_SAMPLES), np.int16)  # a piece of a quiet frame
         self.noise_dbov = np.full(n, UNHEARD_DBOV, np.float32)  # level of the background
@@ -183,6 +186,7 @@ class Table:
         self.last_sample = np.zeros(n, np.int16)  # last sample sent, at the agent's rate
         self.queued_since_ns = np.zeros(n, np.int64)  # when a silent row's queue began to fill
         self.stopped_ns = np.zeros(n, np.int64)  # when the last talkspurt ran out
+        self.left_out = np.zeros(n, bool)  # the last packet was silence that need not be sent (DTX)
         self.noise_due_ns = np.zeros(n, np.int64)  # when a pause is due to be told of again (RFC 3389)
 
     def take(self, start: StartStream, rtp: socket.socket, rtcp: socket.socket | None) -> Stream:
@@ -245,24 +249,28 @@ class Table:
         self.shared.level_up_dbov[row] = -127
         for column in (self.seen, self.late_since_ns, self.lost_run, self.held, self.last_sample, self.payload_bytes):
             column[row] = 0
-        for history in (self.line_history, self.up_history, self.down_history, self.background):
+        self.formats.wipe(row)
+        for history in (self.up_history, self.down_history, self.background):
             history[row] = 0
         self.noise_dbov[row], self.ahead_from[row] = UNHEARD_DBOV, -1
-        self.noise_known[row] = self.comfort_until_voice[row] = False
+        self.noise_known[row] = self.comfort_until_voice[row] = self.left_out[row] = False
         self.queued_since_ns[row] = self.stopped_ns[row] = self.noise_due_ns[row] = 0
         self.late_counts[row] = self.late_weight[row] = self.slip[row] = 0
+        self.restamped.discard(row)
 
     def apply(self, stream: Stream, media: MediaDescription) -> None:
         """Put a negotiated description into force. Queued audio survives a change of format."""
         row, agent = stream.row, stream.start.agent
         payload = AUDIO_FORMATS[media.codec]
         key = FormatKey(media.codec, agent.sample_rate_hz, agent.frame_ms, media.ptime_ms, agent.max_queue_ms)
-        old, new = self.formats.at(row) if self.formats.list else None, self.formats.get(key)
-        if old is not None and old is not new and stream.accepted:
-            waiting = old.queue.take_all(row)
-            if len(waiting):
-                new.queue.push(np.array([row], np.intp), waiting[None])
+        new = self.formats.get(key)
+        if stream.media is not media:  # not the first description of the call
+            change_format(self, row, self.formats.at(row), new)
+            change_clock(self, row, payload.clock_hz)
         self.formats.of_row[row] = new.index
+        new.codec.configure(row, media.send_fmtp)
+        self.variable[row] = new.codec.variable
+        self.any_variable |= new.codec.variable
         self.shared.expected_bytes[row] = 0
         self.receiving[row], self.sending[row] = media.receive, media.send
         self.receive_pt[row], self.send_pt[row] = media.receive_pt, media.send_pt
@@ -281,10 +289,16 @@ class Table:
         elif stream.digits_out is None:
             stream.digits_out = EventSender(media.dtmf_clock_hz, media.ptime_ms)
         else:
-            stream.digits_out.set_packet_time(media.ptime_ms)
+            stream.digits_out.set_packet_time(media.ptime_ms, media.dtmf_clock_hz)
         if media.dtmf_clock_hz != stream.media.dtmf_clock_hz or not stream.accepted:
             stream.digits_in = EventReceiver(media.dtmf_clock_hz)
         stream.media = media
+
+    def media_ns(self, rows: Rows, timestamp: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Extended timestamps of these rows as time. In one product they would be too big within hours at 48 kHz."""
+        clock = self.clock_hz[rows]
+        seconds, rest = np.divmod(timestamp, clock)
+        return np.asarray(seconds * 1_000_000_000 + rest * 1_000_000_000 // clock)
 
     def run(self, row: int) -> None:
         """The call is up: its clocks run from now on."""
@@ -295,7 +309,9 @@ class Table:
         """Give the row back. The sockets are the caller's to close."""
         row = stream.row
         if self.formats.list:
-            self.formats.at(row).queue.clear(row)
+            fmt = self.formats.at(row)
+            fmt.queue.clear(row)
+            fmt.codec.forget(row)
         self.agent_ready[row] = self.receiving[row] = self.sending[row] = False
         self.shared.state[row] = FREE
         self.used[row] = False

@@ -97,34 +97,38 @@ class Timeline:
             keep = self._not_late(rows, timestamp, now_ns)
             which, rows, timestamp = which[keep], rows[keep], timestamp[keep]
         table.late_since_ns[rows] = 0
-        packet_ts = c.rx_ptime_ts[rows]
-        paid = self._credit.spend(rows, packet_ts, now_ns)
-        if not paid.all():
-            self._discard(rows[~paid], Drop.TOO_FAST)
-            c.rx_next_ts[rows[~paid]] = timestamp[~paid] + packet_ts[~paid]  # too much audio, not too little
-            which, rows, timestamp, packet_ts = which[paid], rows[paid], timestamp[paid], packet_ts[paid]
-        paused = timestamp - c.rx_next_ts[rows] >= packet_ts - packet_ts // 2
-        if paused.any():
-            self._fill_pause(rows[paused], timestamp[paused], now_ns)
-        sizes = arrivals.size[which]
-        for size in np.unique(sizes):
-            same = np.flatnonzero(sizes == size)
-            self._decode(rows[same], timestamp[same], arrivals.payloads(which[same], int(size)))
-
-    def _decode(self, rows: Rows, timestamp: NDArray[np.int64], payload: NDArray[np.uint8]) -> None:
-        """Payloads of one size become audio and move the timeline on."""
-        table, c = self._table, self._table.shared
-        duration = self._speaker.decode(rows, payload)
+        duration = self._speaker.durations(arrivals, which)
         bad = duration <= 0
         if bad.any():
             self._drop(rows[bad], Drop.BAD_PAYLOAD)
-            rows, timestamp, duration = rows[~bad], timestamp[~bad], duration[~bad]
+            which, rows, timestamp, duration = which[~bad], rows[~bad], timestamp[~bad], duration[~bad]
+        paid = self._credit.spend(rows, duration, now_ns)
+        if not paid.all():
+            self._discard(rows[~paid], Drop.TOO_FAST)
+            c.rx_next_ts[rows[~paid]] = timestamp[~paid] + duration[~paid]  # too much audio, not too little
+            which, rows, timestamp, duration = which[paid], rows[paid], timestamp[paid], duration[paid]
+        packet_ts = c.rx_ptime_ts[rows]
+        paused = timestamp - c.rx_next_ts[rows] >= packet_ts - packet_ts // 2
+        if paused.any():
+            self._fill_pause(rows[paused], timestamp[paused], now_ns)
+        astray = timestamp - c.rx_next_ts[rows]
+        if astray.any():
+            self._owe(rows, astray, now_ns)
+        if len(which):
+            self._speaker.speak(arrivals, which)
+            self._move(rows, timestamp, duration, arrivals.size[which])
+
+    def _move(
+        self, rows: Rows, timestamp: NDArray[np.int64], duration: NDArray[np.int64], size: NDArray[np.int32]
+    ) -> None:
+        """Packets of so many bytes have become audio: the timeline is behind them now."""
+        table, c = self._table, self._table.shared
         c.rx_next_ts[rows] = timestamp + duration
         # Only from packets of an ordinary length: fills of a millisecond each would burn the core.
         ordinary = duration * MIN_PTIME_DIVISOR >= table.clock_hz[rows]
         c.rx_ptime_ts[rows] = np.where(ordinary, duration, c.rx_ptime_ts[rows])
         table.lost_run[rows] = 0
-        table.payload_bytes[rows], table.payload_ts[rows] = payload.shape[1], duration
+        table.payload_bytes[rows], table.payload_ts[rows] = size, duration
         self._set_deadlines(rows)
 
     # -- timestamps -------------------------------------------------------------------------
@@ -150,10 +154,24 @@ class Timeline:
         count = (timestamp - c.rx_next_ts[rows] + packet_ts // 2) // packet_ts
         self._fill(rows, np.minimum(count, self._credit.packets(rows, now_ns)), now_ns)
 
+    def _owe(self, rows: Rows, let_go: NDArray[np.int64], now_ns: int) -> None:
+        """Gaps and overlaps of less than half a packet time each: what they add up to is filled in the end.
+
+        Or every lost packet of 2.5 ms would make the agent's time shorter.
+        """
+        slip, c = self._table.slip, self._table.shared
+        slip[rows] += let_go / c.rx_ptime_ts[rows]
+        owed = rows[slip[rows] >= 1]
+        if len(owed):
+            slip[owed] -= 1
+            next_ts = c.rx_next_ts[owed]
+            self._fill_one(owed, now_ns)
+            c.rx_next_ts[owed] = next_ts  # the time of this frame has gone by already
+
     def _stood_still(self, rows: Rows, timestamp: NDArray[np.int64], now_ns: int) -> NDArray[np.bool_]:
         """Late packets in sequence: has the sender's clock paused, rather than the network?"""
         table, c = self._table, self._table.shared
-        delay_ns = now_ns - timestamp * 1_000_000_000 // table.clock_hz[rows]
+        delay_ns = now_ns - table.media_ns(rows, timestamp)
         since_ns = table.late_since_ns[rows]
         anew = (since_ns == 0) | (delay_ns < table.late_by_ns[rows] - DRAINED_NS)
         table.late_since_ns[rows[anew]], table.late_by_ns[rows[anew]] = now_ns, delay_ns[anew]
@@ -255,7 +273,7 @@ class Timeline:
 
     def _set_deadlines(self, rows: Rows) -> None:
         c = self._table.shared
-        media_ns = c.rx_next_ts[rows] * 1_000_000_000 // self._table.clock_hz[rows]
+        media_ns = self._table.media_ns(rows, c.rx_next_ts[rows])
         base = c.rx_base_delay_ns[rows]
         unknown = np.isnan(base)
         if unknown.any():  # nothing but events so far: no schedule to go by, our own clock serves

@@ -123,8 +123,12 @@ class UdpSockets:
 
     # -- out --------------------------------------------------------------------------------
 
-    def send(self, rows: Rows, packets: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        """Send packets[n, bytes] of one length; False where the kernel refused one."""
+    def send(
+        self, rows: Rows, packets: NDArray[np.uint8], lengths: NDArray[np.int32] | None = None
+    ) -> NDArray[np.bool_]:
+        """Send packets[n, bytes], of which lengths[n] bytes (all, without it); False where the kernel refused one."""
+        if lengths is not None:
+            return self._send_each(rows, packets, lengths)
         size = packets.shape[1]
         data = packets.tobytes()
         streams = self._table.streams
@@ -140,6 +144,21 @@ class UdpSockets:
             offset += size
         sent = np.ones(len(rows), bool)
         sent[refused] = False
+        return sent
+
+    def _send_each(
+        self, rows: Rows, packets: NDArray[np.uint8], lengths: NDArray[np.int32]
+    ) -> NDArray[np.bool_]:
+        """Packets of several lengths."""
+        sent = np.ones(len(rows), bool)
+        data, width = packets.tobytes(), packets.shape[1]
+        for i, (row, length) in enumerate(zip(rows.tolist(), lengths.tolist(), strict=True)):
+            stream = self._table.streams[row]
+            try:
+                if stream is not None:
+                    stream.rtp.sendto(data[i * width : i * width + length], stream.remote)
+            except (OSError, OverflowError):
+                sent[i] = False
         return sent
 
     def send_rtcp(self, stream: Stream, data: bytes) -> bool:

@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 
 from trunkline.agent_bridge.dialect import FLAG_COMFORT_NOISE, FLAG_CONCEALED, FLAG_GAP, FLAG_SPEECH
 from trunkline.codecs.level import level_dbov
+from trunkline.codecs.registry import AudioCodec
+from trunkline.gateway.media.arrivals import Arrivals
+from trunkline.gateway.media.cutting import Cutter, OddEnds
 from trunkline.gateway.media.filling import Filler
 from trunkline.gateway.media.formats import Format
 from trunkline.gateway.media.table import Stream, Table
@@ -25,7 +28,11 @@ from trunkline.rtp.comfort_noise import ComfortNoise
 SPEECH_DBOV = -45.0
 "Frames above this level are flagged as speech: a threshold between line noise (-60) and quiet talk (-30)."
 
+LONGEST_MS = 120
+"The longest packet that we believe; Opus has no longer one (RFC 6716 3.2.5)."
+
 Rows = NDArray[np.intp]
+Indices = NDArray[np.intp]
 Pcm = NDArray[np.int16]
 
 
@@ -46,24 +53,44 @@ class Uplink:
         self.hurried = False
         """Fill gaps with digital silence. To make up a frame costs several times what a good one does: a worker
         that is behind, and makes up what only waits at its sockets, falls behind for good."""
-        self._waiting: dict[int, _Cutter] = {}
-        "by format: cutters for rows whose packets are not one frame each"
+        self._waiting: dict[int, Cutter] = {}
+        """By frame length: cutters for rows whose packets are not one frame each. An agent's frames never change, so
+        what waits in mid-frame survives a change of codec or packet time."""
+        self._odd = OddEnds()
 
-    def decode(self, rows: Rows, payload: NDArray[np.uint8]) -> NDArray[np.int64]:
-        """Payloads [n, bytes] of n different rows; durations in timestamp units, 0 where impossible."""
+    def durations(self, arrivals: Arrivals, which: Indices) -> NDArray[np.int64]:
+        """Of payloads of different rows, in timestamp units; 0 where impossible."""
+        rows = arrivals.rows[which]
         duration = np.zeros(len(rows), np.int64)
-        for fmt, which in self._table.formats.groups(rows):
-            samples = fmt.codec.samples_for(payload.shape[1])
-            if samples <= 0 or samples > fmt.line_hz * 120 // 1000:  # 120 ms is the longest packet we believe
-                continue
-            of_format = rows[which]
-            duration[which] = samples * self._table.clock_hz[of_format] // fmt.line_hz
-            self.hear(fmt, of_format, payload[which], joins=True)
+        for fmt, part in self._table.formats.groups(rows):
+            if fmt.codec.variable:
+                samples = fmt.codec.durations(*arrivals.padded(which[part]))
+            else:
+                samples = _by_size(fmt.codec, arrivals.size[which[part]])
+            samples = np.where(samples <= fmt.line_hz * LONGEST_MS // 1000, samples, 0)
+            duration[part] = samples * self._table.clock_hz[rows[part]] // fmt.line_hz
         return duration
 
-    def hear(self, fmt: Format, rows: Rows, payload: NDArray[np.uint8], *, joins: bool = False) -> None:
-        """Good payloads [n, bytes] of one format; they may join on to what was made up only if `joins`."""
-        pcm = fmt.codec.decode(payload)
+    def speak(self, arrivals: Arrivals, which: Indices) -> None:
+        """Good payloads of different rows, next in order; they may join on to what was made up before them."""
+        rows = arrivals.rows[which]
+        for fmt, part in self._table.formats.groups(rows):
+            of_rows, of_format = rows[part], which[part]
+            if fmt.codec.variable:
+                payload, lengths = arrivals.padded(of_format)
+                kinds = fmt.codec.durations(payload, lengths)
+            else:
+                kinds = arrivals.size[of_format].astype(np.int64)
+            for kind in np.unique(kinds).tolist():
+                same = np.flatnonzero(kinds == kind)
+                if fmt.codec.variable:
+                    pcm = fmt.codec.decode_variable(of_rows[same], payload[same], lengths[same], kind)
+                else:
+                    pcm = fmt.codec.decode(of_rows[same], arrivals.payloads(of_format[same], kind))
+                self.hear(fmt, of_rows[same], pcm, joins=True)
+
+    def hear(self, fmt: Format, rows: Rows, pcm: Pcm, *, joins: bool = False) -> None:
+        """Good line audio of one format; it may join on to what was made up only if `joins`."""
         level = level_dbov(pcm)
         self._table.shared.level_up_dbov[rows] = level
         flags = (level > SPEECH_DBOV) * np.uint16(FLAG_SPEECH)
@@ -99,17 +126,25 @@ class Uplink:
 
     def _deliver(self, fmt: Format, rows: Rows, pcm: Pcm, flags: NDArray[np.uint16]) -> None:
         """Line audio of one format: resample it, cut it."""
+        if fmt.up.down > 1 and self._odd.any_among(rows, pcm.shape[1], fmt.up.down):
+            for row, whole, its_flags in self._odd.whole(rows, pcm, flags, fmt.up.down):
+                self._resample(fmt, row, whole, its_flags)
+            return
+        self._resample(fmt, rows, pcm, flags)
+
+    def _resample(self, fmt: Format, rows: Rows, pcm: Pcm, flags: NDArray[np.uint16]) -> None:
+        """Line audio of which the resampler makes a whole number of samples."""
         table = self._table
         width = fmt.up.history_samples
         if width:
             pcm, history = fmt.up.process(table.up_history[rows, :width], pcm)
             table.up_history[rows, :width] = history
-        cutter = self._waiting.get(fmt.index)
+        cutter = self._waiting.get(fmt.frame_samples)
         if pcm.shape[1] == fmt.frame_samples and (cutter is None or not cutter.count[rows].any()):
             self._emit(rows, pcm, flags)
             return
         if cutter is None:
-            cutter = self._waiting[fmt.index] = _Cutter(table.capacity, fmt.frame_samples)
+            cutter = self._waiting[fmt.frame_samples] = Cutter(table.capacity, fmt.frame_samples)
         cutter.add(rows, pcm, flags)
         for of_rows, frame, frame_flags in cutter.frames(rows):
             self._emit(of_rows, frame, frame_flags)
@@ -129,42 +164,23 @@ class Uplink:
             c.up_flags[rows] = 0
         self._sink.deliver(rows, positions, flags, pcm)
 
+    def change(self, row: int, old: Format) -> None:
+        """The row has another format than `old`: what waits at the agent's rate goes on, what does not is owed."""
+        lost = self._odd.forget(row)
+        self._table.slip[row] += lost / (old.line_hz * old.key.ptime_ms / 1000)
+        self._filler.forget(row)
+
     def forget(self, row: int) -> None:
         """The row ends: drop the part of a frame that waits."""
         for cutter in self._waiting.values():
             cutter.count[row] = cutter.flags[row] = 0
+        self._odd.forget(row)
         self._filler.forget(row)
 
 
-class _Cutter:
-    """Collects audio of any length and gives it back in frames; flags of the parts are joined."""
-
-    def __init__(self, capacity: int, frame_samples: int) -> None:
-        self._frame = frame_samples
-        self._audio: Pcm = np.zeros((capacity, frame_samples * 2), np.int16)
-        self.count: NDArray[np.int64] = np.zeros(capacity, np.int64)
-        self.flags: NDArray[np.uint16] = np.zeros(capacity, np.uint16)
-
-    def add(self, rows: Rows, pcm: Pcm, flags: NDArray[np.uint16]) -> None:
-        """Append pcm[n, samples] to n different rows."""
-        needed = int(self.count[rows].max()) + pcm.shape[1]
-        if needed > self._audio.shape[1]:
-            grown = np.zeros((len(self._audio), needed), np.int16)
-            grown[:, : self._audio.shape[1]] = self._audio
-            self._audio = grown
-        columns = self.count[rows][:, None] + np.arange(pcm.shape[1])
-        self._audio[rows[:, None], columns] = pcm
-        self.count[rows] += pcm.shape[1]
-        self.flags[rows] |= flags
-
-    def frames(self, rows: Rows) -> list[tuple[Rows, Pcm, NDArray[np.uint16]]]:
-        """Take every whole frame of these rows, oldest first."""
-        out: list[tuple[Rows, Pcm, NDArray[np.uint16]]] = []
-        while True:
-            rows = rows[self.count[rows] >= self._frame]
-            if not len(rows):
-                return out
-            out.append((rows, self._audio[rows, : self._frame].copy(), self.flags[rows].copy()))
-            self._audio[rows, : -self._frame] = self._audio[rows, self._frame :]
-            self.count[rows] -= self._frame
-            self.flags[rows[self.count[rows] == 0]] = 0
+def _by_size(codec: AudioCodec, sizes: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Samples in payloads of these sizes."""
+    first = int(sizes[0])
+    if (sizes == first).all():
+        return np.full(len(sizes), codec.samples_for(first), np.int64)
+    return np.array([codec.samples_for(size) for size in sizes.tolist()], np.int64)

@@ -9,6 +9,7 @@ worker does all of it once, on a small table of its own, before it says that it 
 
 from __future__ import annotations
 
+import contextlib
 import random
 import traceback
 import uuid
@@ -16,6 +17,7 @@ import uuid
 import numpy as np
 from numpy.typing import NDArray
 
+from trunkline.codecs.registry import open_codec
 from trunkline.gateway.media import control
 from trunkline.gateway.media.batch import PACKET_BYTES, Batch
 from trunkline.gateway.media.columns import Columns
@@ -33,7 +35,9 @@ PEER = ("192.0.2.1", 4000)
 class _Nowhere:
     """Sockets and poller that do nothing."""
 
-    def send(self, rows: NDArray[np.intp], packets: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    def send(
+        self, rows: NDArray[np.intp], packets: NDArray[np.uint8], lengths: NDArray[np.int32] | None = None
+    ) -> NDArray[np.bool_]:
         return np.ones(len(rows), bool)
 
     def send_rtcp(self, stream: Stream, data: bytes) -> bool:
@@ -50,6 +54,7 @@ def warm_up() -> str:
     """Returns what went wrong, or nothing: it keeps no worker from its work."""
     try:
         _run()
+        _load_opus()
     except Exception:  # noqa: BLE001 - see above
         return f"warm-up failed:\n{traceback.format_exc()}"
     return ""
@@ -81,6 +86,15 @@ def _run() -> None:
         engine.tick(now[0])
     for stream in streams:
         engine.stop(stream, "", now[0])
+
+
+def _load_opus() -> None:
+    """The library is looked for and loaded at the first use; a machine without it is told when a call needs it."""
+    with contextlib.suppress(ValueError):
+        opus, row = open_codec("OPUS", 1, 16000), np.zeros(1, np.intp)
+        payload, lengths = opus.encode(row, np.zeros((1, 320), np.int16))
+        if lengths is not None:
+            opus.decode_variable(row, payload, lengths, 320)
 
 
 def _start(number: int) -> control.StartStream:

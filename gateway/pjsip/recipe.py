@@ -53,6 +53,11 @@ _CONFIG = f"""\
 
 /* Our answer names one codec already; comfort noise beside it must not be struck out as a second one. */
 #define PJMEDIA_SDP_NEG_ANSWER_MULTIPLE_CODECS 1
+
+/* PJMEDIA must know each codec that we answer with, although it never touches a sample; of L16 it has 44,100 Hz
+ * by itself. */
+#define PJMEDIA_CODEC_L16_HAS_8KHZ_MONO        1
+#define PJMEDIA_CODEC_L16_HAS_16KHZ_MONO       1
 """
 
 CONFIGURE = (

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trunkline.rtp import sdp_attributes as attributes
-from trunkline.rtp.audio_line import PACKET_TIMES_MS
 from trunkline.rtp.negotiation import NegotiationError, Session
+from trunkline.rtp.payload import PACKET_TIMES_MS
 from trunkline.rtp.sdp import SdpSyntaxError, SessionDescription
 
 SAMPLES = [

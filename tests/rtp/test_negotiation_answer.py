@@ -71,7 +71,7 @@ def place(host: str, port: int) -> dict[str, object]:
 @pytest.mark.parametrize(
     ("name", "changes"),
     [
-        ("asterisk", {}),
+        ("asterisk", {"peer_maxptime_ms": 60}),
         ("freeswitch", place("192.0.2.20", 23456) | {"send_cn_pt": 13, "receive_cn_pt": 13}),
         ("sipp", place("127.0.0.1", 6000) | {"send_dtmf_pt": -1, "receive_dtmf_pt": -1}),
         (
@@ -150,7 +150,7 @@ def test_ipv6() -> None:
     assert "o=- 7 7 IN IP6 2001:db8::1\r\n" in answer
     assert "c=IN IP6 2001:db8::1\r\n" in answer
     expected = place("2001:db8::103", 49170) | {"codec": "PCMA", "send_pt": 8, "receive_pt": 8}
-    expected |= {"ptime_ms": 30, "send_dtmf_pt": -1, "receive_dtmf_pt": -1}
+    expected |= {"ptime_ms": 30, "send_dtmf_pt": -1, "receive_dtmf_pt": -1, "peer_maxptime_ms": 40}
     assert ours.description() == dataclasses.replace(BASE, **expected)  # type: ignore[arg-type]
 
 
@@ -304,8 +304,8 @@ def test_our_own_rtcp_port_is_named_when_it_is_not_the_next() -> None:
         (offer(media="audio 4000 RTP/AVP x 999"), 488, "offers nothing; taken"),
         (offer(media="audio 0 RTP/AVP 0"), 488, "m-line 1 is switched off (port 0)"),
         (offer(media="video 4000 RTP/AVP 31"), 488, "m-line 1 is video, not audio"),
-        (offer(media="audio 4000 RTP/SAVP 0"), 488, "m-line 1 wants RTP/SAVP; taken are RTP/AVP and RTP/AVPF"),
-        (sample("webrtc"), 488, "m-line 1 wants UDP/TLS/RTP/SAVPF; taken are"),
+        (offer(media="audio 4000 RTP/SAVP 0"), 488, "taken are RTP/AVP and RTP/AVPF, as SRTP is switched"),
+        (sample("webrtc"), 488, "RTP/SAVPF; taken are RTP/AVP and RTP/AVPF, as we have no DTLS"),
         (offer("c=IN IP4 pbx.example.com"), 488, "is at IP4 pbx.example.com; only literal IP addresses"),
         (offer("c=IN IP4 224.2.1.1"), 488, "only unicast addresses"),
         (offer("c=IN IP4 224.2.1.1/127"), 488, "only literal IP addresses"),

@@ -84,7 +84,9 @@ class AgentRig:
     def _accepted(self, stream: Stream, now_ns: int) -> None:
         self.table.agent_ready[stream.row] = True
 
-    def send(self, rows: NDArray[np.intp], packets: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    def send(
+        self, rows: NDArray[np.intp], packets: NDArray[np.uint8], lengths: NDArray[np.int32] | None = None
+    ) -> NDArray[np.bool_]:
         """Be the packet sink: the caller's network takes everything."""
         return np.ones(len(rows), bool)
 

@@ -192,10 +192,12 @@ class DownlinkRig:
         self.link: RecordingLink = self.stream.link  # type: ignore[assignment]
         self.downlink.begin(self.stream.row, self.now_ns)
 
-    def send(self, rows: NDArray[np.intp], packets: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    def send(
+        self, rows: NDArray[np.intp], packets: NDArray[np.uint8], lengths: NDArray[np.int32] | None = None
+    ) -> NDArray[np.bool_]:
         """Be the packet sink."""
         if not self.refuse:
-            self.sent += [(self.now_ns, Packet.parse(packet.tobytes())) for packet in packets]
+            self.sent += [(self.now_ns, Packet.parse(data)) for data in cut(packets, lengths)]
         return np.full(len(rows), not self.refuse)
 
     def speak(self, pcm: NDArray[np.int16]) -> None:
@@ -226,3 +228,11 @@ def talk(rig: UplinkRig, seqs: range, **fields: int) -> None:
     for seq in seqs:
         rig.packet(voice(seq, **fields))
         rig.run(20)
+
+
+def cut(packets: NDArray[np.uint8], lengths: NDArray[np.int32] | None) -> list[bytes]:
+    """Packets as they go on the wire."""
+    whole = [packet.tobytes() for packet in packets]
+    if lengths is None:
+        return whole
+    return [data[:length] for data, length in zip(whole, lengths.tolist(), strict=True)]

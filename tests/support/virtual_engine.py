@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from support.media_rig import start_message
+from support.media_rig import cut, start_message
 from support.virtual_agent import MemoryPoller, VirtualAgent
 from support.virtual_network import MS, Callers, Network, Traffic
 from trunkline.gateway.media import agent_link, control
@@ -49,12 +49,20 @@ class RecordingSockets:
         self.out_of_sequence = 0
         self._next_seq = np.full(calls, -1, np.int64)
         self.on_packets = lambda rows, packets: None
+        self.lengths: NDArray[np.int32] | None = None
+        "of the packets that `on_packets` sees; None: all of each"
         self.rtcp: list[bytes] = []
         self.keep_rtcp = False
 
-    def send(self, rows: NDArray[np.intp], packets: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        self._digest.update(np.ascontiguousarray(packets))
+    def send(
+        self, rows: NDArray[np.intp], packets: NDArray[np.uint8], lengths: NDArray[np.int32] | None = None
+    ) -> NDArray[np.bool_]:
+        if lengths is None:
+            self._digest.update(np.ascontiguousarray(packets))
+        else:  # what lies behind is anything
+            self._digest.update(b"".join(cut(packets, lengths)))
         self._digest.update(rows.tobytes())
+        self.lengths = lengths
         self.sent[rows] += 1
         seq = packets[:, 2].astype(np.int64) << 8 | packets[:, 3]
         expected = self._next_seq[rows]
@@ -75,10 +83,14 @@ class VirtualEngine:
 
     def __init__(
         self, calls: int = 1, *, seed: int = 1, tick_ms: float = 10.0, echo: bool = False,
-        jitter: TargetParams | None = None, **start: object,
+        jitter: TargetParams | None = None, columns: Columns | None = None,
+        resumes: list[control.StartStream] | None = None, now_ns: int = START_NS, **start: object,
     ) -> None:  # fmt: skip
-        """`start` is for `start_message`: codec, rates, packet times."""
-        self.now_ns = START_NS
+        """`start` is for `start_message`: codec, rates, packet times.
+
+        With `columns` and `resumes` it is the worker that takes over these calls of another, at `now_ns`.
+        """
+        self.now_ns = now_ns
         self.tick_ns = int(tick_ms * MS)
         self.calls = calls
         self.digest = hashlib.sha256()
@@ -87,26 +99,30 @@ class VirtualEngine:
         self.sockets = RecordingSockets(calls, self.digest)
         self.agent = VirtualAgent(calls, echo=echo)
         self.agent.on_bytes = self.digest.update
-        self.table = Table(Columns(calls))
+        self.table = Table(columns or Columns(calls))
         self.engine = Engine(
             self.table, self.sockets, self.poller, lambda: self.now_ns, self._post, random.Random(seed),
             jitter=jitter or TargetParams(), wall_offset_ns=WALL_NS - START_NS,
         )  # fmt: skip
-        self.streams = self._start(calls, random.Random(seed), start)
+        self.streams = self._start(resumes or self._messages(calls, random.Random(seed), start))
 
     def _post(self, message: control.Message) -> None:
         self.digest.update(control.encode(message))
         self.posted.append(message)
 
-    def _start(self, calls: int, rng: random.Random, fields: dict[str, object]) -> list[Stream]:
+    def _messages(self, calls: int, rng: random.Random, fields: dict[str, object]) -> list[control.StartStream]:
+        messages = []
+        for _ in range(calls):
+            message = start_message(**fields)  # type: ignore[arg-type]
+            call_id = str(uuid.UUID(int=rng.getrandbits(128), version=4))
+            info = msgspec.structs.replace(message.info, call_id=call_id)
+            messages.append(msgspec.structs.replace(message, info=info))
+        return messages
+
+    def _start(self, messages: list[control.StartStream]) -> list[Stream]:
         streams = []
         with mock.patch.object(agent_link, "open_socket", return_value=(self.agent.socket, "")):
-            for _ in range(calls):
-                message = start_message(**fields)  # type: ignore[arg-type]
-                call_id = str(uuid.UUID(int=rng.getrandbits(128), version=4))
-                message = msgspec.structs.replace(
-                    message, info=msgspec.structs.replace(message.info, call_id=call_id)
-                )
+            for message in messages:
                 stream = self.table.take(message, None, None)  # type: ignore[arg-type]
                 self.engine.start(stream, self.now_ns)
                 streams.append(stream)

@@ -6,11 +6,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trunkline.codecs.registry import get_codec
+from trunkline.codecs.registry import open_codec
 from trunkline.codecs.resample import get_resampler
 from trunkline.gateway.bench import signal
 from trunkline.gateway.bench.matching import LAST_LAG
 from trunkline.gateway.bench.plan import Plan
+
+NONE = np.zeros(200, np.intp)
 
 
 def test_neighbours_in_the_pattern_differ_and_calls_are_far_apart() -> None:
@@ -31,15 +33,15 @@ def test_each_packet_is_told_from_the_others_at_the_agent_and_back(
     plan = Plan(1, codec, ptime_ms, agent_rate_hz=rate_hz)
     packets = np.arange(200)
     said = signal.said(0, packets)
-    pcm = get_codec(codec).decode(signal.payloads(plan)[said])
+    pcm = open_codec(codec, 8).decode(NONE, signal.payloads(plan)[said])
     up, down = get_resampler(8000, rate_hz), get_resampler(rate_hz, 8000)
     frames = _resampled(up, pcm)
     assert frames.shape == (200, plan.frame_samples)
     at = signal.window(plan.frame_samples, rate_hz)
     assert (signal.heard(frames[:, at]) == said).all()
-    back = get_codec(codec).encode(_resampled(down, frames))
+    back = open_codec(codec, 8).encode(NONE, _resampled(down, frames))[0]
     at = signal.window(back.shape[1], 8000)
-    assert (signal.heard(get_codec(codec).decode(np.ascontiguousarray(back[:, at]))) == said).all()
+    assert (signal.heard(open_codec(codec, 8).decode(NONE, np.ascontiguousarray(back[:, at]))) == said).all()
 
 
 def _resampled(resampler, frames: np.ndarray) -> np.ndarray:

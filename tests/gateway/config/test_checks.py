@@ -28,6 +28,7 @@ TRUNK = "[[trunk]]\nname = 'pbx'\nmatch = ['192.0.2.1']\n"
         (AGENT + AGENT, "'echo' is already the name of agent[0]"),
         ("[[trunk]]\nname = 'pbx'", "no call can come from 'pbx' or go to it"),
         ("[media]\njitter_min_ms = 300", "300 ms at least, but jitter_max_ms is 200"),
+        ("[media.opus]\nbitrate_bps = 500", "500 is too little for Opus; 6000 at least, or 0"),
         ("[media]\nport_range = [20000, 20000]", "the first port must be less than the last"),
         ("[media]\nport_range = [20001, 20010]", "RTP takes even ports (RFC 3550 11), so write 20002"),
         ("[media]\nport_range = [5000, 6000]", "5060 lies in media.port_range"),

@@ -69,8 +69,8 @@ def only_problem_of(text: str) -> str:
         ("[[trunk]]\nname = 'a'\nmatch = ['pbx']", "an IP address, address:port or network/bits is needed"),
         ("[[trunk]]\nname = 'a b'\nhost = 'x'", "1 to 64 letters, digits, '_', '-' and '.' are allowed"),
         (
-            "[[trunk]]\nname = 'a'\nhost = 'x'\ncodecs = ['pcmu']",
-            "trunk[0].codecs[0]: found 'pcmu': allowed: PCMU, PCMA",
+            "[[trunk]]\nname = 'a'\nhost = 'x'\ncodecs = ['g729']",
+            "trunk[0].codecs[0]: found 'g729': allowed: PCMU, PCMA, G722, OPUS, L16/8000, L16/16000, L16/44100",
         ),
         ("[[trunk]]\nname = 'a'\nhost = 'x:0'", "port '0' is not a number from 1 to 65535"),
         ("[[agent]]\nname = 'a'\naddress = 'unix:a.sock'", "the path of a Unix socket must be absolute"),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from trunkline.codecs import opus_native
 from trunkline.gateway.config import Agent, Config, parse
 from trunkline.gateway.doctor import access, machine, ports, stack
 from trunkline.gateway.doctor.finding import Finding, Level, ok
@@ -43,6 +44,20 @@ def test_no_pjsip_means_no_call() -> None:
     findings = list(stack.about_pjsip(Config(), PjsipFacts(problem="no pjsua2 is installed")))
     assert levels(findings) == [Level.FAIL]
     assert findings[0].cure.endswith("trunkline pjsip build")
+
+
+def test_no_libopus_means_no_opus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls work without it, so it is a warning; what is there is what media workers would load."""
+    assert stack.about_libopus().level is Level.OK
+
+    def missing() -> opus_native.Native:
+        return opus_native.Native("libopus-that-is-not-there.so.0")
+
+    monkeypatch.setattr(opus_native, "library", missing)
+    finding = stack.about_libopus()
+    assert finding.level is Level.WARN
+    assert finding.found.startswith("no Opus: libopus-that-is-not-there.so.0 cannot be loaded")
+    assert finding.cure.endswith("libopus0")
 
 
 def test_the_stopgap_works_with_few_calls() -> None:
