@@ -39,7 +39,7 @@ PACKET_TIMES_MS = (10, 20, 40, 60)
 WIDTH = opus_packet.MAX_FRAME_BYTES
 "room for a packet that we send; libopus keeps to it"
 DTX_BYTES = 2
-"a packet that is no longer need not be sent (opus_encode)"
+"a packet that is no longer need not be sent (opus_encode); there is none without DTX"
 LONGEST_MS = 120
 "what libopus decodes or conceals in one call"
 
@@ -196,12 +196,9 @@ class OpusCodec:
             encode(state, source, samples, target, WIDTH)
             for state, source, target in zip(states, _addresses(pcm), _addresses(payload))  # noqa: B905
         ]
-        if sizes and min(sizes) <= DTX_BYTES:
-            sizes = [
-                0 if size <= (DTX_BYTES if self._applied[row].dtx else 0) else size
-                for row, size in zip(numbers, sizes, strict=True)
-            ]
-        return payload[:, : max(sizes, default=0)], np.array(sizes, np.int32)
+        lengths = np.array(sizes, np.int32)
+        lengths[lengths <= DTX_BYTES] = 0
+        return payload[:, : int(lengths.max(initial=0))], lengths
 
     def configure(self, row: int, parameters: str) -> None:
         """What the peer's a=fmtp asks of what we send; at once, also in mid-call."""
