@@ -127,10 +127,8 @@ class OpusCodec:
         last frame of the gap comes from the copy in it, if it has one.
         """
         pcm = np.empty((len(rows), samples), np.int16)
-        states, behind = self._decoders_of(rows), following or itertools.repeat(b"")
-        for state, line, packet in zip(
-            states, pcm, behind, strict=following is not None and len(following) > 0
-        ):
+        behind = following or [b""] * len(rows)
+        for state, line, packet in zip(self._decoders_of(rows), pcm, behind, strict=True):
             self._conceal(state, line, packet)
         return pcm
 
@@ -143,7 +141,7 @@ class OpusCodec:
 
     def _decode(self, states: list[int], payload: Bytes, lengths: NDArray[np.int32], samples: int) -> Pcm:
         pcm = np.empty((len(states), samples), np.int16)
-        payload = _readable(payload)
+        payload = _readable(payload, np.uint8, len(states))
         sizes = np.minimum(lengths, payload.shape[1]).tolist()
         decode = self._native.decode
         done = [
@@ -188,7 +186,7 @@ class OpusCodec:
             raise ValueError(
                 f"Opus is sent in packets of {times} ms, not of {1000 * samples / self.sample_rate_hz:g}"
             )
-        numbers, pcm = rows.tolist(), _readable(pcm)
+        numbers, pcm = rows.tolist(), _readable(pcm, np.int16, len(rows))
         states = [self._encoders[row] or self._new_encoder(row) for row in numbers]
         payload = np.empty((len(numbers), WIDTH), np.uint8)
         encode = self._native.encode
@@ -246,9 +244,12 @@ def _full(payload: Bytes) -> NDArray[np.int32]:
     return np.full(len(payload), payload.shape[1], np.int32)
 
 
-def _readable(array: NDArray[Any]) -> NDArray[Any]:
-    """With the items of a row side by side; rows may lie anywhere."""
-    return array if array.strides[1] == array.itemsize else np.ascontiguousarray(array)
+def _readable(array: NDArray[Any], kind: type[np.generic], rows: int) -> NDArray[Any]:
+    """So many rows, each with its items side by side: libopus would read beyond whatever is smaller."""
+    if len(array) != rows:
+        raise ValueError(f"{len(array)} packets or frames for {rows} rows")
+    ready = array.dtype == kind and array.strides[1] == array.itemsize
+    return array if ready else np.ascontiguousarray(array, kind)
 
 
 def _addresses(array: NDArray[Any]) -> Iterable[int]:
