@@ -14,7 +14,8 @@ it counts as lost.
 
 **Delay.** A decoder's output lags the encoder's input by `delay_samples`: 6.5 ms.
 
-A batch is a loop, as each frame is a call into libopus; all around it is done in columns.
+A batch is a loop, as each frame is a call into libopus.  Around it are as few calls of NumPy as
+can be: after milliseconds in libopus, the code of each is cold, and takes 5 us instead of 1.
 """
 
 from __future__ import annotations
@@ -142,7 +143,9 @@ class OpusCodec:
     def _decode(self, states: list[int], payload: Bytes, lengths: NDArray[np.int32], samples: int) -> Pcm:
         pcm = np.empty((len(states), samples), np.int16)
         payload = _readable(payload, np.uint8, len(states))
-        sizes = np.minimum(lengths, payload.shape[1]).tolist()
+        sizes, width = lengths.tolist(), payload.shape[1]
+        if max(sizes, default=0) > width:
+            sizes = [min(size, width) for size in sizes]
         decode = self._native.decode
         done = [
             decode(state, packet, size, target, samples, 0)
@@ -194,9 +197,9 @@ class OpusCodec:
             encode(state, source, samples, target, WIDTH)
             for state, source, target in zip(states, _addresses(pcm), _addresses(payload))  # noqa: B905
         ]
-        lengths = np.array(sizes, np.int32)
-        lengths[lengths <= DTX_BYTES] = 0
-        return payload[:, : int(lengths.max(initial=0))], lengths
+        if min(sizes, default=WIDTH) <= DTX_BYTES:
+            sizes = [size if size > DTX_BYTES else 0 for size in sizes]
+        return payload[:, : max(sizes, default=0)], np.array(sizes, np.int32)
 
     def configure(self, row: int, parameters: str) -> None:
         """What the peer's a=fmtp asks of what we send; at once, also in mid-call."""
