@@ -6,7 +6,7 @@
 #   make bench-hour   an hour of 100 calls on a bad network, in virtual time; 5 to 10 minutes   (ARGS="3")
 #   make bench-load   calls at once, CPU per call, 30,000 calls in a row; 12 minutes   (ARGS="calls 100")
 #   make bench-concealment   MOS of speech over lossy networks, by PESQ; 5 minutes           (ARGS="--quick")
-#   make bench-opus   Opus beside libopus alone, and what it sounds like; 5 minutes    (ARGS="--quick", "--pesq")
+#   make bench-opus   Opus beside libopus alone, and what it sounds like; 2 minutes    (ARGS="--quick", "--pesq")
 #
 # Needs git and make, and root or sudo for system packages that are missing; see README.
 

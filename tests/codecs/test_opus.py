@@ -21,7 +21,7 @@ ROW = np.array([0])
 @pytest.mark.parametrize("rate_hz", RATES_HZ)
 def test_speech_is_heard_as_it_was_said(rate_hz, packet_ms):
     """At each rate and packet time, behind the delay that is stated."""
-    codec, said = OpusCodec(1, rate_hz, OpusSettings(bitrate_bps=64000)), speech(rate_hz)
+    codec, said = OpusCodec(1, rate_hz, OpusSettings(bitrate_bps=64000)), speech(rate_hz, 1.8)
     packets = sent(codec, said, packet_ms)
     assert codec.durations(*rows_of(packets)).tolist() == [rate_hz * packet_ms // 1000] * len(packets)
     match = compare(said, heard(codec, packets))
@@ -46,14 +46,14 @@ def test_ffmpegs_own_decoder_hears_the_same(rate_hz):
 @pytest.mark.parametrize("channels", [1, 2])
 def test_all_that_libopus_can_send_is_heard(packet_ms, channels):
     """Mono and stereo, one frame to many in a packet; stereo is mixed."""
-    said = speech(48000)
+    said = speech(48000, 1.8)
     both = np.stack([said, said // 2], axis=1) if channels == 2 else said
     packets = ffmpeg_encode(both, 48000, channels=channels, packet_ms=packet_ms, bit_rate=96000)
     assert {packet[0] >> 2 & 1 for packet in packets} == {channels - 1}
     codec = OpusCodec(1, 16000)
     found = codec.durations(*rows_of(packets))
     assert found.tolist() == [16 * packet_ms] * len(packets)
-    match = compare(speech(16000), heard(codec, packets))
+    match = compare(speech(16000, 1.8), heard(codec, packets))
     assert match.correlation > 0.97
 
 
@@ -127,6 +127,18 @@ def test_memory_may_lie_anywhere():
     crosswise = np.asfortranarray(payload)
     again = OpusCodec(2, 8000).decode_variable(np.arange(2), crosswise, lengths, 160)
     assert np.array_equal(again, pcm)
+
+
+def test_what_does_not_fit_its_rows_is_refused():
+    """Addresses go to libopus as they are, so a mistake must not get that far."""
+    codec = OpusCodec(3, 8000)
+    with pytest.raises(ValueError, match="1 packets or frames for 2 rows"):
+        codec.encode(np.arange(2), np.zeros((1, 160), np.int16))
+    with pytest.raises(ValueError, match="1 packets or frames for 3 rows"):
+        codec.decode_variable(np.arange(3), np.zeros((1, 9), np.uint8), np.array([9], np.int32), 160)
+    said = streams(2, 8000)[:, :160]
+    same = [OpusCodec(2, 8000).encode(np.arange(2), pcm) for pcm in (said, said.astype(np.int64))]
+    assert one(*same[0]) == one(*same[1])
 
 
 def test_no_rows_are_no_work():

@@ -103,6 +103,17 @@ def test_in_a_long_gap_the_copy_is_of_its_end():
     assert errors[0] < 0.6 * errors[1]
 
 
+def test_in_a_gap_of_many_packets_only_the_end_has_a_copy():
+    """300 ms are 180 without a packet behind, and 120 with one."""
+    packets = protected()
+    one, other = OpusCodec(1, 16000), OpusCodec(1, 16000)
+    for codec in (one, other):
+        heard(codec, packets[:50])
+    whole = one.conceal(ROW, 4800, [packets[65]])
+    parts = [other.conceal(ROW, 2880, None), other.conceal(ROW, 1920, [packets[65]])]
+    assert np.array_equal(whole, np.concatenate(parts, axis=1))
+
+
 @pytest.mark.parametrize("rate_hz", RATES_HZ)
 def test_long_gaps_fade(rate_hz):
     """Two seconds without a packet, in one piece: quiet within half a second, and speech comes back after it."""
@@ -164,6 +175,20 @@ def test_a_packet_shorter_than_it_was_taken_for_is_filled_up():
     pcm = OpusCodec(2, 16000).decode_variable(np.arange(2), payload, lengths, 320)
     assert np.array_equal(pcm[0, :160], heard(OpusCodec(1, 16000), packets[:1]))
     assert np.array_equal(pcm[0], pcm[1])
+    other = OpusCodec(1, 16000)
+    heard(other, packets[:1])
+    assert np.array_equal(pcm[0, 160:], other.conceal(ROW, 160)[0])
+
+
+def test_a_malformed_packet_is_concealed():
+    """Should it be decoded for all that it has no duration."""
+    packets = sent(OpusCodec(1, 16000), speech(16000, 1.2))
+    one, other = OpusCodec(1, 16000), OpusCodec(1, 16000)
+    for codec in (one, other):
+        heard(codec, packets[:50])
+    found = heard(one, [packets[50][:1] + bytes(1300)], samples=320)
+    assert found.any()
+    assert np.array_equal(found, other.conceal(ROW, 320)[0])
 
 
 def test_what_must_be_named_for_each_row_is():

@@ -82,6 +82,10 @@ def test_frame_sizes_of_all_configurations():
         (b"\x0b\x06" + bytes(60), 120),
         (b"\x0b\x07" + bytes(70), 0),  # 140 ms
         (b"\x0b\x43\x02" + bytes(30 + 2), 60),
+        (b"\x83\x30" + bytes(48), 120),
+        (b"\x83\x31" + bytes(49), 0),  # 122.5 ms
+        (b"\x0b\x43\xff\x00" + bytes(254 + 30), 60),  # 255: 254 bytes of padding, and more
+        (b"\x0b\x43\xff\x00" + bytes(253 + 30), 0),
         (b"\x0b\x43\xff\xff", 0),
         (b"\x0b\x82\x04" + bytes(10), 40),
         (b"\x1b\x02" + bytes(10), 120),
