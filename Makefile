@@ -2,6 +2,7 @@
 #
 #   make run     set up what is missing, then a demonstration call        (ARGS="--once")
 #   make test    set up what is missing, then lint and all tests          (ARGS="-k jitter")
+#   make matrix  every codec, packet time, way and SRTP suite with SIPp and Asterisk, audio compared; 5 minutes
 #   make bench   what calls cost, beside Asterisk and the floor, into the table of the README; 5 minutes
 #   make bench-hour   an hour of 100 calls on a bad network, in virtual time; 5 to 10 minutes   (ARGS="3")
 #   make bench-load   calls at once, CPU per call, 30,000 calls in a row; 12 minutes   (ARGS="calls 100")
@@ -17,7 +18,7 @@ BIN := .venv/bin
 LOGS := .cache/logs
 QUIETLY := .ci/quietly
 
-.PHONY: help setup run test lint doctor bench bench-load bench-concealment bench-hour bench-opus bench-engine bench-codecs bench-resampling bench-jitter bench-drift clean packages FORCE
+.PHONY: help setup run test lint doctor matrix bench bench-load bench-concealment bench-hour bench-opus bench-engine bench-codecs bench-resampling bench-jitter bench-drift clean packages FORCE
 .DELETE_ON_ERROR:
 
 help:
@@ -44,6 +45,9 @@ lint: .venv/.dev
 		-p trunkline.gateway -p trunkline.rtp -p trunkline.codecs -p trunkline.agent_bridge
 	@echo "==> import-linter"
 	@$(QUIETLY) $(LOGS)/import-linter.log "who imports whom" $(BIN)/lint-imports
+
+matrix: setup .venv/.dev
+	@PYTHONPATH=tests OPENBLAS_NUM_THREADS=1 $(BIN)/python -m matrix.run $(ARGS)
 
 bench: .venv/.dev | packages
 	@PYTHONPATH=tests $(BIN)/python -m bench.standard $(ARGS)

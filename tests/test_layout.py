@@ -108,6 +108,6 @@ def test_ci_runs_the_test_command_of_the_readme() -> None:
 
 def test_test_folders_mirror_the_packages() -> None:
     """Where to look for the tests of a folder, and where to put them."""
-    extra = {"support", "vectors", "fuzz", "bench", "e2e", "__pycache__"}
+    extra = {"support", "vectors", "fuzz", "bench", "e2e", "matrix", "__pycache__"}
     folders = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir()}
     assert folders - extra == set(TOP)

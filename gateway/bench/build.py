@@ -26,9 +26,12 @@ def compiler() -> str | None:
     return next((found for name in names if name and (found := shutil.which(name))), None)
 
 
-def program(source: Path) -> Path:
-    """The program of a C file; built unless this very source has been. Raises BenchError."""
-    digest = hashlib.sha256(source.read_bytes() + " ".join(FLAGS).encode()).hexdigest()[:16]
+def program(source: Path, *options: str) -> Path:
+    """The program of a C file; built unless this very source has been. Raises BenchError.
+
+    `options` come behind the source: macros, libraries.
+    """
+    digest = hashlib.sha256(source.read_bytes() + " ".join([*FLAGS, *options]).encode()).hexdigest()[:16]
     target = cache_folder("bench") / f"{source.stem}-{os.uname().machine}-{digest}"
     if target.exists():
         return target
@@ -40,7 +43,7 @@ def program(source: Path) -> Path:
     fresh = target.with_suffix(f".{os.getpid()}")
     try:
         done = subprocess.run(
-            [found, *FLAGS, "-o", str(fresh), str(source)],
+            [found, *FLAGS, "-o", str(fresh), str(source), *options],
             capture_output=True, text=True, timeout=LIMIT_S, check=False,
         )  # fmt: skip
         if done.returncode:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from trunkline.gateway.bench import machine
 from trunkline.gateway.bench.errors import BenchError, RunFailed
+from trunkline.gateway.bench.keys import Keys
 from trunkline.gateway.bench.numbering import call_id
 from trunkline.gateway.bench.plan import Plan
 from trunkline.gateway.media import control
@@ -52,7 +53,9 @@ class Carrier(Protocol):
     async def start(self) -> None:
         """Be up, without calls. Raises BenchError."""
 
-    async def connect(self, callers: Sequence[int], rtcp: int, agent: str, progress: Progress) -> list[int]:
+    async def connect(
+        self, callers: Sequence[int], rtcp: int, agent: str, keys: Keys, progress: Progress
+    ) -> list[int]:
         """All calls up; returns where each caller's RTP goes to. `callers` are their ports, `rtcp` that for all RTCP,
         `agent` an address as routes have it. Raises BenchError."""
 
@@ -107,7 +110,9 @@ class WorkerCarrier:
         except WorkersFailed as error:
             raise BenchError("\n".join([str(error), *self._output[-5:]])) from None
 
-    async def connect(self, callers: Sequence[int], rtcp: int, agent: str, progress: Progress) -> list[int]:
+    async def connect(
+        self, callers: Sequence[int], rtcp: int, agent: str, keys: Keys, progress: Progress
+    ) -> list[int]:
         """Hand the calls over a hundred at a time, then let their media begin."""
         plan = self._plan
         params = control.AgentParams(
@@ -117,9 +122,11 @@ class WorkerCarrier:
         media_of: dict[str, MediaDescription] = {}
         limit = time.monotonic() + SETUP_S
         for number, (pair, port) in enumerate(zip(self._pairs, callers, strict=True)):
+            sends, hears = keys.of_call(number)
             media = MediaDescription(
                 plan.codec, plan.payload_type, plan.payload_type, HOST, port, HOST, rtcp, plan.ptime_ms,
-                send_dtmf_pt=101, receive_dtmf_pt=101, dtmf_clock_hz=plan.clock_hz,
+                send_dtmf_pt=101, receive_dtmf_pt=101, dtmf_clock_hz=plan.clock_hz, send_key=sends,
+                receive_key=hears,
             )  # fmt: skip
             info = control.CallInfo(call_id(number), "inbound", f"+{number}", "bench", "bench", "bench")
             self._workers.start_stream(control.StartStream(info, media, params, hold_media=True), pair)

@@ -39,6 +39,7 @@ def figures(record: Record) -> dict[str, Any]:
     return {
         "calls": plan.calls,
         "codec": plan.codec,
+        "srtp": plan.srtp,
         "dialect": plan.dialect,
         "seconds": plan.seconds,
         "cpu_us_per_call_second": record.cpu.us_per_call_second(plan.calls),

@@ -11,6 +11,7 @@ from pathlib import Path
 from trunkline.gateway.bench import build, machine
 from trunkline.gateway.bench.carrier import Progress
 from trunkline.gateway.bench.errors import BenchError
+from trunkline.gateway.bench.keys import Keys
 from trunkline.gateway.bench.plan import Plan
 from trunkline.gateway.bench.processes import Child
 
@@ -25,9 +26,9 @@ class FloorCarrier:
     agent_port = 0
 
     def __init__(self, plan: Plan) -> None:
-        if (plan.codec, plan.agent_rate_hz) != ("PCMU", RATE_HZ[plan.dialect]):
+        if (plan.codec, plan.agent_rate_hz, plan.srtp) != ("PCMU", RATE_HZ[plan.dialect], ""):
             rates = ", ".join(f"{dialect} at {rate} Hz" for dialect, rate in RATE_HZ.items())
-            raise BenchError(f"the floor carries PCMU: {rates}")
+            raise BenchError(f"the floor carries PCMU in the clear: {rates}")
         self._plan = plan
         self._folder = contextlib.ExitStack()
         self._child: Child | None = None
@@ -50,7 +51,9 @@ class FloorCarrier:
         command = [str(build.program(SOURCE)), self._plan.dialect, str(self._plan.calls), str(samples)]
         self._child = Child("floor", command, folder)
 
-    async def connect(self, callers: Sequence[int], rtcp: int, agent: str, progress: Progress) -> list[int]:
+    async def connect(
+        self, callers: Sequence[int], rtcp: int, agent: str, keys: Keys, progress: Progress
+    ) -> list[int]:
         """It sends no RTCP."""
         ports = [int(port) for port in await self._program.line("ports")]
         kind, _, where = agent.partition(":")

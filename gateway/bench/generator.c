@@ -2,11 +2,13 @@
  *
  * The callers of `trunkline bench`: sends and receives the RTP of many calls, and writes down when.
  *
- *   generator CALLS PACKET_NS TIMESTAMP_STEP PAYLOAD_TYPE PAYLOAD_BYTES PATTERN_LENGTH PATTERN_STEP WINDOW
- *             HOST PLAN RECORD
+ *   generator CALLS PACKET_NS TIMESTAMP_STEP PAYLOAD_TYPE PAYLOADS WIDTH PATTERN_LENGTH PATTERN_STEP WINDOW KEY_BYTES
+ *             SUITE HOST PLAN RECORD
  *
- * PLAN holds the pattern (one byte a packet: which payload) and the payloads.  Packet k of call i carries payload
- * pattern[(i * PATTERN_STEP + k) % PATTERN_LENGTH].
+ * PLAN holds the pattern (a uint16 a packet: which payload), the lengths of the payloads (uint16), the payloads (WIDTH
+ * bytes each), and for each call two master keys of KEY_BYTES (with salt): ours, theirs.  Packet k of call i carries
+ * payload pattern[(i * PATTERN_STEP + k) % PATTERN_LENGTH].  SUITE "-" and KEY_BYTES 0: in the clear.  SRTP is by
+ * libsrtp, where this has been built with -DWITH_SRTP: packets are protected before their time is taken.
  *
  * Says "ports RTCP P0 P1 ..." (one UDP socket a call, one for the RTCP of all), reads "go PACKETS TAIL Q0 Q1 ..."
  * (packets of each call, packet times to listen on afterwards, the other side's ports; RTCP is the next one), says
@@ -29,10 +31,12 @@
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
+#ifdef WITH_SRTP
+#include <srtp2/srtp.h>
+#endif
 
 #define SLOT_NS 1000000LL
-#define LEVELS 8
-#define WINDOW_BYTES 12
+#define WINDOW_BYTES 36 /* a period of 16-bit samples at 16 kHz, and no hole at the end of struct heard */
 #define START_NS 50000000LL
 #define REPORT_NS 5000000000LL
 #define MAX_PACKET 2048
@@ -50,11 +54,16 @@ struct call {
     uint32_t ssrc, first_timestamp;
     uint16_t first_sequence;
     int64_t heard;
+#ifdef WITH_SRTP
+    srtp_t out, in;
+#endif
 };
 
-static int calls, timestamp_step, payload_type, payload_bytes, pattern_length, pattern_step, window_offset;
+static int calls, timestamp_step, payload_type, payload_count, width, pattern_length, pattern_step, window_offset,
+    key_bytes;
 static int64_t packet_ns, realtime_offset_ns, heard_count, heard_room, send_errors, unrecorded, reports_heard;
-static uint8_t *pattern, *payloads;
+static uint16_t *pattern, *lengths;
+static uint8_t *payloads, *keys;
 static struct call *table;
 static struct heard *heard;
 static int64_t *sent_ns;
@@ -120,37 +129,85 @@ static int port_of(int fd)
     return ntohs(here.sin_port);
 }
 
+#ifdef WITH_SRTP
+static srtp_t session(const char *suite, uint8_t *key, srtp_ssrc_type_t direction)
+{
+    srtp_policy_t policy;
+    srtp_t made;
+    memset(&policy, 0, sizeof policy);
+    if (!strcmp(suite, "AES_CM_128_HMAC_SHA1_80"))
+        srtp_crypto_policy_set_rtp_default(&policy.rtp), policy.rtcp = policy.rtp;
+    else if (!strcmp(suite, "AES_CM_128_HMAC_SHA1_32"))
+        srtp_crypto_policy_set_aes_cm_128_hmac_sha1_32(&policy.rtp), srtp_crypto_policy_set_rtp_default(&policy.rtcp);
+    else if (!strcmp(suite, "AES_256_CM_HMAC_SHA1_80"))
+        srtp_crypto_policy_set_aes_cm_256_hmac_sha1_80(&policy.rtp), policy.rtcp = policy.rtp;
+    else if (!strcmp(suite, "AEAD_AES_128_GCM"))
+        srtp_crypto_policy_set_aes_gcm_128_16_auth(&policy.rtp), policy.rtcp = policy.rtp;
+    else if (!strcmp(suite, "AEAD_AES_256_GCM"))
+        srtp_crypto_policy_set_aes_gcm_256_16_auth(&policy.rtp), policy.rtcp = policy.rtp;
+    policy.ssrc.type = direction, policy.key = key, policy.window_size = 128;
+    if (srtp_create(&made, &policy)) {
+        fprintf(stderr, "generator: libsrtp does not do %s here\n", suite);
+        exit(1);
+    }
+    return made;
+}
+#endif
+
+/* Encrypt and authenticate in place; returns the new size. */
+static int protect(struct call *c, uint8_t *packet, int size, int rtcp)
+{
+#ifdef WITH_SRTP
+    if (key_bytes && (rtcp ? srtp_protect_rtcp(c->out, packet, &size) : srtp_protect(c->out, packet, &size)))
+        send_errors++;
+#endif
+    (void)c, (void)packet, (void)rtcp;
+    return size;
+}
+
+/* The size in the clear, 0 for what is not authentic. */
+static int unprotect(struct call *c, uint8_t *packet, int size)
+{
+#ifdef WITH_SRTP
+    if (key_bytes && srtp_unprotect(c->in, packet, &size))
+        return 0;
+#endif
+    (void)c, (void)packet;
+    return size;
+}
+
 /* A sender report with a CNAME, every 5 s as RFC 3550 6.2 has it for two parties. */
 static void send_report(struct call *c, int64_t k)
 {
-    uint8_t p[44] = {0x80, 200, 0, 6};
+    _Alignas(8) uint8_t p[44 + 64] = {0x80, 200, 0, 6};
     int64_t real = now_ns(CLOCK_REALTIME);
     put32(p + 4, c->ssrc);
     put32(p + 8, real / 1000000000LL + 2208988800LL);
     put32(p + 12, ((uint64_t)(real % 1000000000LL) << 32) / 1000000000LL);
     put32(p + 16, c->first_timestamp + k * timestamp_step);
     put32(p + 20, k);
-    put32(p + 24, k * payload_bytes);
+    put32(p + 24, k * lengths[0]);
     p[28] = 0x81, p[29] = 202, p[31] = 3;
     put32(p + 32, c->ssrc);
     memcpy(p + 36, "\1\5bench", 7);
-    if (sendto(reports_fd, p, sizeof p, 0, (struct sockaddr *)&c->rtcp, sizeof c->rtcp) < 0)
+    if (sendto(reports_fd, p, protect(c, p, 44, 1), 0, (struct sockaddr *)&c->rtcp, sizeof c->rtcp) < 0)
         return; /* a report more or less */
 }
 
 static void send_packet(int i, int64_t k, int64_t packets)
 {
     struct call *c = &table[i];
-    uint8_t p[MAX_PACKET];
+    _Alignas(8) uint8_t p[MAX_PACKET];
     int which = pattern[((int64_t)i * pattern_step + k) % pattern_length];
     p[0] = 0x80;
     p[1] = payload_type | (k ? 0 : 0x80);
     put16(p + 2, c->first_sequence + k);
     put32(p + 4, c->first_timestamp + k * timestamp_step);
     put32(p + 8, c->ssrc);
-    memcpy(p + 12, payloads + which * payload_bytes, payload_bytes);
+    memcpy(p + 12, payloads + which * width, lengths[which]);
+    int size = protect(c, p, 12 + lengths[which], 0);
     int64_t at = now_ns(CLOCK_MONOTONIC);
-    if (send(c->fd, p, 12 + payload_bytes, 0) < 0)
+    if (send(c->fd, p, size, 0) < 0)
         send_errors++;
     else
         sent_ns[i * packets + k] = at;
@@ -158,7 +215,7 @@ static void send_packet(int i, int64_t k, int64_t packets)
 
 static int receive(int i, int keep)
 {
-    uint8_t data[MAX_PACKET];
+    _Alignas(8) uint8_t data[MAX_PACKET];
     union { char bytes[CMSG_SPACE(sizeof(struct timespec))]; struct cmsghdr align; } control;
     struct iovec iov = {data, sizeof data};
     struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
@@ -168,6 +225,7 @@ static int receive(int i, int keep)
     if (!keep)
         return 1;
     table[i].heard++;
+    size = unprotect(&table[i], data, size);
     if (size < 12)
         return 1;
     if (heard_count == heard_room) {
@@ -226,7 +284,7 @@ static void save(const char *path, int64_t packets, int64_t start)
     for (int64_t slot = 0, i = 0; slot < slots; slot++)
         for (; i < ((slot + 1) * calls + slots - 1) / slots; i++)
             phase[i] = slot * SLOT_NS;
-    int64_t head[] = {1, calls, packets, heard_count, start, clock_offset() - realtime_offset_ns,
+    int64_t head[] = {2, calls, packets, heard_count, start, clock_offset() - realtime_offset_ns,
                       send_errors, unrecorded, reports_heard, sizeof *heard};
     FILE *file = fopen(path, "wb");
     if (!file || fwrite(head, sizeof head, 1, file) != 1 || fwrite(phase, sizeof *phase, calls, file) != (size_t)calls ||
@@ -237,23 +295,43 @@ static void save(const char *path, int64_t packets, int64_t start)
 
 int main(int argc, char **argv)
 {
-    if (argc != 12) {
+    if (argc != 15) {
         fprintf(stderr, "generator: see the head of generator.c\n");
         return 2;
     }
-    int *numbers[] = {&timestamp_step, &payload_type, &payload_bytes, &pattern_length, &pattern_step, &window_offset};
+    int *numbers[] = {&timestamp_step, &payload_type, &payload_count, &width, &pattern_length, &pattern_step,
+                      &window_offset, &key_bytes};
     calls = atoi(argv[1]), packet_ns = atoll(argv[2]);
-    for (int i = 0; i < 6; i++)
+    for (int i = 0; i < 8; i++)
         *numbers[i] = atoi(argv[3 + i]);
-    const char *host = argv[9];
+    const char *suite = argv[11], *host = argv[12];
+    if (width > MAX_PACKET - 200) {
+        fprintf(stderr, "generator: payloads of %d bytes\n", width);
+        return 2;
+    }
     prctl(PR_SET_TIMERSLACK, 1);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    FILE *plan = fopen(argv[10], "rb");
-    pattern = room(pattern_length, 1), payloads = room(LEVELS, payload_bytes);
-    if (!plan || fread(pattern, pattern_length, 1, plan) != 1 || fread(payloads, payload_bytes, LEVELS, plan) != LEVELS)
-        fail(argv[10]);
+    FILE *plan = fopen(argv[13], "rb");
+    pattern = room(pattern_length, sizeof *pattern), lengths = room(payload_count, sizeof *lengths);
+    payloads = room(payload_count, width), keys = room(calls, 2 * key_bytes);
+    if (!plan || fread(pattern, sizeof *pattern, pattern_length, plan) != (size_t)pattern_length ||
+        fread(lengths, sizeof *lengths, payload_count, plan) != (size_t)payload_count ||
+        fread(payloads, width, payload_count, plan) != (size_t)payload_count ||
+        (key_bytes && fread(keys, 2 * key_bytes, calls, plan) != (size_t)calls))
+        fail(argv[13]);
     fclose(plan);
 
+#ifdef WITH_SRTP
+    if (srtp_init()) {
+        fprintf(stderr, "generator: libsrtp does not start\n");
+        return 1;
+    }
+#else
+    if (key_bytes) {
+        fprintf(stderr, "generator: built without libsrtp, for %s\n", suite);
+        return 1;
+    }
+#endif
     table = room(calls, sizeof *table);
     reports_fd = udp_socket(host, 0);
     printf("ports %d", port_of(reports_fd));
@@ -263,6 +341,12 @@ int main(int argc, char **argv)
         /* Both wrap in the warm-up, as on long calls they do. (Asterisk 22 drops the packet with number 0.) */
         table[i].first_sequence = 0xFFD0 - i % 32;
         table[i].first_timestamp = 0xFFFFFFFFu - timestamp_step * (50 + i % 32);
+#ifdef WITH_SRTP
+        if (key_bytes) {
+            table[i].out = session(suite, keys + 2 * i * key_bytes, ssrc_any_outbound);
+            table[i].in = session(suite, keys + (2 * i + 1) * key_bytes, ssrc_any_inbound);
+        }
+#endif
         printf(" %d", port_of(table[i].fd));
     }
     printf("\n");
@@ -297,7 +381,7 @@ int main(int argc, char **argv)
     printf("started %lld\n", (long long)start);
     fflush(stdout);
     run(packets, tail, start);
-    save(argv[11], packets, start);
+    save(argv[14], packets, start);
     printf("done\n");
     return 0;
 }

@@ -5,6 +5,8 @@ Up: the first frame of a call that is not flagged is packet 0, and from there th
 which packet each frame is.  A dialect without positions has its frames in order, so the n-th is
 packet n until a gap shows.  Either way the frame's loudness must be that of the packet (`signal.py`):
 where it is not, the mapping is looked for anew, and what then still disagrees is counted as wrong.
+Of codecs with a memory (G.722, Opus) the frame must be, sample by sample, what decoding gives (`spoken.py`); what
+comes back to the callers of these is told by its numbers alone.
 
 Down: a call's packets are judged against their own clock.  RTP timestamps say which packet time each
 belongs to; the least of arrival minus that is when the clock ticks, and what comes later than its tick
@@ -21,6 +23,7 @@ from numpy.typing import NDArray
 from trunkline.gateway.bench import signal
 from trunkline.gateway.bench.plan import Plan
 from trunkline.gateway.bench.records import Frames, Generated
+from trunkline.gateway.bench.spoken import alike
 
 Ints = NDArray[np.int64]
 Real = NDArray[np.float64]
@@ -100,13 +103,19 @@ def match_up(plan: Plan, generated: Generated, frames: Frames) -> Up:
         packet = _by_position(call, frames.position[order], real, plan.frame_samples, calls)
         result.breaks = _breaks(call, frames.position[order], packet >= 0, plan.frame_samples)
         level = np.where(real, level, -1).astype(np.int8)
-    result.unmatched_calls = _correct(call, level, packet, real, calls)
+    if plan.stands_alone:
+        result.unmatched_calls = _correct(call, level, packet, real, calls)
+        sounds = level == signal.said(call, packet)
+    else:
+        sounds = alike(plan, frames.window[order], call, packet)
     valid = (packet >= 0) & (packet < packets)
     when = np.zeros(len(packet), np.int64)
     when[valid] = sent_ns[call[valid], packet[valid]]
     counted = valid & (when >= begin) & (when < end)
     result.flagged = int((counted & ~real).sum())
-    right = counted & real & (level == signal.said(call, packet)) & (read_ns >= when)
+    right = counted & real & sounds & (read_ns >= when)
+    if not plan.stands_alone:
+        result.unmatched_calls = _unlike(call, counted & real, sounds, calls)
     result.wrong = int((counted & real & ~right).sum())
     result.delay_ms = (read_ns[right] - when[right]) / 1e6
     arrived = np.zeros(sent_ns.shape, bool)
@@ -116,6 +125,13 @@ def match_up(plan: Plan, generated: Generated, frames: Frames) -> Up:
     result.sent_late = int(late.sum())
     result.lost = int(missing.sum()) - result.sent_late
     return result
+
+
+def _unlike(call: Ints, judged: Mask, sounds: Mask, calls: int) -> int:
+    """Calls whose frames are mostly not what was said, or that have none."""
+    frames = np.bincount(call[judged], minlength=calls)
+    good = np.bincount(call[judged & sounds], minlength=calls)
+    return int(((frames == 0) | (good < MATCHED * frames)).sum())
 
 
 def _by_position(call: Ints, position: Ints, real: Mask, frame_samples: int, calls: int) -> Ints:
@@ -252,11 +268,10 @@ def _match_echo(
 
 
 def _levels_down(plan: Plan, heard: NDArray[np.void]) -> signal.Levels | None:
-    """Loudness of what came back; None for codecs whose payload is not a byte a sample."""
-    codec = plan.audio_codec
-    size = codec.sample_rate_hz * plan.ptime_ms // 1000
-    period = codec.sample_rate_hz // signal.TONE_HZ
-    if codec.samples_for(size) != size or codec.samples_for(period) != period:
+    """Loudness of what came back; None where a packet does not tell (`signal.window_bytes`)."""
+    window = signal.window_bytes(plan)
+    if window is None:
         return None
-    of_rows = np.zeros(len(heard), np.intp)  # no state: a sample is a byte of its own
-    return signal.heard(codec.decode(of_rows, np.ascontiguousarray(heard["window"][:, :period])))
+    of_rows = np.zeros(len(heard), np.intp)  # no state
+    payload = np.ascontiguousarray(heard["window"][:, : window.stop - window.start])
+    return signal.heard(plan.audio_codec.decode(of_rows, payload))

@@ -7,7 +7,8 @@ import dataclasses
 
 from trunkline.codecs.registry import AudioCodec, open_codec
 from trunkline.gateway.bench.errors import BenchError
-from trunkline.rtp.payload import AUDIO_FORMATS, PACKET_TIMES_MS
+from trunkline.rtp.payload import AUDIO_FORMATS, G722, OPUS, PACKET_TIMES_MS
+from trunkline.rtp.sdes import SUITES
 
 WARM_UP_S = 2.0
 "Sent, and judged for content, but not measured: first ticks, page faults, jitter estimates that settle."
@@ -34,6 +35,8 @@ class Plan:
     seconds: float = 10.0
     "measured; `WARM_UP_S` comes before it"
     workers: int = 1
+    srtp: str = ""
+    "suite, a key of `sdes.SUITES`; empty: in the clear"
 
     def __post_init__(self) -> None:
         """Refuse what cannot be run, in words."""
@@ -53,6 +56,24 @@ class Plan:
             raise BenchError(f"--codec: {error}") from None
         if self.codec not in AUDIO_FORMATS:
             raise BenchError(f"--codec {self.codec!r}: it is one of {_list(AUDIO_FORMATS)}")
+        self._check_pair()
+
+    def _check_pair(self) -> None:
+        """What does not go together."""
+        if self.srtp and self.srtp not in SUITES:
+            raise BenchError(f"--srtp {self.srtp!r}: it is one of {_list(SUITES)}")
+        if self.ptime_ms not in (times := AUDIO_FORMATS[self.codec].packet_times_ms):
+            raise BenchError(f"--ptime {self.ptime_ms}: packets of {self.codec} have {_list(times)} ms")
+        if self.dialect == "audiosocket" and not self.stands_alone:
+            raise BenchError(
+                f"--dialect audiosocket has no positions, and in a stream of {self.codec} only they tell the packets "
+                "apart: use --dialect trunkline"
+            )
+
+    @property
+    def stands_alone(self) -> bool:
+        """Each packet can be decoded without those before it."""
+        return AUDIO_FORMATS[self.codec].name not in (G722.name, OPUS.name)
 
     def with_calls(self, calls: int) -> Plan:
         """The same with another number of calls."""

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from trunkline.gateway.bench.errors import BenchError
 
-FORMAT = 1
+FORMAT = 2
 HEAD = 10
-WINDOW_BYTES = 12
+WINDOW_BYTES = 36
+"a period of 16-bit samples at 16 kHz, and no hole at the end of an entry"
 HEARD = np.dtype(
     [
         ("arrival_ns", np.int64), ("call", np.uint32), ("timestamp", np.uint32), ("sequence", np.uint16),

@@ -20,6 +20,7 @@ from pathlib import Path
 from trunkline.gateway.bench import machine, signal
 from trunkline.gateway.bench.carrier import HOST, LOOK_S, Carrier, WorkerCarrier
 from trunkline.gateway.bench.generating import generator_command, start_generator
+from trunkline.gateway.bench.keys import Keys
 from trunkline.gateway.bench.plan import Plan
 from trunkline.gateway.bench.processes import END_S, Child, python
 from trunkline.gateway.bench.records import Frames, Generated, read_frames, read_generated
@@ -73,18 +74,20 @@ def run(
 
 async def _run(plan: Plan, watch: Watch, make: Callable[[Plan], Carrier]) -> Record:
     """All of it, and everything is cleared away whatever happens."""
-    command, remark = generator_command(plan.calls)
-    carrier = make(plan)
+    command, remark = generator_command(plan)
+    carrier, keys = make(plan), Keys.of(plan)
     with tempfile.TemporaryDirectory(prefix="tl-bench-") as name, contextlib.ExitStack() as stack:
         folder = Path(name)
         try:
             await carrier.start()
             idle = sum(map(machine.rss_mb, carrier.pids))
             agent, address, heard = await _start_agent(plan, carrier.agent_port, folder, stack)
-            generator, sent = start_generator(plan, command, folder)
+            generator, sent = start_generator(plan, keys, command, folder)
             stack.callback(generator.kill)
             rtcp, *callers = map(int, await generator.line("ports"))
-            ports = await carrier.connect(callers, rtcp, address, lambda up: watch(Moment("setting up", up)))
+            ports = await carrier.connect(
+                callers, rtcp, address, keys, lambda up: watch(Moment("setting up", up))
+            )
             generator.tell(" ".join(map(str, ["go", plan.packets, plan.tail_packets, *ports])))
             (start,) = await generator.line("started")
             pids = {carrier.name: carrier.pids, "generator": [generator.pid], "agent": [agent.pid]}

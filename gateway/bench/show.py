@@ -119,8 +119,9 @@ def plain_line(moment: Moment) -> str:
 
 
 def _heading(one: dict[str, Any]) -> str:
+    srtp = f", {one['srtp']}" if one["srtp"] else ""
     return (
-        f"[bold]{one['calls']} calls[/], {one['codec']} at {one['ptime_ms']} ms, {one['dialect']} dialect at "
+        f"[bold]{one['calls']} calls[/], {one['codec']} at {one['ptime_ms']} ms{srtp}, {one['dialect']} dialect at "
         f"{one['agent_rate_hz'] // 1000} kHz, {one['seconds']:g} s"
     )
 

@@ -68,6 +68,18 @@ def window(samples: int, rate_hz: int) -> slice:
     return slice(begin, begin + rate_hz // TONE_HZ)
 
 
+def window_bytes(plan: Plan) -> slice | None:
+    """Which bytes of a payload are one period; None where packets do not stand alone or hold no whole periods."""
+    codec = plan.audio_codec
+    rate = codec.sample_rate_hz
+    if not plan.stands_alone or rate % TONE_HZ:
+        return None
+    samples = rate * plan.ptime_ms // 1000
+    size = len(payloads(plan)[0]) // samples
+    at = window(samples, rate)
+    return slice(at.start * size, at.stop * size)
+
+
 def heard(periods: NDArray[np.int16]) -> Levels:
     """Loudness of periods [n, samples]: 0..7, or -1 for silence and what is no loudness of ours."""
     power = np.square(periods.astype(np.float32)).mean(axis=1) * 2

@@ -19,7 +19,6 @@ import numpy as np
 from trunkline.gateway.bench.records import HEARD, WINDOW_BYTES, Generated, write_generated
 
 SLOT_NS = 1_000_000
-LEVELS = 8
 START_NS = 50_000_000
 SO_TIMESTAMPNS = 35
 HEADER = struct.Struct(">BBHII")
@@ -30,14 +29,18 @@ class Generator:
     """All callers."""
 
     def __init__(self, arguments: list[str]) -> None:
-        numbers, (host, plan, record) = list(map(int, arguments[:8])), arguments[8:]
-        self.calls, self.packet_ns, self.step, self.payload_type, size, length, self.stride, self.window = (
-            numbers
-        )
+        numbers, (_, host, plan, record) = list(map(int, arguments[:10])), arguments[10:]
+        self.calls, self.packet_ns, self.step, self.payload_type, count, width, length, self.stride = numbers[
+            :8
+        ]
+        self.window = numbers[8]
+        assert numbers[9] == 0, "no SRTP here"
         self.host, self.record = host, Path(record)
         data = Path(plan).read_bytes()
-        self.pattern = data[:length]
-        self.payloads = [data[length + size * i :][:size] for i in range(LEVELS)]
+        self.pattern = np.frombuffer(data, np.uint16, length).tolist()
+        sizes = np.frombuffer(data, np.uint16, count, 2 * length).tolist()
+        first = 2 * (length + count)
+        self.payloads = [data[first + width * i :][:size] for i, size in enumerate(sizes)]
         self.reports = _socket(host)
         self.sockets = [_socket(host) for _ in range(self.calls)]
         slots = self.packet_ns // SLOT_NS

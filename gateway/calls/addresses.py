@@ -15,6 +15,8 @@ class MediaAddress:
 
     def __init__(self, advertise: str, bind: str) -> None:
         """`advertise` is an address or `auto`; `bind` may be the wildcard."""
+        self.family = socket.AF_INET6 if ":" in bind else socket.AF_INET
+        "that of our RTP sockets"
         if advertise != "auto":
             self._fixed = advertise
         else:
@@ -34,8 +36,9 @@ class MediaAddress:
         known = self.known(peer)
         if known:
             return known
-        family = socket.AF_INET6 if ":" in peer else socket.AF_INET
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        if self.family != (socket.AF_INET6 if ":" in peer else socket.AF_INET):
+            raise OSError(f"{peer} is of another family than media.bind")
+        with socket.socket(self.family, socket.SOCK_DGRAM) as probe:
             probe.connect((peer, 9))  # UDP: nothing is sent, the kernel only chooses the route
             address: str = probe.getsockname()[0]
         if len(self._routes) >= MAX_REMEMBERED:
@@ -57,10 +60,10 @@ def is_address(host: str) -> bool:
     return True
 
 
-def resolve(host: str) -> str:
-    """An address of `host`. Blocks: not for the event loop. Raises UnresolvedError."""
+def resolve(host: str, family: int = socket.AF_UNSPEC) -> str:
+    """An address of `host`, of that family. Blocks: not for the event loop. Raises UnresolvedError."""
     try:
-        infos = socket.getaddrinfo(host, None, type=socket.SOCK_DGRAM)
+        infos = socket.getaddrinfo(host, None, family, type=socket.SOCK_DGRAM)
     except (OSError, UnicodeError) as error:  # the codec for international names has limits of its own
         raise UnresolvedError(getattr(error, "strerror", None) or str(error)) from error
     return str(infos[0][4][0])

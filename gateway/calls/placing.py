@@ -22,7 +22,7 @@ from trunkline.gateway.calls.screen import NewSession, word_of
 from trunkline.gateway.calls.streams import Streams
 from trunkline.gateway.calls.uri import SipUri, UriError, compact_number, is_uri, parse_uri
 from trunkline.gateway.calls.view import PlaceRequest
-from trunkline.gateway.config.addresses import split_host_port
+from trunkline.gateway.config.addresses import bracketed, split_host_port
 from trunkline.gateway.config.model import Agent, Trunk
 from trunkline.gateway.media.control import CallInfo
 from trunkline.gateway.media.ports import PortPair, PortPool, PortsExhausted
@@ -93,7 +93,8 @@ class Placing:
             headers=dict(request.headers),
             metadata={**agent.metadata, **request.metadata},
         )
-        session = self._new_session(trunk, host, ports)
+        transport = parse_uri(target).transport or trunk.transport
+        session = self._new_session(trunk, agent, host, ports, transport)
         call = Call(info, trunk, agent, session, ports, f"{host}:{ports.rtp_port}", Phase.PREPARING)
         # No SIP leg before the agent is there: an end that comes first has nothing to hang up.
         call.sip_over = True
@@ -110,7 +111,7 @@ class Placing:
         """
         peer = _hop(trunk.outbound_proxy) if trunk.outbound_proxy else parse_uri(target).host.strip("[]")
         try:
-            address = peer if is_address(peer) else await asyncio.to_thread(resolve, peer)
+            address = peer if is_address(peer) else await asyncio.to_thread(resolve, peer, self._address.family)
             return self._address.known(address) or self._address.towards(address)
         except UnresolvedError as error:
             detail = f"the name {peer} has no address ({error}): check it, or DNS"
@@ -132,7 +133,7 @@ def choose_trunk(request: PlaceRequest, trunks: list[Trunk]) -> Trunk:
     if is_uri(request.to):
         _, host, port, _ = _parsed(request.to, "bad_target")
         exact = [trunk for trunk in able if _same_hop(trunk.outbound_host, host, port)]
-        by_host = [trunk for trunk in able if trunk.outbound_host.lower().partition(":")[0] == host]
+        by_host = [trunk for trunk in able if _host(trunk.outbound_host) == host]
         if exact or by_host:
             return (exact or by_host)[0]
     if len(able) == 1:
@@ -169,7 +170,7 @@ def calling_uri(given: str | None, trunk: Trunk) -> str:
     number = compact_number(given)
     if number is None:
         raise CallRefused("bad_from", f"{given!r} is neither a SIP URI nor a telephone number")
-    domain = trunk.caller_domain or trunk.outbound_host.partition(":")[0]
+    domain = bracketed(trunk.caller_domain) if trunk.caller_domain else _host(trunk.outbound_host)
     if not domain:
         raise CallRefused("bad_from", f"trunk {trunk.name} has no caller_domain or host for a From header")
     return f"sip:{_user(number)}@{domain}"
@@ -177,8 +178,13 @@ def calling_uri(given: str | None, trunk: Trunk) -> str:
 
 def _same_hop(configured: str, host: str, port: str) -> bool:
     """Whether `host[:port]` is this host and port; 5060 is what no port means."""
-    name, _, number = configured.lower().partition(":")
-    return name == host and (number or "5060") == (port or "5060")
+    _, number = split_host_port(configured)
+    return _host(configured) == host and (number or 5060) == int(port or 5060)
+
+
+def _host(hop: str) -> str:
+    """Host of `host[:port]` as it stands in a URI; empty for none."""
+    return bracketed(split_host_port(hop)[0].lower()) if hop else ""
 
 
 def _user(number: str) -> str:

@@ -23,6 +23,8 @@ from trunkline.gateway.bench.show import Show, summary
 from trunkline.gateway.cli.call_text import shown
 from trunkline.gateway.cli.options import console
 from trunkline.gateway.cli.watching import INTERRUPTED, terminating
+from trunkline.rtp.payload import AUDIO_FORMATS
+from trunkline.rtp.sdes import SUITES
 
 LOST = 3
 
@@ -39,7 +41,10 @@ def bench(
             metavar="N[,N...]", help="calls at once; several are run in turn; with --find-limit, where it begins"
         ),
     ] = "100",
-    codec: Annotated[str, typer.Option(metavar="PCMU|PCMA", help="codec on the line")] = "PCMU",
+    codec: Annotated[str, typer.Option(metavar="NAME", help=f"codec on the line: {', '.join(AUDIO_FORMATS)}")] = "PCMU",
+    srtp: Annotated[
+        str, typer.Option(metavar="SUITE", help=f"encrypt, by {', '.join(SUITES)}; needs libsrtp2 for the callers")
+    ] = "",
     ptime: Annotated[int, typer.Option(metavar="MS", help="packet time: 10, 20, 30, 40 or 60")] = 20,
     dialect: Annotated[str, typer.Option(metavar="trunkline|audiosocket", help="protocol of the agent")] = "trunkline",
     agent_rate: Annotated[
@@ -75,7 +80,7 @@ def bench(
     screen, failed = console(stderr=json), False
     try:
         rate = DEFAULT_RATE_HZ.get(dialect, 16000) if agent_rate is None else agent_rate
-        plans = [Plan(n, codec.upper(), ptime, dialect, rate, seconds, workers) for n in _numbers(calls)]
+        plans = [Plan(n, codec.upper(), ptime, dialect, rate, seconds, workers, srtp.upper()) for n in _numbers(calls)]
         if find_limit:
             _one_number(plans)
         if plot is not None:

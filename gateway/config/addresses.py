@@ -72,13 +72,21 @@ def split_source(text: str) -> tuple[IpAddress, int | None]:
 
 
 def split_host_port(text: str) -> tuple[str, int | None]:
-    """Host (IPv4 address or name) and port of `host[:port]`; raises ValueError."""
-    host, colon, port = text.rpartition(":")
-    if not colon:
-        host, port = text, ""
-    if not is_host(host):
-        raise ValueError("host or host:port is needed, with an IPv4 address or a name")
-    return host, parse_port(port) if colon else None
+    """Host (address or name) and port of `host[:port]`, IPv6 in brackets, of which it is freed; raises ValueError."""
+    match = re.fullmatch(r"\[([^\]]*)\](?::(.*))?", text)
+    if match:
+        host, port = match[1], match[2]
+    else:
+        host, colon, rest = text.partition(":")
+        port = rest if colon else None
+    if not (is_ip(host) if match else is_host(host)):
+        raise ValueError("host or host:port is needed, with a name, an IPv4 address, or an IPv6 address in brackets")
+    return host, None if port is None else parse_port(port)
+
+
+def bracketed(host: str) -> str:
+    """A host as it stands in a URI: an IPv6 address in brackets."""
+    return f"[{host}]" if ":" in host else host
 
 
 def parse_port(text: str) -> int:
@@ -102,6 +110,15 @@ def is_ipv4(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def is_ip(text: str) -> bool:
+    """Whether `text` is an IP address of either family, without brackets or zone."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return "%" not in text
 
 
 def is_loopback(host: str) -> bool:

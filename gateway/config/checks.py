@@ -81,6 +81,16 @@ def _transports(config: Config) -> Iterator[Problem]:
             what = f"{transport.protocol} on {transport.bind}:{transport.port}"
             yield Problem(("sip", "transport", index), f"{what} is there already; one will do")
         seen.add(address)
+        if (":" in transport.bind) != (":" in config.media.bind):
+            families = [f"IPv{6 if ':' in bind else 4}" for bind in (transport.bind, config.media.bind)]
+            message = (
+                f"{transport.bind} is {families[0]}, media.bind ({config.media.bind}) is {families[1]}; "
+                "one gateway speaks one of them, and two gateways speak both"
+            )
+            yield Problem(("sip", "transport", index, "bind"), message)
+    if config.media.advertise != "auto" and (":" in config.media.advertise) != (":" in config.media.bind):
+        message = f"{config.media.advertise} is of another family than media.bind, {config.media.bind}"
+        yield Problem(("media", "advertise"), message)
     protocols = {transport.protocol for transport in config.sip.transports}
     for index, trunk in enumerate(config.trunks):
         if trunk.transport not in protocols and trunk.outbound_host:
@@ -159,6 +169,19 @@ def _trunks(config: Config) -> Iterator[Problem]:
         if not trunk.match and not trunk.outbound_host:
             cure = 'give it match = ["address"], host = "address" or [trunk.register]'
             yield Problem(("trunk", index), f"no call can come from {trunk.name!r} or go to it: {cure}")
+
+
+def _srtp(config: Config) -> Iterator[Problem]:
+    """Keys of SRTP travel in SIP: by TLS, or on purpose otherwise."""
+    for index, trunk in enumerate(config.trunks):
+        where = ("trunk", index, "srtp")
+        transport: str = trunk.transport
+        if trunk.srtp != "off" and transport != "tls" and not trunk.srtp_without_tls:
+            found = f'its keys would travel by {transport}, where they can be read: set transport = "tls"'
+            yield Problem(where, f"{found}, or srtp_without_tls = true if nobody can listen there")
+        if trunk.srtp == "off" and {"srtp_suites", "srtp_without_tls"} & trunk.model_fields_set:
+            key = "srtp_suites" if "srtp_suites" in trunk.model_fields_set else "srtp_without_tls"
+            yield Problem((*where[:2], key), 'goes with srtp = "optional" or "required" only')
 
 
 def _routes(config: Config) -> Iterator[Problem]:
@@ -244,5 +267,5 @@ def _comparable(source: str) -> SourceMatch | str:
         return source.lower().rstrip(".")
 
 
-_ERRORS = [_transports, _port_range, _jitter, _opus, _slots, _api, _secrets, _trunks, _routes]
+_ERRORS = [_transports, _port_range, _jitter, _opus, _slots, _api, _secrets, _trunks, _srtp, _routes]
 _DOUBTS = [_room, _unreachable, _idle, _no_password, _same_source]

@@ -33,8 +33,8 @@ class SipTransport(Section):
 
     protocol: Literal["udp", "tcp"] = "udp"
     "transport protocol"
-    bind: types.Ipv4 = "127.0.0.1"
-    "IPv4 address to listen on; `0.0.0.0` for all"
+    bind: types.Ip = "127.0.0.1"
+    "address to listen on; `0.0.0.0` for all of IPv4, `::` for all of IPv6"
     port: types.Port = 5060
     "port to listen on"
     advertise: types.OptionalHost = ""
@@ -69,8 +69,8 @@ class Opus(Section):
 class Media(Section):
     """RTP: addresses, timing and behaviour of the audio."""
 
-    bind: types.Ipv4 = "0.0.0.0"
-    "IPv4 address of the RTP sockets"
+    bind: types.Ip = "0.0.0.0"
+    "address of the RTP sockets; of the same family as those of `[[sip.transport]]`"
     advertise: types.AdvertiseMedia = "auto"
     "address in SDP; `auto`: the address that the route to the peer leaves from"
     port_range: Annotated[

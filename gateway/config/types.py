@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field
 
 from trunkline.gateway.config import addresses, patterns
 from trunkline.rtp.payload import AUDIO_FORMATS
+from trunkline.rtp.sdes import ALIASES, SUITES
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -33,14 +34,14 @@ def _matching(expression: str, allowed: str) -> Callable[[str], str]:
     return check
 
 
-def _ipv4(text: str) -> str:
-    if not addresses.is_ipv4(text):
-        raise ValueError("an IPv4 address is needed, such as 127.0.0.1 or 0.0.0.0")
+def _ip(text: str) -> str:
+    if not addresses.is_ip(text):
+        raise ValueError("an IP address is needed, such as 127.0.0.1, 0.0.0.0 or ::1, without brackets and port")
     return text
 
 
 def _advertise_media(text: str) -> str:
-    return text if text == "auto" else _ipv4(text)
+    return text if text == "auto" else _ip(text)
 
 
 def _api_bind(text: str) -> str:
@@ -51,8 +52,8 @@ def _api_bind(text: str) -> str:
 
 
 def _optional_host(text: str) -> str:
-    if text and not addresses.is_host(text):
-        raise ValueError("an IPv4 address or a host name is needed, without port")
+    if text and not addresses.is_host(text) and not addresses.is_ip(text):
+        raise ValueError("an IP address or a host name is needed, without brackets and port")
     return text
 
 
@@ -95,6 +96,13 @@ def _codec(text: str) -> str:
     return text.upper()
 
 
+def _suite(text: str) -> str:
+    name = ALIASES.get(text.upper(), text.upper())
+    if name not in SUITES:
+        raise ValueError(f"allowed: {', '.join(SUITES)}")
+    return name
+
+
 _HEADER = r"[A-Za-z0-9!%'_`~+.-]"
 
 Name = Annotated[
@@ -129,10 +137,10 @@ ReasonPhrase = Annotated[
     str,
     AfterValidator(_matching(r"[\x20-\x7e]{0,128}", "at most 128 printable ASCII characters are allowed")),
 ]
-Ipv4 = Annotated[str, AfterValidator(_ipv4), Allowed("IPv4 address")]
-AdvertiseMedia = Annotated[str, AfterValidator(_advertise_media), Allowed("IPv4 address or `auto`")]
+Ip = Annotated[str, AfterValidator(_ip), Allowed("IP address")]
+AdvertiseMedia = Annotated[str, AfterValidator(_advertise_media), Allowed("IP address or `auto`")]
 ApiBind = Annotated[str, AfterValidator(_api_bind), Allowed("IP address or `localhost`")]
-OptionalHost = Annotated[str, AfterValidator(_optional_host), Allowed("IPv4 address or name")]
+OptionalHost = Annotated[str, AfterValidator(_optional_host), Allowed("IP address or name")]
 OptionalHostPort = Annotated[str, AfterValidator(_optional_host_port), Allowed("`host` or `host:port`")]
 Source = Annotated[str, AfterValidator(_source), Allowed("`address`, `address:port` or `network/bits`")]
 SipUri = Annotated[str, AfterValidator(_sip_uri), Allowed("SIP URI")]
@@ -147,6 +155,7 @@ Codec = Annotated[
     AfterValidator(_codec),
     Allowed(", ".join(f"`{name}`" for name in AUDIO_FORMATS)),
 ]
+SrtpSuite = Annotated[str, AfterValidator(_suite), Allowed(", ".join(f"`{name}`" for name in SUITES))]
 Reference = Annotated[Name, Allowed("name of one that the file has")]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Count = Annotated[int, Field(ge=0)]

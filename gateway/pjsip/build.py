@@ -18,7 +18,7 @@ from pathlib import Path
 from trunkline.gateway.pjsip import packages
 from trunkline.gateway.pjsip.errors import BuildFailed
 from trunkline.gateway.pjsip.paths import cache_folder
-from trunkline.gateway.pjsip.recipe import LIBRARIES, Recipe
+from trunkline.gateway.pjsip.recipe import LIBRARIES, Patch, Recipe
 from trunkline.gateway.pjsip.source import Source
 from trunkline.gateway.pjsip.steps import CURE, Step, StepRunner, Watcher
 
@@ -74,8 +74,21 @@ def prepare(root: Path, recipe: Recipe, key: str) -> None:
     (root / "pjlib/include/pj/config_site.h").write_text(recipe.config_site, encoding="utf-8")
     # Debian strips this driver of a proprietary device for its licence but leaves it in the makefile.
     (root / "pjmedia/src/pjmedia-audiodev/bdimad_dev.c").touch()
+    for patch in recipe.patches:
+        apply_patch(root, patch)
     setup = root / "pjsip-apps/src/swig/python/setup.cfg"
     setup.write_text(f"[egg_info]\ntag_build = +{LABEL}.{key}\n", encoding="utf-8")
+
+
+def apply_patch(root: Path, patch: Patch) -> None:
+    """Change the source; a version whose source reads otherwise is built as it is, and the log says so."""
+    file = root / patch.file
+    text = file.read_text(encoding="utf-8") if file.exists() else ""
+    if text.count(patch.before) == 1:
+        file.write_text(text.replace(patch.before, patch.insert + patch.before), encoding="utf-8")
+        return
+    with log_path().open("a", encoding="utf-8") as log:
+        log.write(f"{patch.file} is not as expected and stays as it is; calls fail of {patch.what}\n")
 
 
 def build_steps(root: Path, output: Path, recipe: Recipe) -> list[Step]:

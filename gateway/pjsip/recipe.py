@@ -58,7 +58,58 @@ _CONFIG = f"""\
  * by itself. */
 #define PJMEDIA_CODEC_L16_HAS_8KHZ_MONO        1
 #define PJMEDIA_CODEC_L16_HAS_16KHZ_MONO       1
+/* And each SRTP suite, although it never encrypts. */
+#define PJMEDIA_SRTP_HAS_AES_GCM_256           1
+#define PJMEDIA_SRTP_HAS_AES_GCM_128           1
+/* Names of libsrtp 2.3 and later, whichever cryptography it was built with. */
+#define srtp_aes_gcm_256_openssl               srtp_aes_gcm_256
+#define srtp_aes_gcm_128_openssl               srtp_aes_gcm_128
 """
+
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Patch:
+    """A change to a source file; left out where its place cannot be found, which costs what `what` says."""
+
+    file: str
+    before: str
+    "must stand there once; what is inserted comes in front of it"
+    insert: str
+    what: str
+
+
+PATCHES = (
+    Patch(
+        "pjmedia/src/pjmedia/sdp.c",
+        """\
+        status = PJ_SUCCESS;
+    }
+    PJ_CATCH_ANY {
+        status = PJMEDIA_SDP_EINRTPMAP;
+""",
+        """\
+        if (!pj_stricmp2(&rtpmap->enc_name, "opus") && rtpmap->param.slen == 0)
+            rtpmap->param = pj_str("2");
+        if (!pj_stricmp2(&rtpmap->enc_name, "G722"))
+            rtpmap->clock_rate = 8000;
+""",
+        "peers that write opus/48000 or G722/16000",
+    ),
+    Patch(
+        "pjmedia/src/pjmedia/stream_info.c",
+        """\
+        /* Normalize the codec info from codec manager. Note that the
+""",
+        """\
+        if (!pj_stricmp2(&si->fmt.encoding_name, "G722"))
+            si->fmt.clock_rate = 16000;
+
+""",
+        "G.722 under a dynamic payload type",
+    ),
+)
+"""Our answer is one that PJMEDIA must understand, too, so what we forgive a peer it has to forgive."""
 
 CONFIGURE = (
     "--with-external-srtp",
@@ -101,6 +152,7 @@ class Recipe:
     config_site: str = _CONFIG
     configure: tuple[str, ...] = CONFIGURE
     cflags: str = CFLAGS
+    patches: tuple[Patch, ...] = PATCHES
 
     def key(self, version: str, source_digest: str) -> str:
         """12 hex digits that name this build: equal keys, interchangeable wheels.
@@ -113,6 +165,7 @@ class Recipe:
             self.config_site,
             *self.configure,
             self.cflags,
+            *(patch.file + patch.before + patch.insert for patch in self.patches),
             sys.implementation.cache_tag or sys.implementation.name,
             sysconfig.get_platform(),
             distribution(),

@@ -59,9 +59,8 @@ def identity(trunk: Trunk, local_host: str) -> str:
     """The trunk's own From URI."""
     registration = trunk.registration
     user = trunk.from_user or (registration.username if registration else "") or DEFAULT_USER
-    domain = (
-        trunk.caller_domain or _host_of(trunk.host) or (_host_of(registration.server) if registration else "")
-    )
+    own = f"[{trunk.caller_domain}]" if ":" in trunk.caller_domain else trunk.caller_domain
+    domain = own or _host_of(trunk.host) or (_host_of(registration.server) if registration else "")
     return f"<sip:{user}@{domain or local_host}>"
 
 
@@ -98,6 +97,9 @@ def _media(media: pj.AccountMediaConfig, ipv6: bool) -> None:
     media.enableLoopback = False
     media.lockCodecEnabled = False  # it would re-INVITE on its own to narrow down the peer's answer
     media.streamKaEnabled = False
+    # Keys are ours to negotiate, and whether they may travel in the clear is ours to say: PJSIP lets all pass.
+    media.srtpUse = pj.PJMEDIA_SRTP_OPTIONAL
+    media.srtpSecureSignaling = 0
     media.ipv6Use = pj.PJSUA_IPV6_ENABLED if ipv6 else pj.PJSUA_IPV6_DISABLED
 
 

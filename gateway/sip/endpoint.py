@@ -15,6 +15,9 @@ from trunkline.gateway.sip.sockets import check_free
 MESSAGES_LEVEL = 4
 "From this level on, PJSIP's log has every SIP message."
 
+PRIORITY_NORMAL = 128
+"PJMEDIA_CODEC_PRIO_NORMAL, which the binding leaves out."
+
 
 class Endpoint(pj.Endpoint):
     """The library; there can be one in a process at a time."""
@@ -43,7 +46,14 @@ def start_library(config: SipConfig, native: Native) -> Endpoint:
     native.quiet()
     endpoint.libInit(_endpoint_config(config))
     endpoint.audDevManager().setNoDev()
+    _enable_codecs(endpoint)
     return endpoint
+
+
+def _enable_codecs(endpoint: Endpoint) -> None:
+    """Let PJSIP agree to all that it knows (L16 is off by default): it tries each offer before it asks us."""
+    for codec in endpoint.codecEnum2():
+        endpoint.codecSetPriority(codec.codecId, PRIORITY_NORMAL)
 
 
 def _endpoint_config(config: SipConfig) -> pj.EpConfig:

@@ -12,7 +12,8 @@ come by at other moments:
                     ACK      on_media -> state change with the message (first INVITE only)
 
 An ACK that answers an offerless re-INVITE is never shown.  For it, and only for it,
-an equivalent answer is written from what PJSIP says it has negotiated.
+an equivalent answer is written from what PJSIP says it has negotiated; keys of SRTP are not in it,
+so they stay what they were.
 
 PJSIP refreshes a session timer that must carry SDP with our last SDP and does not
 ask.  An answer that nobody awaits is therefore one to what we said last.
@@ -148,12 +149,12 @@ class Exchange:
             self._unseen = True
             self._services.defer(self._answer_never_seen)
 
-    def _take_answer(self, sdp: str) -> None:
+    def _take_answer(self, sdp: str, *, keys_unseen: bool = False) -> None:
         self._unseen = False
         try:
             if not self._offering:
                 self._session.offer()  # PJSIP repeated our last SDP, or a second fork answers the first offer
-            self._session.accepted(sdp)
+            self._session.accepted(sdp, keys_unseen=keys_unseen)
         except Exception as error:  # noqa: BLE001 - logged there, and the call is ended
             self._refuse(error)
             return
@@ -163,7 +164,7 @@ class Exchange:
 
     def _answer_never_seen(self) -> None:
         if self._unseen and self._host.leg is not None:
-            self._take_answer(negotiated_answer(self._host.leg))
+            self._take_answer(negotiated_answer(self._host.leg), keys_unseen=True)
 
     def _refuse(self, error: Exception) -> None:
         code = getattr(error, "code", None)

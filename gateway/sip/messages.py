@@ -56,8 +56,11 @@ class SdpSession(Protocol):
     def offer(self) -> str:
         """Our offer: outbound call, offerless INVITE, session refresh or hold of ours."""
 
-    def accepted(self, answer: str) -> None:
-        """The peer's answer to our last offer; raises SdpError."""
+    def accepted(self, answer: str, *, keys_unseen: bool = False) -> None:
+        """The peer's answer to our last offer; raises SdpError.
+
+        `keys_unseen`: we have put it together ourselves, without the peer's keys; those in force stay.
+        """
 
     def hold(self, held: bool) -> None:
         """Let the next offer put the peer on hold, or take it back."""

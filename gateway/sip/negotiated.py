@@ -33,7 +33,9 @@ def negotiated_answer(leg: Leg) -> str:
         f"a={direction}",
     ]
     if info.audTxEventPt >= 0:
-        lines += [f"a=rtpmap:{info.audTxEventPt} telephone-event/8000", f"a=fmtp:{info.audTxEventPt} 0-16"]
+        # PJSIP tells no clock of it: that of the speech, and G.722's is not its sample rate (RFC 3551 4.5.2).
+        clock_hz = 8000 if info.codecName.upper() == "G722" else info.codecClockRate
+        lines += [f"a=rtpmap:{info.audTxEventPt} telephone-event/{clock_hz}", f"a=fmtp:{info.audTxEventPt} 0-16"]
     rtcp_host, _, rtcp_port = info.remoteRtcpAddress.rpartition(":")
     if rtcp_port.isdigit() and int(rtcp_port):
         lines.append(f"a=rtcp:{rtcp_port} IN {family} {rtcp_host.strip('[]')}")

@@ -21,6 +21,7 @@ from support.asterisk import CALLER_HOST, Asterisk
 from support.sipp import BINARY, SCENARIOS, free_port
 from trunkline.gateway.bench.carrier import Progress
 from trunkline.gateway.bench.errors import BenchError, RunFailed
+from trunkline.gateway.bench.keys import Keys
 from trunkline.gateway.bench.plan import Plan
 
 CALLS_PER_S = 150
@@ -37,7 +38,8 @@ class AsteriskCarrier:
     name = "asterisk"
 
     def __init__(self, plan: Plan) -> None:
-        if (plan.codec, plan.ptime_ms, plan.dialect, plan.agent_rate_hz) != ("PCMU", 20, "audiosocket", 8000):
+        kind = plan.codec, plan.ptime_ms, plan.dialect, plan.agent_rate_hz, plan.srtp
+        if kind != ("PCMU", 20, "audiosocket", 8000, ""):
             raise BenchError(
                 "Asterisk's application speaks AudioSocket at 8000 Hz, 20 ms; the dial plan PCMU"
             )
@@ -58,7 +60,9 @@ class AsteriskCarrier:
         """Booted."""
         await asyncio.to_thread(self._asterisk.start)
 
-    async def connect(self, callers: Sequence[int], rtcp: int, agent: str, progress: Progress) -> list[int]:
+    async def connect(
+        self, callers: Sequence[int], rtcp: int, agent: str, keys: Keys, progress: Progress
+    ) -> list[int]:
         """Wait for all answers."""
         self._sipp = self._call(callers)
         limit = time.monotonic() + SETUP_S

@@ -28,10 +28,9 @@ NOT_FROM_OUTSIDE = {
 
 
 def drivers(folder: pathlib.Path) -> str:
-    """Text of all tests there, but this one."""
-    return "\n".join(
-        path.read_text() for path in sorted(folder.glob("test_*.py")) if path != pathlib.Path(__file__)
-    )
+    """Text of all tests there, but this one; with the calls of the matrix, which e2e/test_matrix.py makes."""
+    paths = [path for path in sorted(folder.glob("test_*.py")) if path != pathlib.Path(__file__)]
+    return "\n".join(path.read_text() for path in [*paths, TESTS / "matrix/calling.py"])
 
 
 @pytest.mark.parametrize("stem", STEMS)

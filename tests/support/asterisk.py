@@ -23,6 +23,7 @@ import socket
 import struct
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
@@ -43,8 +44,8 @@ BOOT_S = 30.0
 class Asterisk:
     """One Asterisk with a configuration, log and spool of its own; a context manager."""
 
-    def __init__(self, rtp_ports: int = RTP_PORTS) -> None:
-        """`rtp_ports`: two for each leg of a call."""
+    def __init__(self, extra: Mapping[str, str] | None = None, *, rtp_ports: int = RTP_PORTS) -> None:
+        """`rtp_ports`: two for each leg of a call. `extra` is added to files of the configuration."""
         if platform.machine() != "x86_64":
             pytest.skip(f"the Asterisk of the tests is Debian's for amd64, this is {platform.machine()}")
         self._root = unpacked(HERE / "asterisk.lock", cache_folder("asterisk"))
@@ -52,9 +53,9 @@ class Asterisk:
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="tl-ast-"))
         self.sip_port, self.byip_port, self.audiosocket_port = free_port(), free_port(BYIP_HOST), free_port()
         self._process: subprocess.Popen[bytes] | None = None
-        self._configure(rtp_ports)
+        self._configure(rtp_ports, extra or {})
 
-    def _configure(self, rtp_ports: int) -> None:
+    def _configure(self, rtp_ports: int, extra: Mapping[str, str]) -> None:
         first = _free_udp_block(rtp_ports)
         facts = {
             "ROOT": self._root, "VAR": self.folder, "DATA": self._root / "usr/share/asterisk",
@@ -65,7 +66,8 @@ class Asterisk:
         for name in ("etc", "lib", "spool", "run", "log", "sounds"):
             (self.folder / name).mkdir()
         for template in (HERE / "etc").glob("*.conf"):
-            text = re.sub(r"@(\w+)@", lambda found: str(facts[found[1]]), template.read_text())
+            text = template.read_text() + extra.get(template.name, "")
+            text = re.sub(r"@(\w+)@", lambda found: str(facts[found[1]]), text)
             (self.folder / "etc" / template.name).write_text(text)
         samples = (int(8000 * math.sin(2 * math.pi * 440 * n / 8000)) for n in range(8000))
         (self.folder / "sounds/tone440.sln").write_bytes(b"".join(struct.pack("<h", one) for one in samples))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -32,7 +32,7 @@ class Phone:
         gateway: GatewayProcess,
         scenario: str = "uac_hangup",
         *,
-        said: bytes = b"",
+        said: bytes | Sequence[bytes] = b"",
         digits: str = "",
         hold_ms: int = 50,
         endpoint: RtpEndpoint | None = None,
@@ -82,15 +82,21 @@ class Phone:
 
     # --- signalling --------------------------------------------------------------------------
 
-    def wait_media(self) -> tuple[str, int]:
-        """Where the other side wants our audio: the first SDP of its that came."""
+    def wait_sdp(self) -> str:
+        """The first SDP of the other side."""
 
         def told() -> Message | None:
             return next(
                 (one for one in self.sipp.messages() if not one.sent and _MEDIA.search(one.body)), None
             )
 
-        found = _MEDIA.search(wait_for(told, "SDP of the other side").body)  # type: ignore[union-attr]
+        return wait_for(told, "SDP of the other side").body  # type: ignore[union-attr]
+
+    def wait_media(self) -> tuple[str, int]:
+        """Where it wants our audio; our side is told all of it."""
+        sdp = self.wait_sdp()
+        self.rtp.agree(sdp)
+        found = _MEDIA.search(sdp)
         assert found is not None
         return (found[1], int(found[2]))
 
@@ -115,7 +121,7 @@ class Phone:
 
     # --- audio -------------------------------------------------------------------------------
 
-    def say(self, payload: bytes = b"", digits: str = "") -> None:
+    def say(self, payload: bytes | Sequence[bytes] = b"", digits: str = "") -> None:
         """Speak, when the gateway has said where to."""
         remote = self.wait_media()
         if self.relay is not None:

@@ -36,6 +36,8 @@ class RtpEndpoint:
         """`echo` sends every audio packet back to where it came from, as the far end of a test line."""
         self.host, self.payload_type, self.dtmf_type = host, payload_type, dtmf_type
         self.packet_samples = 8 * ptime_ms
+        "codes of G.711 in a packet"
+        self.timestamp_step, self.clock_hz = 8 * ptime_ms, 8000
         self.received: list[Received] = []
         self.rtcp: list[bytes] = []
         self.sent: list[Sent] = []
@@ -84,8 +86,11 @@ class RtpEndpoint:
 
     # --- sending -----------------------------------------------------------------------------
 
-    def send(self, remote: tuple[str, int], payload: bytes, digits: str = "") -> None:
-        """Play `payload` (one code a sample) once, in real time; the digits after it. Returns at once."""
+    def send(self, remote: tuple[str, int], payload: bytes | Sequence[bytes], digits: str = "") -> None:
+        """Play `payload` (one code a sample, or one payload a packet) once, in real time; the digits after it.
+
+        Returns at once.
+        """
         self.wait_sent()
         self._sender = threading.Thread(
             target=self._send, args=(remote, payload, digits), name="rtp-send", daemon=True
@@ -99,17 +104,18 @@ class RtpEndpoint:
             assert not self._sender.is_alive(), "still sending"
             self._sender = None
 
-    def _send(self, remote: tuple[str, int], payload: bytes, digits: str) -> None:
-        size = self.packet_samples
-        chunks: list[bytes] = [payload[i : i + size] for i in range(0, len(payload) - size + 1, size)]
+    def _send(self, remote: tuple[str, int], payload: bytes | Sequence[bytes], digits: str) -> None:
+        size, chunks = self.packet_samples, payload
+        if isinstance(payload, bytes):
+            chunks = [payload[i : i + size] for i in range(0, len(payload) - size + 1, size)]
         start = time.monotonic_ns()
-        step_ns = size * 125_000
+        step_ns = self.timestamp_step * 1_000_000_000 // self.clock_hz
         for index, chunk in enumerate(chunks):
             if not self._sleep_until(start + index * step_ns):
                 return
             self.sent.append(Sent(time.time_ns(), self._timestamp & 0xFFFFFFFF, chunk))
             self._put(remote, self.payload_type, index == 0, self._timestamp, chunk)
-            self._timestamp += size
+            self._timestamp += self.timestamp_step
         self._send_digits(remote, digits, start + len(chunks) * step_ns, step_ns)
 
     def _send_digits(self, remote: tuple[str, int], digits: str, start: int, step_ns: int) -> None:
@@ -142,9 +148,16 @@ class RtpEndpoint:
         self._number += 1
         if not self.lose(self._number - 1):
             try:
-                self._rtp.sendto(header + body, remote)
+                self._rtp.sendto(self.protect(header + body), remote)
             except OSError:  # ICMP: the port is closed
                 return
+
+    def agree(self, sdp: str) -> None:
+        """Told what the other side's SDP says, before the first `send`."""
+
+    def protect(self, packet: bytes) -> bytes:
+        """A packet as it goes out."""
+        return packet
 
     def _sleep_until(self, deadline_ns: int) -> bool:
         while self._running and (left := deadline_ns - time.monotonic_ns()) > 0:
@@ -191,12 +204,17 @@ class RtpEndpoint:
 
     # --- what was heard ----------------------------------------------------------------------
 
+    def arrived(self) -> list[Received]:
+        """Packets that have come, in the clear."""
+        return list(self.received)
+
     @property
     def audio(self) -> list[Received]:
         """Audio packets in the order of their sequence numbers, copies left out."""
         first: dict[int, Received] = {}
-        base = self.received[0].sequence if self.received else 0
-        for one in self.received:
+        arrived = self.arrived()
+        base = arrived[0].sequence if arrived else 0
+        for one in arrived:
             if one.payload_type == self.payload_type:
                 first.setdefault((one.sequence - base + 0x8000) & 0xFFFF, one)
         return [first[key] for key in sorted(first)]

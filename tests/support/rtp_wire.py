@@ -43,9 +43,10 @@ class Sent:
 def udp_pair(host: str) -> tuple[socket.socket, socket.socket]:
     """RTP on an even port and RTCP on the next (RFC 3550 11)."""
     rng = random.SystemRandom()
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     for _ in range(500):
         port = rng.randrange(40_000, 60_000, 2)
-        rtp, rtcp = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
+        rtp, rtcp = (socket.socket(family, socket.SOCK_DGRAM) for _ in range(2))
         try:
             rtp.bind((host, port))
             rtcp.bind((host, port + 1))

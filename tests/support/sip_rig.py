@@ -11,7 +11,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from trunkline.gateway.sip.events import CallState, Event, Incoming, StateChanged
 from trunkline.gateway.sip.messages import Admission, Command, IncomingInvite, PlaceCall, Refusal, SdpError
@@ -56,7 +56,7 @@ class StaticSession:
         self.log.append(("offer", ""))
         return our_sdp("sendonly" if self.held else "sendrecv")
 
-    def accepted(self, answer: str) -> None:
+    def accepted(self, answer: str, *, keys_unseen: bool = False) -> None:
         self.log.append(("accepted", answer))
         if self.refuse_next:
             raise SdpError(self.refuse_next)
@@ -83,7 +83,8 @@ class ScriptedScreen:
         self.refusal: Refusal | None = None
         self.error: Exception | None = None
         self.seen: list[IncomingInvite] = []
-        self.sessions: dict[str, StaticSession] = {}
+        self.new_session: Callable[[], Any] = StaticSession
+        self.sessions: dict[str, Any] = {}
         self._numbers = itertools.count(1)
 
     def incoming(self, invite: IncomingInvite) -> Admission | Refusal:
@@ -94,7 +95,7 @@ class ScriptedScreen:
             return self.refusal
         user = invite.request_uri.removeprefix("sip:").partition("@")[0]
         call_id = f"in-{next(self._numbers)}"
-        self.sessions[call_id] = StaticSession()
+        self.sessions[call_id] = self.new_session()
         return Admission(call_id, self.sessions[call_id], user if user in self.trunks else "pbx")
 
 

@@ -32,15 +32,18 @@ DEFAULT_KEYS = {
     "formats": "0 101",
     "codec": "0 PCMU/8000",
     "ptime": "20",
+    "profile": "RTP/AVP",
+    "crypto": "a=x-clear",
 }
 "Keys that the scenarios use, beside SIPp's own; a scenario's comment names those that matter to it."
 
 
 def free_port(host: str = "127.0.0.1") -> int:
     """A port that neither UDP nor TCP uses at this moment, and that the kernel gives to nobody else by itself."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     while True:
         port = random.randrange(30_000, 32_768)  # below net.ipv4.ip_local_port_range, above the tests' RTP
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp, socket.socket() as tcp:
+        with socket.socket(family, socket.SOCK_DGRAM) as udp, socket.socket(family) as tcp:
             try:
                 udp.bind((host, port))
                 tcp.bind((host, port))
@@ -93,14 +96,23 @@ class Sipp:
         pause_ms: int = 50,
         timeout_s: int = 30,
         keys: Mapping[str, str] | None = None,
+        words: Mapping[str, str] | None = None,
         extra: tuple[str, ...] = (),
     ) -> None:
+        """`keys` are SIPp's own; `words` fill @WORD@ of the scenario, also where SIPp takes no keys (in patterns)."""
         assert BINARY is not None, "sipp is not installed"
         self.scenario, self.source, self.port = scenario, source, port or free_port(source)
         self._folder = tempfile.TemporaryDirectory(prefix=f"sipp-{scenario}-")
         folder = pathlib.Path(self._folder.name)
         self._message_file, self._error_file = folder / "messages.log", folder / "errors.log"
-        command = [BINARY, f"127.0.0.1:{remote_port}", "-sf", str(SCENARIOS / f"{scenario}.xml"), "-nostdin"]
+        path = SCENARIOS / f"{scenario}.xml"
+        if words:
+            text = path.read_text()
+            for word, value in words.items():
+                text = text.replace(f"@{word}@", value)
+            path = folder / path.name
+            path.write_text(text)
+        command = [BINARY, f"127.0.0.1:{remote_port}", "-sf", str(path), "-nostdin"]
         command += ["-i", source, "-p", str(self.port), "-t", "t1" if tcp else "u1"]
         command += ["-m", str(calls), "-r", str(rate), "-l", str(at_once), "-d", str(pause_ms)]
         command += [
@@ -140,8 +152,8 @@ class Sipp:
 
     @property
     def uri_host(self) -> str:
-        """`127.0.0.1:port`, for a URI."""
-        return f"127.0.0.1:{self.port}"
+        """`host:port`, for a URI."""
+        return f"{self.source}:{self.port}"
 
     def wait(self) -> list[Message]:
         """Wait for the end; returns all messages, raises SippFailed unless every call succeeded."""

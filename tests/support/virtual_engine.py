@@ -83,14 +83,10 @@ class VirtualEngine:
 
     def __init__(
         self, calls: int = 1, *, seed: int = 1, tick_ms: float = 10.0, echo: bool = False,
-        jitter: TargetParams | None = None, columns: Columns | None = None,
-        resumes: list[control.StartStream] | None = None, now_ns: int = START_NS, **start: object,
+        jitter: TargetParams | None = None, before: VirtualEngine | None = None, **start: object,
     ) -> None:  # fmt: skip
-        """`start` is for `start_message`: codec, rates, packet times.
-
-        With `columns` and `resumes` it is the worker that takes over these calls of another, at `now_ns`.
-        """
-        self.now_ns = now_ns
+        """`start` is for `start_message`: codec, rates, packet times. `before` is for `successor`."""
+        self.now_ns = START_NS if before is None else before.now_ns
         self.tick_ns = int(tick_ms * MS)
         self.calls = calls
         self.digest = hashlib.sha256()
@@ -99,27 +95,43 @@ class VirtualEngine:
         self.sockets = RecordingSockets(calls, self.digest)
         self.agent = VirtualAgent(calls, echo=echo)
         self.agent.on_bytes = self.digest.update
-        self.table = Table(columns or Columns(calls))
+        self.table = Table(Columns(calls) if before is None else before.table.shared)
         self.engine = Engine(
             self.table, self.sockets, self.poller, lambda: self.now_ns, self._post, random.Random(seed),
             jitter=jitter or TargetParams(), wall_offset_ns=WALL_NS - START_NS,
         )  # fmt: skip
-        self.streams = self._start(resumes or self._messages(calls, random.Random(seed), start))
+        messages = (
+            self._messages(calls, random.Random(seed), start) if before is None else before.left_behind()
+        )
+        self.streams = self._start(messages)
 
     def _post(self, message: control.Message) -> None:
         self.digest.update(control.encode(message))
         self.posted.append(message)
 
-    def _messages(self, calls: int, rng: random.Random, fields: dict[str, object]) -> list[control.StartStream]:
-        messages = []
+    def _messages(
+        self, calls: int, rng: random.Random, fields: dict[str, object]
+    ) -> Iterable[control.StartStream]:
         for _ in range(calls):
             message = start_message(**fields)  # type: ignore[arg-type]
             call_id = str(uuid.UUID(int=rng.getrandbits(128), version=4))
-            info = msgspec.structs.replace(message.info, call_id=call_id)
-            messages.append(msgspec.structs.replace(message, info=info))
-        return messages
+            yield msgspec.structs.replace(
+                message, info=msgspec.structs.replace(message.info, call_id=call_id)
+            )
 
-    def _start(self, messages: list[control.StartStream]) -> list[Stream]:
+    def left_behind(self) -> list[control.StartStream]:
+        """What the gateway tells a worker that takes over the rows of this one."""
+        generation = self.table.shared.generation
+        return [
+            msgspec.structs.replace(s.start, media=s.media, slot=s.row, generation=int(generation[s.row]))
+            for s in self.streams
+        ]
+
+    def successor(self, *, echo: bool = False) -> VirtualEngine:
+        """This worker has died at this moment; another one goes on with its shared memory."""
+        return VirtualEngine(self.calls, seed=2, tick_ms=self.tick_ns / MS, echo=echo, before=self)
+
+    def _start(self, messages: Iterable[control.StartStream]) -> list[Stream]:
         streams = []
         with mock.patch.object(agent_link, "open_socket", return_value=(self.agent.socket, "")):
             for message in messages:

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from trunkline.gateway.bench import build, generating, machine
 from trunkline.gateway.bench.errors import BenchError
+from trunkline.gateway.bench.plan import Plan
 from trunkline.gateway.cli import bench as command
 from trunkline.gateway.cli.app import build_app
 
@@ -129,7 +130,7 @@ def test_many_calls_need_a_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(build, "compiler", lambda: None)
     with pytest.raises(BenchError, match=r"apt install gcc .* up to 100 calls"):
-        generating.generator_command(2000)
+        generating.generator_command(Plan(2000))
 
 
 def test_a_compiler_that_fails_is_quoted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 
-import msgspec
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -361,10 +360,9 @@ def test_a_successor_goes_on_with_decoders_of_its_own(codec: str) -> None:
     rig = VirtualEngine(rate_hz=16000, echo=True, **media_of(codec))  # type: ignore[arg-type]
     phone = Phone(rig, codec)
     phone.talk(1000)
-    stream, shared = rig.streams[0], rig.table.shared
+    shared = rig.table.shared
     position, ssrc, seq = int(shared.up_position[0]), int(shared.tx_ssrc[0]), int(shared.tx_seq[0])
-    again = msgspec.structs.replace(stream.start, slot=0, generation=int(shared.generation[0]), media=stream.media)
-    successor = VirtualEngine(rate_hz=16000, echo=True, columns=rig.table.shared, resumes=[again], now_ns=rig.now_ns)
+    successor = rig.successor(echo=True)
     ear = Ear(successor)
     phone.rig = successor
     phone.heard.clear()
