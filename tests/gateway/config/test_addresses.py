@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from trunkline.gateway.config.addresses import (
     SourceMatch,
-    check_agent_address,
     bracketed,
+    check_agent_address,
     is_host,
     is_ip,
     is_loopback,
@@ -75,7 +75,7 @@ def test_ipv6_hosts_stand_in_brackets(address: ipaddress.IPv6Address, port: int)
     assert is_ip(host) and not is_host(host)
     assert split_host_port(f"[{host}]:{port}") == (host, port)
     assert split_host_port(bracketed(host)) == (host, None)
-    with pytest.raises(ValueError, match="an IPv6 address in brackets|is not a number"):
+    with pytest.raises(ValueError, match=r"an IPv6 address in brackets|is not a number"):
         split_host_port(f"{host}:{port}")
 
 
@@ -84,7 +84,7 @@ def test_ipv6_hosts_stand_in_brackets(address: ipaddress.IPv6Address, port: int)
 )
 def test_broken_brackets_are_refused(text: str) -> None:
     """Also a zone, which means nothing to anybody else."""
-    with pytest.raises(ValueError, match="is needed|is not a number"):
+    with pytest.raises(ValueError, match=r"is needed|is not a number"):
         split_host_port(text)
 
 
