@@ -38,6 +38,7 @@ from trunkline.gateway.routing import RouteTable, TrunkTable
 from trunkline.gateway.sip.events import Event
 from trunkline.gateway.sip.settings import SipStartError
 from trunkline.gateway.sip.thread import SipThread
+from trunkline.rtp import libsrtp
 
 SIP_END_S = 2.0
 "How long hanging up all calls may take: a BYE and its answer; peers that are silent are left."
@@ -123,6 +124,7 @@ class Gateway:
         asyncio.get_running_loop().set_exception_handler(LoopErrors())
         raise_descriptor_limit(self.config.limits.descriptors)
         self._try_ports()
+        self._try_srtp()
         await self._resolve_names()
         try:
             await self.pool.start()
@@ -146,6 +148,14 @@ class Gateway:
         self._trimming = asyncio.create_task(keep_trimmed(), name="memory")
         if self._registrars or self._agent_hosts:
             self._resolving = asyncio.create_task(self._follow_names(), name="names")
+
+    def _try_srtp(self) -> None:
+        """Where a trunk has SRTP, the library that does it must be there, and right."""
+        try:
+            if any(trunk.srtp != "off" for trunk in self.config.trunks):
+                libsrtp.load()
+        except libsrtp.SrtpUnavailable as error:
+            raise StartError(f"a trunk has SRTP, but there is {error}") from error
 
     def _try_ports(self) -> None:
         """One pair, opened and closed: a wrong media.bind would otherwise be found by the first caller."""

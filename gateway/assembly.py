@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from trunkline.agent_bridge.links import TcpAddress, parse_address
 from trunkline.gateway.calls.call import MediaSession
 from trunkline.gateway.calls.screen import NewSession
+from trunkline.gateway.calls.srtp_use import srtp_use
 from trunkline.gateway.config.addresses import split_host_port
 from trunkline.gateway.config.model import Agent, Config, Trunk
 from trunkline.gateway.config.secrets import Secrets
@@ -93,7 +94,7 @@ def session_factory(config: Config) -> NewSession:
     ptime_ms = config.media.packet_time_ms
     pauses = config.media.silence == "suppress"
 
-    def new_session(trunk: Trunk, agent: Agent, host: str, ports: PortPair) -> MediaSession:
+    def new_session(trunk: Trunk, agent: Agent, host: str, ports: PortPair, transport: str) -> MediaSession:
         return Session(
             trunk.codecs,
             local_host=host,
@@ -103,6 +104,8 @@ def session_factory(config: Config) -> NewSession:
             prefer=trunk.codec_preference,
             offer_noise=pauses,
             opus_rate_hz=agent.sample_rate_hz,
+            srtp=srtp_use(trunk, transport),
+            suites=trunk.srtp_suites,
         )
 
     return new_session

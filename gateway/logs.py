@@ -138,6 +138,7 @@ def log_summary(view: CallView, logger: FilteringBoundLogger | None = None) -> N
 
 _MEDIA_KEYS = (
     "codec",
+    "encryption",
     "ptime_ms",
     "remote",
     "packets_received",

@@ -74,6 +74,8 @@ _TABLE: list[tuple[str, Kind, int, str, Level, str, int | None]] = [
      "the gateway is shutting down", RETRY_LATER_S),
     ("no_common_codec", "refused", 488, "Not Acceptable Here", "warning",
      "the offer has no codec that the trunk allows", None),
+    ("srtp_without_tls", "refused", 488, "Not Acceptable Here", "warning",
+     "the trunk requires SRTP, and its keys would have stood in SIP that is not encrypted", None),
     ("bad_sdp", "refused", 400, "Bad Request", "warning", "the SDP cannot be understood", None),
     ("bad_media", "refused", 488, "Not Acceptable Here", "warning",
      "the media offered cannot be carried", None),

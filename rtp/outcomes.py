@@ -46,3 +46,7 @@ class Drop(enum.IntEnum):
     "audio faster than time: a sender with a wild clock, or timestamps stamped ahead"
     RTCP_FLOOD = 18
     "RTCP packets beyond what a peer has to say (RFC 3550 6.2: one in some seconds)"
+    SRTP_AUTH = 19
+    "not protected with the key of the call (SRTP): forged, damaged, or not SRTP at all"
+    SRTP_REPLAY = 20
+    "an SRTP packet that was there before, or is too old to know (RFC 3711 3.3.2)"

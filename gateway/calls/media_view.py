@@ -31,6 +31,7 @@ def media_view(call: Call, row: tuple[Columns, int] | None) -> MediaView | None:
         return None
     view = MediaView(
         codec=media.codec,
+        encryption=None if media.send_key is None else media.send_key.suite,
         remote=call.remote or f"{bracketed(media.remote_host)}:{media.remote_port}",
         local=call.local,
         ptime_ms=media.ptime_ms,

@@ -93,10 +93,10 @@ class Placing:
             headers=dict(request.headers),
             metadata={**agent.metadata, **request.metadata},
         )
-        session = self._new_session(trunk, agent, host, ports)
-        call = Call(
-            info, trunk, agent, session, ports, f"{bracketed(host)}:{ports.rtp_port}", Phase.PREPARING
-        )
+        transport = parse_uri(target).transport or trunk.transport
+        session = self._new_session(trunk, agent, host, ports, transport)
+        local = f"{bracketed(host)}:{ports.rtp_port}"
+        call = Call(info, trunk, agent, session, ports, local, Phase.PREPARING)
         # No SIP leg before the agent is there: an end that comes first has nothing to hang up.
         call.sip_over = True
         call.place = PlaceCall(

@@ -19,6 +19,7 @@ from trunkline.gateway.calls.addresses import MediaAddress
 from trunkline.gateway.calls.call import Call, MediaSession, Phase
 from trunkline.gateway.calls.headers import for_agent
 from trunkline.gateway.calls.limits import Limits
+from trunkline.gateway.calls.refused import CallRefused
 from trunkline.gateway.config.addresses import bracketed
 from trunkline.gateway.config.model import Agent, Config, Route, Trunk
 from trunkline.gateway.media.control import CallInfo
@@ -27,8 +28,9 @@ from trunkline.gateway.outcome import refusal
 from trunkline.gateway.routing import RouteQuery, RouteTable, TrunkTable
 from trunkline.gateway.sip.messages import Admission, IncomingInvite, Refusal
 
-NewSession = Callable[[Trunk, Agent, str, PortPair], MediaSession]
-"Makes the offer/answer session of a call between a trunk and an agent, with our host and ports."
+NewSession = Callable[[Trunk, Agent, str, PortPair, str], MediaSession]
+"""Makes the offer/answer session of a call between a trunk and an agent, with our host and ports; the last is the
+transport of its SIP (udp, tcp or tls), which decides whether keys may stand in it. Raises CallRefused."""
 
 ADMISSION_LIMIT_S = 10.0
 "An admitted call of which SIP says nothing more is given up; PJSIP needs microseconds to go on."
@@ -93,6 +95,9 @@ class CallScreen:
             return refusal(word_of(error), str(error))
         try:
             call = self._call(invite, trunk, route, query, ports)
+        except CallRefused as error:
+            ports.release()
+            return refusal(error.cause, error.detail)
         except Exception as error:  # noqa: BLE001 - whatever it is, the ports go back
             ports.release()
             code = getattr(error, "code", None)
@@ -109,7 +114,7 @@ class CallScreen:
         """The call, its offer tried; raises whatever the session raises."""
         agent = self._agents[route.agent or ""]
         host = self._address.towards(invite.source.rpartition(":")[0].strip("[]"))
-        session = self._new_session(trunk, agent, host, ports)
+        session = self._new_session(trunk, agent, host, ports, invite.transport)
         if invite.sdp:
             session.answer(invite.sdp)
         headers, left_out = for_agent(trunk.headers_to_agent, invite.headers)

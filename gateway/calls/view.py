@@ -44,6 +44,7 @@ class MediaView(BaseModel):
     """
 
     codec: str
+    encryption: str | None = Field(default=None, description="suite of SRTP; null: in the clear")
     remote: str
     local: str
     ptime_ms: int

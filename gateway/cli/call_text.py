@@ -64,6 +64,7 @@ def quality(media: MediaView) -> str:
     """Audio in one line, as markup: enough to see that both ways work."""
     parts = [
         f"{media.codec} {media.ptime_ms} ms",
+        *([media.encryption] if media.encryption else []),
         f"packets in {media.packets_received} out {media.packets_sent}",
         f"loss {media.loss_percent:.1f} %",
         f"jitter {media.jitter_ms:.1f} ms",

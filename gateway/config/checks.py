@@ -163,6 +163,19 @@ def _trunks(config: Config) -> Iterator[Problem]:
             yield Problem(("trunk", index), f"no call can come from {trunk.name!r} or go to it: {cure}")
 
 
+def _srtp(config: Config) -> Iterator[Problem]:
+    """Keys of SRTP travel in SIP: by TLS, or on purpose otherwise."""
+    for index, trunk in enumerate(config.trunks):
+        where = ("trunk", index, "srtp")
+        transport: str = trunk.transport
+        if trunk.srtp != "off" and transport != "tls" and not trunk.srtp_without_tls:
+            found = f'its keys would travel by {transport}, where they can be read: set transport = "tls"'
+            yield Problem(where, f"{found}, or srtp_without_tls = true if nobody can listen there")
+        if trunk.srtp == "off" and {"srtp_suites", "srtp_without_tls"} & trunk.model_fields_set:
+            key = "srtp_suites" if "srtp_suites" in trunk.model_fields_set else "srtp_without_tls"
+            yield Problem((*where[:2], key), 'goes with srtp = "optional" or "required" only')
+
+
 def _routes(config: Config) -> Iterator[Problem]:
     for index, route in enumerate(config.routes):
         if (route.agent is None) == (route.refuse is None):
@@ -246,5 +259,5 @@ def _comparable(source: str) -> SourceMatch | str:
         return source.lower().rstrip(".")
 
 
-_ERRORS = [_transports, _port_range, _jitter, _slots, _api, _secrets, _trunks, _routes]
+_ERRORS = [_transports, _port_range, _jitter, _slots, _api, _secrets, _trunks, _srtp, _routes]
 _DOUBTS = [_room, _unreachable, _idle, _no_password, _same_source]

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from trunkline.gateway.config import types
 from trunkline.gateway.config.addresses import split_host_port
 from trunkline.gateway.config.sections import Section
+from trunkline.rtp.sdes import SUITES
 
 
 class Registration(Section):
@@ -59,6 +60,16 @@ class Trunk(Section):
     wherever the peer has it"""
     codec_preference: Literal["ours", "theirs"] = "ours"
     "whose order decides when the peer offers several of them: that of `codecs`, or that of its offer"
+    srtp: Literal["off", "optional", "required"] = "off"
+    """encryption of the audio, with keys in SDP (RFC 4568). `off`: none; `optional`: where the peer has it, it is used
+    (our offers are RTP/AVP with keys, RFC 8643); `required`: calls without it are refused"""
+    srtp_suites: Annotated[list[types.SrtpSuite], Field(min_length=1)] = Field(
+        default_factory=lambda: list(SUITES)
+    )
+    "suites of SRTP, in order of preference"
+    srtp_without_tls: bool = False
+    """let SRTP's keys stand in SIP by UDP or TCP, where all can read them that SIP passes. Without it, `required`
+    refuses calls whose SIP is not by TLS, and `optional` leaves them unencrypted"""
     outbound_proxy: types.OptionalSipUri = ""
     "SIP URI that all requests of this trunk go to first"
     from_user: types.UriUser = ""

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field
 
 from trunkline.gateway.config import addresses, patterns
 from trunkline.rtp.payload import AUDIO_FORMATS
+from trunkline.rtp.sdes import ALIASES, SUITES
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -95,6 +96,13 @@ def _codec(text: str) -> str:
     return text.upper()
 
 
+def _suite(text: str) -> str:
+    name = ALIASES.get(text.upper(), text.upper())
+    if name not in SUITES:
+        raise ValueError(f"allowed: {', '.join(SUITES)}")
+    return name
+
+
 _HEADER = r"[A-Za-z0-9!%'_`~+.-]"
 
 Name = Annotated[
@@ -147,6 +155,7 @@ Codec = Annotated[
     AfterValidator(_codec),
     Allowed(", ".join(f"`{name}`" for name in AUDIO_FORMATS)),
 ]
+SrtpSuite = Annotated[str, AfterValidator(_suite), Allowed(", ".join(f"`{name}`" for name in SUITES))]
 Reference = Annotated[Name, Allowed("name of one that the file has")]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Count = Annotated[int, Field(ge=0)]

@@ -96,6 +96,12 @@ ROW_FIELDS: list[tuple[str, Any, tuple[int, ...]]] = [
     # -- downlink
     ("tx_ssrc", np.uint32, ()),
     ("tx_talking", np.uint8, ()),  # 0: the next packet opens a talkspurt
+    # -- encryption: see srtp_rows.py
+    ("srtp_known", np.uint8, ()),  # bit 0: srtp_tx_base is known, bit 1: srtp_rx_base
+    ("srtp_tx_base", np.int64, ()),  # tx_seq >> 16 when the rollover counter was 0
+    ("srtp_tx_reports", np.int64, ()),  # SRTCP indexes used
+    ("srtp_rx_base", np.int64, ()),  # rx_max_seq >> 16 when the peer's counter was 0; may be negative
+    ("srtp_rx_report", np.int64, ()),  # highest SRTCP index of the peer, plus 1
     # -- counters since the start of the call
     ("packets_lost", np.int64, ()),
     ("packets_reordered", np.int64, ()),

@@ -14,7 +14,6 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from typing import Protocol
 
 import numpy as np
 
@@ -23,7 +22,7 @@ from trunkline.gateway.media.agent_link import Poller
 from trunkline.gateway.media.agents import AgentLinks
 from trunkline.gateway.media.batch import Address, Batch
 from trunkline.gateway.media.columns import DELAY_BUCKETS, DELAY_EDGES_US
-from trunkline.gateway.media.downlink import Downlink, PacketSink
+from trunkline.gateway.media.downlink import Downlink
 from trunkline.gateway.media.express import Express
 from trunkline.gateway.media.heard_reports import HeardReports
 from trunkline.gateway.media.keys import Keys
@@ -33,6 +32,9 @@ from trunkline.gateway.media.quality import QualityWatch
 from trunkline.gateway.media.quiet import QuietWatch
 from trunkline.gateway.media.receive import Receiver
 from trunkline.gateway.media.reports import Reports
+from trunkline.gateway.media.srtp_in import SrtpIn
+from trunkline.gateway.media.srtp_out import Sockets, SrtpOut
+from trunkline.gateway.media.srtp_rows import SrtpRows
 from trunkline.gateway.media.table import RUNNING, Stream, Table
 from trunkline.gateway.media.timeline import Timeline
 from trunkline.gateway.media.uplink import Uplink
@@ -61,13 +63,6 @@ FINAL_COUNTERS = (
 "Columns that sum up a call."
 
 
-class Sockets(PacketSink, Protocol):
-    """The UDP side as the engine uses it."""
-
-    def send_rtcp(self, stream: Stream, data: bytes) -> bool:
-        """Send one compound packet."""
-
-
 class Engine:
     """Every call of a worker."""
 
@@ -93,6 +88,9 @@ class Engine:
         self._post = post
         self._clock = clock
         self._rng = rng
+        self.srtp = SrtpRows(table)
+        self._srtp_in = SrtpIn(table, self.srtp)
+        sockets = SrtpOut(table, self.srtp, sockets)
         self.downlink = Downlink(table, sockets, send_silence=send_silence)
         self.playback = Playback(table, self.downlink, post)
         self.agents = AgentLinks(table, self.playback, poller, clock, post)
@@ -112,6 +110,7 @@ class Engine:
         self.receiver.on_event_packet = self.keys.receive
         self.receiver.on_comfort_noise = self.uplink.comfort_noise
         self.receiver.on_first_packet = self.quiet.first_packet
+        self.receiver.on_begin = self.srtp.source_begins
         self.agents.on_accepted = self._on_accepted
         self.on_running: Callable[[Stream], None] = lambda stream: None
         "called when a stream's sockets may be read"
@@ -130,11 +129,13 @@ class Engine:
             c.tx_ts[row] = self._rng.randrange(1 << 31)
         stream.begun_ns = now_ns
         self.table.apply(stream, stream.media)
+        self.srtp.apply(stream, stream.media, now_ns)
         self.agents.start(stream, now_ns)
 
     def update(self, stream: Stream, media: MediaDescription, now_ns: int) -> None:
         """A description that offer and answer have agreed on."""
         old, old_format = stream.media, self.table.formats.of_row[stream.row]
+        self.srtp.apply(stream, media, now_ns)
         self.table.apply(stream, media)
         new_format = self.table.formats.of_row[stream.row]
         if new_format != old_format:
@@ -198,6 +199,7 @@ class Engine:
         self.uplink.forget(stream.row)
         self.keys.forget(stream.row)
         self.quiet.forget(stream)
+        self.srtp.forget(stream.row)
         self.table.release(stream)
         return stats
 
@@ -205,6 +207,11 @@ class Engine:
 
     def receive(self, batch: Batch, now_ns: int) -> None:
         """One batch of RTP; RTCP that shares the port is taken out (RFC 5761)."""
+        if self.srtp.count:
+            proven = self._srtp_in.open(batch, now_ns)
+            if proven is None:
+                return
+            batch = proven
         rest = self.express.take(batch, now_ns)
         if rest is None:
             return
@@ -215,6 +222,8 @@ class Engine:
         if len(batch.rows):
             self.receiver.receive(batch, now_ns)
             self.express.expect(batch.rows)
+            if self.srtp.unsettled:
+                self.srtp.settle()
 
     def _demultiplex(self, batch: Batch, rtcp: np.ndarray, now_ns: int) -> Batch:
         for i in np.flatnonzero(rtcp):
@@ -228,7 +237,11 @@ class Engine:
 
     def receive_rtcp(self, stream: Stream, data: bytes, address: Address, now_ns: int) -> None:
         """One RTCP datagram."""
-        self.heard_reports.receive(stream, data, address, now_ns)
+        proven: bytes | None = data
+        if self.table.secure[stream.row]:
+            proven = self._srtp_in.open_report(stream, data, now_ns)
+        if proven is not None:
+            self.heard_reports.receive(stream, proven, address, now_ns)
 
     def tick(self, now_ns: int, *, fill_gaps: bool = True) -> None:
         """Everything that time demands. Each agent connection is written to once for what was received, at once.

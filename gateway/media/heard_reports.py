@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """RTCP that comes in: what peers say of themselves and of us.
 
-It is believed only from the host that signalling named, and only of the source that is
-heard and the one that we are.  SDES and BYE are read and change nothing: a call has one
+It is believed only from the host that signalling named (with SRTP, from whoever has the key), and
+only of the source that is heard and the one that we are.  SDES and BYE are read and change nothing: a call has one
 peer, whose name signalling has told, and it ends when signalling says so.
 """
 
@@ -79,7 +79,7 @@ class HeardReports:
     def receive(self, stream: Stream, data: bytes, address: Address, now_ns: int) -> None:
         """A datagram on the RTCP port (or multiplexed)."""
         row = stream.row
-        if address[0] != stream.remote_rtcp[0]:
+        if not self._table.secure[row] and address[0] != stream.remote_rtcp[0]:
             self._drop(row, Drop.SOURCE)
             return
         until_ns = max(int(self._read_until_ns[row]), now_ns - AT_ONCE * EACH_NS) + EACH_NS

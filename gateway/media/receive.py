@@ -52,6 +52,8 @@ class Receiver:
         "called (stream, payload bytes) for each comfort noise packet"
         self.on_first_packet = _ignore_first
         "called (stream) at the first proven packet"
+        self.on_begin = _ignore_begin
+        "called (row) when the extended sequence numbers of a row begin anew"
 
     def receive(self, batch: Batch, now_ns: int) -> None:
         """One batch, at most one packet a row."""
@@ -139,6 +141,7 @@ class Receiver:
         source.begin(self._table, stream.row, ssrc, seq, timestamp)
         stream.digits_in = EventReceiver(stream.media.dtmf_clock_hz)
         self.lateness.begin(stream.row)
+        self.on_begin(stream.row)
         if not stream.media_seen:
             stream.media_seen = True
             self.on_first_packet(stream)
@@ -267,6 +270,10 @@ def _ignore_event(stream: Stream, timestamp: int, payload: bytes, now_ns: int) -
 
 def _ignore_noise(stream: Stream, payload: bytes) -> None:
     """Until somebody fills pauses."""
+
+
+def _ignore_begin(row: int) -> None:
+    """Until somebody counts rollovers."""
 
 
 def _ignore_first(stream: Stream) -> None:

@@ -12,6 +12,11 @@ agree with each other:
   port is quiet, once in the life of a description. The port that was named keeps
   its rights: when it speaks, it is believed again.
 
+With SRTP the tag is the proof: a packet that comes here was made by who has the key of the
+call, and is no replay.  So any address may be followed, as often as the peer moves (a phone
+that changes networks), after `FOLLOW_AFTER` consecutive packets: whoever copies packets of
+the peer to us from elsewhere would have to be faster each time.
+
 Nothing else is learned from such packets: until then they are dropped and
 counted.  Asterisk follows any address after 4 packets, and rtpengine followed
 at once and leaked media to whoever sprayed its ports (CVE-2025-53399).
@@ -77,6 +82,8 @@ def may_take_over(table: Table, stream: Stream, address: Address, ssrc: int, seq
         return quiet_ns >= SSRC_QUIET_NS and consistent(stream, address, ssrc, seq, RESTART_AFTER)
     if address == stream.named:  # it speaks after all, or again: signalling outranks what was followed
         return consistent(stream, address, ssrc, seq, RESTART_AFTER)
+    if table.secure[row]:
+        return consistent(stream, address, ssrc, seq, FOLLOW_AFTER)
     if address[0] != stream.named[0] or address == stream.former or c.rx_followed_port[row]:
         return False
     if quiet_ns < (QUIET_AFTER_SPEECH_NS if stream.named_spoke else QUIET_NS):
@@ -89,7 +96,8 @@ def take_over(table: Table, stream: Stream, address: Address) -> None:
     if address == stream.named:
         stream.named_spoke = True
     elif address != stream.remote:
-        table.shared.rx_followed_port[stream.row] = address[1]
+        # A successor knows the port at the named host; another host (SRTP) it has to follow anew.
+        table.shared.rx_followed_port[stream.row] = address[1] if address[0] == stream.named[0] else 0
     stream.remote = address
 
 

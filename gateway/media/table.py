@@ -149,6 +149,7 @@ class Table:
         self.receive_cn_pt = np.full(n, -1, np.int16)
         self.send_cn_pt = np.full(n, -1, np.int16)
         self.rtcp_mux = np.zeros(n, bool)
+        self.secure = np.zeros(n, bool)  # SRTP: what comes has been proven by its tag (srtp_rows.py)
         self.rtcp_wishes = np.zeros((n, 3), bool)  # VoIP metrics, round trips, reduced size
         self.clock_hz = np.full(n, 8000, np.int64)
         self.tick_ns = np.full(n, 125_000.0)  # 1e9 / clock_hz

@@ -9,6 +9,7 @@ worker does all of it once, on a small table of its own, before it says that it 
 
 from __future__ import annotations
 
+import contextlib
 import random
 import traceback
 import uuid
@@ -21,6 +22,7 @@ from trunkline.gateway.media.batch import PACKET_BYTES, Batch
 from trunkline.gateway.media.columns import Columns
 from trunkline.gateway.media.engine import Engine
 from trunkline.gateway.media.table import Stream, Table
+from trunkline.rtp import libsrtp
 from trunkline.rtp.jitter import TargetParams
 from trunkline.rtp.negotiation import MediaDescription
 from trunkline.rtp.packet import Packet
@@ -63,6 +65,8 @@ def _run() -> None:
     engine = Engine(
         table, nowhere, nowhere, lambda: now[0], lambda message: None, random.Random(1), jitter=TargetParams()
     )
+    with contextlib.suppress(libsrtp.SrtpUnavailable):  # a call that needs it says so
+        libsrtp.load()
     streams = []
     for number in range(2):  # one row is not treated as several are
         stream = table.take(_start(number), None, None)  # type: ignore[arg-type] # nothing reads them

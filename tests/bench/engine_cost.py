@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What the media engine costs without its system calls for RTP: PCMU in, PCM to an agent and back, PCMU out.
 
-    OPENBLAS_NUM_THREADS=1 python -m bench.engine_cost [--calls 100,1000] [--seconds 4] [--rate 16000] [--profile]
+    OPENBLAS_NUM_THREADS=1 python -m bench.engine_cost [--calls 100,1000] [--seconds 4] [--rate 16000]
+        [--srtp AES_CM_128_HMAC_SHA1_80,...|all] [--profile]
 
 Everything of a worker but the UDP sockets and the poller: packets are made up, those that would
 leave are thrown away, time is virtual, ticks are 2.5 ms apart.  The agent echoes at the other end
 of a socket pair, in this process; its time is not counted.  What is printed is CPU time per call
-and second of audio; the rest of a worker's cost is the kernel's.
+and second of audio; the rest of a worker's cost is the kernel's.  With --srtp the same is done again,
+encrypted; what the peers' encryption costs is not counted.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ from trunkline.gateway.media.batch import PACKET_BYTES, Batch
 from trunkline.gateway.media.columns import Columns
 from trunkline.gateway.media.engine import Engine
 from trunkline.gateway.media.table import Table
+from trunkline.rtp import sdes, srtp
 from trunkline.rtp.jitter import TargetParams
 from trunkline.rtp.packet import HEADER_BYTES, write_headers
 
@@ -93,7 +96,8 @@ class Pair:
 class Rig:
     """An engine with calls, a network that costs nothing, and the agent."""
 
-    def __init__(self, calls: int, rate_hz: int) -> None:
+    def __init__(self, calls: int, rate_hz: int, suite: str = "") -> None:
+        self._peers = Peers(calls, suite) if suite else None
         self.now_ns = 1_000_000_000_000
         self.table = Table(Columns(calls + 4))
         self.pair = Pair()
@@ -104,11 +108,16 @@ class Rig:
             jitter=TargetParams(min_ns=40 * MS),
         )  # fmt: skip
         message = start_message(rate_hz)
-        for first in range(8):  # answered at different times, so that their packets fall due in different ticks
+        for first in range(
+            8
+        ):  # answered at different times, so that their packets fall due in different ticks
             for _ in range(first, calls, 8):
-                one = start_message(rate_hz)
+                keys = self._peers.keys if self._peers else {}
+                one = start_message(rate_hz, **keys)
                 one = type(one)(one.info, one.media, message.agent)
-                with mock.patch.object(agent_link, "open_socket", lambda address: (_Ours(self.pair), address)):
+                with mock.patch.object(
+                    agent_link, "open_socket", lambda address: (_Ours(self.pair), address)
+                ):
                     self.engine.start(self.table.take(one, None, None), self.now_ns)  # type: ignore[arg-type]
             for _ in range(9):
                 self.now_ns += TICK_NS
@@ -163,7 +172,24 @@ class Rig:
         self._count[rows] += 1
         self._next_ns[rows] += PACKET_NS
         lengths = np.full(len(rows), HEADER_BYTES + 160, np.int32)
+        if self._peers is not None:
+            self._peers.protect(rows, packets, lengths)
         return Batch(rows, packets, lengths, np.ones(len(rows), bool), [PEER] * len(rows))
+
+
+class Peers:
+    """Encryption at the other end; all have the same keys, as it makes no difference here."""
+
+    def __init__(self, calls: int, suite: str) -> None:
+        key = sdes.new_key(suite)
+        self.keys = {"send_key": sdes.new_key(suite), "receive_key": key}
+        self._senders = [srtp.Sender(key, row + 1) for row in range(calls)]
+        self._handles = np.array([sender.handle for sender in self._senders], np.int64)
+        self._mkis = np.zeros(calls, np.int64)
+
+    def protect(self, rows: NDArray[np.intp], packets: NDArray[np.uint8], lengths: NDArray[np.int32]) -> None:
+        """Packets of these rows, in place."""
+        assert srtp.protect(self._handles[rows], self._mkis[rows], packets, lengths).all()
 
 
 class _Ours:
@@ -175,9 +201,9 @@ class _Ours:
             setattr(self, name, getattr(pair.ours, name))
 
 
-def measure(calls: int, seconds: float, rate_hz: int, profile: bool) -> list[Any]:
+def measure(calls: int, seconds: float, rate_hz: int, profile: bool, suite: str = "") -> list[Any]:
     """CPU time per call and second, us, by stage."""
-    rig = Rig(calls, rate_hz)
+    rig = Rig(calls, rate_hz, suite)
     rig.run(WARM_UP_S)
     rig.spent.clear()
     rig.sent = 0
@@ -192,7 +218,13 @@ def measure(calls: int, seconds: float, rate_hz: int, profile: bool) -> list[Any
     if profile:
         pstats.Stats(profiler).sort_stats("tottime").print_stats(35)
     each = {name: spent / 1e3 / calls / seconds for name, spent in rig.spent.items()}
-    return [calls, *(each[name] for name in ("receive", "agent read", "tick")), sum(each.values())]
+    assert not rig.table.shared.worker.drops.any()
+    return [
+        suite or "plain",
+        calls,
+        *(each[name] for name in ("receive", "agent read", "tick")),
+        sum(each.values()),
+    ]
 
 
 def main() -> None:
@@ -201,13 +233,20 @@ def main() -> None:
     parser.add_argument("--calls", default="100,500,1000,2000")
     parser.add_argument("--seconds", type=float, default=4)
     parser.add_argument("--rate", type=int, default=16000, help="of the agent's PCM, Hz")
+    parser.add_argument("--srtp", default="", help="suites, or `all`")
     parser.add_argument("--profile", action="store_true")
     options = parser.parse_args()
+    suites = ["", *(sdes.SUITES if options.srtp == "all" else filter(None, options.srtp.split(",")))]
     rows = [
-        measure(int(calls), options.seconds, options.rate, options.profile)
+        measure(int(calls), options.seconds, options.rate, options.profile, suite)
         for calls in options.calls.split(",")
+        for suite in suites
     ]
-    print(text_table("CPU, us per call and second", ["calls", "receive", "agent read", "tick", "all"], rows))
+    print(
+        text_table(
+            "CPU, us per call and second", ["SRTP", "calls", "receive", "agent read", "tick", "all"], rows
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -135,7 +135,7 @@ class Rig:
         address = MediaAddress("192.0.2.1", "0.0.0.0")
         self.screen = CallScreen(
             self.config, TrunkTable(self.config.trunks), RouteTable(self.config.routes), self.limits, self.ports,
-            address, lambda trunk, agent, host, ports: FakeSession(None),
+            address, lambda trunk, agent, host, ports, transport: FakeSession(None),
         )  # fmt: skip
         book = Book(self.config, self.limits, self.media, self.commands.append, self.metrics)
         book.agent_params = {

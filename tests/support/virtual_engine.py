@@ -77,10 +77,10 @@ class VirtualEngine:
 
     def __init__(
         self, calls: int = 1, *, seed: int = 1, tick_ms: float = 10.0, echo: bool = False,
-        jitter: TargetParams | None = None, **start: object,
+        jitter: TargetParams | None = None, before: VirtualEngine | None = None, **start: object,
     ) -> None:  # fmt: skip
-        """`start` is for `start_message`: codec, rates, packet times."""
-        self.now_ns = START_NS
+        """`start` is for `start_message`: codec, rates, packet times. `before` is for `successor`."""
+        self.now_ns = START_NS if before is None else before.now_ns
         self.tick_ns = int(tick_ms * MS)
         self.calls = calls
         self.digest = hashlib.sha256()
@@ -89,26 +89,46 @@ class VirtualEngine:
         self.sockets = RecordingSockets(calls, self.digest)
         self.agent = VirtualAgent(calls, echo=echo)
         self.agent.on_bytes = self.digest.update
-        self.table = Table(Columns(calls))
+        self.table = Table(Columns(calls) if before is None else before.table.shared)
         self.engine = Engine(
             self.table, self.sockets, self.poller, lambda: self.now_ns, self._post, random.Random(seed),
             jitter=jitter or TargetParams(), wall_offset_ns=WALL_NS - START_NS,
         )  # fmt: skip
-        self.streams = self._start(calls, random.Random(seed), start)
+        messages = (
+            self._messages(calls, random.Random(seed), start) if before is None else before.left_behind()
+        )
+        self.streams = self._start(messages)
 
     def _post(self, message: control.Message) -> None:
         self.digest.update(control.encode(message))
         self.posted.append(message)
 
-    def _start(self, calls: int, rng: random.Random, fields: dict[str, object]) -> list[Stream]:
+    def _messages(
+        self, calls: int, rng: random.Random, fields: dict[str, object]
+    ) -> Iterable[control.StartStream]:
+        for _ in range(calls):
+            message = start_message(**fields)  # type: ignore[arg-type]
+            call_id = str(uuid.UUID(int=rng.getrandbits(128), version=4))
+            yield msgspec.structs.replace(
+                message, info=msgspec.structs.replace(message.info, call_id=call_id)
+            )
+
+    def left_behind(self) -> list[control.StartStream]:
+        """What the gateway tells a worker that takes over the rows of this one."""
+        generation = self.table.shared.generation
+        return [
+            msgspec.structs.replace(s.start, media=s.media, slot=s.row, generation=int(generation[s.row]))
+            for s in self.streams
+        ]
+
+    def successor(self) -> VirtualEngine:
+        """This worker has died at this moment; another one goes on with its shared memory."""
+        return VirtualEngine(self.calls, seed=2, tick_ms=self.tick_ns / MS, before=self)
+
+    def _start(self, messages: Iterable[control.StartStream]) -> list[Stream]:
         streams = []
         with mock.patch.object(agent_link, "open_socket", return_value=(self.agent.socket, "")):
-            for _ in range(calls):
-                message = start_message(**fields)  # type: ignore[arg-type]
-                call_id = str(uuid.UUID(int=rng.getrandbits(128), version=4))
-                message = msgspec.structs.replace(
-                    message, info=msgspec.structs.replace(message.info, call_id=call_id)
-                )
+            for message in messages:
                 stream = self.table.take(message, None, None)  # type: ignore[arg-type]
                 self.engine.start(stream, self.now_ns)
                 streams.append(stream)

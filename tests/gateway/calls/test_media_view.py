@@ -3,13 +3,24 @@
 
 from __future__ import annotations
 
+import base64
+import dataclasses
+from types import SimpleNamespace
+from typing import cast
+
 import numpy as np
 import pytest
 
-from trunkline.gateway.calls.media_view import _fill, finished
+from support.call_rig import MEDIA
+from trunkline.gateway.calls.call import Call
+from trunkline.gateway.calls.media_view import _fill, finished, media_view
 from trunkline.gateway.calls.view import MediaView
+from trunkline.gateway.cli.call_text import quality
+from trunkline.gateway.logs import _MEDIA_KEYS
+from trunkline.gateway.media import control
 from trunkline.gateway.media.columns import Columns
 from trunkline.gateway.media.figures import NAMES, QUALITY_SLOTS, Figure
+from trunkline.rtp.sdes import new_key
 
 
 def view() -> MediaView:
@@ -48,3 +59,22 @@ def test_the_workers_last_figures_close_the_view() -> None:
     assert closed is not None
     assert (closed.mos, closed.bursts, closed.rtt_ms, closed.recent_mos) == (3.1, 3, 41.235, 3.0)
     assert closed.loss_percent == pytest.approx(10)
+
+
+def test_whether_a_call_is_encrypted() -> None:
+    """The suite, and nothing of the key; in the view, the log line and on the screen."""
+    for suite in (None, "AEAD_AES_128_GCM"):
+        key = None if suite is None else new_key(suite)
+        call = SimpleNamespace(
+            media=dataclasses.replace(MEDIA, send_key=key, receive_key=key), remote="", local="b:2",
+        )  # fmt: skip
+        found = media_view(cast(Call, call), None)
+        assert found is not None
+        assert found.encryption == suite
+        assert ("20 ms, packets" if suite is None else f"20 ms, {suite}, packets") in quality(found)
+        texts = found.model_dump_json() + repr(call.media) + repr(control.UpdateStream("x", call.media))
+        for secret in (
+            () if key is None else (base64.b64encode(key.master).decode(), repr(key.master)[2:8], "master")
+        ):
+            assert secret not in texts
+        assert "encryption" in _MEDIA_KEYS

@@ -14,6 +14,7 @@ from support.call_rig import CONFIG, Rig, invite_of
 from trunkline.gateway.calls import screen as screen_module
 from trunkline.gateway.calls import sip_flow
 from trunkline.gateway.calls.limits import Limits
+from trunkline.gateway.calls.refused import CallRefused
 from trunkline.gateway.calls.throttle import Throttle
 from trunkline.gateway.media.ports import PortPool, PortsExhausted
 from trunkline.gateway.sip.events import CallState, Incoming, Refused
@@ -252,3 +253,18 @@ def test_a_throttle_counts_what_it_held_back_and_forgets_old_subjects() -> None:
     for now in (0, 1, 2):
         throttle.allow("a", now, {"at": now})
     assert throttle.flush(9) == [] and throttle.flush(10) == [(2, {"at": 2})] and throttle.flush(11) == []
+
+
+def test_srtp_without_tls_is_refused_where_it_is_required() -> None:
+    """488 with a reason and a cure, and the ports are free again."""
+
+    async def scenario(rig: Rig) -> None:
+        def refuse(*_: object) -> object:
+            raise CallRefused("srtp_without_tls", "keys would be readable")
+
+        rig.screen._new_session = refuse  # type: ignore[assignment]
+        refusal = await rig.refused()
+        assert (refusal.code, refusal.cause) == (488, "srtp_without_tls")
+        assert refusal.detail == "keys would be readable"
+
+    run(scenario)

@@ -14,6 +14,7 @@ from trunkline.gateway.config import Agent, Config, parse
 from trunkline.gateway.doctor import access, machine, ports, stack
 from trunkline.gateway.doctor.finding import Finding, Level, ok
 from trunkline.gateway.pjsip.facts import PjsipFacts
+from trunkline.rtp import libsrtp
 
 BUILT = PjsipFacts("2.17", "pjsua2 2.17", "built", 4096, ("opus", "PCMA", "PCMU"))
 STOPGAP = PjsipFacts("2.15.1", "pjsua2-python 2.15.1", "stopgap", 4, ("PCMA", "PCMU"), ("the codec opus",))
@@ -51,6 +52,21 @@ def test_the_stopgap_works_with_few_calls() -> None:
     assert levels(findings) == [Level.WARN, Level.WARN]
     assert "it lacks the codec opus" in findings[0].found
     assert findings[1].found == "4 at once, the configuration wants 2016"
+
+
+def test_libsrtp_is_the_one_that_is_fast_and_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without any, a trunk that needs it is a failure; the system's copy will do."""
+    needed = config_with(
+        '[[trunk]]\nname = "pbx"\nmatch = ["127.0.0.1"]\nsrtp = "required"\nsrtp_without_tls = true\n'
+    )
+    assert stack.about_libsrtp(needed).found.startswith("2.")
+    assert levels([stack.about_libsrtp(needed)]) == [Level.OK]
+    monkeypatch.setattr(libsrtp, "load", libsrtp.load.__wrapped__)
+    monkeypatch.setattr(libsrtp, "_candidates", lambda: iter(["libsrtp2.so.1"]))
+    finding = stack.about_libsrtp(needed)
+    assert finding.level is Level.WARN and "of the system" in finding.found
+    monkeypatch.setattr(libsrtp, "_candidates", lambda: iter(["/nowhere.so"]))
+    assert levels([stack.about_libsrtp(needed), stack.about_libsrtp(Config())]) == [Level.FAIL, Level.WARN]
 
 
 def test_a_trunk_whose_codecs_are_all_unknown_cannot_have_a_call() -> None:

@@ -36,7 +36,19 @@ steps = st.lists(
         row=st.integers(0, CALLS - 1),
         kind=st.sampled_from(
             ["plain"] * 12
-            + ["lost", "twice", "swapped", "burst", "ssrc", "leap", "back", "event", "short", "other_size", "marker"]
+            + [
+                "lost",
+                "twice",
+                "swapped",
+                "burst",
+                "ssrc",
+                "leap",
+                "back",
+                "event",
+                "short",
+                "other_size",
+                "marker",
+            ]
         ),
         pause_ms=st.sampled_from([0, 1, 6, 7, 20, 45]),
     ),
@@ -108,19 +120,25 @@ def test_both_ways_lead_to_the_same_place(trace: list[Step]) -> None:
         play(long, trace)
     rows = [stream.row for stream in short.streams]
     for name in [name for name, _, _ in ROW_FIELDS if name not in ("flow", "call_id")]:
-        np.testing.assert_array_equal(getattr(short.table.shared, name), getattr(long.table.shared, name), name)
+        np.testing.assert_array_equal(
+            getattr(short.table.shared, name), getattr(long.table.shared, name), name
+        )
     for name in FLOW_FIELDS:
         if not name.startswith(("expected", "credit")):
             one, other = getattr(short.table.shared, name)[rows], getattr(long.table.shared, name)[rows]
             # The schedule is reckoned in floats: to the nanosecond is not what it says.
-            np.testing.assert_allclose(one, other, rtol=0, atol=2 if name == "rx_deadline_ns" else 0, err_msg=name)
+            np.testing.assert_allclose(
+                one, other, rtol=0, atol=2 if name == "rx_deadline_ns" else 0, err_msg=name
+            )
     for name in LOCAL:
         np.testing.assert_array_equal(getattr(short.table, name), getattr(long.table, name), name)
     for row in rows:
         assert [(f.position, f.flags, f.now_ns) for f in short.frames[row]] == [
             (f.position, f.flags, f.now_ns) for f in long.frames[row]
         ]
-        assert all(np.array_equal(a.pcm, b.pcm) for a, b in zip(short.frames[row], long.frames[row], strict=True))
+        assert all(
+            np.array_equal(a.pcm, b.pcm) for a, b in zip(short.frames[row], long.frames[row], strict=True)
+        )
 
 
 def test_an_ordinary_call_takes_the_short_way() -> None:

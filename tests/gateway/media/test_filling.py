@@ -63,7 +63,10 @@ def test_a_hole_in_a_voice_is_closed_from_both_sides() -> None:
 
 def test_a_loss_of_two_knows_its_end_from_the_beginning() -> None:
     """With the shortest wait of a worker, 45 ms, both frames lead over to what follows."""
-    rig, said = UplinkRig(jitter=TargetParams(min_ns=45 * MS)), np.concatenate([tone(10), tone(10, peak=1000)])
+    rig, said = (
+        UplinkRig(jitter=TargetParams(min_ns=45 * MS)),
+        np.concatenate([tone(10), tone(10, peak=1000)]),
+    )
     say(rig, said, lost={9, 10})
     rig.run(60)
     assert [bool(frame.flags & FLAG_CONCEALED) for frame in rig.heard[8:12]] == [False, True, True, False]

@@ -387,7 +387,9 @@ def test_a_flood_of_reports_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None
     """A few at once and four a second: to read them all would cost everybody's time."""
     rig = Rig(monkeypatch)
     stream = rig.streams[0]
-    answer = bytes(rtcp.build_compound([rtcp.ReceiverReport(THEIRS, ()), rtcp.SourceDescription(((THEIRS, "p"),))]))
+    answer = bytes(
+        rtcp.build_compound([rtcp.ReceiverReport(THEIRS, ()), rtcp.SourceDescription(((THEIRS, "p"),))])
+    )
     flood = int(Drop.RTCP_FLOOD)
     for _ in range(100):
         rig.heard.receive(stream, answer, RTCP_PEER, rig.now_ns)

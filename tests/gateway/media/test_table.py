@@ -15,7 +15,9 @@ def test_a_call_that_is_resumed_gets_the_row_that_its_predecessor_left() -> None
     first, message = Table(columns), start_message()
     row = running(first, message, 1).row
     generation = int(columns.generation[row])
-    resumed = Table(columns).take(msgspec.structs.replace(message, slot=row, generation=generation), None, None)  # type: ignore[arg-type]
+    resumed = Table(columns).take(
+        msgspec.structs.replace(message, slot=row, generation=generation), None, None
+    )  # type: ignore[arg-type]
     assert resumed.resumed and resumed.row == row and int(columns.generation[row]) == generation
 
 

@@ -141,7 +141,9 @@ def test_quality_of_finished_calls(metrics: Metrics) -> None:
     for name, total in (("round_trip", 0.042), ("burst", 0.14), ("delay", 0.07)):
         assert value(metrics, f"trunkline_call_{name}_seconds_sum") == pytest.approx(total)
     metrics.call_quality(base.model_copy(update=heard | {"bursts": 0, "burst_ms": 0.0}))
-    assert value(metrics, "trunkline_call_burst_seconds_count") == 1, "a call without bursts has no length of them"
+    assert value(metrics, "trunkline_call_burst_seconds_count") == 1, (
+        "a call without bursts has no length of them"
+    )
 
 
 def test_worker_columns_are_read_at_each_scrape(metrics: Metrics) -> None:

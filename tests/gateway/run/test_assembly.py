@@ -6,8 +6,12 @@ from __future__ import annotations
 import dataclasses
 import re
 
+import pytest
+
 from trunkline.gateway import assembly
-from trunkline.gateway.config import parse
+from trunkline.gateway.calls.refused import CallRefused
+from trunkline.gateway.calls.srtp_use import srtp_use
+from trunkline.gateway.config import Agent, Trunk, parse
 from trunkline.gateway.config.secrets import resolve
 from trunkline.gateway.sip import settings
 
@@ -32,6 +36,7 @@ enabled = false
 [[trunk]]
 name = "pbx"
 transport = "tcp"
+codecs = ["PCMU", "PCMA"]
 outbound_proxy = "sip:proxy"
 from_user = "me"
 caller_domain = "example.com"
@@ -110,7 +115,9 @@ def test_sessions_speak_the_trunks_codecs_at_the_configured_packet_time() -> Non
         rtp_port: int = 4000
         rtcp_port: int = 4001
 
-    offer = assembly.session_factory(config)(config.trunks[0], "192.0.2.1", Ports()).offer()  # type: ignore[arg-type]
+    offer = assembly.session_factory(config)(
+        config.trunks[0], Agent(name="a", address="unix:/x"), "192.0.2.1", Ports(), "udp"
+    ).offer()  # type: ignore[arg-type]
     for line in ("c=IN IP4 192.0.2.1", "m=audio 4000", "a=ptime:30", "PCMU/8000", "PCMA/8000"):
         assert line in offer
 
@@ -125,8 +132,48 @@ def test_comfort_noise_is_offered_where_silence_is_suppressed() -> None:
 
     for text, offered in ((TEXT, True), (TEXT.replace('silence = "suppress"', ""), False)):
         config = parse(text)
-        session = assembly.session_factory(config)(config.trunks[0], "192.0.2.1", Ports())  # type: ignore[arg-type]
+        session = assembly.session_factory(config)(
+            config.trunks[0], Agent(name="a", address="unix:/x"), "192.0.2.1", Ports(), "udp"
+        )  # type: ignore[arg-type]
         assert ("a=rtpmap:13 CN/8000" in session.offer()) == offered
+
+
+def test_srtp_of_a_trunk_reaches_its_sessions() -> None:
+    """Policy and suites; keys stand in SIP by TLS only, unless the trunk says otherwise."""
+
+    @dataclasses.dataclass
+    class Ports:
+        rtp_port: int = 4000
+        rtcp_port: int = 4001
+
+    def lines(transport: str, **keys: str) -> list[str]:
+        text = "".join(f"{key} = {value}\n" for key, value in keys.items())
+        config = parse(f'[[trunk]]\nname = "a"\nmatch = ["192.0.2.9"]\n{text}')
+        session = assembly.session_factory(config)(
+            config.trunks[0], Agent(name="a", address="unix:/x"), "192.0.2.1", Ports(), transport
+        )  # type: ignore[arg-type]
+        return [
+            line.split(" inline:")[0]
+            for line in session.offer().splitlines()
+            if line[:8] in ("m=audio ", "a=crypto")
+        ]
+
+    two = '["AEAD_AES_128_GCM", "AES_CM_256_HMAC_SHA1_80"]'
+    secure = lines("udp", srtp='"required"', srtp_suites=two, srtp_without_tls="true")
+    assert "RTP/SAVP" in secure[0] and len(secure) == 3
+    assert secure[1:] == ["a=crypto:1 AEAD_AES_128_GCM", "a=crypto:2 AES_256_CM_HMAC_SHA1_80"]
+    optional = lines("udp", srtp='"optional"', srtp_without_tls="true")
+    assert "RTP/AVP" in optional[0] and len(optional) == 6
+    assert all("SAVP" not in line and "crypto" not in line for line in lines("udp"))
+    trunk = Trunk(name="a", srtp="optional")
+    assert [srtp_use(trunk, transport) for transport in ("udp", "tcp", "tls")] == ["off", "off", "optional"]
+    trunk = Trunk(name="a", srtp="required")
+    assert srtp_use(trunk, "tls") == "required"
+    with pytest.raises(
+        CallRefused, match="trunk a requires SRTP, whose keys would be readable in SIP by tcp"
+    ) as caught:
+        srtp_use(trunk, "tcp")
+    assert caught.value.cause == "srtp_without_tls"
 
 
 def test_only_trunks_without_match_are_known_by_their_registrar() -> None:
@@ -147,5 +194,7 @@ def test_a_trunk_may_follow_the_peers_order_of_codecs() -> None:
     offer = "v=0\r\no=- 1 1 IN IP4 192.0.2.9\r\ns=-\r\nc=IN IP4 192.0.2.9\r\nt=0 0\r\nm=audio 9000 RTP/AVP 8 0\r\n"
     for preference, first in (("ours", "PCMU"), ("theirs", "PCMA")):
         config = parse(f'[[trunk]]\nname = "a"\nmatch = ["192.0.2.9"]\ncodec_preference = "{preference}"\n')
-        session = assembly.session_factory(config)(config.trunks[0], "192.0.2.1", Ports())  # type: ignore[arg-type]
+        session = assembly.session_factory(config)(
+            config.trunks[0], Agent(name="a", address="unix:/x"), "192.0.2.1", Ports(), "udp"
+        )  # type: ignore[arg-type]
         assert f"{first}/8000" in session.answer(offer)

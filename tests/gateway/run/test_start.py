@@ -16,6 +16,7 @@ from trunkline.gateway.app import Gateway, StartError
 from trunkline.gateway.config import parse
 from trunkline.gateway.config.secrets import resolve
 from trunkline.gateway.media.ports import PortPool
+from trunkline.rtp import libsrtp
 
 CONFIG = """
 [media]
@@ -54,3 +55,22 @@ def test_sockets_that_no_call_could_have_are_found_before_the_first_call(
         return str(error.value)
 
     assert cure in asyncio.run(start())
+
+
+def test_srtp_without_a_library_is_found_before_the_first_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a trunk wants it; a gateway that has none such starts all the same."""
+    monkeypatch.setattr(libsrtp, "load", libsrtp.load.__wrapped__)
+    monkeypatch.setattr(libsrtp, "_candidates", lambda: iter(["/nowhere.so"]))
+    trunk = '[[trunk]]\nname = "a"\nmatch = ["192.0.2.9"]\n'
+    plain, secure = (parse(CONFIG.replace("192.0.2.99", "127.0.0.1") + trunk + keys) for keys in (
+        "", 'srtp = "optional"\nsrtp_without_tls = true\n'))  # fmt: skip
+
+    async def start() -> str:
+        Gateway(plain, resolve(plain, {}))._try_srtp()
+        gateway = Gateway(secure, resolve(secure, {}))
+        with pytest.raises(StartError) as error:
+            await gateway.start()
+        assert gateway.ports.in_use == 0 and not gateway.pool.pids
+        return str(error.value)
+
+    assert "a trunk has SRTP, but there is no libsrtp that works (/nowhere.so:" in asyncio.run(start())

@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Whether a call may have SRTP: what its trunk says, and how its keys would travel.
+
+The keys stand in SDP (RFC 4568), so whoever reads the signalling can hear the call.  They are therefore
+neither offered nor taken unless SIP comes and goes by TLS, or the trunk says that it may do without.
+"""
+
+from __future__ import annotations
+
+from trunkline.gateway.calls.refused import CallRefused
+from trunkline.gateway.config.model import Trunk
+from trunkline.rtp.line_keys import SrtpUse
+
+
+def srtp_use(trunk: Trunk, transport: str) -> SrtpUse:
+    """What the call's session is told; CallRefused where SRTP is required and its keys cannot be had in secret.
+
+    `transport` is that of its SIP: udp, tcp or tls.
+    """
+    if trunk.srtp == "off" or transport == "tls" or trunk.srtp_without_tls:
+        return trunk.srtp
+    if trunk.srtp == "required":
+        detail = (
+            f"trunk {trunk.name} requires SRTP, whose keys would be readable in SIP by {transport}: "
+            "use TLS, or set srtp_without_tls = true if nobody can listen there"
+        )
+        raise CallRefused("srtp_without_tls", detail)
+    return "off"

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""SRTP and SRTCP that leave: between those who make packets and the sockets.
+
+Packets of rows with keys are copied into a buffer with room for their tags, protected there, one call into the
+library each, and sent on.  What the library does not protect is not sent.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trunkline.gateway.media.batch import PACKET_BYTES
+from trunkline.gateway.media.downlink import PacketSink
+from trunkline.gateway.media.srtp_rows import SrtpRows
+from trunkline.gateway.media.table import Stream, Table
+from trunkline.rtp.srtp import TRAILER_BYTES, protect
+
+Rows = NDArray[np.intp]
+Packets = NDArray[np.uint8]
+Lengths = NDArray[np.int32]
+Mask = NDArray[np.bool_]
+
+
+class Sockets(PacketSink, Protocol):
+    """The UDP side as the engine uses it."""
+
+    def send_rtcp(self, stream: Stream, data: bytes) -> bool:
+        """Send one compound packet."""
+
+
+class SrtpOut:
+    """Implements `Sockets` over the real ones."""
+
+    def __init__(self, table: Table, rows: SrtpRows, sockets: Sockets) -> None:
+        self._table, self._rows, self._sockets = table, rows, sockets
+        self._buffer = np.zeros((0, PACKET_BYTES + TRAILER_BYTES), np.uint8)
+
+    def send(self, rows: Rows, packets: Packets, lengths: Lengths | None = None) -> Mask:
+        """Send packets[n, bytes], of which lengths[n] bytes (all, without it)."""
+        if not self._rows.count:
+            return self._sockets.send(rows, packets, lengths)
+        secured = self._table.secure[rows]
+        if secured.all():
+            return self._send_protected(rows, packets, lengths)
+        if not secured.any():
+            return self._sockets.send(rows, packets, lengths)
+        sent = np.zeros(len(rows), bool)
+        for mask, send in ((secured, self._send_protected), (~secured, self._sockets.send)):
+            sent[mask] = send(rows[mask], packets[mask], None if lengths is None else lengths[mask])
+        return sent
+
+    def _send_protected(self, rows: Rows, packets: Packets, lengths: Lengths | None) -> Mask:
+        n, width = packets.shape
+        if len(self._buffer) < n:
+            self._buffer = np.zeros((2 * n, self._buffer.shape[1]), np.uint8)
+        room = self._buffer[:n]
+        room[:, :width] = packets
+        sizes = np.full(n, width, np.int32) if lengths is None else lengths.astype(np.int32)
+        done = protect(self._rows.send_handle[rows], self._rows.send_mki[rows], room, sizes)
+        if done.all():
+            return self._send_sizes(rows, room, sizes)
+        sent = np.zeros(n, bool)
+        if done.any():
+            sent[done] = self._send_sizes(rows[done], room[done], sizes[done])
+        return sent
+
+    def _send_sizes(self, rows: Rows, room: Packets, sizes: Lengths) -> Mask:
+        if (sizes == sizes[0]).all():
+            return self._sockets.send(rows, room[:, : sizes[0]])
+        return self._sockets.send(rows, room[:, : sizes.max()], sizes)
+
+    def send_rtcp(self, stream: Stream, data: bytes) -> bool:
+        """Send one compound packet where the peer wants its RTCP."""
+        if not self._table.secure[stream.row]:
+            return self._sockets.send_rtcp(stream, data)
+        self._table.shared.srtp_tx_reports[stream.row] += 1  # first: no index may ever be used twice
+        protected = self._rows.senders[stream.row].protect_rtcp(bytes(data))
+        return protected is not None and self._sockets.send_rtcp(stream, protected)
