@@ -95,7 +95,8 @@ class Placing:
         )
         transport = parse_uri(target).transport or trunk.transport
         session = self._new_session(trunk, agent, host, ports, transport)
-        call = Call(info, trunk, agent, session, ports, f"{host}:{ports.rtp_port}", Phase.PREPARING)
+        local = f"{bracketed(host)}:{ports.rtp_port}"
+        call = Call(info, trunk, agent, session, ports, local, Phase.PREPARING)
         # No SIP leg before the agent is there: an end that comes first has nothing to hang up.
         call.sip_over = True
         call.place = PlaceCall(
@@ -111,7 +112,9 @@ class Placing:
         """
         peer = _hop(trunk.outbound_proxy) if trunk.outbound_proxy else parse_uri(target).host.strip("[]")
         try:
-            address = peer if is_address(peer) else await asyncio.to_thread(resolve, peer, self._address.family)
+            address = (
+                peer if is_address(peer) else await asyncio.to_thread(resolve, peer, self._address.family)
+            )
             return self._address.known(address) or self._address.towards(address)
         except UnresolvedError as error:
             detail = f"the name {peer} has no address ({error}): check it, or DNS"

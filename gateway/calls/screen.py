@@ -20,6 +20,7 @@ from trunkline.gateway.calls.call import Call, MediaSession, Phase
 from trunkline.gateway.calls.headers import for_agent
 from trunkline.gateway.calls.limits import Limits
 from trunkline.gateway.calls.refused import CallRefused
+from trunkline.gateway.config.addresses import bracketed
 from trunkline.gateway.config.model import Agent, Config, Route, Trunk
 from trunkline.gateway.media.control import CallInfo
 from trunkline.gateway.media.ports import PortPair, PortPool, PortsExhausted
@@ -127,7 +128,9 @@ class CallScreen:
             headers=headers,
             metadata={**agent.metadata, **route.metadata},
         )
-        call = Call(info, trunk, agent, session, ports, f"{host}:{ports.rtp_port}", Phase.INCOMING, invite)
+        call = Call(
+            info, trunk, agent, session, ports, f"{bracketed(host)}:{ports.rtp_port}", Phase.INCOMING, invite
+        )
         call.sip_call_id, call.left_out = invite.sip_call_id, tuple(left_out)
         return call
 

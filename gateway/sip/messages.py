@@ -35,8 +35,8 @@ class IncomingInvite:
     sip_call_id: str
     headers: Headers
     "all headers, first value of each, names as sent"
-    sdp: str
-    "the offer, or empty (offerless INVITE)"
+    sdp: str = dataclasses.field(repr=False)
+    "the offer, or empty (offerless INVITE); may hold keys"
 
 
 class SdpError(Exception):

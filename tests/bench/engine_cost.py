@@ -2,13 +2,14 @@
 """What the media engine costs without its system calls for RTP: packets in, PCM to an agent and back, packets out.
 
     OPENBLAS_NUM_THREADS=1 python -m bench.engine_cost [--calls 100,1000] [--seconds 4] [--rate 16000]
-                                                       [--codec PCMU,OPUS] [--profile]
+                                                       [--codec PCMU,OPUS] [--srtp SUITE,...|all] [--profile]
 
 Everything of a worker but the UDP sockets and the poller: packets are made up, those that would
 leave are thrown away, time is virtual, ticks are 2.5 ms apart.  The agent echoes at the other end
 of a socket pair, in this process; its time is not counted.  What is printed is CPU time per call
 and second of audio; the rest of a worker's cost is the kernel's.  Of the codecs' own share, `codec` is
-what `decode` and `encode` of the same packets cost alone, in batches of 50.
+what `decode` and `encode` of the same packets cost alone, in batches of 50.  With --srtp the same is done
+again, encrypted; what the peers' encryption costs is not counted.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from trunkline.gateway.media.batch import PACKET_BYTES, Batch
 from trunkline.gateway.media.columns import Columns
 from trunkline.gateway.media.engine import Engine
 from trunkline.gateway.media.table import Table
+from trunkline.rtp import sdes, srtp
 from trunkline.rtp.jitter import TargetParams
 from trunkline.rtp.packet import HEADER_BYTES, write_headers
 from trunkline.rtp.payload import AUDIO_FORMATS
@@ -99,7 +101,8 @@ class Pair:
 class Rig:
     """An engine with calls, a network that costs nothing, and the agent."""
 
-    def __init__(self, calls: int, rate_hz: int, codec: str) -> None:
+    def __init__(self, calls: int, rate_hz: int, codec: str, suite: str = "") -> None:
+        self._peers = Peers(calls, suite) if suite else None
         self.clock_ts = AUDIO_FORMATS[codec].clock_hz // 50
         self.now_ns = 1_000_000_000_000
         self.table = Table(Columns(calls + 4))
@@ -111,6 +114,7 @@ class Rig:
             jitter=TargetParams(min_ns=40 * MS),
         )  # fmt: skip
         media = {"codec": codec, "dtmf_clock_hz": AUDIO_FORMATS[codec].clock_hz}
+        media |= self._peers.keys if self._peers else {}
         message = start_message(rate_hz)
         for first in range(8):  # answered at different times, so that their packets fall due in different ticks
             for _ in range(first, calls, 8):
@@ -169,7 +173,24 @@ class Rig:
         self._count[rows] += 1
         self._next_ns[rows] += PACKET_NS
         lengths = (HEADER_BYTES + self._lengths[number % PACKETS]).astype(np.int32)
+        if self._peers is not None:
+            self._peers.protect(rows, packets, lengths)
         return Batch(rows, packets, lengths, np.ones(len(rows), bool), [PEER] * len(rows))
+
+
+class Peers:
+    """Encryption at the other end; all have the same keys, as it makes no difference here."""
+
+    def __init__(self, calls: int, suite: str) -> None:
+        key = sdes.new_key(suite)
+        self.keys = {"send_key": sdes.new_key(suite), "receive_key": key}
+        self._senders = [srtp.Sender(key, row + 1) for row in range(calls)]
+        self._handles = np.array([sender.handle for sender in self._senders], np.int64)
+        self._mkis = np.zeros(calls, np.int64)
+
+    def protect(self, rows: NDArray[np.intp], packets: NDArray[np.uint8], lengths: NDArray[np.int32]) -> None:
+        """Packets of these rows, in place."""
+        assert srtp.protect(self._handles[rows], self._mkis[rows], packets, lengths).all()
 
 
 def sound(rate_hz: int) -> NDArray[np.int16]:
@@ -216,9 +237,9 @@ class _Ours:
             setattr(self, name, getattr(pair.ours, name))
 
 
-def measure(codec: str, calls: int, seconds: float, rate_hz: int, profile: bool) -> list[Any]:
+def measure(codec: str, suite: str, calls: int, seconds: float, rate_hz: int, profile: bool) -> list[Any]:
     """CPU time per call and second, us, by stage."""
-    rig = Rig(calls, rate_hz, codec)
+    rig = Rig(calls, rate_hz, codec, suite)
     rig.run(WARM_UP_S)
     rig.spent.clear()
     rig.sent = 0
@@ -233,8 +254,9 @@ def measure(codec: str, calls: int, seconds: float, rate_hz: int, profile: bool)
     if profile:
         pstats.Stats(profiler).sort_stats("tottime").print_stats(35)
     each = {name: spent / 1e3 / calls / seconds for name, spent in rig.spent.items()}
+    assert not rig.table.shared.worker.drops.any()
     alone = codec_cost(codec, rate_hz, min(calls, 50), seconds)
-    return [codec, calls, *(each[name] for name in ("receive", "agent read", "tick")), sum(each.values()), alone]
+    return [codec, suite or "plain", calls, *(each[name] for name in ("receive", "agent read", "tick")), sum(each.values()), alone]
 
 
 def main() -> None:
@@ -244,14 +266,17 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4)
     parser.add_argument("--rate", type=int, default=16000, help="of the agent's PCM, Hz")
     parser.add_argument("--codec", default="PCMU")
+    parser.add_argument("--srtp", default="", help="suites, or `all`")
     parser.add_argument("--profile", action="store_true")
     options = parser.parse_args()
+    suites = ["", *(sdes.SUITES if options.srtp == "all" else filter(None, options.srtp.split(",")))]
     rows = [
-        measure(codec, int(calls), options.seconds, options.rate, options.profile)
+        measure(codec, suite, int(calls), options.seconds, options.rate, options.profile)
         for codec in options.codec.split(",")
         for calls in options.calls.split(",")
+        for suite in suites
     ]
-    head = ["codec", "calls", "receive", "agent read", "tick", "all", "codec alone"]
+    head = ["codec", "SRTP", "calls", "receive", "agent read", "tick", "all", "codec alone"]
     print(text_table("CPU, us per call and second", head, rows))
 
 

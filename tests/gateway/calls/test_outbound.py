@@ -254,7 +254,7 @@ def test_a_uri_that_could_not_be_called_is_refused_before_anything_is_held(to: s
 def test_a_name_without_an_address_has_its_own_word(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where our own address is fixed, or PJSIP would find out, on its thread."""
 
-    def unknown(host: str) -> str:
+    def unknown(host: str, family: int) -> str:
         raise UnresolvedError("Name or service not known")
 
     monkeypatch.setattr(placing, "resolve", unknown)

@@ -20,6 +20,14 @@ TRUNK = "[[trunk]]\nname = 'pbx'\nmatch = ['192.0.2.1']\n"
         ),
         ("[[route]]\nname = 'r'\nagent = 'x'", "no agent is named 'x'; there is no [[agent]] at all"),
         (
+            "[[sip.transport]]\nbind = '::1'",
+            "::1 is IPv6, media.bind (0.0.0.0) is IPv4; one gateway speaks one of them, and two gateways speak both",
+        ),
+        (
+            "[[sip.transport]]\nbind = '::'\n[media]\nbind = '::'\nadvertise = '192.0.2.1'",
+            "192.0.2.1 is of another family than media.bind, ::",
+        ),
+        (
             AGENT + "[[route]]\nname = 'r'\nagent = 'echo'\nrefuse = 404",
             "needs either agent or refuse, and has both",
         ),
