@@ -24,6 +24,7 @@ from trunkline.gateway.sip.leg import Account, Leg, Step
 from trunkline.gateway.sip.message import SipText, name_and_uri
 from trunkline.gateway.sip.messages import Admission, IncomingInvite, Refusal, Screen
 from trunkline.gateway.sip.native import Native
+from trunkline.gateway.sip.tls_peers import TlsPeers
 
 log = structlog.get_logger(__name__)
 
@@ -99,14 +100,16 @@ class TurnedAway:
         """Already logged."""
 
 
-def read_invite(text: str, source: str) -> IncomingInvite:
-    """An INVITE as the screen sees it."""
+def read_invite(text: str, source: str, names: tuple[str, ...] | None = None) -> IncomingInvite:
+    """An INVITE as the screen sees it. `names` are those of the TLS connection with `source`, None without one."""
     message = SipText.parse(text)
     name, from_uri = name_and_uri(message.header("From"))
-    via = message.header("Via").upper()
+    via = message.header("Via").upper().partition(" ")[0]
+    # A Via may say what it likes; and a UDP socket of the peer may have the port number of its connection.
+    secure = names is not None and "/UDP" not in via
     return IncomingInvite(
         source=source,
-        transport="tcp" if "/TCP" in via.partition(" ")[0] else "udp",
+        transport="tls" if secure else "udp" if "/UDP" in via else "tcp",
         request_uri=message.request_uri,
         from_uri=from_uri,
         from_name=name,
@@ -114,20 +117,21 @@ def read_invite(text: str, source: str) -> IncomingInvite:
         sip_call_id=message.header("Call-ID"),
         headers=message.headers,
         sdp=message.sdp,
+        certificate_names=(names or ()) if secure else (),
     )
 
 
 class InviteDoor:
     """Implements account.Door."""
 
-    def __init__(self, screen: Screen, calls: Calls, native: Native) -> None:
-        self._screen, self._calls, self._native = screen, calls, native
+    def __init__(self, screen: Screen, calls: Calls, native: Native, peers: TlsPeers) -> None:
+        self._screen, self._calls, self._native, self._peers = screen, calls, native, peers
         self._pending: tuple[IncomingInvite, Admission | Refusal] | None = None
 
     def screen(self, text: str, source: str) -> pj.Account | None:
         """Decide on a new INVITE and choose the account that goes on with it."""
         self.abandon(500, "Server Internal Error")
-        invite = read_invite(text, source)
+        invite = read_invite(text, source, self._peers.names(source))
         verdict: Admission | Refusal = SHUTTING_DOWN
         if not self._calls.stopping:
             try:
@@ -171,7 +175,7 @@ class InviteDoor:
         if self._pending is not None:
             self.abandon(code, reason)
             return
-        invite = read_invite(text, source) if text else None
+        invite = read_invite(text, source, self._peers.names(source)) if text else None
         self._calls.emit(Refused(invite, _by_pjsip(code, reason)))
 
     def abandon(self, code: int, reason: str) -> None:

@@ -34,6 +34,7 @@ from trunkline.gateway.sip.messages import (
 from trunkline.gateway.sip.native import Native
 from trunkline.gateway.sip.settings import SipConfig, SipStartError, Transport, Trunk
 from trunkline.gateway.sip.timers import Timer, Timers
+from trunkline.gateway.sip.tls_peers import TlsPeers
 
 log = structlog.get_logger(__name__)
 
@@ -44,7 +45,8 @@ class Engine:
     def __init__(self, config: SipConfig, screen: Screen, on_event: Callable[[Event], None]) -> None:
         self._config, self._on_event = config, on_event
         self._native = Native()
-        self._door = InviteDoor(screen, self, self._native)
+        self._peers = TlsPeers()
+        self._door = InviteDoor(screen, self, self._native, self._peers)
         self._timers = Timers()
         self._deferred: collections.deque[Callable[[], None]] = collections.deque()
         self._graveyard: list[Leg] = []
@@ -67,7 +69,7 @@ class Engine:
         for transport in self._config.transports:
             numbers[transport], self.ports[transport] = listen(endpoint, transport)
         endpoint.libStart()
-        endpoint.door = self._door
+        endpoint.door, endpoint.peers = self._door, self._peers
         for trunk in (Trunk(STRANGERS, transport=self._config.transports[0].protocol), *self._config.trunks):
             own = [transport for transport in numbers if transport.protocol == trunk.transport]
             alike = [transport for transport in own if transport.ipv6 == own[0].ipv6]
@@ -136,7 +138,7 @@ class Engine:
         self._accounts.clear()
         endpoint, self._endpoint = self._endpoint, None
         if endpoint is not None:
-            endpoint.door = None
+            endpoint.door = endpoint.peers = None
             try:
                 endpoint.libDestroy(pj.PJSUA_DESTROY_NO_NETWORK)
             finally:

@@ -27,7 +27,7 @@ class IncomingInvite:
     source: str
     "address:port the request came from"
     transport: str
-    "udp or tcp"
+    """udp, tcp or tls. "tls" is what PJSIP has received by TLS, whatever the message says of itself"""
     request_uri: str
     from_uri: str
     from_name: str
@@ -37,6 +37,8 @@ class IncomingInvite:
     "all headers, first value of each, names as sent"
     sdp: str
     "the offer, or empty (offerless INVITE)"
+    certificate_names: tuple[str, ...] = ()
+    "TLS: names in the peer's certificate, if it showed one that our authorities vouch for"
 
 
 class SdpError(Exception):
