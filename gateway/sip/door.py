@@ -31,6 +31,7 @@ log = structlog.get_logger(__name__)
 STRANGERS = "<strangers>"
 "The account for requests of no trunk; no trunk can have this name."
 SHUTTING_DOWN = Refusal(503, "Service Unavailable", "draining", "the gateway is shutting down", 10)
+NOT_SECURE = Refusal(400, "SIPS Needs TLS", "bad_request", "a sips: URI, but the INVITE did not come by TLS")
 BROKEN = Refusal(500, "Server Internal Error", "internal_error", "the screen raised; see the log")
 _CAUSES = {
     400: "bad_sdp",
@@ -49,7 +50,7 @@ class Calls(Registry, Protocol):
 
     stopping: bool
 
-    def account_for(self, trunk: str) -> pj.Account | None:
+    def account_for(self, trunk: str, sips: bool = False) -> pj.Account | None:
         """The account of a trunk by name, the strangers' account for any other name."""
 
     def adopt(self, call: SipCall) -> None:
@@ -133,14 +134,17 @@ class InviteDoor:
         self.abandon(500, "Server Internal Error")
         invite = read_invite(text, source, self._peers.names(source))
         verdict: Admission | Refusal = SHUTTING_DOWN
-        if not self._calls.stopping:
+        sips = invite.request_uri.lower().startswith("sips:")
+        if sips and invite.transport != "tls":
+            verdict = NOT_SECURE
+        elif not self._calls.stopping:
             try:
                 verdict = self._screen.incoming(invite)
             except Exception:
                 log.exception("sip.screen_failed", source=source)
                 verdict = BROKEN
         self._pending = invite, verdict
-        return self._calls.account_for(verdict.trunk if isinstance(verdict, Admission) else STRANGERS)
+        return self._calls.account_for(verdict.trunk if isinstance(verdict, Admission) else STRANGERS, sips)
 
     def arrived(self, account: Account, call_id: int) -> None:
         """PJSIP is content with the INVITE and wants its call object."""

@@ -34,7 +34,7 @@ class Endpoint(pj.Endpoint):
     @guarded
     def onTransportState(self, prm: pj.OnTransportStateParam) -> None:  # noqa: N802
         if self.peers is not None and prm.type.startswith("TLS"):
-            self.peers.changed(int(prm.hnd), prm.state, prm.lastError, prm.tlsInfo)
+            self.peers.changed(prm.hnd, prm.state, prm.lastError, prm.tlsInfo)
 
     @guarded
     def onRejectedIncomingCall(self, prm: pj.OnRejectedIncomingCallParam) -> None:  # noqa: N802

@@ -12,7 +12,10 @@ Nothing here imports pjsua2.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Protocol
+
+from trunkline.gateway.sip.settings import Credentials
 
 Headers = dict[str, str]
 
@@ -157,4 +160,14 @@ class Reinvite:
     "UPDATE instead of re-INVITE (RFC 3311); the only one that is allowed before the answer"
 
 
-Command = PlaceCall | Respond | HangUp | SendInfoDtmf | Reinvite
+@dataclasses.dataclass(frozen=True, slots=True)
+class ReloadCertificates:
+    """Make new TLS connections with other credentials; those that are up go on."""
+
+    credentials: Credentials
+    done: Callable[[str], None]
+    "called on the SIP thread: empty, or why everything is as it was"
+    call_id: str = ""
+
+
+Command = PlaceCall | Respond | HangUp | SendInfoDtmf | Reinvite | ReloadCertificates

@@ -78,8 +78,8 @@ class Trunk:
     host: str = ""
     "host[:port] of outbound calls"
     transport: Protocol = "udp"
-    verify_certificate: bool = True
-    "TLS: whether the peer must prove that it is the host that we connect to"
+    unverified: str = ""
+    "TLS: `address:port` that need not prove who it is; empty: whoever we connect to must"
     outbound_proxy: str = ""
     "sip: URI that every request of this trunk goes through"
     from_user: str = ""
