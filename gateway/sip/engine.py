@@ -198,9 +198,10 @@ class Engine:
             call.exchange.reoffer(command)
 
     def _reload(self, command: ReloadCertificates) -> None:
+        if self._tls is None:
+            command.done("there is no TLS transport")
+            return
         try:
-            if self._tls is None:
-                raise SipStartError("there is no TLS transport")
             self._tls.reload(command.credentials)
         except SipStartError as error:
             command.done(str(error))

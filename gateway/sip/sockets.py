@@ -9,6 +9,9 @@ import socket
 
 from trunkline.gateway.sip.settings import SipStartError, Transport
 
+SHARED_PORT = (socket.SOL_SOCKET, socket.SO_REUSEPORT)
+"Socket option by which a second listener may take over a port from the first."
+
 
 def _trial_socket(transport: Transport) -> socket.socket:
     family = socket.AF_INET6 if transport.ipv6 else socket.AF_INET

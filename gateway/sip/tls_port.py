@@ -15,12 +15,11 @@ bound to it, and there is one TLS transport only.
 from __future__ import annotations
 
 import os
-import socket
 
 import pjsua2 as pj
 
-from trunkline.gateway.sip.settings import Credentials, SipStartError, Tls, Transport
-from trunkline.gateway.sip.sockets import check_free
+from trunkline.gateway.sip.settings import Credentials, SipStartError, Transport
+from trunkline.gateway.sip.sockets import SHARED_PORT, check_free
 
 HANDSHAKE_TIMEOUT_MS = 10_000
 "For the peer's part of a handshake; afterwards PJSIP gives the connection up."
@@ -67,7 +66,7 @@ class TlsPort:
         self._key = MemoryFile("tls-key", self._now.key)
         self._authorities = MemoryFile("tls-ca", self._now.ca)
         # The binding keeps pointers into these.
-        self._shared = pj.SockOpt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        self._shared = pj.SockOpt(*SHARED_PORT, 1)
         self._verify_servers = verify_servers
         check_free(transport)
         self._number = self._create(self._parameters(transport.port))

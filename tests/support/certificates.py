@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
+import datetime as dt
 import ipaddress
 import pathlib
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-DAY = datetime.timedelta(days=1)
+DAY = dt.timedelta(days=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,13 +47,13 @@ class Authority:
     def __init__(self, folder: pathlib.Path, name: str = "test authority", intermediate: bool = False) -> None:
         self._folder, self.name = folder, name
         self._key = ec.generate_private_key(ec.SECP256R1())
-        root = self._build(name, name, self._key.public_key(), self._key, authority=True)
+        root = self._build(name, name, self._key.public_key(), self._key, authority=True, days=3650)
         self.certificate = folder / f"{name.replace(' ', '-')}.pem"
         self.certificate.write_bytes(root.public_bytes(serialization.Encoding.PEM))
         self._chain = b""
         if intermediate:
             key = ec.generate_private_key(ec.SECP256R1())
-            between = self._build(f"{name} 2", name, key.public_key(), self._key, authority=True)
+            between = self._build(f"{name} 2", name, key.public_key(), self._key, authority=True, days=1000)
             self._chain = between.public_bytes(serialization.Encoding.PEM)
             self.name, self._key = f"{name} 2", key
 
@@ -95,7 +95,7 @@ class Authority:
         days: float = 30,
         since: float = 1,
     ) -> x509.Certificate:
-        now = datetime.datetime.now(datetime.UTC)
+        now = dt.datetime.now(dt.UTC).replace(microsecond=0)
         last = now + days * DAY
         builder = (
             x509.CertificateBuilder()

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import contextlib
 import pathlib
-import ssl
 import socket
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -22,7 +22,7 @@ from support.waiting import wait_for
 from trunkline.gateway.sip import engine
 from trunkline.gateway.sip.events import CallState, Incoming, RegistrationChanged
 from trunkline.gateway.sip.messages import HangUp, ReloadCertificates, Respond
-from trunkline.gateway.sip.settings import Credentials, Registration, SipConfig, Tls, Transport, Trunk
+from trunkline.gateway.sip.settings import Credentials, Registration, Tls, Transport, Trunk
 
 Start = Callable[..., SipRig]
 KEYS = {"username": "gw1", "password": "secret"}
@@ -202,9 +202,9 @@ def test_a_resumed_session_proves_no_more_than_its_first_handshake(tools: Tools,
         assert answers(second) == (wanted == "off")
         if wanted == "off":
             invite = (
-                "INVITE sip:1@127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/TLS 127.0.0.1:9;branch=z9hG4bK7\r\nFrom: <sip:a@b>;tag=1"
-                "\r\nTo: <sip:1@127.0.0.1>\r\nCall-ID: 7\r\nCSeq: 1 INVITE\r\nContact: <sip:a@127.0.0.1:9;transport=tls>"
-                "\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
+                "INVITE sip:1@127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/TLS 127.0.0.1:9;branch=z9hG4bK7\r\n"
+                "From: <sip:a@b>;tag=1\r\nTo: <sip:1@127.0.0.1>\r\nCall-ID: 7\r\nCSeq: 1 INVITE\r\n"
+                "Contact: <sip:a@127.0.0.1:9;transport=tls>\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
             )
             second.sendall(invite.encode())
             seen = rig.wait(Incoming).invite
