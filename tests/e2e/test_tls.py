@@ -122,7 +122,10 @@ def test_a_call_by_certificate_goes_on_while_certificates_change(secure: Secure)
     """SIGHUP, new files, wrong files: the call that is up hears its echo, new connections see what is good."""
     gateway, port = secure.gateway, free_port()
     peer = secure.authority.issue("peer", ["pbx.example.com", "127.0.0.1"])
-    with secure.relay(port, peer) as relay, Phone(gateway, "uac_hangup", tcp=True, sipp_port=port, port=relay.tcp_port) as phone:
+    with (
+        secure.relay(port, peer) as relay,
+        Phone(gateway, "uac_hangup", tcp=True, sipp_port=port, port=relay.tcp_port) as phone,
+    ):
         phone.wait_up()
         assert secure.shown() == secure.ours.serial
         ends = gateway.metric("trunkline_certificate_expiry_timestamp_seconds")

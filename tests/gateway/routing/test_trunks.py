@@ -104,7 +104,8 @@ def test_identify_agrees_with_the_definition(networks: list[str], address: str) 
 
 def test_a_certificate_decides_before_any_address_and_is_needed_where_it_is_asked_for() -> None:
     """Names are compared without case; a trunk that names addresses as well wants both."""
-    both = Trunk.model_validate({"name": "both", "match": ["10.0.0.1"], "match_certificate": ["a.example", "b.example"]})
+    two = ["a.example", "b.example"]
+    both = Trunk.model_validate({"name": "both", "match": ["10.0.0.1"], "match_certificate": two})
     anywhere = Trunk.model_validate({"name": "anywhere", "match_certificate": ["a.example"]})
     table = TrunkTable([trunk("plain", "10.0.0.1:5061"), anywhere, both])
 
