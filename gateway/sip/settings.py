@@ -78,8 +78,6 @@ class Trunk:
     host: str = ""
     "host[:port] of outbound calls"
     transport: Protocol = "udp"
-    unverified: str = ""
-    "TLS: `address:port` that need not prove who it is; empty: whoever we connect to must"
     outbound_proxy: str = ""
     "sip: URI that every request of this trunk goes through"
     from_user: str = ""
@@ -90,6 +88,8 @@ class Trunk:
     session_timer: Use = "optional"
     session_expires_s: int = 1800
     registration: Registration | None = None
+    unverified: str = ""
+    "TLS: `address:port` that need not prove who it is; empty: whoever we connect to must"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

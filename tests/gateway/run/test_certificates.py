@@ -19,7 +19,9 @@ from trunkline.gateway.certificates import CertificateError, Files, read
 from trunkline.gateway.metrics import Metrics
 from trunkline.gateway.sip.messages import ReloadCertificates
 
-NOW = dt.datetime.now(dt.UTC)
+
+def now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
 
 
 def files(pair: Pair, authority: Authority, password: str = "") -> Files:
@@ -34,9 +36,9 @@ def authority(tmp_path: pathlib.Path) -> Authority:
 def test_what_fits_together_is_taken_with_its_names_and_its_end(authority: Authority) -> None:
     found = read(files(authority.issue("a", ["sip.example.com", "192.0.2.1"], days=20), authority))
     assert found.names == ("sip.example.com", "192.0.2.1")
-    assert dt.timedelta(days=19) < found.not_after - NOW < dt.timedelta(days=20, minutes=1)
+    assert dt.timedelta(days=19) < found.not_after - now() < dt.timedelta(days=20, minutes=1)
     assert found.credentials.certificate.count(b"BEGIN CERTIFICATE") == 2, "the chain is kept"
-    assert found.problem(NOW) == "" and found.covers("SIP.example.com") and not found.covers("example.com")
+    assert found.problem(now()) == "" and found.covers("SIP.example.com") and not found.covers("example.com")
     assert b"PRIVATE KEY" in found.credentials.key
     assert "PRIVATE" not in repr(found) and "PRIVATE" not in str(found.credentials)
 
@@ -89,7 +91,7 @@ def test_without_a_ca_the_systems_authorities_are_believed(authority: Authority)
 @pytest.mark.parametrize(("days", "since", "said"), [(-1, 1, "has expired"), (30, -1, "is not valid before")])
 def test_dates(authority: Authority, days: float, since: float, said: str) -> None:
     pair = authority.issue("a", days=days, since_days=since)
-    assert said in read(files(pair, authority)).problem(NOW)
+    assert said in read(files(pair, authority)).problem(now())
 
 
 class Watched:
