@@ -17,10 +17,13 @@ verify are remembered for as long as OpenSSL can remember a session with them.
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable
 
 import pjsua2 as pj
 import structlog
+
+from trunkline.gateway.sip.pjlog import Faucet
 
 log = structlog.get_logger(__name__)
 
@@ -67,6 +70,7 @@ class TlsPeers:
         self._doubted: dict[bytes, int] = {}
         "digests of clients' certificates that did not verify, and under which listener; oldest first"
         self._listener = 0
+        self._faucet = Faucet()
         self._port, self._strict, self._excused = 0, False, frozenset[str]()
         self._shut_down: Callable[[int], None] = lambda transport: None
         self.failure = ""
@@ -88,13 +92,11 @@ class TlsPeers:
     def changed(self, handle: int, state: int, error: int, info: pj.TlsInfo) -> None:
         """PJSIP's connection `handle` is up, or goes."""
         if state == pj.PJSIP_TP_STATE_CONNECTED:
-            verified = self._verified(info)
-            if not verified and self._must_verify(info):
-                self._shut_down(handle)
-                self._refused(info)
-                return
-            source = self._source[handle] = info.remoteAddr
-            self._names[source] = names_of(info.remoteCertInfo) if verified else ()
+            try:
+                self._connected(handle, info)
+            except Exception:
+                self._shut_down(handle)  # nothing may be sent to, or taken from, whoever has not been judged
+                raise
         elif state in _GONE:
             if error == CERTIFICATE_REFUSED:
                 self._verified(info)
@@ -102,6 +104,15 @@ class TlsPeers:
             source = self._source.pop(handle, "")
             if source and source not in self._source.values():
                 self._names.pop(source, None)
+
+    def _connected(self, handle: int, info: pj.TlsInfo) -> None:
+        verified = self._verified(info)
+        if info.isEmpty() or (not verified and self._must_verify(info)):
+            self._shut_down(handle)
+            self._refused(info)
+            return
+        source = self._source[handle] = info.remoteAddr
+        self._names[source] = names_of(info.remoteCertInfo) if verified else ()
 
     def _to_us(self, info: pj.TlsInfo) -> bool:
         return bool(info.localAddr.rpartition(":")[2] == str(self._port))
@@ -137,7 +148,8 @@ class TlsPeers:
     def _refused(self, info: pj.TlsInfo) -> None:
         whose = f"{info.remoteAddr}, for {', '.join(names_of(info.remoteCertInfo)) or 'nobody'}"
         self.failure = f"the certificate of {whose}, is refused: {problems_of(info.verifyStatus)}"
-        log.warning("sip.certificate_refused", detail=self.failure, issuer=info.remoteCertInfo.issuerCn)
+        if self._faucet.admit(time.monotonic()):  # any stranger can cause one with each connection
+            log.warning("sip.certificate_refused", detail=self.failure, issuer=info.remoteCertInfo.issuerCn)
 
     def forget_failure(self) -> None:
         """Whoever it concerned has been told."""

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import pjsua2 as pj
 import pytest
 from cryptography import x509
 
@@ -23,6 +24,7 @@ from trunkline.gateway.sip import engine
 from trunkline.gateway.sip.events import CallState, Incoming, RegistrationChanged
 from trunkline.gateway.sip.messages import HangUp, ReloadCertificates, Respond
 from trunkline.gateway.sip.settings import Credentials, Registration, Tls, Transport, Trunk
+from trunkline.gateway.sip.tls_peers import TlsPeers
 
 Start = Callable[..., SipRig]
 KEYS = {"username": "gw1", "password": "secret"}
@@ -457,3 +459,14 @@ def test_a_port_that_another_has_and_a_reload_without_tls(tools: Tools, start_si
         tools.start()
     tools.rig = start_sip()
     assert reload(tools, tools.ours) == "there is no TLS transport"
+
+
+def test_whoever_cannot_be_judged_is_shut_out() -> None:
+    """A connection of which PJSIP tells nothing, and a judgement that fails, let nobody in."""
+    peers, shut = TlsPeers(), []
+    peers.judge(5061, strict=False, excused=frozenset(), shut_down=shut.append)
+    peers.changed(7, pj.PJSIP_TP_STATE_CONNECTED, 0, pj.TlsInfo())
+    assert shut == [7]
+    with pytest.raises(AttributeError):
+        peers.changed(8, pj.PJSIP_TP_STATE_CONNECTED, 0, None)
+    assert shut == [7, 8] and peers.names("") is None
