@@ -100,6 +100,17 @@ class Metrics:
         self._registrations = Counter(
             "trunkline_registrations", "Answers to REGISTER.", ["trunk", "result"], registry=registry
         )
+        self._certificate = Gauge(
+            "trunkline_certificate_expiry_timestamp_seconds",
+            "When the certificate of the TLS transport expires, in seconds since 1970; 0 without one.",
+            registry=registry,
+        )
+        self._certificate_reloads = Counter(
+            "trunkline_certificate_reloads",
+            "Certificates read again while running, by result.",
+            ["result"],
+            registry=registry,
+        )
         build = Gauge(
             "trunkline_build_info", "Always 1; the version is a label.", ["version"], registry=registry
         )
@@ -111,6 +122,8 @@ class Metrics:
         for direction in DIRECTIONS:
             for collector in (self._started, self._active_gauge, self._setup, self._duration):
                 collector.labels(direction)
+        for result in ("ok", "refused"):
+            self._certificate_reloads.labels(result)
         for word in (*outcome.OUTCOMES, outcome.OTHER):
             self._refused.labels(word)
             for direction in DIRECTIONS:
@@ -119,6 +132,14 @@ class Metrics:
             self._registered.labels(trunk)
             for result in REGISTER_RESULTS:
                 self._registrations.labels(trunk, result)
+
+    def certificate_expires(self, at_s: float) -> None:
+        """The certificate that the TLS transport shows from now on."""
+        self._certificate.set(at_s)
+
+    def certificate_reloaded(self, *, ok: bool) -> None:
+        """Its files were read again."""
+        self._certificate_reloads.labels("ok" if ok else "refused").inc()
 
     def call_started(self, call_id: str, direction: str) -> None:
         """A call was admitted or is being placed."""

@@ -153,7 +153,8 @@ def target_uri(to: str, trunk: Trunk, transports: Collection[str] = ("udp", "tcp
         transport = _parsed(to, "bad_target").transport
         if transport and transport not in transports:
             have = " and ".join(sorted(transports))
-            raise CallRefused("bad_target", f"{to!r} asks for transport {transport}; configured: {have}")
+            asks = f"{to!r} asks for transport {transport}"
+            raise CallRefused("bad_target", f"{asks}; configured: {have}")
         return to
     number = compact_number(to)
     if number is None:
@@ -210,5 +211,5 @@ def _parsed(text: str, cause: str) -> SipUri:
 
 def _hop(proxy: str) -> str:
     """Host of a SIP URI that the configuration has checked."""
-    hop = proxy.removeprefix("sip:").rpartition("@")[2]
+    hop = re.sub(r"^sips?:", "", proxy).rpartition("@")[2]
     return split_host_port(re.split("[;?]", hop, maxsplit=1)[0])[0]

@@ -63,9 +63,10 @@ class CallScreen:
 
     def incoming(self, invite: IncomingInvite) -> Admission | Refusal:
         """Admit or refuse; a refusal leaves nothing behind."""
-        match = self.trunks.identify(invite.source)
+        match = self.trunks.identify(invite.source, invite.certificate_names)
         if match is None:
-            detail = f"no trunk matches {invite.source}; name it in a trunk's `match` to let it in"
+            shown = f" with a certificate for {', '.join(invite.certificate_names)}" * bool(invite.certificate_names)
+            detail = f"no trunk matches {invite.source}{shown}; name it in a trunk's `match` to let it in"
             return refusal("unknown_peer", detail)
         trunk = match.trunk
         query = RouteQuery.of_uris(trunk.name, invite.request_uri, invite.from_uri, invite.headers)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -32,7 +33,7 @@ class Registration(Section):
     @property
     def hop(self) -> str:
         """`host[:port]` of the registrar."""
-        return self.server.removeprefix("sip:").rpartition("@")[2].partition(";")[0].partition("?")[0]
+        return re.sub(r"^sips?:", "", self.server).rpartition("@")[2].partition(";")[0].partition("?")[0]
 
     @property
     def host(self) -> str:
@@ -50,8 +51,14 @@ class Trunk(Section):
     all trunks wins. Without it, a trunk that registers matches the addresses of its registrar"""
     host: types.OptionalHostPort = ""
     "where outbound calls go, `host` or `host:port`; default the registrar"
-    transport: Literal["udp", "tcp"] = "udp"
+    transport: Literal["udp", "tcp", "tls"] = "udp"
     "how outbound calls and registration travel"
+    verify_certificate: bool = True
+    """TLS: whether the server that calls go to must prove by its certificate that it is `host`. Without, `host` must
+    be an address, and whoever has it for the moment gets the calls"""
+    match_certificate: list[types.CertificateName] = Field(default_factory=list)
+    """TLS: names, one of which must stand in the certificate of its requests' sender. With `match` too, both must
+    hold; without, its requests may come from anywhere"""
     codecs: Annotated[list[types.Codec], Field(min_length=1)] = Field(
         default_factory=lambda: ["PCMU", "PCMA", "G722", "OPUS"]
     )

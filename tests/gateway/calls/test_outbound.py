@@ -226,7 +226,8 @@ def test_the_view_names_the_dialog_and_the_from_that_was_used() -> None:
 @pytest.mark.parametrize(
     ("to", "word"),
     [
-        ("sips:600@192.0.2.10", "TLS"),
+        ("sips:600@192.0.2.10", "transport tls; configured: udp"),
+        ("sips:600@192.0.2.10;transport=udp", "sips: is TLS, which transport udp is not"),
         ("sip:600@192.0.2.10:99999", "no port 99999"),
         ("sip:600@192.0.2.10:0", "no port 0"),
         ("sip:600@192.0.2.10?X-Evil=1&Contact=%3Csip:evil@x%3E", "headers"),

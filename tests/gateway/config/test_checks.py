@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 
 from trunkline.gateway.config import ConfigError, parse
+from trunkline.gateway.config.checks import unverified_hop
 
 AGENT = "[[agent]]\nname = 'echo'\naddress = 'tcp:localhost:9000'\n"
 TRUNK = "[[trunk]]\nname = 'pbx'\nmatch = ['192.0.2.1']\n"
@@ -163,3 +164,53 @@ def test_a_registration_without_a_password_is_warned_of() -> None:
     (warning,) = parse(text.format("")).warnings
     assert "trunk[0].register: no password_env or password_file" in warning
     assert parse(text.format("password_env = 'P'")).warnings == []
+
+
+TLS = "[[sip.transport]]\nprotocol = 'tls'\ncertificate = 'c'\nkey = 'k'\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[[sip.transport]]\nprotocol = 'tls'", "TLS needs it: name a file in PEM form"),
+        ("[[sip.transport]]\nca = 'x'", 'goes with protocol = "tls" only'),
+        (TLS + TLS.replace("'c'", "'d'") + "port = 5062", "there is a TLS transport already"),
+        (TLS + "client_certificates = 'required'", "needs `ca`"),
+        (TLS + "key_password_env = 'A'\nkey_password_file = 'b'", "keep one of them"),
+        (TLS + "min_version = '1.1'", "allowed: `1.2` or `1.3`"),
+        (TRUNK + "host = 'x'\ntransport = 'tls'", "no SIP transport speaks tls; add [[sip.transport]]"),
+        (TRUNK + "match_certificate = ['pbx.example.com']", "needs a TLS transport with client_certificates"),
+        (TLS + TRUNK + "match_certificate = ['pbx.example.com']", "needs a TLS transport with client_certificates"),
+        (TLS + TRUNK + "match_certificate = ['a b']", "a name or address as in a certificate is needed"),
+        (TLS + TRUNK + "verify_certificate = false", 'goes with transport = "tls" only'),
+        (
+            TLS + TRUNK + "host = 'pbx.example.com'\ntransport = 'tls'\nverify_certificate = false",
+            "must then be an address, not a name",
+        ),
+        (
+            TLS + TRUNK + "host = '192.0.2.1'\noutbound_proxy = 'sip:proxy.example.com;lr'\ntransport = 'tls'\n"
+            "verify_certificate = false",
+            "must then be an address, not a name",
+        ),
+    ],
+)
+def test_what_does_not_fit_together_with_tls(text: str, expected: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        parse(text)
+    assert expected in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("trunk", "hop"),
+    [
+        ("host = '192.0.2.1'", "192.0.2.1:5061"),
+        ("host = '192.0.2.1:5071'", "192.0.2.1:5071"),
+        ("host = 'x.example'\noutbound_proxy = 'sips:u@192.0.2.9:5071;lr'", "192.0.2.9:5071"),
+    ],
+)
+def test_the_hop_that_is_not_verified(trunk: str, hop: str) -> None:
+    config = parse(TLS + TRUNK + trunk + "\ntransport = 'tls'\nverify_certificate = false")
+    assert unverified_hop(config.trunks[0]) == hop
+    assert config.tls is not None and config.tls.port == 5061
+    config = parse(TLS + TRUNK + trunk + "\ntransport = 'tls'")
+    assert unverified_hop(config.trunks[0]) == ""
