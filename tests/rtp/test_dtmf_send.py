@@ -146,3 +146,15 @@ def test_through_a_bad_network(
     events += receiver.handle_timeout(10**15)
     assert [e.digit for e in events] == list(expected.values())
     assert [e.timestamp for e in events] == [timestamp & 0xFFFFFFFF for timestamp in expected]
+
+
+def test_events_of_8_khz_beside_audio_of_48_khz() -> None:
+    """Durations count in the event's clock, timestamps in the audio's, also from segment to segment."""
+    sender, receiver = EventSender(8000, 20, timestamp_hz=48000), EventReceiver(8000, timestamp_hz=48000)
+    sender.queue("4", 10_000, gap_ms=0)
+    packets = [packet for packet in send_all(sender, 7, 960) if packet]
+    assert {packet.timestamp for packet in packets} == {7, 7 + 6 * 0xFFFF}
+    received = []
+    for k, packet in enumerate(packets):
+        received += receiver.receive(packet.timestamp, packet.payload, k * 20 * MS)
+    assert received == [DigitEvent("4", 10_000, 7, True)]
