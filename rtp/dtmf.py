@@ -194,7 +194,7 @@ class EventSender:
         self._clock_hz = clock_hz
         self._timestamp_hz = timestamp_hz or clock_hz
         self._step_ts = clock_hz * ptime_ms // 1000
-        self._waiting: deque[tuple[int, int, int]] = deque()  # code, duration and gap in packets
+        self._waiting: deque[tuple[int, int, int]] = deque()  # code, duration and gap in ms
         self._code = -1  # -1: no press under way
         self._start_ts = 0
         self._segment_ts = 0  # offset of the current segment from the start
@@ -213,20 +213,21 @@ class EventSender:
         """Presses that have not begun."""
         return len(self._waiting)
 
-    def set_packet_time(self, ptime_ms: int) -> None:
-        """Another packet time from the next packet on; a press under way goes on for as long as was asked."""
-        self._step_ts = self._clock_hz * ptime_ms // 1000
+    def set_pace(self, clock_hz: int, ptime_ms: int, timestamp_hz: int = 0) -> None:
+        """Another packet time or clock from the next packet on; a press under way goes on for as long as was asked."""
+        if clock_hz != self._clock_hz:  # a segment begins anew with the new clock
+            self._total_ts, self._elapsed_ts, self._segment_ts = (
+                value * clock_hz // self._clock_hz for value in (self._total_ts, self._elapsed_ts, self._segment_ts)
+            )
+        self._clock_hz, self._timestamp_hz = clock_hz, timestamp_hz or clock_hz
+        self._step_ts = clock_hz * ptime_ms // 1000
 
     def queue(self, digits: str, duration_ms: int = 160, gap_ms: int = 80) -> None:
-        """Append presses; times are rounded up to packets.  ValueError if one is not in `DIGITS`."""
+        """Append presses; times are rounded up to packets as they begin.  ValueError if one is not in `DIGITS`."""
         codes = [DIGITS.find(digit) for digit in digits.upper()]
         if -1 in codes:
             raise ValueError(f"not a DTMF digit: {digits[codes.index(-1)]!r}; allowed are {DIGITS}")
-        ptime_ms = self._step_ts * 1000 / self._clock_hz
-        # Two at least: one packet would be start and end in one, and lost with one loss.
-        packets = max(2, math.ceil(duration_ms / ptime_ms))
-        gap = math.ceil(gap_ms / ptime_ms)
-        self._waiting.extend((code, packets, gap) for code in codes)
+        self._waiting.extend((code, duration_ms, gap_ms) for code in codes)
 
     def next_packet(self, now_ts: int) -> EventPacket | None:
         """The event packet of this packet time, or None for audio; `now_ts` is the audio's timestamp."""
@@ -255,7 +256,11 @@ class EventSender:
         return EventPacket(payload, marker, timestamp)
 
     def _begin(self, now_ts: int) -> None:
-        self._code, packets, gap = self._waiting.popleft()
+        self._code, duration_ms, gap_ms = self._waiting.popleft()
+        ptime_ms = self._step_ts * 1000 / self._clock_hz
+        # Two at least: one packet would be start and end in one, and lost with one loss.
+        packets = max(2, math.ceil(duration_ms / ptime_ms))
+        gap = math.ceil(gap_ms / ptime_ms)
         self._start_ts, self._segment_ts, self._elapsed_ts = now_ts, 0, 0
         self._total_ts = packets * self._step_ts
         self._ends_left = _END_PACKETS

@@ -20,6 +20,7 @@ from trunkline.codecs.level import level_dbov
 from trunkline.gateway.media.filling import Filler
 from trunkline.gateway.media.formats import Format
 from trunkline.gateway.media.table import Stream, Table
+from trunkline.gateway.media.tone_watch import ToneWatch
 from trunkline.rtp.comfort_noise import ComfortNoise
 
 SPEECH_DBOV = -45.0
@@ -43,6 +44,7 @@ class Uplink:
         self._table = table
         self._sink = sink
         self._filler = Filler(table)
+        self.tones = ToneWatch(table)
         self.hurried = False
         """Fill gaps with digital silence. To make up a frame costs several times what a good one does: a worker
         that is behind, and makes up what only waits at its sockets, falls behind for good."""
@@ -100,6 +102,8 @@ class Uplink:
     def _deliver(self, fmt: Format, rows: Rows, pcm: Pcm, flags: NDArray[np.uint16]) -> None:
         """Line audio of one format: resample it, cut it."""
         table = self._table
+        if self.tones.watching:
+            pcm, flags = self.tones.hear(fmt.line_hz, rows, pcm, flags)
         width = fmt.up.history_samples
         if width:
             pcm, history = fmt.up.process(table.up_history[rows, :width], pcm)
