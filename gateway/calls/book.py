@@ -70,6 +70,12 @@ class Observer(Protocol):
     def refused(self, cause: str) -> None:
         """An INVITE that became no call."""
 
+    def digit_received(self, method: str) -> None:
+        """The other party pressed a key."""
+
+    def digits_sent(self, method: str, count: int) -> None:
+        """Digits went to the other party."""
+
     def registration(self, trunk: str, registered: bool, code: int = 0) -> None:
         """A REGISTER came to something."""
 

@@ -123,6 +123,7 @@ class CallScreen:
             metadata={**agent.metadata, **route.metadata},
         )
         call = Call(info, trunk, agent, session, ports, f"{host}:{ports.rtp_port}", Phase.INCOMING, invite)
+        call.cut_tones = route.dtmf_audio == "cut"
         call.sip_call_id, call.left_out = invite.sip_call_id, tuple(left_out)
         return call
 

@@ -107,7 +107,7 @@ class Playback:
         """Digits to the caller as RTP events or tones; where the call has neither, the gateway is asked."""
         if stream.tones_out is None and stream.start.digits.inband:
             self.use_tones(stream)
-        sender = stream.tones_out or stream.digits_out
+        sender = stream.digits_out or stream.tones_out
         if stream.held_media:  # nobody has answered yet: digits wait, as speech does
             waiting = sum(len(early) for early, _, _ in stream.early_digits)
         elif sender is None:
@@ -122,7 +122,7 @@ class Playback:
         else:
             sender.queue(digits, duration_ms, gap_ms)
             self._table.keying.add(stream.row)
-            method = "rfc4733" if stream.tones_out is None else "inband"
+            method = "inband" if sender is stream.tones_out else "rfc4733"
             self._post(control.DtmfQueued(stream.call_id, len(digits), method))
 
     def use_tones(self, stream: Stream) -> None:

@@ -259,7 +259,7 @@ def test_events_of_8_khz_beside_audio_of_48_khz(segment: int) -> None:
 
 
 def test_the_payload_type_changes_during_a_press() -> None:
-    """Packets under the old number are lost to us while the peer has not our answer: the press is known all the same."""
+    """Packets under the old number are lost until the peer has our answer: the press is known all the same."""
     receiver = EventReceiver()
     packets = press(7, 500, packets=12)
     assert digits(feed(receiver, packets[:3] + packets[8:])) == "7"
