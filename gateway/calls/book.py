@@ -39,7 +39,7 @@ class Media(Protocol):
     def update(self, call_id: str, media: MediaDescription) -> None:
         """New negotiated media."""
 
-    def send(self, message: control.SendDtmf | control.InjectDtmf | control.ClearAudio) -> bool:
+    def send(self, message: control.SendDtmf | control.InjectDtmf | control.DtmfRefused | control.ClearAudio) -> bool:
         """Whether a worker took it."""
 
     def stop_stream(self, call_id: str, reason: str) -> bool:

@@ -63,6 +63,7 @@ class Digits:
             self._failed(call, len(event.digits), event.code, event.reason)
 
     def _failed(self, call: Call, digits: int, code: int, reason: str) -> None:
-        """Nobody waits for an answer any more: log line and event say so. Never which digits: they may be a PIN."""
+        """Nobody waits for an answer any more: log line, event and agent say so. Never which digits: a PIN, perhaps."""
         log.warning("dtmf.not_sent", call_id=call.id, digits=digits, trunk=call.trunk.name, code=code, reason=reason)
         self._book.publish("call.dtmf_failed", call, digits=digits, code=code, reason=reason)
+        self._book.media.send(control.DtmfRefused(call.id, f"{code} {reason}" if code else reason))

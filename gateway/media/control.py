@@ -126,6 +126,13 @@ class InjectDtmf(Message, frozen=True):
     method: str = "info"
 
 
+class DtmfRefused(Message, frozen=True):
+    """Digits of the agent could not be sent: tell it why."""
+
+    call_id: str
+    text: str
+
+
 class ClearAudio(Message, frozen=True):
     """Silence what the agent has queued, as its own `clear` would."""
 
@@ -249,7 +256,7 @@ class MediaSilent(Message, frozen=True):
     idle_ms: int
 
 
-ToWorker = StartStream | UpdateStream | StopStream | SendDtmf | InjectDtmf | ClearAudio | Adopt | Drain
+ToWorker = StartStream | UpdateStream | StopStream | SendDtmf | InjectDtmf | DtmfRefused | ClearAudio | Adopt | Drain
 FromWorker = (
     WorkerReady
     | StreamReady

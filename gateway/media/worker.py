@@ -193,6 +193,8 @@ class Worker:
                 self.engine.playback.send_digits(stream, digits, duration_ms, gap_ms)
             case control.InjectDtmf(digit=digit, duration_ms=duration_ms, method=method):
                 self.engine.keys.press(stream, digit, duration_ms, method, now_ns)
+            case control.DtmfRefused(text=text):
+                self.engine.agents.refused(stream, "dtmf_not_sent", text)
             case control.ClearAudio():
                 self.engine.playback.clear(stream)
 

@@ -75,7 +75,8 @@ def test_info_is_sent_as_the_trunk_says(body: str) -> None:
         await rig.service.send_dtmf(call_id, "1", 100, 50)
         assert rig.take(SendInfoDtmf) == [SendInfoDtmf(call_id, "1", 100, 50, f"application/{body}")]
         await rig.sip(dataclasses.replace(REFUSED, call_id=call_id))
-        assert rig.media.sent == [], "nothing else where the trunk says INFO"
+        text = "415 Unsupported Media Type"
+        assert rig.media.sent == [control.DtmfRefused(call_id, text)], "nothing else where the trunk says INFO"
         failed = [one.data for one in rig.told() if one.event == "call.dtmf_failed"]
         assert [(one["digits"], one["code"]) for one in failed] == [(2, 415)]
 
@@ -105,6 +106,8 @@ def test_what_cannot_be_sent_is_told() -> None:
         (event,) = rig.told()
         assert event.event == "call.dtmf_failed" and event.data["digits"] == 4
         assert "1950" not in str(event.data)
+        (refused,) = rig.media.sent
+        assert isinstance(refused, control.DtmfRefused) and "no telephone-event" in refused.text
 
     run(scenario, dtmf="rfc4733")
 
