@@ -34,7 +34,7 @@ class Caller:
         self.heard: list[NDArray[np.int16]] = []
         self.flags: list[int] = []
         self.rig.agent.on_audio = self._hear
-        self._seq, self.ts = 100, 5000
+        self.seq, self.ts, self.ssrc, self.event_type = 100, 5000, 5, 101
         self.during: Callable[[int], None] = lambda packet: None
 
     def _hear(self, calls: NDArray[np.intp], records: NDArray[np.void]) -> None:
@@ -42,8 +42,8 @@ class Caller:
         self.flags.append(int(records["flags"][0]))
 
     def _packet(self, payload_type: int, ts: int, payload: bytes) -> Batch:
-        data = bytes(Packet(payload_type, self._seq & 0xFFFF, ts & 0xFFFFFFFF, 5, payload))
-        self._seq += 1
+        data = bytes(Packet(payload_type, self.seq & 0xFFFF, ts & 0xFFFFFFFF, self.ssrc, payload))
+        self.seq += 1
         buffer = np.zeros((1, PACKET_BYTES), np.uint8)
         buffer[0, : len(data)] = np.frombuffer(data, np.uint8)
         return Batch(np.zeros(1, np.intp), buffer, np.array([len(data)], np.int32), np.ones(1, bool), [PEER])
@@ -55,7 +55,7 @@ class Caller:
             batches = []
             event = events.next_packet(self.ts) if events is not None else None
             if event is not None:
-                batches.append(self._packet(101, event.timestamp, event.payload))
+                batches.append(self._packet(self.event_type, event.timestamp, event.payload))
             if event is None or both:
                 batches.append(self._packet(0, self.ts, encode_g711(pcm[start : start + 160], 0)))
             self.ts += 160
@@ -184,6 +184,61 @@ def test_our_own_tones_that_a_line_echoes_are_nobodys_keys() -> None:
     assert caller.told == []
     caller.say(keys("2"))
     assert caller.told == [("2", "inband")], "what comes later was pressed"
+
+
+# -- sources and descriptions that change while a key is down --------------------------------------
+
+
+def test_another_source_ends_a_press_and_the_same_one_goes_on_with_it() -> None:
+    """A new SSRC from the peer: the key that was down is told. A jump in its numbers: still one press."""
+    caller = Caller()
+    caller.say(np.zeros(1600, np.int16))
+    caller.say(np.zeros(800, np.int16), event_keys("5", 1000))
+    caller.ssrc = 6
+    caller.say(np.zeros(8000, np.int16))
+    assert caller.told == [("5", "rfc4733")]
+    caller = Caller()
+    events = event_keys("5", 400)
+    caller.say(np.zeros(1600, np.int16))
+    caller.say(np.zeros(800, np.int16), events)
+    caller.seq += 20_000
+    caller.say(np.zeros(8000, np.int16), events)
+    assert caller.told == [("5", "rfc4733")]
+
+
+def test_a_description_with_another_clock_ends_a_press() -> None:
+    caller = Caller()
+    caller.say(np.zeros(800, np.int16), event_keys("5", 1000))
+    media = start_message(dtmf_clock_hz=16000).media
+    caller.rig.engine.update(caller.rig.streams[0], media, caller.rig.now_ns)
+    caller.rig.turn()
+    assert caller.told == [("5", "rfc4733")]
+
+
+def test_another_payload_type_in_the_middle_of_a_press_is_still_one() -> None:
+    """The peer uses the old number until it has our answer: those packets are dropped, and the press is whole."""
+    caller, events = Caller(), event_keys("5", 400)
+    caller.say(np.zeros(800, np.int16), events)
+    media = start_message(receive_dtmf_pt=96).media
+    caller.rig.engine.update(caller.rig.streams[0], media, caller.rig.now_ns)
+    caller.say(np.zeros(480, np.int16), events)
+    caller.event_type = 96
+    caller.say(np.zeros(8000, np.int16), events)
+    assert caller.told == [("5", "rfc4733")]
+    assert caller.durations == [400]
+
+
+def test_an_event_with_a_clock_of_its_own_teaches_nothing() -> None:
+    """Timestamps far ahead of the audio's: the press counts, and the audio goes on the short way as before."""
+    caller = Caller()
+    caller.say(np.zeros(8000, np.int16))
+    caller.ts += 1 << 29
+    caller.say(np.zeros(960, np.int16), event_keys("5"))
+    caller.ts -= 1 << 29
+    caller.say(np.zeros(8000, np.int16))
+    assert caller.told == [("5", "rfc4733")]
+    assert int(caller.rig.table.shared.expected_bytes[0]) > 0, "header prediction works"
+    assert len(caller.heard) >= 100
 
 
 # -- what the agent hears ------------------------------------------------------------------------
