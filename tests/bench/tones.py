@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.speech import LOCK
+from bench.speech import LOCK, clips
 from support import spandsp
 from support.audio import decode_g711, encode_g711, read_wav
 from support.debian_packages import cache_folder, unpacked
@@ -117,8 +117,36 @@ def talk_off(hear: Callable[[Pcm], str], minutes: float) -> tuple[int, float]:
     return found, heard
 
 
+def leak_ms(packet_ms: int = 20) -> tuple[float, float]:
+    """What gets through of a tone before it is known, if no audio is held back: mean and most, in ms."""
+    leaks, packet, row = [], RATE_HZ * packet_ms // 1000, np.zeros(1, np.intp)
+    for key, _ in itertools.product(KEYS, range(TRIES)):
+        pcm = tone(key, 60, np.random.default_rng(len(leaks)))
+        detector, heard = ToneDetector(RATE_HZ, 1), []
+        for start in range(0, len(pcm) - packet + 1, packet):
+            left = pcm[start : start + packet].copy()
+            for suspect in detector.process(row, left[None])[1]:
+                left[max(0, suspect.start) : max(0, suspect.stop)] = 0
+            heard.append(left)
+        leaks.append(np.count_nonzero(np.concatenate(heard)) * 1000 / RATE_HZ)
+    return float(np.mean(leaks)), max(leaks)
+
+
+def cost_ms(rate_hz: int, calls: int) -> float:
+    """CPU per call and second, of so many calls at once, all of them talking."""
+    talk = np.concatenate(clips(1))
+    width = rate_hz // 50
+    talk = np.resize(talk, (calls + 200) * width)
+    detector, rows = ToneDetector(rate_hz, calls), np.arange(calls, dtype=np.intp)
+    frames = [talk[i * width : (i + calls) * width].reshape(calls, width) for i in range(100)]
+    begun = time.process_time()
+    for frame in frames:
+        detector.process(rows, frame)
+    return (time.process_time() - begun) * 1000 / (len(frames) / 50 * calls)
+
+
 def main() -> None:
-    """Both tables."""
+    """All figures of the README's section on keys."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=1e9, help="of speech, of each of three variants")
     options = parser.parse_args()
@@ -127,6 +155,9 @@ def main() -> None:
     for name in KINDS:
         shown = [f"{hits}" + (f" +{wrong} wrong" if wrong else "") for _, hits, wrong in (mine[name], theirs[name])]
         print(f"{name:45} {shown[0]:>12} {shown[1]:>12}")
+    print("without holding back {:.1f} ms of a tone leak, {:.1f} at most".format(*leak_ms()))
+    for rate_hz, calls in itertools.product((8000, 16000, 48000), (1, 10, 50, 200)):
+        print(f"{rate_hz} Hz, {calls} calls at once: {cost_ms(rate_hz, calls):.2f} ms of CPU per call and second")
     for name, hear in (("trunkline", ours), ("spandsp", spandsp.heard)):
         begun = time.process_time()
         found, heard = talk_off(hear, options.minutes)
