@@ -26,7 +26,8 @@ from trunkline.codecs.tones import ToneSender
 from trunkline.gateway.media.columns import ROW_FIELDS, Columns
 from trunkline.gateway.media.control import StartStream
 from trunkline.gateway.media.formats import FormatKey, Formats
-from trunkline.rtp.dtmf import EventReceiver, EventSender
+from trunkline.rtp.dtmf import EventReceiver
+from trunkline.rtp.dtmf_send import EventSender
 from trunkline.rtp.jitter import BINS
 from trunkline.rtp.negotiation import MediaDescription
 from trunkline.rtp.payload import AUDIO_FORMATS

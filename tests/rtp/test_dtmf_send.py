@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trunkline.rtp.dtmf import DigitEvent, EventPacket, EventReceiver, EventSender
+from trunkline.rtp.dtmf import DigitEvent, EventReceiver
+from trunkline.rtp.dtmf_send import EventPacket, EventSender
 from trunkline.rtp.telephone_event import DIGITS, TelephoneEvent
 
 MS = 1_000_000

@@ -19,7 +19,7 @@ from trunkline.codecs.tones import ToneSender
 from trunkline.gateway.media import control
 from trunkline.gateway.media.batch import PACKET_BYTES, Batch
 from trunkline.gateway.media.tone_watch import HOLD_MS
-from trunkline.rtp.dtmf import EventSender
+from trunkline.rtp.dtmf_send import EventSender
 from trunkline.rtp.packet import Packet
 
 Pcm = NDArray[np.int16]
