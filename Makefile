@@ -6,6 +6,7 @@
 #   make bench   what calls cost, beside Asterisk and the floor, into the table of the README; 5 minutes
 #   make bench-hour   an hour of 100 calls on a bad network, in virtual time; 5 to 10 minutes   (ARGS="3")
 #   make bench-load   calls at once, CPU per call, 30,000 calls in a row; 12 minutes   (ARGS="calls 100")
+#   make bench-dtmf   key tones found in audio, and in two hours of speech that has none; 10 minutes (ARGS="--minutes 10")
 #   make bench-concealment   MOS of speech over lossy networks, by PESQ; 5 minutes           (ARGS="--quick")
 #   make bench-opus   Opus beside libopus alone, and what it sounds like; 2 minutes    (ARGS="--quick", "--pesq")
 #
@@ -18,7 +19,8 @@ BIN := .venv/bin
 LOGS := .cache/logs
 QUIETLY := .ci/quietly
 
-.PHONY: help setup run test lint doctor matrix bench bench-load bench-concealment bench-hour bench-opus bench-engine bench-codecs bench-resampling bench-jitter bench-drift clean packages FORCE
+.PHONY: help setup run test lint doctor matrix bench bench-load bench-dtmf bench-concealment bench-hour bench-opus bench-engine \
+	bench-codecs bench-resampling bench-jitter bench-drift clean packages FORCE
 .DELETE_ON_ERROR:
 
 help:
@@ -60,6 +62,9 @@ bench-concealment: .venv/.bench
 
 bench-opus: .venv/.bench
 	@PYTHONPATH=tests OPENBLAS_NUM_THREADS=1 $(BIN)/python -m bench.opus_cost $(ARGS)
+
+bench-dtmf: .venv/.dev | packages
+	@PYTHONPATH=tests OPENBLAS_NUM_THREADS=1 $(BIN)/python -m bench.tones $(ARGS)
 
 bench-engine: .venv/.dev
 	@PYTHONPATH=tests OPENBLAS_NUM_THREADS=1 $(BIN)/python -m bench.engine_cost $(ARGS)

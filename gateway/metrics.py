@@ -26,6 +26,7 @@ from trunkline.gateway.quality_metrics import QualityHistograms
 from trunkline.gateway.worker_metrics import WorkerCollector
 
 DIRECTIONS = ("inbound", "outbound")
+DIGIT_METHODS = ("rfc4733", "info", "inband")
 REGISTER_RESULTS = ("ok", "refused", "unreachable")
 
 SETUP_BUCKETS_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60)
@@ -111,6 +112,12 @@ class Metrics:
             ["result"],
             registry=registry,
         )
+        self._digits = Counter(
+            "trunkline_dtmf_digits",
+            "Keys that other parties pressed (received, each once), and digits sent to them, by method.",
+            ["direction", "method"],
+            registry=registry,
+        )
         build = Gauge(
             "trunkline_build_info", "Always 1; the version is a label.", ["version"], registry=registry
         )
@@ -128,6 +135,9 @@ class Metrics:
             self._refused.labels(word)
             for direction in DIRECTIONS:
                 self._ended.labels(direction, word)
+        for method in DIGIT_METHODS:
+            for direction in ("received", "sent"):
+                self._digits.labels(direction, method)
         for trunk in self._trunks:
             self._registered.labels(trunk)
             for result in REGISTER_RESULTS:
@@ -175,6 +185,14 @@ class Metrics:
     def refused(self, cause: str) -> None:
         """An INVITE was refused and no call came to be."""
         self._refused.labels(outcome.label(cause)).inc()
+
+    def digit_received(self, method: str) -> None:
+        """The other party pressed a key."""
+        self._digits.labels("received", method).inc()
+
+    def digits_sent(self, method: str, count: int) -> None:
+        """Digits went to the other party: as RTP events or tones, or by an INFO that it took."""
+        self._digits.labels("sent", method).inc(count)
 
     def registration(self, trunk: str, registered: bool, code: int = 0) -> None:
         """A REGISTER was answered (`code` 200 or other) or not at all (0 or 408)."""

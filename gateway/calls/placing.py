@@ -99,6 +99,7 @@ class Placing:
         call = Call(info, trunk, agent, session, ports, local, Phase.PREPARING)
         # No SIP leg before the agent is there: an end that comes first has nothing to hang up.
         call.sip_over = True
+        call.cut_tones = request.dtmf_audio == "cut"
         call.place = PlaceCall(
             call.id, trunk.name, target, session, from_uri, dict(request.headers), request.timeout_s
         )

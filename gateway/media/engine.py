@@ -36,7 +36,7 @@ from trunkline.gateway.media.reports import Reports
 from trunkline.gateway.media.srtp_in import SrtpIn
 from trunkline.gateway.media.srtp_out import Sockets, SrtpOut
 from trunkline.gateway.media.srtp_rows import SrtpRows
-from trunkline.gateway.media.table import RUNNING, Stream, Table
+from trunkline.gateway.media.table import RUNNING, Stream, Table, event_clocks
 from trunkline.gateway.media.timeline import Timeline
 from trunkline.gateway.media.uplink import Uplink
 from trunkline.rtp.jitter import TargetParams
@@ -108,9 +108,10 @@ class Engine:
         self.heard_reports = HeardReports(table, wall_offset_ns)
         voip = VoipColumns(table, jitter.max_ns / 1e6)
         self.reports = Reports(table, sockets.send_rtcp, rng, self.heard_reports, voip, wall_offset_ns)
-        self.keys = Keys(table, self.agents, post)
+        self.keys = Keys(table, self.agents, post, self.uplink.tones)
         self.quiet = QuietWatch(table, self.agents.network, post)
         self.receiver.on_event_packet = self.keys.receive
+        self.receiver.on_source_end = self.keys.end_source
         self.receiver.on_comfort_noise = self.uplink.comfort_noise
         self.receiver.on_first_packet = self.quiet.first_packet
         self.receiver.on_begin = self.srtp.source_begins
@@ -133,16 +134,21 @@ class Engine:
         stream.begun_ns = now_ns
         self.table.apply(stream, stream.media)
         self.srtp.apply(stream, stream.media, now_ns)
+        self.uplink.tones.set(stream)
         self.agents.start(stream, now_ns)
 
     def update(self, stream: Stream, media: MediaDescription, now_ns: int) -> None:
         """A description that offer and answer have agreed on."""
         old, old_format = stream.media, self.table.formats.of_row[stream.row]
         self.srtp.apply(stream, media, now_ns)
+        if event_clocks(media) != event_clocks(old):
+            self.keys.end_source(stream, now_ns)
         self.table.apply(stream, media)
         new_format = self.table.formats.of_row[stream.row]
         if new_format != old_format:
             self._change_format(stream.row, int(old_format), int(new_format))
+            self.uplink.tones.end(stream.row)
+        self.uplink.tones.set(stream)
         if (media.receive and not old.receive) or (media.send and not old.send):  # a hold is over
             stream.receiving_since_ns = now_ns
         if (media.remote_host, media.remote_port) != (old.remote_host, old.remote_port):
@@ -196,11 +202,11 @@ class Engine:
             self.quality.refresh_one(stream.row)
         stats = final_stats(self.table, stream) | self.quality.figures(stream.row)
         self.reports.goodbye(stream, now_ns)
+        self.keys.end(stream, now_ns)
         self.playback.end(stream)
         self.agents.stop(stream, reason, stats)
         self.timeline.forget_held(stream.row)
         self.uplink.forget(stream.row)
-        self.keys.forget(stream.row)
         self.quiet.forget(stream)
         self.srtp.forget(stream.row)
         self.table.release(stream)

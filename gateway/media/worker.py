@@ -188,10 +188,14 @@ class Worker:
                     self.post(control.StreamFailed(stream.call_id, "bad_media", str(error)))
             case control.StopStream(reason=reason):
                 self._stop(stream, reason, now_ns)
-            case control.SendDtmf(digits=digits, duration_ms=duration_ms, gap_ms=gap_ms):
+            case control.SendDtmf(digits=digits, duration_ms=duration_ms, gap_ms=gap_ms, inband=inband):
+                if inband:
+                    self.engine.playback.use_tones(stream)
                 self.engine.playback.send_digits(stream, digits, duration_ms, gap_ms)
             case control.InjectDtmf(digit=digit, duration_ms=duration_ms, method=method):
-                self.engine.keys.press(stream, digit, duration_ms, method)
+                self.engine.keys.press(stream, digit, duration_ms, method, now_ns)
+            case control.DtmfRefused(text=text):
+                self.engine.agents.refused(stream, "dtmf_not_sent", text)
             case control.ClearAudio():
                 self.engine.playback.clear(stream)
 

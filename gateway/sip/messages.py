@@ -142,11 +142,14 @@ class HangUp:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SendInfoDtmf:
-    """Send digits by SIP INFO (application/dtmf-relay)."""
+    """Send digits by SIP INFO."""
 
     call_id: str
     digits: str
     duration_ms: int = 160
+    gap_ms: int = 80
+    media_type: str = "application/dtmf-relay"
+    "or application/dtmf"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

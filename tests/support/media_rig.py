@@ -30,6 +30,7 @@ from trunkline.rtp.packet import Packet
 
 MS = 1_000_000
 PEER = ("192.0.2.1", 4000)
+DIGITS = control.DigitParams()
 
 
 @dataclasses.dataclass
@@ -70,7 +71,11 @@ class RecordingLink:
 
 
 def start_message(
-    rate_hz: int = 8000, frame_ms: int = 20, queue_ms: int = 60000, **media: object
+    rate_hz: int = 8000,
+    frame_ms: int = 20,
+    queue_ms: int = 60000,
+    digits: control.DigitParams = DIGITS,
+    **media: object,
 ) -> control.StartStream:
     """A call as the gateway would start it: PCMU, 20 ms, telephone-event 101."""
     description = {
@@ -82,6 +87,7 @@ def start_message(
         control.CallInfo(str(uuid.uuid4()), "inbound", "100", "600", "pbx", "all"),
         MediaDescription(**description),  # type: ignore[arg-type]
         control.AgentParams("echo", "unix:/nowhere", "trunkline", rate_hz, frame_ms, max_queue_ms=queue_ms),
+        digits=digits,
     )
 
 

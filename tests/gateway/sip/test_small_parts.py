@@ -30,6 +30,7 @@ from trunkline.rtp.sdes import SUITES, new_key, write_crypto
         (info.DTMF_RELAY, "Signal=11\r\nDuration=99999\r\n", ("#", 10_000)),
         (info.DTMF, "9\r\n", ("9", 160)),
         (info.DTMF, "10", ("*", 160)),
+        (info.DTMF, "Signal=7\r\nDuration=90\r\n", ("7", 90)),
     ],
 )
 def test_digits_as_pbxs_send_them(media_type: str, body: str, expected: tuple[str, int]) -> None:
