@@ -256,7 +256,8 @@ def measure(codec: str, suite: str, calls: int, seconds: float, rate_hz: int, pr
     each = {name: spent / 1e3 / calls / seconds for name, spent in rig.spent.items()}
     assert not rig.table.shared.worker.drops.any()
     alone = codec_cost(codec, rate_hz, min(calls, 50), seconds)
-    return [codec, suite or "plain", calls, *(each[name] for name in ("receive", "agent read", "tick")), sum(each.values()), alone]
+    stages = (each[name] for name in ("receive", "agent read", "tick"))
+    return [codec, suite or "plain", calls, *stages, sum(each.values()), alone]
 
 
 def main() -> None:
