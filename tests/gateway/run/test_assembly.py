@@ -36,6 +36,7 @@ enabled = false
 [[trunk]]
 name = "pbx"
 transport = "tcp"
+codecs = ["PCMU", "PCMA"]
 outbound_proxy = "sip:proxy"
 from_user = "me"
 caller_domain = "example.com"
