@@ -80,6 +80,7 @@ def _placeholder(call: Call, ptime_ms: int) -> MediaDescription:
     """Media of a call for which nothing has been agreed on: held, the peer unknown."""
     payload = AUDIO_FORMATS[call.trunk.codecs[0]]
     pt = 0 if payload.static_pt is None else payload.static_pt
+    ptime_ms = min(payload.packet_times_ms, key=lambda ms: abs(ms - ptime_ms))  # not all encodings have all of them
     return MediaDescription(
         payload.name,
         pt,

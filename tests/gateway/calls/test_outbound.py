@@ -105,6 +105,22 @@ def test_the_caller_is_a_number_at_the_trunks_domain_or_a_uri() -> None:
     assert calling_uri("sip:x@y", TRUNKS[1]) == "sip:x@y"
 
 
+@pytest.mark.parametrize(("codec", "ptime_ms"), [("OPUS", 20), ("L16/44100", 10), ("PCMU", 30)])
+def test_a_call_that_waits_for_its_answer_has_a_packet_time_that_its_codec_has(codec: str, ptime_ms: int) -> None:
+    """The worker refuses what it could not send, and would refuse the call, before anything was negotiated."""
+    text = CONFIG.replace('name = "pbx"', f'name = "pbx"\ncodecs = ["{codec}"]', 1)
+    config = text.replace("[media]", "[media]\npacket_time_ms = 30")
+
+    async def scenario(rig: Rig) -> None:
+        view = await rig.service.place(request())
+        media = rig.media.started[view.id].media
+        assert (media.codec, media.ptime_ms) == (codec, ptime_ms)
+        await rig.service.hangup(view.id)
+        rig.ended(view.id)
+
+    run(scenario, config)
+
+
 def test_the_agent_is_connected_before_anybody_is_rung() -> None:
     """INVITE only after the agent has taken the call; its speech waits for the answer."""
 
