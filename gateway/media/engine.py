@@ -147,7 +147,6 @@ class Engine:
         new_format = self.table.formats.of_row[stream.row]
         if new_format != old_format:
             self._change_format(stream.row, int(old_format), int(new_format))
-            self.uplink.tones.end(stream.row)
         self.uplink.tones.set(stream)
         if (media.receive and not old.receive) or (media.send and not old.send):  # a hold is over
             stream.receiving_since_ns = now_ns
@@ -170,6 +169,8 @@ class Engine:
         self.uplink.change(row, formats[old])
         if formats[old].codec is not formats[new].codec:
             self.timeline.forget_held(row)  # what waits for its turn is in the old encoding
+        if formats[old].line_hz != formats[new].line_hz:
+            self.uplink.tones.end(row)  # what it has heard of a tone is at the old rate
 
     def _on_accepted(self, stream: Stream, now_ns: int) -> None:
         c = self.table.shared
