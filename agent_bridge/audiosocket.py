@@ -210,6 +210,9 @@ class AudioSocketLink:
     def send_network(self, channel: int, silent: bool, idle_ms: int) -> None:
         """Cannot be said in this dialect."""
 
+    def send_error(self, channel: int, code: str, text: str) -> None:
+        """Cannot be said in this dialect, nor can what it would be about."""
+
     # --- what the server says ----------------------------------------------------------------
 
     def _take(self, kind: int, payload: memoryview, events: list[LinkEvent]) -> None:

@@ -90,11 +90,12 @@ class Stopped:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Dtmf:
-    """The caller pressed a key."""
+    """The caller pressed a key; once per press, whatever ways it came by."""
 
     digit: str
     duration_ms: int
     method: str
+    "`rfc4733` (RTP event), `info` (SIP INFO) or `inband` (tones)"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -202,5 +202,8 @@ class Link(Protocol):
     def send_network(self, channel: int, silent: bool, idle_ms: int) -> None:
         """Nothing comes from the caller's side since `idle_ms`, or something does again, after so long."""
 
+    def send_error(self, channel: int, code: str, text: str) -> None:
+        """A command about the call was not carried out; `code` is a word for programs, `text` for people."""
+
     def data_to_send(self) -> list[bytes | memoryview]:
         """Take everything that waits to be written, in order."""

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from trunkline.agent_bridge import wire
 from trunkline.agent_bridge.native_messages import number
 
+MAX_ERROR_CHARS = 256
+"A peer's words may be in it."
+
 
 class NativeSpeech:
     """Messages about calls that the agent has accepted; of others it is told nothing."""
@@ -71,6 +74,10 @@ class NativeSpeech:
     def send_quality(self, channel: int, stats: Mapping[str, float]) -> None:
         """How good the call is."""
         self._tell(channel, "quality", stats={name: number(value) for name, value in stats.items()})
+
+    def send_error(self, channel: int, code: str, text: str) -> None:
+        """A command about the call was not carried out."""
+        self._tell(channel, "error", code=code, text=text[:MAX_ERROR_CHARS])
 
     def send_network(self, channel: int, silent: bool, idle_ms: int) -> None:
         """The caller's side has fallen silent as a network does, or is heard again."""

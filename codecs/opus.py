@@ -14,7 +14,8 @@ it counts as lost.
 
 **Delay.** A decoder's output lags the encoder's input by `delay_samples`: 6.5 ms.
 
-A batch is a loop, as each frame is a call into libopus; all around it is done in columns.
+A batch is a loop, as each frame is a call into libopus.  Around it are as few calls of NumPy as
+can be: after milliseconds in libopus, the code of each is cold, and takes 5 us instead of 1.
 """
 
 from __future__ import annotations
@@ -34,12 +35,12 @@ from trunkline.rtp.opus_fmtp import OpusFmtp
 
 RATES_HZ = (8000, 16000, 24000, 48000)
 "of PCM: libopus's own, but for 12 kHz, which no agent has"
-PACKET_TIMES_MS = opus_fmtp.PACKET_TIMES_MS
-"of packets that we send"
+PACKET_TIMES_MS = (10, 20, 40, 60)
+"of packets that we send: what one frame of speech can be (RFC 6716 table 2)"
 WIDTH = opus_packet.MAX_FRAME_BYTES
 "room for a packet that we send; libopus keeps to it"
 DTX_BYTES = 2
-"a packet that is no longer need not be sent (opus_encode)"
+"a packet that is no longer need not be sent (opus_encode); there is none without DTX"
 LONGEST_MS = 120
 "what libopus decodes or conceals in one call"
 
@@ -80,6 +81,11 @@ class OpusCodec:
         """By which a decoder's output lags the encoder's input."""
         state = self._native.new_encoder(self.sample_rate_hz)
         return self._native.get(address_of(state), Get.LOOKAHEAD)
+
+    @property
+    def state_bytes(self) -> int:
+        """Memory of all encoders and decoders."""
+        return sum(state.nbytes for state in self._memory.values())
 
     def samples_for(self, payload_bytes: int) -> int:
         """0: the size of a payload does not tell."""
@@ -122,10 +128,8 @@ class OpusCodec:
         last frame of the gap comes from the copy in it, if it has one.
         """
         pcm = np.empty((len(rows), samples), np.int16)
-        states, behind = self._decoders_of(rows), following or itertools.repeat(b"")
-        for state, line, packet in zip(
-            states, pcm, behind, strict=following is not None and len(following) > 0
-        ):
+        behind = following or [b""] * len(rows)
+        for state, line, packet in zip(self._decoders_of(rows), pcm, behind, strict=True):
             self._conceal(state, line, packet)
         return pcm
 
@@ -138,8 +142,10 @@ class OpusCodec:
 
     def _decode(self, states: list[int], payload: Bytes, lengths: NDArray[np.int32], samples: int) -> Pcm:
         pcm = np.empty((len(states), samples), np.int16)
-        payload = _readable(payload)
-        sizes = np.minimum(lengths, payload.shape[1]).tolist()
+        payload = _readable(payload, np.uint8, len(states))
+        sizes, width = lengths.tolist(), payload.shape[1]
+        if max(sizes, default=0) > width:
+            sizes = [min(size, width) for size in sizes]
         decode = self._native.decode
         done = [
             decode(state, packet, size, target, samples, 0)
@@ -183,7 +189,7 @@ class OpusCodec:
             raise ValueError(
                 f"Opus is sent in packets of {times} ms, not of {1000 * samples / self.sample_rate_hz:g}"
             )
-        numbers, pcm = rows.tolist(), _readable(pcm)
+        numbers, pcm = rows.tolist(), _readable(pcm, np.int16, len(rows))
         states = [self._encoders[row] or self._new_encoder(row) for row in numbers]
         payload = np.empty((len(numbers), WIDTH), np.uint8)
         encode = self._native.encode
@@ -191,14 +197,11 @@ class OpusCodec:
             encode(state, source, samples, target, WIDTH)
             for state, source, target in zip(states, _addresses(pcm), _addresses(payload))  # noqa: B905
         ]
-        if sizes and min(sizes) <= DTX_BYTES:
-            sizes = [
-                0 if size <= (DTX_BYTES if self._applied[row].dtx else 0) else size
-                for row, size in zip(numbers, sizes, strict=True)
-            ]
+        if min(sizes, default=WIDTH) <= DTX_BYTES:
+            sizes = [size if size > DTX_BYTES else 0 for size in sizes]
         return payload[:, : max(sizes, default=0)], np.array(sizes, np.int32)
 
-    def configure(self, row: int, parameters: str = "", *_: Any) -> None:
+    def configure(self, row: int, parameters: str) -> None:
         """What the peer's a=fmtp asks of what we send; at once, also in mid-call."""
         self._peers[row] = opus_fmtp.parse(parameters)
         self._apply(row)
@@ -244,9 +247,12 @@ def _full(payload: Bytes) -> NDArray[np.int32]:
     return np.full(len(payload), payload.shape[1], np.int32)
 
 
-def _readable(array: NDArray[Any]) -> NDArray[Any]:
-    """With the items of a row side by side; rows may lie anywhere."""
-    return array if array.strides[1] == array.itemsize else np.ascontiguousarray(array)
+def _readable(array: NDArray[Any], kind: type[np.generic], rows: int) -> NDArray[Any]:
+    """So many rows, each with its items side by side: libopus would read beyond whatever is smaller."""
+    if len(array) != rows:
+        raise ValueError(f"{len(array)} packets or frames for {rows} rows")
+    ready = array.dtype == kind and array.strides[1] == array.itemsize
+    return array if ready else np.ascontiguousarray(array, kind)
 
 
 def _addresses(array: NDArray[Any]) -> Iterable[int]:

@@ -59,6 +59,11 @@ class Get(enum.IntEnum):
 class OpusUnavailable(RuntimeError):
     """There is no libopus, or none that we can use; the message says what to install."""
 
+    def __init__(self, found: str) -> None:
+        super().__init__(f"{found}: {CURE}")
+        self.found = found
+        "without the cure"
+
 
 class OpusError(RuntimeError):
     """libopus refused something that it should do."""
@@ -73,7 +78,7 @@ class Native:
             self.version = _version(library)
             if _number(self.version) < OLDEST:
                 oldest = ".".join(map(str, OLDEST))
-                raise OpusUnavailable(f"{self.version} is too old, Opus needs {oldest} or newer: {CURE}")
+                raise OpusUnavailable(f"{self.version} is too old, Opus needs {oldest} or newer")
             address, number = ctypes.c_void_p, ctypes.c_int
             self.encode: Callable[[int, int, int, int, int], int] = _function(
                 library, "opus_encode", address, address, number, address, ctypes.c_int32
@@ -93,9 +98,9 @@ class Native:
             self.encoder_bytes: int = _function(library, "opus_encoder_get_size", number)(1)
             self.decoder_bytes: int = _function(library, "opus_decoder_get_size", number)(1)
         except OSError as error:
-            raise OpusUnavailable(f"{name} cannot be loaded ({error}): {CURE}") from None
+            raise OpusUnavailable(f"{name} cannot be loaded ({error})") from None
         except AttributeError as error:
-            raise OpusUnavailable(f"{name} is not the Opus library ({error}): {CURE}") from None
+            raise OpusUnavailable(f"{name} is not the Opus library ({error})") from None
 
     def new_encoder(self, rate_hz: int) -> NDArray[np.uint8]:
         """A mono encoder's state, for speech."""

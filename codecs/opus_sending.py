@@ -5,9 +5,11 @@
 is reported at once, and comes down by a quarter of the difference with each report, so that
 one good report after a bad one changes little.  In-band FEC, a coarse copy of each frame in
 the packet after it, is on from 1 % and off again below 0.4 %.  It is paid for: the bit rate
-rises by a quarter, or else the copy would be taken from the sound itself.  From 10 % on, loss
-is congestion as likely as bad luck, and more bits do not help against that: the bit rate comes
-down by degrees, to three quarters of what is wanted at 30 %.
+rises by half, or else libopus takes the copy's bits from the sound itself.  With 3 and 10 %
+of packets lost, speech at 16 kHz had a MOS (PESQ) of 3.6 and 3.1 without more bits, 4.0 and
+3.7 with a quarter, 4.2 and 4.0 with half.  From 10 % on, loss is congestion as likely as bad
+luck, and more bits do not help against that: the bit rate comes down by degrees, to three
+quarters of what is wanted at 30 %.
 
 A peer that wants a constant bit rate gets one, whatever it loses; nobody gets more than
 its `maxaveragebitrate`, and a peer that cannot use FEC gets none.
@@ -26,7 +28,8 @@ FEC_OFF_PERCENT = 0.4
 "one packet of 5 s, the usual time between reports, is 0.4 % of those of 20 ms"
 FORGET = 0.25
 "of the difference, with each report: from 5 % FEC goes off after nine reports without loss"
-FEC_SHARE = 1.25
+FEC_SHARE = 1.5
+"with the headers of a packet of 20 ms, that is 30 % more on the wire, and still less than G.711"
 CONGESTED_PERCENT = (10, 30)
 CONGESTED_SHARE = 0.75
 
@@ -39,7 +42,8 @@ class OpusSettings:
     """What the configuration says of Opus."""
 
     complexity: int = 5
-    "0 to 10: how hard the encoder tries"
+    """0 to 10: how hard the encoder tries.  Speech at 16 kHz had a MOS (PESQ) of 4.23 with 0, 4.37 with 5 and
+    4.41 with 10, which takes twice the CPU of 5 (`make bench-opus`)."""
     bitrate_bps: int = 0
     "6000 to 510000; 0: 16000 for narrow band to 32000 for full band, as the sample rate is"
     fec: bool = True

@@ -8,7 +8,7 @@ table.  So there is one object per worker and encoding, which all packet times
 share, and a packet time that changes in mid-call costs no state.
 
 State outlives a change of source: there is no way to reset a decoder alone.  A
-decoder that meets a stream it does not know finds its way within a frame or two,
+decoder that meets a stream it does not know finds its way within two or three frames,
 as after a loss; an encoder that began anew would do the same to the peer, which
 has changed nothing.
 """

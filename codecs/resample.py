@@ -14,12 +14,18 @@ Where one rate is a whole multiple of the other, the filter is a Nyquist filter:
 is an input as it was; going down, one input in `down` matters to one output only.
 Leaving those out of the product halves it at a ratio of 2: 0.45 us a frame for 0.65.
 
-**Quality.** Flat within 0.01 dB up to 42.5 % of the lower rate (3.4 kHz of 8 kHz,
-6.8 kHz of 16 kHz); images and aliases of it, and whatever would fold into it, at least
-80 dB down.  The transition is centred on the Nyquist frequency.
+**Quality.** Flat within 0.01 dB up to the edge of the pass band (`pass_edge`: 3.4 kHz of
+8 kHz, the telephone band; 7 kHz of 16 kHz, the band of G.722; 43.75 % of any rate above);
+images and aliases of it, and whatever would fold into it, at least 80 dB down.  The
+transition is centred on the Nyquist frequency: what lies between the edge and Nyquist is
+weakened (6 dB at Nyquist), and has an image or alias mirrored at Nyquist that is less than
+80 dB down, and as loud as itself at Nyquist.  It never falls into the pass band.
 
-**Delay.** Constant for all frequencies: `delay_samples` inputs: 2.2 ms where the
-lower rate is 8 kHz, 1.1 ms where it is 16 kHz.
+**Delay.** Constant for all frequencies, `delay_ms`: 2.2 ms where the lower rate is 8 kHz,
+1.3 ms where it is 16 kHz, less above.
+
+**44.1 kHz** meets the other rates each 10 ms (8 and 16 kHz) or 3.3 ms (24 and 48 kHz):
+frames must be whole multiples of 441 or 147 samples.
 
 State is the last `history_samples` inputs of each stream, int16, zeros at first;
 it lives in the caller's table.  Sums are float32: how BLAS orders them depends
@@ -34,11 +40,6 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-_PASS = 0.425
-"edge of the pass band, of the lower rate: 3.4 kHz, the end of the telephone band, at 8 kHz"
-_STOP = 0.575
-"""Edge of the stop band: the mirror of the pass band's.  What lies between Nyquist and here folds
-back above 3.4 kHz, outside the telephone band; an edge at Nyquist itself would double the delay."""
 _ATTENUATION_DB = 82.0
 "2 dB above what is promised, for the samples' own rounding"
 _BLOCK_S = 0.002
@@ -82,6 +83,10 @@ class Resampler:
     def delay_ms(self) -> float:
         """Time by which the output lags the input."""
         return 1000 * self.delay_samples / self.from_hz
+
+    def takes(self, samples: int) -> bool:
+        """Whether a frame of so many inputs becomes a whole number of outputs; ask before a peer decides it."""
+        return samples % self.down == 0
 
     def output_samples(self, samples: int) -> int:
         """Outputs for a frame of so many inputs; ValueError if that is not a whole number."""
@@ -185,6 +190,15 @@ def resample_row(resampler: Resampler, pcm: list[int]) -> list[int]:
     return out
 
 
+def pass_edge(lower_hz: int) -> float:
+    """Where the pass band ends, as a share of the lower rate.
+
+    The stop band begins at its mirror, 1 less this.  What lies between Nyquist and there folds back
+    above the pass band; a stop band from Nyquist on would double the delay.
+    """
+    return 0.425 if lower_hz <= 8000 else 0.4375
+
+
 def _low_pass(from_hz: int, to_hz: int, up: int, down: int) -> NDArray[np.float64]:
     """Taps at the common rate, odd in number, unit gain (Kaiser's window method).
 
@@ -193,11 +207,11 @@ def _low_pass(from_hz: int, to_hz: int, up: int, down: int) -> NDArray[np.float6
     """
     common_hz = from_hz * up
     lower_hz = min(from_hz, to_hz)
-    transition = 2 * math.pi * (_STOP - _PASS) * lower_hz / common_hz
+    transition = 2 * math.pi * (1 - 2 * pass_edge(lower_hz)) * lower_hz / common_hz
     half = math.ceil((_ATTENUATION_DB - 7.95) / (2.285 * transition) / 2)
     step = math.lcm(up, down) if max(up, down) <= 6 else up
     half = -(-half // step) * step
-    cutoff = (_STOP + _PASS) / 2 * lower_hz / common_hz
+    cutoff = 0.5 * lower_hz / common_hz
     at = np.arange(-half, half + 1)
     taps: NDArray[np.float64] = np.sinc(2 * cutoff * at) * np.kaiser(
         2 * half + 1, 0.1102 * (_ATTENUATION_DB - 8.7)

@@ -25,6 +25,8 @@ from trunkline.gateway.calls.book import Book
 from trunkline.gateway.calls.limits import Limits
 from trunkline.gateway.calls.screen import CallScreen
 from trunkline.gateway.calls.service import CallService
+from trunkline.gateway.certificate_watch import CertificateWatch
+from trunkline.gateway.certificates import CertificateError
 from trunkline.gateway.config.model import Config
 from trunkline.gateway.config.secrets import Secrets
 from trunkline.gateway.loop_errors import LoopErrors
@@ -36,6 +38,7 @@ from trunkline.gateway.memory import keep_trimmed
 from trunkline.gateway.metrics import Metrics
 from trunkline.gateway.routing import RouteTable, TrunkTable
 from trunkline.gateway.sip.events import Event
+from trunkline.gateway.sip.messages import ReloadCertificates
 from trunkline.gateway.sip.settings import SipStartError
 from trunkline.gateway.sip.thread import SipThread
 from trunkline.rtp import libsrtp
@@ -79,6 +82,7 @@ class Gateway:
             max_load=limits.max_worker_load,
         )
         self.metrics.watch_loads(self.pool.loads)
+        self.metrics.watch_restarts(lambda: self.pool.restarts)
         new_session = assembly.session_factory(config)
         address = MediaAddress(media.advertise, media.bind)
         gate = self._gate = Limits(limits.max_calls, limits.calls_per_second)
@@ -94,7 +98,17 @@ class Gateway:
             address,
             new_session,
         )
-        self.sip = SipThread(assembly.sip_config(config, secrets), self.screen, self._sip_event)
+        self.certificates: CertificateWatch | None = None
+        credentials = None
+        if (files := assembly.tls_files(config, secrets)) is not None:
+            self.certificates = CertificateWatch(files, self.metrics, self._post)
+            try:
+                credentials = self.certificates.first().credentials
+            except CertificateError as error:
+                raise StartError(f"SIP cannot speak TLS: {error}") from error
+        self.sip = SipThread(
+            assembly.sip_config(config, secrets, credentials), self.screen, self._sip_event
+        )
         self._book = book = Book(config, gate, self.pool, self.sip.post, self.metrics)
         self.service = CallService(
             book, self.screen, self.ports, address, new_session, self._fail, self._about
@@ -111,6 +125,7 @@ class Gateway:
             self._api = ApiServer(app, config.api.bind, config.api.port)
         self._resolving: asyncio.Task[None] | None = None
         self._trimming: asyncio.Task[None] | None = None
+        self._following: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Start everything; raises StartError, and leaves nothing behind then."""
@@ -146,6 +161,8 @@ class Gateway:
         except SipStartError as error:
             raise StartError(str(error)) from error
         self._trimming = asyncio.create_task(keep_trimmed(), name="memory")
+        if self.certificates is not None:
+            self._following = asyncio.create_task(self.certificates.follow(), name="certificates")
         if self._registrars or self._agent_hosts:
             self._resolving = asyncio.create_task(self._follow_names(), name="names")
 
@@ -180,7 +197,7 @@ class Gateway:
         if self.service.calls:
             self.service.hang_up_all("shutdown")
             await self.service.wait_empty(0.2 if self.failure else SIP_END_S)
-        for task in (self._resolving, self._trimming):
+        for task in (self._resolving, self._trimming, self._following):
             if task is not None:
                 task.cancel()
         await asyncio.to_thread(self.sip.stop, SIP_END_S)
@@ -188,6 +205,16 @@ class Gateway:
             await self._api.stop()
         await self.pool.stop()
         self.service.stop()
+
+    def _post(self, command: ReloadCertificates) -> None:
+        self.sip.post(command)
+
+    async def reload_certificates(self, why: str) -> None:
+        """Read the TLS transport's files again, if it has one."""
+        if self.certificates is None:
+            log.warning("certificates.none", why=why, detail="there is no TLS transport, so nothing to read again")
+        else:
+            await self.certificates.reload(why)
 
     def _media_message(self, message: Message) -> None:
         self.service.media_message(message)

@@ -10,8 +10,10 @@ from trunkline.agent_bridge.links import TcpAddress, parse_address
 from trunkline.gateway.calls.call import MediaSession
 from trunkline.gateway.calls.screen import NewSession
 from trunkline.gateway.calls.srtp_use import srtp_use
+from trunkline.gateway.certificates import Files
 from trunkline.gateway.config.addresses import split_host_port
-from trunkline.gateway.config.model import Agent, Config, Trunk
+from trunkline.gateway.config.checks import unverified_hop
+from trunkline.gateway.config.model import Agent, Config, SipTransport, Trunk
 from trunkline.gateway.config.secrets import Secrets
 from trunkline.gateway.media.control import AgentParams
 from trunkline.gateway.media.ports import PortPair
@@ -19,12 +21,19 @@ from trunkline.gateway.sip import settings
 from trunkline.rtp.negotiation import Session
 
 
-def sip_config(config: Config, secrets: Secrets) -> settings.SipConfig:
-    """What the SIP thread must know."""
+def sip_config(
+    config: Config, secrets: Secrets, credentials: settings.Credentials | None = None
+) -> settings.SipConfig:
+    """What the SIP thread must know; `credentials` are those of the TLS transport, if there is one."""
+
+    def transport(one: SipTransport) -> settings.Transport:
+        tls = None
+        if one.protocol == "tls" and credentials is not None:
+            tls = settings.Tls(credentials, one.client_certificates, one.min_version)
+        return settings.Transport(one.protocol, one.bind, one.port, one.advertise, tls)
+
     return settings.SipConfig(
-        transports=tuple(
-            settings.Transport(t.protocol, t.bind, t.port, t.advertise) for t in config.sip.transports
-        ),
+        transports=tuple(transport(one) for one in config.sip.transports),
         trunks=tuple(_sip_trunk(trunk, secrets) for trunk in config.trunks),
         user_agent=config.sip.user_agent,
         max_calls=config.sip_call_slots,
@@ -47,6 +56,7 @@ def _sip_trunk(trunk: Trunk, secrets: Secrets) -> settings.Trunk:
         name=trunk.name,
         host=trunk.outbound_host,
         transport=trunk.transport,
+        unverified=unverified_hop(trunk),
         outbound_proxy=trunk.outbound_proxy,
         from_user=trunk.from_user,
         caller_domain=trunk.caller_domain,
@@ -55,6 +65,16 @@ def _sip_trunk(trunk: Trunk, secrets: Secrets) -> settings.Trunk:
         session_expires_s=trunk.session_expires_s,
         registration=registration,
     )
+
+
+def tls_files(config: Config, secrets: Secrets) -> Files | None:
+    """Where the TLS transport's certificate, key and authorities are; None without one."""
+    tls = config.tls
+    if tls is None:
+        return None
+    password = secrets.key_password.get_secret_value() if secrets.key_password else ""
+    ca = config.resolve_path(tls.ca) if tls.ca else None
+    return Files(config.resolve_path(tls.certificate), config.resolve_path(tls.key), ca, password)
 
 
 def agent_hosts(config: Config) -> dict[str, str]:
@@ -113,10 +133,12 @@ def session_factory(config: Config) -> NewSession:
 
 def worker_options(config: Config) -> list[str]:
     """Arguments of the media worker program."""
-    media = config.media
+    media, opus = config.media, config.media.opus
     least = min(media.jitter_min_ms, media.jitter_max_ms)
     return [
         "--jitter-min-ms", str(least), "--jitter-max-ms", str(media.jitter_max_ms), "--silence", media.silence,
+        "--opus-complexity", str(opus.complexity), "--opus-bitrate-bps", str(opus.bitrate_bps),
+        *([] if opus.fec else ["--no-opus-fec"]), *(["--opus-dtx"] if opus.dtx else []),
     ]  # fmt: skip
 
 

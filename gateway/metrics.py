@@ -26,6 +26,7 @@ from trunkline.gateway.quality_metrics import QualityHistograms
 from trunkline.gateway.worker_metrics import WorkerCollector
 
 DIRECTIONS = ("inbound", "outbound")
+DIGIT_METHODS = ("rfc4733", "info", "inband")
 REGISTER_RESULTS = ("ok", "refused", "unreachable")
 
 SETUP_BUCKETS_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60)
@@ -100,6 +101,23 @@ class Metrics:
         self._registrations = Counter(
             "trunkline_registrations", "Answers to REGISTER.", ["trunk", "result"], registry=registry
         )
+        self._certificate = Gauge(
+            "trunkline_certificate_expiry_timestamp_seconds",
+            "When the certificate of the TLS transport expires, in seconds since 1970; 0 without one.",
+            registry=registry,
+        )
+        self._certificate_reloads = Counter(
+            "trunkline_certificate_reloads",
+            "Certificates read again while running, by result.",
+            ["result"],
+            registry=registry,
+        )
+        self._digits = Counter(
+            "trunkline_dtmf_digits",
+            "Keys that other parties pressed (received, each once), and digits sent to them, by method.",
+            ["direction", "method"],
+            registry=registry,
+        )
         build = Gauge(
             "trunkline_build_info", "Always 1; the version is a label.", ["version"], registry=registry
         )
@@ -111,14 +129,27 @@ class Metrics:
         for direction in DIRECTIONS:
             for collector in (self._started, self._active_gauge, self._setup, self._duration):
                 collector.labels(direction)
+        for result in ("ok", "refused"):
+            self._certificate_reloads.labels(result)
         for word in (*outcome.OUTCOMES, outcome.OTHER):
             self._refused.labels(word)
             for direction in DIRECTIONS:
                 self._ended.labels(direction, word)
+        for method in DIGIT_METHODS:
+            for direction in ("received", "sent"):
+                self._digits.labels(direction, method)
         for trunk in self._trunks:
             self._registered.labels(trunk)
             for result in REGISTER_RESULTS:
                 self._registrations.labels(trunk, result)
+
+    def certificate_expires(self, at_s: float) -> None:
+        """The certificate that the TLS transport shows from now on."""
+        self._certificate.set(at_s)
+
+    def certificate_reloaded(self, *, ok: bool) -> None:
+        """Its files were read again."""
+        self._certificate_reloads.labels("ok" if ok else "refused").inc()
 
     def call_started(self, call_id: str, direction: str) -> None:
         """A call was admitted or is being placed."""
@@ -155,6 +186,14 @@ class Metrics:
         """An INVITE was refused and no call came to be."""
         self._refused.labels(outcome.label(cause)).inc()
 
+    def digit_received(self, method: str) -> None:
+        """The other party pressed a key."""
+        self._digits.labels("received", method).inc()
+
+    def digits_sent(self, method: str, count: int) -> None:
+        """Digits went to the other party: as RTP events or tones, or by an INFO that it took."""
+        self._digits.labels("sent", method).inc(count)
+
     def registration(self, trunk: str, registered: bool, code: int = 0) -> None:
         """A REGISTER was answered (`code` 200 or other) or not at all (0 or 408)."""
         name = trunk if trunk in self._trunks else outcome.OTHER
@@ -169,6 +208,10 @@ class Metrics:
     def watch_loads(self, loads: Sequence[LoadMeter]) -> None:
         """How busy each worker is, by its number."""
         self._workers.loads = loads
+
+    def watch_restarts(self, restarts: Callable[[], Sequence[int]]) -> None:
+        """How often each worker has been replaced, by its number, asked at each scrape."""
+        self._workers.restarts = restarts
 
     def render(self) -> bytes:
         """The page in Prometheus' text format, version 0.0.4."""

@@ -8,7 +8,9 @@ candidates, and a call uses the same code.
 Trunks.  A request belongs to the trunk whose `match` names its source address
 most narrowly: an address with port before an address, a smaller network before a
 larger one; between equals the first in the file.  A trunk that registers and has
-no `match` matches the addresses that its registrar's name resolved to.
+no `match` matches the addresses that its registrar's name resolved to.  A trunk with
+`match_certificate` comes before all that ask for an address alone, and takes nothing
+that did not show such a certificate.
 
 Routes.  The first in the file whose conditions all hold.
 """
@@ -18,15 +20,17 @@ from __future__ import annotations
 import dataclasses
 import re
 import urllib.parse
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
-from trunkline.gateway.config.addresses import SourceMatch, split_source
+from trunkline.gateway.config.addresses import IpAddress, SourceMatch, split_source
 from trunkline.gateway.config.model import Route, Trunk
 from trunkline.gateway.config.patterns import Pattern, bare_number
 
 Resolved = Mapping[str, Sequence[str]]
 "Addresses of each registering trunk's server, by trunk name."
 
+
+_ANYWHERE = SourceMatch.parse("0.0.0.0/0")
 
 # --- numbers -------------------------------------------------------------------------------
 
@@ -61,14 +65,31 @@ class TrunkMatch:
     """A trunk and the entry by which a source address is its."""
 
     trunk: Trunk
-    entry: SourceMatch
+    entry: SourceMatch | None
+    "None: any address, since a certificate decides"
     by_registration: bool
 
     @property
     def why(self) -> str:
         """The reason, for people."""
         what = "address of its registrar" if self.by_registration else "match"
-        return f"{what} {self.entry}"
+        parts = [f"{what} {self.entry}"] if self.entry is not None else []
+        if self.trunk.match_certificate:
+            parts.append(f"a certificate for {' or '.join(self.trunk.match_certificate)}")
+        return " and ".join(parts)
+
+    def fits(self, address: IpAddress, port: int | None, names: Collection[str] | None) -> bool:
+        """Whether a request is its; `names` are those of its certificate, None leaves certificates out."""
+        wanted = {name.lower() for name in self.trunk.match_certificate}
+        if wanted and names is not None and not wanted & {name.lower() for name in names}:
+            return False
+        return self.entry is None or self.entry.matches(address, port)
+
+    @property
+    def order(self) -> tuple[bool, tuple[int, int]]:
+        """Greater: asked first."""
+        narrow = self.entry.specificity if self.entry is not None else _ANYWHERE.specificity
+        return bool(self.trunk.match_certificate), narrow
 
 
 class TrunkTable:
@@ -78,24 +99,29 @@ class TrunkTable:
         """`resolved` is needed for trunks that register and have no `match`."""
         found = [match for trunk in trunks for match in _entries(trunk, (resolved or {}).get(trunk.name, ()))]
         # A stable sort: between equals, the order of the file stays.
-        self._matches = sorted(found, key=lambda match: match.entry.specificity, reverse=True)
+        self._matches = sorted(found, key=lambda match: match.order, reverse=True)
 
-    def candidates(self, source: str) -> list[TrunkMatch]:
-        """All trunks' entries that name `source` (`address:port`), the deciding one first."""
+    def candidates(self, source: str, names: Collection[str] | None = ()) -> list[TrunkMatch]:
+        """All trunks' entries that name `source` (`address:port`), the deciding one first.
+
+        `names` are those that the sender's certificate proves; None: as if it proved whatever is asked for.
+        """
         try:
             address, port = split_source(source)
         except ValueError:
             return []
-        return [match for match in self._matches if match.entry.matches(address, port)]
+        return [match for match in self._matches if match.fits(address, port, names)]
 
-    def identify(self, source: str) -> TrunkMatch | None:
+    def identify(self, source: str, names: Collection[str] = ()) -> TrunkMatch | None:
         """The trunk that a request from `source` belongs to, None for a stranger."""
-        return next(iter(self.candidates(source)), None)
+        return next(iter(self.candidates(source, names)), None)
 
 
 def _entries(trunk: Trunk, resolved: Sequence[str]) -> list[TrunkMatch]:
     if trunk.match:
         return [TrunkMatch(trunk, SourceMatch.parse(text), False) for text in trunk.match]
+    if trunk.match_certificate:
+        return [TrunkMatch(trunk, None, False)]
     if trunk.registration is None:
         return []
     return [TrunkMatch(trunk, SourceMatch.parse(text), True) for text in resolved]

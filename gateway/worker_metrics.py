@@ -29,6 +29,7 @@ class WorkerCollector(Collector):
     def __init__(self, clock: Callable[[], int]) -> None:
         self.tables: dict[int, Columns] = {}
         self.loads: Sequence[LoadMeter] = ()
+        self.restarts: Callable[[], Sequence[int]] = tuple
         self._clock = clock
 
     def collect(self) -> Iterator[Metric]:
@@ -39,6 +40,7 @@ class WorkerCollector(Collector):
             for index, table in self.tables.items():
                 family.add_metric([str(index)], float(getattr(table.worker, column)[0]))
             yield family
+        yield self._restarts()
         yield self._drops()
         for name, column, text in _HISTOGRAMS:
             histogram = HistogramMetricFamily(f"trunkline_{name}", text, labels=["worker"])
@@ -86,6 +88,16 @@ class WorkerCollector(Collector):
             load.add_metric([str(index)], meter.load)
             overloaded.add_metric([str(index)], float(meter.overloaded))
         yield from (load, overloaded)
+
+    def _restarts(self) -> Metric:
+        family = CounterMetricFamily(
+            "trunkline_worker_restarts",
+            "How often a worker died or hung, and another took its place and its calls.",
+            labels=["worker"],
+        )
+        for index, count in enumerate(self.restarts()):
+            family.add_metric([str(index)], float(count))
+        return family
 
     def _drops(self) -> Metric:
         family = CounterMetricFamily(

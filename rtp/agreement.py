@@ -47,16 +47,26 @@ class Selection:
         return {one.format.name: one.payload_type for one in self.all if one.format is not None}
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Terms:
+    """What holds for the stream as a whole, from our point of view."""
+
+    send: bool
+    receive: bool
+    mux: bool = False
+    "RTCP comes and goes on the port of RTP"
+    rsize: bool = False
+    "RTCP need not be compound"
+
+
 def agree(
     line: AudioLine,
     selection: Selection,
     ours: Mapping[str, int],
     before: MediaDescription | None,
     *,
+    terms: Terms,
     ptime_ms: int,
-    receive: bool,
-    mux: bool,
-    rsize: bool,
     fmtp: str,
 ) -> MediaDescription:
     """`ours` are the payload types that we have named, `fmtp` is what we have said of the codec.
@@ -68,7 +78,7 @@ def agree(
         # 0.0.0.0 says "send nothing", not "I have moved": what the peer sends (music on
         # hold) still comes from where it was.
         host, rtcp_host = before.remote_host, before.remote_rtcp_host
-    if mux:
+    if terms.mux:
         rtcp_host, rtcp_port = host, 0 if line.black_hole else line.port
     codec, event, noise = selection.codec, selection.event, selection.noise
     return MediaDescription(
@@ -80,10 +90,10 @@ def agree(
         remote_rtcp_host=rtcp_host,
         remote_rtcp_port=rtcp_port,
         ptime_ms=line.packet_time(ptime_ms, selection.speech),
-        send=line.receives,
-        receive=receive,
-        rtcp_mux=mux,
-        rtcp_rsize=rsize,
+        send=terms.send,
+        receive=terms.receive,
+        rtcp_mux=terms.mux,
+        rtcp_rsize=terms.rsize,
         xr_voip=line.xr is not None and line.xr.voip_metrics,
         xr_round_trip=line.xr is not None and line.xr.round_trip,
         send_dtmf_pt=event.payload_type if event else -1,

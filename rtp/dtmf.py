@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Key presses as RTP telephone-events (RFC 4733), received and sent.
+"""Key presses as RTP telephone-events (RFC 4733), received; `dtmf_send.py` is the other direction.
 
 All packets of a press carry the timestamp of its start and a duration that grows.
 So any one of them tells which press it belongs to, and the receiver needs neither the
@@ -10,14 +10,10 @@ timestamp, and counts each once, whatever was lost, doubled or overtaken.
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections import deque
 
 from trunkline.rtp.sequence import extend_one
 from trunkline.rtp.telephone_event import DIGITS, MAX_DURATION_TS, TelephoneEvent
 
-_END_PACKETS = 3
-"2.5.1.4: the end is sent three times."
 _LATE_NS = 2_000_000_000
 """No network delays a packet longer than this.  What comes later is a new press, even with
 a timestamp that says otherwise: some senders restart theirs, or let it stand on hold."""
@@ -49,8 +45,10 @@ class _Press:
     "start of the current segment (2.5.1.3); `start_ts` unless the press is very long"
     last_ns: int
     "arrival of its newest packet"
-    duration_ts: int = 0
-    "within the segment; may exceed 16 bits where a sender lets the field wrap"
+    before: int = 0
+    "length of earlier segments, in ticks of the event clock"
+    duration: int = 0
+    "... and within the segment; may exceed 16 bits where a sender lets the field wrap"
     ended: bool = False
     "a packet with E has come"
     reported: bool = False
@@ -65,11 +63,17 @@ class EventReceiver:
     the wire: only their differences count, modulo 2**32.
     """
 
-    def __init__(self, clock_hz: int = 8000, packet_gap_ms: int = 50) -> None:
-        """`packet_gap_ms` is the longest time between two packets of a press; 50 is the RFC's."""
+    def __init__(self, clock_hz: int = 8000, packet_gap_ms: int = 50, timestamp_hz: int = 0) -> None:
+        """`packet_gap_ms` is the longest time between two packets of a press; 50 is the RFC's.
+
+        Durations count in `clock_hz`, that of the event's a=rtpmap.  Timestamps should, too; but where a
+        codec runs at another clock (telephone-event/8000 beside opus/48000), they are those of the audio
+        with most senders: `timestamp_hz`.
+        """
         self.ignored_packets = 0
         "too short, or an event that is not a digit"
         self._clock_hz = clock_hz
+        self._timestamp_hz = timestamp_hz or clock_hz
         self._timeout_ns = 3 * packet_gap_ms * 1_000_000
         self._press: _Press | None = None
 
@@ -81,10 +85,19 @@ class EventReceiver:
 
     def receive(self, timestamp: int, payload: bytes, now_ns: int) -> list[DigitEvent]:
         """Take one packet of the telephone-event payload type; return the presses it ends."""
-        event = TelephoneEvent.parse(payload)
-        if event is None or event.code >= len(DIGITS):
+        events = TelephoneEvent.parse_all(payload)
+        done: list[DigitEvent] = []
+        if not events or events[0].code >= len(DIGITS):
             self.ignored_packets += 1
-            return []
+            return done
+        for event in events:
+            if event.code >= len(DIGITS):
+                break
+            done += self._receive(timestamp, event, now_ns)
+            timestamp = (timestamp + event.duration_ts * self._timestamp_hz // self._clock_hz) & 0xFFFFFFFF
+        return done
+
+    def _receive(self, timestamp: int, event: TelephoneEvent, now_ns: int) -> list[DigitEvent]:
         done: list[DigitEvent] = []
         press = self._press
         if press is None or self._is_new(press, timestamp, event, now_ns):
@@ -96,10 +109,10 @@ class EventReceiver:
         if timestamp != press.segment_ts or event.code != press.code:
             return done  # a late packet of a former press
         press.last_ns = now_ns
-        if press.duration_ts == 0:
-            press.duration_ts = event.duration_ts
+        if press.duration == 0:
+            press.duration = event.duration_ts
         # A shorter duration is an overtaken packet; one shorter by half the range has wrapped.
-        press.duration_ts = max(press.duration_ts, extend_one(press.duration_ts, event.duration_ts, 16))
+        press.duration = max(press.duration, extend_one(press.duration, event.duration_ts, 16))
         if event.end:
             press.ended = True
             done += self._report()
@@ -110,6 +123,16 @@ class EventReceiver:
         deadline = self.next_deadline_ns
         return self._report() if deadline is not None and now_ns >= deadline else []
 
+    @property
+    def open_digit(self) -> str:
+        """The key that is down now; empty if none is."""
+        press = self._press
+        return "" if press is None or press.reported else DIGITS[press.code]
+
+    def finish(self) -> list[DigitEvent]:
+        """Report the open press: nothing more of its source will come."""
+        return self._report()
+
     def _is_new(self, press: _Press, timestamp: int, event: TelephoneEvent, now_ns: int) -> bool:
         """Whether a packet opens a press; moves `press` on to its next segment if that is what came."""
         stale = press.reported and now_ns - press.last_ns >= _LATE_NS
@@ -117,11 +140,13 @@ class EventReceiver:
         if ahead == 0:
             known = event.code == press.code or event.code in press.former_codes
             return not known or (stale and press.ended)
-        if -_LATE_S * self._clock_hz < ahead < 0:
+        if -_LATE_S * self._timestamp_hz < ahead < 0:
             return stale
-        if event.code == press.code and not press.ended and self._is_contiguous(press, ahead):
-            press.segment_ts, press.duration_ts = timestamp, 0
-            return False
+        if event.code == press.code and not press.ended:
+            for ticks in (ahead, ahead * self._clock_hz // self._timestamp_hz):  # whichever clock it counts in
+                if self._is_contiguous(press, ticks):
+                    press.segment_ts, press.before, press.duration = timestamp, press.before + ticks, 0
+                    return False
         return True
 
     def _is_contiguous(self, press: _Press, ahead: int) -> bool:
@@ -130,7 +155,7 @@ class EventReceiver:
         It should lie exactly where the segment ended.  Some senders instead take the
         moment at which they noticed, so up to 100 ms more is let pass once the field is full.
         """
-        beyond = ahead - press.duration_ts
+        beyond = ahead - press.duration
         return beyond == 0 or (ahead >= MAX_DURATION_TS and 0 < beyond <= self._clock_hz // 10)
 
     def _report(self) -> list[DigitEvent]:
@@ -139,99 +164,5 @@ class EventReceiver:
         if press is None or press.reported:
             return []
         press.reported = True
-        before = (press.segment_ts - press.start_ts) & 0xFFFFFFFF
-        duration_ms = (before + press.duration_ts) * 1000 // self._clock_hz
+        duration_ms = (press.before + press.duration) * 1000 // self._clock_hz
         return [DigitEvent(DIGITS[press.code], duration_ms, press.start_ts, press.ended)]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class EventPacket:
-    """What to send instead of one packet of audio."""
-
-    payload: bytes
-    marker: bool
-    timestamp: int
-    "extended; the start of the press, while the audio's own timestamps go on"
-
-
-class EventSender:
-    """Digits to send, one packet for each call of `next_packet`.
-
-    It is called once per packet time.  A packet that it returns takes the place and
-    the sequence number of the audio packet of that moment.
-    """
-
-    def __init__(self, clock_hz: int, ptime_ms: int) -> None:
-        self._clock_hz = clock_hz
-        self._step_ts = clock_hz * ptime_ms // 1000
-        self._waiting: deque[tuple[int, int, int]] = deque()  # code, duration and gap in packets
-        self._code = -1  # -1: no press under way
-        self._start_ts = 0
-        self._segment_ts = 0  # offset of the current segment from the start
-        self._elapsed_ts = 0
-        self._total_ts = 0
-        self._ends_left = 0
-        self._gap_packets = 0  # still to pass without an event, after the end
-
-    @property
-    def active(self) -> bool:
-        """Whether `next_packet` still has something to do, be it to keep a gap."""
-        return bool(self._waiting) or self._code >= 0 or self._gap_packets > 0
-
-    @property
-    def waiting(self) -> int:
-        """Presses that have not begun."""
-        return len(self._waiting)
-
-    def set_packet_time(self, ptime_ms: int, clock_hz: int = 0) -> None:
-        """Another packet time and clock from the next packet on; a press under way lasts as long as was asked."""
-        if clock_hz and clock_hz != self._clock_hz:
-            for name in ("_segment_ts", "_elapsed_ts", "_total_ts"):
-                setattr(self, name, getattr(self, name) * clock_hz // self._clock_hz)
-            self._clock_hz = clock_hz
-        self._step_ts = self._clock_hz * ptime_ms // 1000
-
-    def queue(self, digits: str, duration_ms: int = 160, gap_ms: int = 80) -> None:
-        """Append presses; times are rounded up to packets.  ValueError if one is not in `DIGITS`."""
-        codes = [DIGITS.find(digit) for digit in digits.upper()]
-        if -1 in codes:
-            raise ValueError(f"not a DTMF digit: {digits[codes.index(-1)]!r}; allowed are {DIGITS}")
-        ptime_ms = self._step_ts * 1000 / self._clock_hz
-        # Two at least: one packet would be start and end in one, and lost with one loss.
-        packets = max(2, math.ceil(duration_ms / ptime_ms))
-        gap = math.ceil(gap_ms / ptime_ms)
-        self._waiting.extend((code, packets, gap) for code in codes)
-
-    def next_packet(self, now_ts: int) -> EventPacket | None:
-        """The event packet of this packet time, or None for audio; `now_ts` is the audio's timestamp."""
-        marker = False
-        if self._code < 0:
-            if self._gap_packets > 0:
-                self._gap_packets -= 1
-                return None
-            if not self._waiting:
-                return None
-            self._begin(now_ts)
-            marker = True
-        self._elapsed_ts = min(self._elapsed_ts + self._step_ts, self._total_ts)
-        timestamp = self._start_ts + self._segment_ts
-        duration = self._elapsed_ts - self._segment_ts
-        end = self._elapsed_ts == self._total_ts
-        if duration > MAX_DURATION_TS:
-            # 2.5.1.3: report the maximum without E, and go on in a new segment.
-            self._segment_ts += MAX_DURATION_TS
-            duration, end = MAX_DURATION_TS, False
-        payload = bytes(TelephoneEvent(self._code, end, duration))
-        if end:
-            self._ends_left -= 1
-            if self._ends_left == 0:
-                self._code = -1
-        return EventPacket(payload, marker, timestamp)
-
-    def _begin(self, now_ts: int) -> None:
-        self._code, packets, gap = self._waiting.popleft()
-        self._start_ts, self._segment_ts, self._elapsed_ts = now_ts, 0, 0
-        self._total_ts = packets * self._step_ts
-        self._ends_left = _END_PACKETS
-        # The tone is over with the first end: its repetitions are part of the gap.
-        self._gap_packets = max(0, gap - (_END_PACKETS - 1))

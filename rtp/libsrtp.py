@@ -106,6 +106,9 @@ class Library:
             return found
 
         packet = (pointer, pointer, pointer)  # context, packet, address of its length (int)
+        # Each argument costs 0.15 us, and nobody has an MKI.
+        self.protect_plain = function("srtp_protect", *packet)
+        self.unprotect_plain = function("srtp_unprotect", *packet)
         self.protect = function("srtp_protect_mki", *packet, unsigned, unsigned)
         self.unprotect = function("srtp_unprotect_mki", *packet, unsigned)
         self.protect_rtcp = function("srtp_protect_rtcp_mki", *packet, unsigned, unsigned)

@@ -32,7 +32,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from trunkline.rtp import payload
-from trunkline.rtp.agreement import Selection, agree
+from trunkline.rtp.agreement import Selection, Terms, agree
 from trunkline.rtp.audio_line import (
     PLAIN_PROFILES,
     SECURE_PROFILES,
@@ -101,8 +101,7 @@ class Session:
         self._lines: list[Media | None] = [None]
         # Payload types of our last offer by encoding, while it may still be answered.
         self._offered: dict[str, int] | None = None
-        self._offered_receive = True
-        self._offered_mux = self._offered_rsize = False
+        self._offered_terms = Terms(send=True, receive=True)
         self.move(local_host, rtp_port, rtcp_port)
 
     def description(self) -> MediaDescription | None:
@@ -140,49 +139,39 @@ class Session:
         line = choice.line
         selection = Selection.of(line, choice.offered, choice.codec, dtmf=self._dtmf)
         receive = line.sends and not self._on_hold
+        terms = Terms(line.receives, receive, line.rtcp_mux, line.rtcp_rsize)
         self._lines = [None if i == choice.index else media for i, media in enumerate(description.media)]
         self._profile = line.profile
         self._numbers.learn(selection.numbers, (one.payload_type for one in line.formats))
         self._offered = None
         crypto = self._keys.answer(line.peer_key)
-        mux, rsize = line.rtcp_mux, line.rtcp_rsize
-        self._commit(line, selection, selection.numbers, receive=receive, mux=mux, rsize=rsize)
+        self._commit(line, selection, selection.numbers, terms)
         xr = ""
         if line.xr is not None:  # the round trip is for both or for none (RFC 3611 5.2)
             xr = f"{_XR_ROUND_TRIP} {_XR_VOIP}" if line.xr.round_trip else _XR_VOIP
         formats = [
             PayloadLine(one.payload_type, one.rtpmap, self._own.fmtp(one.format)) for one in selection.all
         ]
-        return self._write(
-            formats, [choice.codec], crypto, receive=receive, send=line.receives, mux=mux, rsize=rsize, xr=xr
-        )
+        return self._write(formats, [choice.codec], crypto, terms, xr)
 
     def offer(self) -> str:
         """Our offer: the first of the call, a refresh, hold, resume or another address.
 
         The description stays what it was until `accepted`.
         """
-        codecs = list(self._codecs)
-        if self._agreed is not None:
-            used = payload.AUDIO_FORMATS[self._agreed.codec]
+        codecs, agreed = list(self._codecs), self._agreed
+        if agreed is not None:
+            used = payload.AUDIO_FORMATS[agreed.codec]
             codecs = [used] + [codec for codec in codecs if codec is not used]
-        noise = self._offer_noise or (self._agreed is not None and self._agreed.receive_cn_pt >= 0)
+        noise = self._offer_noise or (agreed is not None and agreed.receive_cn_pt >= 0)
         wanted = codecs + self._own.beside(codecs, noise=noise)
         self._offered = {one.name: self._numbers.of(one) for one in wanted}
-        self._offered_receive = not self._on_hold
         # Only a peer that offered rtcp-mux itself is known to understand it.
-        self._offered_mux = self._agreed is not None and self._agreed.rtcp_mux
-        self._offered_rsize = self._agreed is not None and self._agreed.rtcp_rsize
-        return self._write(
-            [PayloadLine(self._offered[one.name], one.rtpmap, self._own.fmtp(one)) for one in wanted],
-            codecs,
-            self._keys.offer(),
-            receive=self._offered_receive,
-            send=True,
-            mux=self._offered_mux,
-            rsize=self._offered_rsize,
-            xr=f"{_XR_ROUND_TRIP} {_XR_VOIP}",
-        )
+        mux, rsize = (agreed.rtcp_mux, agreed.rtcp_rsize) if agreed is not None else (False, False)
+        self._offered_terms = Terms(send=True, receive=not self._on_hold, mux=mux, rsize=rsize)
+        formats = [PayloadLine(self._offered[one.name], one.rtpmap, self._own.fmtp(one)) for one in wanted]
+        xr = f"{_XR_ROUND_TRIP} {_XR_VOIP}"
+        return self._write(formats, codecs, self._keys.offer(), self._offered_terms, xr)
 
     def accepted(self, answer: str, *, keys_unseen: bool = False) -> None:
         """The peer's answer to our last offer; may come again (183, then 200).
@@ -209,32 +198,26 @@ class Session:
             offered = ", ".join(self._offered)
             raise NegotiationError(488, f"the answer takes {names(line.formats)}; offered were {offered}")
         selection = Selection.of(line, speech, speech.audio, dtmf=self._dtmf).within(self._offered)
-        mux, rsize = line.rtcp_mux and self._offered_mux, line.rtcp_rsize and self._offered_rsize
-        receive = self._offered_receive and line.sends
+        ours = self._offered_terms
+        terms = Terms(
+            send=line.receives,
+            receive=ours.receive and line.sends,
+            mux=ours.mux and line.rtcp_mux,
+            rsize=ours.rsize and line.rtcp_rsize,
+        )
         if not keys_unseen:
             self._keys.accepted(line.peer_key)
-        self._commit(line, selection, self._offered, receive=receive, mux=mux, rsize=rsize)
+        self._commit(line, selection, self._offered, terms)
 
-    def _commit(
-        self,
-        line: AudioLine,
-        selection: Selection,
-        ours: dict[str, int],
-        *,
-        receive: bool,
-        mux: bool,
-        rsize: bool,
-    ) -> None:
+    def _commit(self, line: AudioLine, selection: Selection, ours: dict[str, int], terms: Terms) -> None:
         """From here on it holds; `ours` are the payload types that we have named."""
         agreed = agree(
             line,
             selection,
             ours,
             self._agreed,
+            terms=terms,
             ptime_ms=self._ptime_ms,
-            receive=receive,
-            mux=mux,
-            rsize=rsize,
             fmtp=self._own.fmtp(selection.codec),
         )
         self._held = not line.receives
@@ -245,11 +228,7 @@ class Session:
         formats: list[PayloadLine],
         codecs: list[payload.PayloadFormat],
         crypto: list[str],
-        *,
-        receive: bool,
-        send: bool,
-        mux: bool,
-        rsize: bool,
+        terms: Terms,
         xr: str,
     ) -> str:
         """Our description."""
@@ -260,10 +239,10 @@ class Session:
             profile=self._profile,
             ptime_ms=ptime_ms,
             maxptime_ms=maxptime_ms,
-            send=send,
-            receive=receive,
-            rtcp_mux=mux,
-            rtcp_rsize=rsize,
+            send=terms.send,
+            receive=terms.receive,
+            rtcp_mux=terms.mux,
+            rtcp_rsize=terms.rsize,
             rtcp_xr=xr,
             crypto=crypto,
         )

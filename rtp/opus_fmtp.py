@@ -18,8 +18,6 @@ RATES_HZ = (8000, 12000, 16000, 24000, 48000)
 "narrow, medium, wide, super-wide and full band, as sampling rates (RFC 7587 table 1)"
 BITRATES_BPS = range(6000, 510001)
 "section 6.1: maxaveragebitrate outside of it is to be ignored"
-PACKET_TIMES_MS = (10, 20, 40, 60)
-"that we send: what one frame of speech can be (RFC 6716 table 2)"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -63,18 +61,6 @@ def receiving(sample_rate_hz: int) -> OpusFmtp:
     return OpusFmtp(
         max_playback_rate_hz=sample_rate_hz, sprop_max_capture_rate_hz=sample_rate_hz, use_inband_fec=True
     )
-
-
-def packet_ms(wanted: float, longest: float = 0, shortest: float = 0) -> int:
-    """Packet time to send with: the longest of ours that is not above what is wanted.
-
-    `longest` is the peer's a=maxptime, which binds; `shortest` its minptime, which is a wish; 0: not
-    said.  30 ms, which no frame has, becomes 20.  ptime is a wish as well (RFC 7587 7).
-    """
-    bound = longest or PACKET_TIMES_MS[-1]
-    fitting = [time for time in PACKET_TIMES_MS if time <= bound] or [PACKET_TIMES_MS[0]]
-    below = [time for time in fitting if time <= max(wanted, shortest)]
-    return max(below, default=fitting[0])
 
 
 def parse(text: str) -> OpusFmtp:

@@ -135,7 +135,10 @@ def protect(handles: Handles, mkis: Handles, packets: Bytes, lengths: Lengths) -
     TRAILER_BYTES of room behind each packet.
     """
     addresses, sizes = _places(packets, lengths, None)
-    statuses = list(map(load().protect, handles.tolist(), addresses, sizes, mkis.tolist(), repeat(0)))
+    if mkis.any():
+        statuses = list(map(load().protect, handles.tolist(), addresses, sizes, mkis.tolist(), repeat(0)))
+    else:
+        statuses = list(map(load().protect_plain, handles.tolist(), addresses, sizes))
     return np.array(statuses) == OK if any(statuses) else np.ones(len(statuses), bool)
 
 
@@ -148,7 +151,9 @@ def unprotect(
     Returns a status of the library for each, 0 for those that are good: `drop_reason` tells what others mean.
     """
     addresses, sizes = _places(packets, lengths, which)
-    return list(map(load().unprotect, handles.tolist(), addresses, sizes, mkis.tolist()))
+    if mkis.any():
+        return list(map(load().unprotect, handles.tolist(), addresses, sizes, mkis.tolist()))
+    return list(map(load().unprotect_plain, handles.tolist(), addresses, sizes))
 
 
 def drop_reason(status: int) -> Drop:

@@ -39,11 +39,29 @@ class TelephoneEvent:
 
     @classmethod
     def parse(cls, payload: bytes) -> TelephoneEvent | None:
-        """Read a payload; None when it is too short.  What follows the first event is ignored."""
+        """Read the first event of a payload; None when it is too short."""
         if len(payload) < 4:
             return None
         code, flags, duration = struct.unpack_from("!BBH", payload)
         return cls(code, bool(flags & 0x80), duration, flags & 0x3F)
+
+    @classmethod
+    def parse_all(cls, payload: bytes) -> list[TelephoneEvent]:
+        """All events of a payload: short ones that followed one another may share a packet (2.5.1.5).
+
+        Each begins where the one before it ended, so that one must have ended and lasted.  What does not
+        fit this is padding of a careless sender, not another digit.
+        """
+        first = cls.parse(payload)
+        if first is None:
+            return []
+        events = [first]
+        for start in range(4, len(payload) - 3, 4):
+            event = cls.parse(payload[start:])
+            if event is None or not (events[-1].end and events[-1].duration_ts and event.duration_ts):
+                break
+            events.append(event)
+        return events
 
     def __bytes__(self) -> bytes:
         return struct.pack("!BBH", self.code, self.end << 7 | self.volume, self.duration_ts)

@@ -85,7 +85,7 @@ def calls_router(service: Calls, closing: asyncio.Event) -> APIRouter:
     async def send_dtmf(
         call_id: CallId, request: Annotated[DtmfRequest, Body(openapi_examples=DTMF_EXAMPLES)]
     ) -> CallView:
-        """Send digits to the other party, as RTP events (RFC 4733) or SIP INFO, whatever was agreed."""
+        """Send digits to the other party: RTP events (RFC 4733), SIP INFO or tones, as trunk and peer have it."""
         view = _found(service, call_id)
         await _asked(service.send_dtmf(call_id, request.digits, request.duration_ms, request.gap_ms))
         return view

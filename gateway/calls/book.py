@@ -39,7 +39,7 @@ class Media(Protocol):
     def update(self, call_id: str, media: MediaDescription) -> None:
         """New negotiated media."""
 
-    def send(self, message: control.SendDtmf | control.InjectDtmf | control.ClearAudio) -> bool:
+    def send(self, message: control.SendDtmf | control.InjectDtmf | control.DtmfRefused | control.ClearAudio) -> bool:
         """Whether a worker took it."""
 
     def stop_stream(self, call_id: str, reason: str) -> bool:
@@ -69,6 +69,12 @@ class Observer(Protocol):
 
     def refused(self, cause: str) -> None:
         """An INVITE that became no call."""
+
+    def digit_received(self, method: str) -> None:
+        """The other party pressed a key."""
+
+    def digits_sent(self, method: str, count: int) -> None:
+        """Digits went to the other party."""
 
     def registration(self, trunk: str, registered: bool, code: int = 0) -> None:
         """A REGISTER came to something."""

@@ -152,6 +152,10 @@ class Call:
     "packets received when that silence was told"
     quality: MediaView | None = None
     "figures of the audio, once it is ending: its row is soon another call's"
+    cut_tones: bool = False
+    "tones of keys are cut out of what the agent hears"
+    tones_only: bool = False
+    "the peer takes neither RTP events nor INFO: digits go as tones"
     place: PlaceCall | None = None
     "outbound: the INVITE that waits for the agent"
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from trunkline.gateway.calls.book import Book, log
-from trunkline.gateway.calls.call import ANSWERED, OPEN, Call, Phase, Trigger
+from trunkline.gateway.calls.book import Book
+from trunkline.gateway.calls.call import OPEN, Call, Phase, Trigger
+from trunkline.gateway.calls.digits import Digits
 from trunkline.gateway.calls.ending import Ending
 from trunkline.gateway.media import control
-from trunkline.gateway.sip.messages import Respond, SendInfoDtmf
+from trunkline.gateway.sip.messages import Respond
 
 _NEVER_TAKEN = frozenset({"table_full", "worker_lost", "no_descriptors"})
 "Failures of streams that no worker has: there is nothing to stop."
@@ -23,14 +24,15 @@ _NEVER_TAKEN = frozenset({"table_full", "worker_lost", "no_descriptors"})
 class MediaFlow:
     """Reactions to messages of workers, on the event loop."""
 
-    def __init__(self, book: Book, ending: Ending) -> None:
+    def __init__(self, book: Book, ending: Ending, digits: Digits) -> None:
         self._book, self._ending = book, ending
         self._reactions: dict[type[Any], Callable[[Call, Any], None]] = {
             control.StreamReady: self._ready,
             control.StreamFailed: self._failed,
             control.StreamEnded: self._ended,
             control.AgentHangup: self._agent_hangup,
-            control.AgentDtmf: self._agent_dtmf,
+            control.AgentDtmf: digits.asked_by_agent,
+            control.DtmfQueued: self._dtmf_queued,
             control.AgentEvent: self._agent_event,
             control.CallerDtmf: self._caller_dtmf,
             control.MediaStarted: self._media_started,
@@ -77,17 +79,14 @@ class MediaFlow:
         code = message.sip_code if 400 <= message.sip_code <= 699 else 0
         self._ending.end(call, "agent_hangup", message.reason, code=code)
 
-    def _agent_dtmf(self, call: Call, message: control.AgentDtmf) -> None:
-        """The peer takes no RTP events: SIP INFO, where the trunk allows it."""
-        if call.phase not in ANSWERED or call.trunk.dtmf == "rfc4733":
-            log.warning("dtmf.not_sent", call_id=call.id, digits=len(message.digits), trunk=call.trunk.name)
-            return
-        self._book.post(SendInfoDtmf(call.id, message.digits, message.duration_ms))
+    def _dtmf_queued(self, call: Call, message: control.DtmfQueued) -> None:
+        self._book.observer.digits_sent(message.method, message.digits)
 
     def _agent_event(self, call: Call, message: control.AgentEvent) -> None:
         self._book.publish(f"agent.{message.event}", call, **message.data)
 
     def _caller_dtmf(self, call: Call, message: control.CallerDtmf) -> None:
+        self._book.observer.digit_received(message.method)
         self._book.publish(
             "call.dtmf", call, digit=message.digit, duration_ms=message.duration_ms, method=message.method
         )

@@ -9,6 +9,7 @@ from typing import Any
 
 from trunkline.gateway.calls.call import SHOWN, Call
 from trunkline.gateway.calls.view import CallView, MediaView
+from trunkline.gateway.config.addresses import bracketed
 from trunkline.gateway.media.columns import Columns, delay_percentile
 from trunkline.gateway.media.figures import NAMES, told
 from trunkline.rtp.outcomes import Drop
@@ -31,7 +32,7 @@ def media_view(call: Call, row: tuple[Columns, int] | None) -> MediaView | None:
     view = MediaView(
         codec=media.codec,
         encryption=None if media.send_key is None else media.send_key.suite,
-        remote=call.remote or f"{media.remote_host}:{media.remote_port}",
+        remote=call.remote or f"{bracketed(media.remote_host)}:{media.remote_port}",
         local=call.local,
         ptime_ms=media.ptime_ms,
     )

@@ -95,9 +95,11 @@ class Placing:
         )
         transport = parse_uri(target).transport or trunk.transport
         session = self._new_session(trunk, agent, host, ports, transport)
-        call = Call(info, trunk, agent, session, ports, f"{host}:{ports.rtp_port}", Phase.PREPARING)
+        local = f"{bracketed(host)}:{ports.rtp_port}"
+        call = Call(info, trunk, agent, session, ports, local, Phase.PREPARING)
         # No SIP leg before the agent is there: an end that comes first has nothing to hang up.
         call.sip_over = True
+        call.cut_tones = request.dtmf_audio == "cut"
         call.place = PlaceCall(
             call.id, trunk.name, target, session, from_uri, dict(request.headers), request.timeout_s
         )
@@ -111,7 +113,9 @@ class Placing:
         """
         peer = _hop(trunk.outbound_proxy) if trunk.outbound_proxy else parse_uri(target).host.strip("[]")
         try:
-            address = peer if is_address(peer) else await asyncio.to_thread(resolve, peer, self._address.family)
+            address = (
+                peer if is_address(peer) else await asyncio.to_thread(resolve, peer, self._address.family)
+            )
             return self._address.known(address) or self._address.towards(address)
         except UnresolvedError as error:
             detail = f"the name {peer} has no address ({error}): check it, or DNS"
@@ -150,7 +154,8 @@ def target_uri(to: str, trunk: Trunk, transports: Collection[str] = ("udp", "tcp
         transport = _parsed(to, "bad_target").transport
         if transport and transport not in transports:
             have = " and ".join(sorted(transports))
-            raise CallRefused("bad_target", f"{to!r} asks for transport {transport}; configured: {have}")
+            asks = f"{to!r} asks for transport {transport}"
+            raise CallRefused("bad_target", f"{asks}; configured: {have}")
         return to
     number = compact_number(to)
     if number is None:
@@ -207,5 +212,5 @@ def _parsed(text: str, cause: str) -> SipUri:
 
 def _hop(proxy: str) -> str:
     """Host of a SIP URI that the configuration has checked."""
-    hop = proxy.removeprefix("sip:").rpartition("@")[2]
+    hop = re.sub(r"^sips?:", "", proxy).rpartition("@")[2]
     return split_host_port(re.split("[;?]", hop, maxsplit=1)[0])[0]

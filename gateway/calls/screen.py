@@ -20,6 +20,7 @@ from trunkline.gateway.calls.call import Call, MediaSession, Phase
 from trunkline.gateway.calls.headers import for_agent
 from trunkline.gateway.calls.limits import Limits
 from trunkline.gateway.calls.refused import CallRefused
+from trunkline.gateway.config.addresses import bracketed
 from trunkline.gateway.config.model import Agent, Config, Route, Trunk
 from trunkline.gateway.media.control import CallInfo
 from trunkline.gateway.media.ports import PortPair, PortPool, PortsExhausted
@@ -62,9 +63,10 @@ class CallScreen:
 
     def incoming(self, invite: IncomingInvite) -> Admission | Refusal:
         """Admit or refuse; a refusal leaves nothing behind."""
-        match = self.trunks.identify(invite.source)
+        match = self.trunks.identify(invite.source, invite.certificate_names)
         if match is None:
-            detail = f"no trunk matches {invite.source}; name it in a trunk's `match` to let it in"
+            shown = f" with a certificate for {', '.join(invite.certificate_names)}" * bool(invite.certificate_names)
+            detail = f"no trunk matches {invite.source}{shown}; name it in a trunk's `match` to let it in"
             return refusal("unknown_peer", detail)
         trunk = match.trunk
         query = RouteQuery.of_uris(trunk.name, invite.request_uri, invite.from_uri, invite.headers)
@@ -127,7 +129,10 @@ class CallScreen:
             headers=headers,
             metadata={**agent.metadata, **route.metadata},
         )
-        call = Call(info, trunk, agent, session, ports, f"{host}:{ports.rtp_port}", Phase.INCOMING, invite)
+        call = Call(
+            info, trunk, agent, session, ports, f"{bracketed(host)}:{ports.rtp_port}", Phase.INCOMING, invite
+        )
+        call.cut_tones = route.dtmf_audio == "cut"
         call.sip_call_id, call.left_out = invite.sip_call_id, tuple(left_out)
         return call
 

@@ -18,6 +18,7 @@ from typing import Any
 from trunkline.gateway.calls.addresses import MediaAddress
 from trunkline.gateway.calls.book import Book, log
 from trunkline.gateway.calls.call import ANSWERED, Call
+from trunkline.gateway.calls.digits import Digits
 from trunkline.gateway.calls.ending import Ending
 from trunkline.gateway.calls.media_flow import MediaFlow
 from trunkline.gateway.calls.placing import Placing
@@ -30,7 +31,6 @@ from trunkline.gateway.calls.view import CallView, PlaceRequest
 from trunkline.gateway.media import control
 from trunkline.gateway.media.ports import PortPool
 from trunkline.gateway.sip.events import Event
-from trunkline.gateway.sip.messages import SendInfoDtmf
 
 SWEEP_S = 0.5
 "One timer looks at the deadlines of all calls; half a second later than due harms none of them."
@@ -56,8 +56,9 @@ class CallService:
         self._ending = Ending(book)
         streams = Streams(book, self._ending)
         self._placing = Placing(book, streams, ports, address, new_session)
-        self._sip = SipFlow(book, self._ending, streams, screen.admitted, on_fatal)
-        self._media = MediaFlow(book, self._ending)
+        self._digits = Digits(book)
+        self._sip = SipFlow(book, self._ending, streams, self._digits, screen.admitted, on_fatal)
+        self._media = MediaFlow(book, self._ending, self._digits)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._sweep_timer: asyncio.TimerHandle | None = None
         self.started = time.time()
@@ -100,20 +101,12 @@ class CallService:
         self._ending.end(call, "api_hangup", reason)
 
     async def send_dtmf(self, call_id: str, digits: str, duration_ms: int = 160, gap_ms: int = 80) -> None:
-        """Send digits as RTP events where the call and its trunk take them, else by SIP INFO."""
+        """Send digits the way that the call and its trunk take them (`digits.py`)."""
         self._book.find(call_id)
         call = self._book.calls.get(call_id)
-        if call is None or call.phase not in ANSWERED:
+        if call is None:
             raise CallRefused("not_up", "digits can be sent only while the call is up", 409)
-        if call.media is not None and call.media.send_dtmf_pt >= 0:
-            if not self._book.media.send(control.SendDtmf(call_id, digits, duration_ms, gap_ms)):
-                raise CallRefused(
-                    "no_worker", "the media worker of this call is being replaced: try again", 503
-                )
-        elif call.trunk.dtmf == "rfc4733":
-            raise CallRefused("no_dtmf", "the peer takes no telephone-event and the trunk forbids INFO", 409)
-        else:
-            self._book.post(SendInfoDtmf(call_id, digits, duration_ms))
+        self._digits.send(call, digits, duration_ms, gap_ms)
 
     async def clear_audio(self, call_id: str) -> None:
         """Silence what the agent has queued for the caller; the agent is told as after its own clear."""

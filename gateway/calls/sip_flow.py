@@ -12,6 +12,7 @@ import msgspec
 from trunkline.gateway import logs
 from trunkline.gateway.calls.book import Book, log
 from trunkline.gateway.calls.call import Call, Trigger
+from trunkline.gateway.calls.digits import Digits
 from trunkline.gateway.calls.ending import Ending
 from trunkline.gateway.calls.screen import MAX_NUMBER
 from trunkline.gateway.calls.streams import Streams
@@ -24,6 +25,7 @@ from trunkline.gateway.sip.events import (
     Event,
     Incoming,
     InfoDtmf,
+    InfoDtmfAnswered,
     MediaChanged,
     OfferFailed,
     Placed,
@@ -49,11 +51,12 @@ class SipFlow:
         book: Book,
         ending: Ending,
         streams: Streams,
+        digits: Digits,
         admitted: dict[str, Call],
         on_fatal: Callable[[str], None],
     ) -> None:
         """`admitted` are the screen's calls; `on_fatal` is told that the SIP thread has ended."""
-        self._book, self._ending, self._streams = book, ending, streams
+        self._book, self._ending, self._streams, self._digits = book, ending, streams, digits
         self._admitted = admitted
         self._on_fatal = on_fatal
         self._throttle = Throttle(REFUSAL_LOG_INTERVAL_S)
@@ -65,6 +68,7 @@ class SipFlow:
             MediaChanged: self._media_changed,
             OfferFailed: self._offer_failed,
             InfoDtmf: self._info_dtmf,
+            InfoDtmfAnswered: self._info_answered,
             RegistrationChanged: self._registration_changed,
             ThreadFailed: lambda event: self._on_fatal(event.detail),
         }
@@ -173,6 +177,11 @@ class SipFlow:
             return
         # The worker puts it in order with the audio, and reports it as it does any key (CallerDtmf).
         self._book.media.send(InjectDtmf(call.id, event.digit, event.duration_ms))
+
+    def _info_answered(self, event: InfoDtmfAnswered) -> None:
+        call = self._book.calls.get(event.call_id)
+        if call is not None and not call.closing:
+            self._digits.info_answered(call, event)
 
     def _registration_changed(self, event: RegistrationChanged) -> None:
         before = self._book.registrations.get(event.trunk, {})

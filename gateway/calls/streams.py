@@ -8,7 +8,7 @@ import dataclasses
 from trunkline.gateway.calls.book import Book, log
 from trunkline.gateway.calls.call import ANSWERED, Call, Phase, Trigger
 from trunkline.gateway.calls.ending import Ending
-from trunkline.gateway.media.control import StartStream
+from trunkline.gateway.media.control import DigitParams, StartStream
 from trunkline.gateway.media.pool import NoWorker
 from trunkline.rtp.negotiation import MediaDescription
 from trunkline.rtp.payload import AUDIO_FORMATS
@@ -39,6 +39,7 @@ class Streams:
                 call.info,
                 call.media or _placeholder(call, self._book.config.media.packet_time_ms),
                 self._book.agent_params[call.agent.name],
+                digits=DigitParams(call.trunk.dtmf == "inband", call.trunk.dtmf_detect, call.cut_tones),
                 hold_media=call.media is None,
             )
             self._book.media.start_stream(start, call.ports)
@@ -70,7 +71,7 @@ def _for_worker(call: Call, agreed: MediaDescription) -> MediaDescription:
     if call.phase in _UNANSWERED and agreed.send:
         # Early media is for listening: a greeting spoken into the ringing would be lost, so it waits.
         agreed = dataclasses.replace(agreed, send=False)
-    if call.trunk.dtmf == "info" and agreed.send_dtmf_pt >= 0:
+    if call.trunk.dtmf in ("info", "inband") and agreed.send_dtmf_pt >= 0:
         agreed = dataclasses.replace(agreed, send_dtmf_pt=-1)
     return agreed
 
@@ -79,6 +80,7 @@ def _placeholder(call: Call, ptime_ms: int) -> MediaDescription:
     """Media of a call for which nothing has been agreed on: held, the peer unknown."""
     payload = AUDIO_FORMATS[call.trunk.codecs[0]]
     pt = 0 if payload.static_pt is None else payload.static_pt
+    ptime_ms = min(payload.packet_times_ms, key=lambda ms: abs(ms - ptime_ms))  # not all encodings have all of them
     return MediaDescription(
         payload.name,
         pt,

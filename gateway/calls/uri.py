@@ -3,7 +3,7 @@
 
 Stricter than the grammar, because the URI comes from whoever may use the API and goes into
 a message as it is: no headers (`?Contact=...` would write into the INVITE), no escaped
-control characters, and `sip:` alone, for there is no TLS that `sips:` could stand for.
+control characters.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import NamedTuple
 _USER = r"(?:[A-Za-z0-9_.!~*'()&=+$,;?/:-]|%[2-7][0-9A-Fa-f](?<!%7[Ff])|%[89A-Fa-f][0-9A-Fa-f])"
 _PARAMETER = r"(?:[A-Za-z0-9_.!~*'()\[\]/:&+$-]|%[0-9A-Fa-f]{2})+"
 _URI = re.compile(
-    rf"sip:(?:(?P<user>{_USER}+)@)?(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(?::(?P<port>\d{{1,5}}))?"
+    rf"(?P<scheme>sips?):(?:(?P<user>{_USER}+)@)?(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(?::(?P<port>\d{{1,5}}))?"
     rf"(?P<parameters>(?:;{_PARAMETER}(?:={_PARAMETER})?)*)",
     re.IGNORECASE,
 )
@@ -38,7 +38,7 @@ class SipUri(NamedTuple):
     port: str
     "empty when absent"
     transport: str
-    "lower case; empty when absent"
+    "lower case; empty when absent; `sips:` is TLS, whatever it says besides"
 
 
 def parse_uri(text: str) -> SipUri:
@@ -56,8 +56,13 @@ def parse_uri(text: str) -> SipUri:
             ipaddress.IPv6Address(host[1:-1])
         except ValueError:
             raise UriError(f"{host} is no IPv6 address") from None
-    transport = re.search(r";transport=([^;]*)", match["parameters"], re.IGNORECASE)
-    return SipUri(match["user"] or "", host, port, transport[1].lower() if transport else "")
+    named = re.search(r";transport=([^;]*)", match["parameters"], re.IGNORECASE)
+    transport = named[1].lower() if named else ""
+    if match["scheme"].lower() == "sips":
+        if transport not in ("", "tcp", "tls"):  # RFC 3261 26.2.2: TLS over it
+            raise UriError(f"sips: is TLS, which transport {transport} is not")
+        transport = "tls"
+    return SipUri(match["user"] or "", host, port, transport)
 
 
 def is_uri(text: str) -> bool:
@@ -68,10 +73,8 @@ def is_uri(text: str) -> bool:
 def _why_not(text: str) -> str:
     if not all(" " < character <= "~" for character in text):
         return "only printable ASCII characters without blanks may stand in a SIP URI"
-    if text.lower().startswith("sips:"):
-        return "sips: needs TLS, which this gateway does not have; use sip:"
-    if not text.lower().startswith("sip:"):
-        return "it does not begin with sip:"
+    if not text.lower().startswith(("sip:", "sips:")):
+        return "it does not begin with sip: or sips:"
     if "?" in (text.partition("@")[2] or text):
         return "headers behind `?` are not taken from a URI; give them as headers of the call"
     return "it is not of the form sip:user@host:port"

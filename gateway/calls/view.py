@@ -25,6 +25,9 @@ class PlaceRequest(BaseModel, extra="forbid"):
     from_: Address | None = Field(None, alias="from", description="calling number or SIP URI")
     headers: HeaderTexts = Field(default_factory=dict, description="extra headers of the INVITE")
     metadata: Texts = Field(default_factory=dict, description="told to the agent; 16 kB in all")
+    dtmf_audio: Literal["keep", "cut"] = Field(
+        "keep", description="whether the agent hears the tones of keys, as of a route"
+    )
     timeout_s: float = Field(30.0, gt=0, le=300, description="give up ringing after this many seconds")
 
 
@@ -33,7 +36,7 @@ class DtmfRequest(BaseModel, extra="forbid"):
 
     digits: str = Field(pattern=r"^[0-9A-Da-d*#]{1,64}$")
     duration_ms: int = Field(160, ge=40, le=6000)
-    gap_ms: int = Field(80, ge=20, le=6000)
+    gap_ms: int = Field(80, ge=20, le=6000, description="silence after each; receivers of tones ask for 40")
 
 
 class MediaView(BaseModel):

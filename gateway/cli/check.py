@@ -150,7 +150,7 @@ def _trunk_of_source(out: Console, config: Config, source: str) -> str | None:
                 f"[yellow]trunk {name}[/]: its registrar {shown(hosts[name])} has no address now",
                 soft_wrap=True,
             )
-    candidates = TrunkTable(config.trunks, resolved).candidates(source)
+    candidates = TrunkTable(config.trunks, resolved).candidates(source, None)
     for number, match in enumerate(candidates):
         verb = "[green]from trunk[/]" if number == 0 else "[dim]less specific: trunk[/]"
         out.print(f"{verb} {match.trunk.name}: {shown(source)} is in {match.why}", soft_wrap=True)

@@ -2,7 +2,8 @@
 """`trunkline run`: the gateway in the foreground.
 
 SIGTERM or Ctrl-C: no new calls (503), wait for those that are up, hang up what is left
-after `--drain-timeout`.  A second one: hang up now.  Exit codes: 0 stopped as asked, 1 could
+after `--drain-timeout`.  A second one: hang up now.  SIGHUP: read the files of the TLS
+transport again (they are also read when they change).  Exit codes: 0 stopped as asked, 1 could
 not start or failed, 2 configuration.
 """
 
@@ -72,6 +73,14 @@ async def serve(config: Config, secrets: Secrets, drain_timeout_s: float) -> str
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
     gateway = Gateway(config, secrets)
+    reloads: set[asyncio.Task[None]] = set()
+
+    def on_hangup() -> None:
+        task = asyncio.create_task(gateway.reload_certificates("SIGHUP"))
+        reloads.add(task)
+        task.add_done_callback(reloads.discard)
+
+    loop.add_signal_handler(signal.SIGHUP, on_hangup)
     await gateway.start()
     sys.stdout.write(banner(gateway, secrets))
     sys.stdout.flush()
@@ -79,7 +88,7 @@ async def serve(config: Config, secrets: Secrets, drain_timeout_s: float) -> str
     about_pjsip = asyncio.create_task(log_pjsip())
     waiting = [asyncio.create_task(event.wait()) for event in (stop, gateway.failed)]
     await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-    for task in (*waiting, about_pjsip):
+    for task in (*waiting, about_pjsip, *reloads):
         task.cancel()
     await gateway.stop(drain_timeout_s, hurry)
     log.info("gateway.stopped", failure=gateway.failure)

@@ -8,14 +8,20 @@ probably not what was meant.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator
 from typing import Any
 
-from trunkline.gateway.config.addresses import SourceMatch, is_loopback
+from trunkline.gateway.config.addresses import SourceMatch, is_ipv4, is_loopback, split_host_port
 from trunkline.gateway.config.errors import Problem
 from trunkline.gateway.config.explain import nearest
 from trunkline.gateway.config.model import Config, Registration, Route, Trunk
 from trunkline.gateway.config.patterns import Pattern
+from trunkline.rtp.opus_fmtp import BITRATES_BPS
+
+TLS_KEYS = {
+    "certificate", "key", "key_password_env", "key_password_file", "ca", "client_certificates", "min_version",
+}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -97,11 +103,68 @@ def _transports(config: Config) -> Iterator[Problem]:
             yield Problem(("trunk", index, "transport"), f"no SIP transport speaks {trunk.transport}; {cure}")
 
 
+def _tls(config: Config) -> Iterator[Problem]:
+    """Keys of TLS: all that it needs, once, and nowhere else."""
+    seen = 0
+    for index, transport in enumerate(config.sip.transports):
+        where = ("sip", "transport", index)
+        if transport.protocol != "tls":
+            for key in sorted(TLS_KEYS & transport.model_fields_set):
+                yield Problem((*where, key), 'goes with protocol = "tls" only')
+            continue
+        seen += 1
+        if seen == 2:
+            yield Problem(where, "there is a TLS transport already; there can be one")
+        for key in ("certificate", "key"):
+            if not getattr(transport, key):
+                yield Problem((*where, key), "TLS needs it: name a file in PEM form")
+        if transport.key_password_env and transport.key_password_file:
+            yield Problem((*where, "key_password_file"), "key_password_env names a password too; keep one of them")
+        if transport.client_certificates != "off" and not transport.ca:
+            message = "needs `ca`: with the system's authorities, anybody who has a certificate at all would do"
+            yield Problem((*where, "client_certificates"), message)
+
+
+def _tls_trunks(config: Config) -> Iterator[Problem]:
+    asks = any(t.protocol == "tls" and t.client_certificates != "off" for t in config.sip.transports)
+    for index, trunk in enumerate(config.trunks):
+        if trunk.match_certificate and not asks:
+            message = 'needs a TLS transport with client_certificates = "optional" or "required"'
+            yield Problem(("trunk", index, "match_certificate"), message)
+        if trunk.verify_certificate:
+            continue
+        where = ("trunk", index, "verify_certificate")
+        if trunk.transport != "tls":
+            yield Problem(where, 'goes with transport = "tls" only')
+        elif not unverified_hop(trunk):
+            message = (
+                "the next hop must then be an address, not a name; or trust its certificate: add it to the `ca` of "
+                "the TLS transport"
+            )
+            yield Problem(where, message)
+
+
+def unverified_hop(trunk: Trunk) -> str:
+    """`address:port` of the server whose certificate is not checked; empty when it is checked, or has a name."""
+    if trunk.verify_certificate or trunk.transport != "tls":
+        return ""
+    proxy = re.sub(r"^sips?:(?:[^@]*@)?|[;?].*$", "", trunk.outbound_proxy)
+    host, port = split_host_port(proxy or trunk.outbound_host or "-")
+    return f"{host}:{port or 5061}" if is_ipv4(host) else ""
+
+
 def _jitter(config: Config) -> Iterator[Problem]:
     media = config.media
     if "jitter_min_ms" in media.model_fields_set and media.jitter_min_ms > media.jitter_max_ms:
         message = f"{media.jitter_min_ms} ms at least, but jitter_max_ms is {media.jitter_max_ms}"
         yield Problem(("media", "jitter_min_ms"), message)
+
+
+def _opus(config: Config) -> Iterator[Problem]:
+    rate = config.media.opus.bitrate_bps
+    if 0 < rate < BITRATES_BPS[0]:
+        message = f"{rate} is too little for Opus; {BITRATES_BPS[0]} at least, or 0 for its own choice"
+        yield Problem(("media", "opus", "bitrate_bps"), message)
 
 
 def _port_range(config: Config) -> Iterator[Problem]:
@@ -158,7 +221,7 @@ def _password(index: int, registration: Registration) -> Iterator[Problem]:
 
 def _trunks(config: Config) -> Iterator[Problem]:
     for index, trunk in enumerate(config.trunks):
-        if not trunk.match and not trunk.outbound_host:
+        if not trunk.match and not trunk.match_certificate and not trunk.outbound_host:
             cure = 'give it match = ["address"], host = "address" or [trunk.register]'
             yield Problem(("trunk", index), f"no call can come from {trunk.name!r} or go to it: {cure}")
 
@@ -246,6 +309,8 @@ def _same_source(config: Config) -> Iterator[Problem]:
 
 def _sources(trunk: Trunk) -> list[str]:
     """Where its calls come from: what it names, else its registrar, whatever `host` says."""
+    if trunk.match_certificate:
+        return []
     if trunk.match or trunk.registration is None:
         return trunk.match
     return [trunk.registration.host]
@@ -259,5 +324,7 @@ def _comparable(source: str) -> SourceMatch | str:
         return source.lower().rstrip(".")
 
 
-_ERRORS = [_transports, _port_range, _jitter, _slots, _api, _secrets, _trunks, _srtp, _routes]
+_ERRORS = [
+    _transports, _tls, _tls_trunks, _port_range, _jitter, _opus, _slots, _api, _secrets, _trunks, _srtp, _routes,
+]  # fmt: skip
 _DOUBTS = [_room, _unreachable, _idle, _no_password, _same_source]

@@ -72,6 +72,11 @@ class Config(Section):
         """Calls that PJSIP must have room for."""
         return self.sip.max_calls or 2 * self.limits.max_calls + REFUSAL_HEADROOM
 
+    @property
+    def tls(self) -> SipTransport | None:
+        """The TLS transport, if there is one."""
+        return next((one for one in self.sip.transports if one.protocol == "tls"), None)
+
     def resolve_path(self, text: str) -> Path:
         """A path of the configuration; relative ones start at the file's folder."""
         path = Path(text).expanduser()

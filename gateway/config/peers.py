@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -32,7 +33,7 @@ class Registration(Section):
     @property
     def hop(self) -> str:
         """`host[:port]` of the registrar."""
-        return self.server.removeprefix("sip:").rpartition("@")[2].partition(";")[0].partition("?")[0]
+        return re.sub(r"^sips?:", "", self.server).rpartition("@")[2].partition(";")[0].partition("?")[0]
 
     @property
     def host(self) -> str:
@@ -50,8 +51,14 @@ class Trunk(Section):
     all trunks wins. Without it, a trunk that registers matches the addresses of its registrar"""
     host: types.OptionalHostPort = ""
     "where outbound calls go, `host` or `host:port`; default the registrar"
-    transport: Literal["udp", "tcp"] = "udp"
+    transport: Literal["udp", "tcp", "tls"] = "udp"
     "how outbound calls and registration travel"
+    verify_certificate: bool = True
+    """TLS: whether the server that calls go to must prove by its certificate that it is `host`. Without, `host` must
+    be an address, and whoever has it for the moment gets the calls"""
+    match_certificate: list[types.CertificateName] = Field(default_factory=list)
+    """TLS: names, one of which must stand in the certificate of its requests' sender. With `match` too, both must
+    hold; without, its requests may come from anywhere"""
     codecs: Annotated[list[types.Codec], Field(min_length=1)] = Field(
         default_factory=lambda: ["PCMU", "PCMA", "G722", "OPUS"]
     )
@@ -82,8 +89,14 @@ class Trunk(Section):
     "session timers (RFC 4028), which end calls whose peer has vanished"
     session_expires_s: Annotated[int, Field(ge=90, le=86400)] = 1800
     "session interval; RFC 4028 forbids less than 90"
-    dtmf: Literal["auto", "rfc4733", "info"] = "auto"
-    "how digits are sent: `auto` uses RFC 4733 events when the peer takes them, else SIP INFO"
+    dtmf: Literal["auto", "rfc4733", "info", "inband"] = "auto"
+    """how digits are sent: `auto` uses RFC 4733 events when the peer takes them, else SIP INFO, and tones in the
+    audio where that is refused; `inband` always tones"""
+    dtmf_info_body: Literal["dtmf-relay", "dtmf"] = "dtmf-relay"
+    "body of SIP INFO with digits; `dtmf` is the bare digit, without its duration. Both are taken"
+    dtmf_detect: Literal["auto", "on", "off"] = "auto"
+    """whether tones in the other party's audio are told as digits; `auto`: in calls where no telephone-event was
+    agreed on"""
     max_calls: types.Count = 0
     "calls at one time on this trunk; 0: as `limits.max_calls_per_trunk`"
     headers_to_agent: list[types.HeaderGlob] = Field(default_factory=lambda: ["X-*", "Diversion"])
@@ -147,6 +160,8 @@ class Route(Section):
     "agent that answers; either this or `refuse`"
     refuse: Annotated[int, Field(ge=400, le=699)] | None = None
     "SIP code to refuse with; either this or `agent`"
+    dtmf_audio: Literal["keep", "cut"] = "keep"
+    "`cut` takes the tones of keys out of what the agent hears; its audio is then 30 ms later"
     reason: types.ReasonPhrase = ""
     "reason phrase that goes with `refuse`; default the usual one of the code"
     metadata: dict[str, str] = Field(default_factory=dict)

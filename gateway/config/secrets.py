@@ -7,6 +7,7 @@ value says so with `get_secret_value()`.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import re
@@ -42,11 +43,13 @@ class Secrets:
     api_token_file: Path | None
     "where a token that we made is kept"
     warnings: list[str]
+    key_password: SecretStr | None = None
+    "of the TLS transport's key, if it is encrypted"
 
     def values(self) -> list[SecretStr]:
         """Every secret there is, for the log's filter."""
-        api = [] if self.api_token is None else [self.api_token]
-        return [*self.passwords.values(), *self.agent_tokens.values(), *api]
+        single = [one for one in (self.api_token, self.key_password) if one is not None]
+        return [*self.passwords.values(), *self.agent_tokens.values(), *single]
 
 
 class _Reader:
@@ -113,10 +116,23 @@ def resolve(
         token = reader.find(("agent", index), "token", agent.token_env, agent.token_file)
         if token is not None:
             tokens[agent.name] = token
+    key_password = _tls_key(config, reader)
     api_token, made = _api_token(config, environ, reader, create_api_token)
     if reader.problems:
         raise ConfigError(str(config.source or "configuration"), reader.problems)
-    return Secrets(passwords, tokens, api_token, made, reader.warnings)
+    return Secrets(passwords, tokens, api_token, made, reader.warnings, key_password)
+
+
+def _tls_key(config: Config, reader: _Reader) -> SecretStr | None:
+    """Password of the TLS key. The key itself is read by `certificates`, again and again; here its mode is judged."""
+    for index, transport in enumerate(config.sip.transports):
+        if transport.protocol == "tls":
+            path = config.resolve_path(transport.key)
+            with contextlib.suppress(OSError):
+                reader.judge_mode(path, path.stat().st_mode)
+            where = ("sip", "transport", index)
+            return reader.find(where, "key_password", transport.key_password_env, transport.key_password_file)
+    return None
 
 
 def _api_token(

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from trunkline.gateway.config import types
 
@@ -31,14 +31,36 @@ class Section(BaseModel):
 class SipTransport(Section):
     """An address on which SIP is spoken. Without any, UDP on 127.0.0.1:5060."""
 
-    protocol: Literal["udp", "tcp"] = "udp"
-    "transport protocol"
+    protocol: Literal["udp", "tcp", "tls"] = "udp"
+    "transport protocol; of `tls` there can be one"
     bind: types.Ip = "127.0.0.1"
     "address to listen on; `0.0.0.0` for all of IPv4, `::` for all of IPv6"
     port: types.Port = 5060
-    "port to listen on"
+    "port to listen on; default with `tls` 5061"
     advertise: types.OptionalHost = ""
     "address that peers are told in Via and Contact, when it is not `bind` (behind NAT)"
+    certificate: str = ""
+    "TLS: file with our certificate and those between it and its authority (PEM), relative to this configuration file"
+    key: str = ""
+    "TLS: file with its private key (PEM, mode 0600)"
+    key_password_env: types.EnvName = ""
+    "environment variable with the password of the key, if it is encrypted"
+    key_password_file: str = ""
+    "file with that password (mode 0600)"
+    ca: str = ""
+    """TLS: file with the authorities (PEM) whose certificates we believe; default the system's. A self-signed
+    certificate of a peer is its own authority"""
+    client_certificates: Literal["off", "optional", "required"] = "off"
+    "TLS: whether those who connect to us must show a certificate of `ca`; `optional`: only a good one or none"
+    min_version: Literal["1.2", "1.3"] = "1.2"
+    "TLS: oldest version that is spoken"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _port_of_protocol(cls, data: object) -> object:
+        if isinstance(data, dict) and data.get("protocol") == "tls":
+            return {"port": 5061, **data}
+        return data
 
 
 class Sip(Section):
@@ -51,6 +73,19 @@ class Sip(Section):
     transports: list[SipTransport] = Field(
         default_factory=lambda: [SipTransport()], alias="transport", min_length=1
     )
+
+
+class Opus(Section):
+    """How we send Opus, to all trunks; what a peer asks for in its a=fmtp goes before."""
+
+    complexity: Annotated[int, Field(ge=0, le=10)] = 5
+    "how hard the encoder tries: CPU for quality"
+    bitrate_bps: Annotated[int, Field(ge=0, le=510_000)] = 0
+    "bit rate, 6000 at least; 0: 16000 for agents at 8 kHz to 32000 for agents at 48 kHz"
+    fec: bool = True
+    "in-band error correction for peers that can use it, while they report loss"
+    dtx: bool = False
+    "leave out packets of silence; also done for a peer that asks for it"
 
 
 class Media(Section):
@@ -80,6 +115,7 @@ class Media(Section):
     "hang up when the peer, which should, has sent no RTP for so long; 0: never"
     dtmf_info: bool = True
     "take digits that arrive by SIP INFO"
+    opus: Opus = Field(default_factory=Opus)
 
     @property
     def max_calls(self) -> int:

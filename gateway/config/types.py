@@ -69,7 +69,7 @@ def _source(text: str) -> str:
 
 
 def _sip_uri(text: str) -> str:
-    match = re.fullmatch(r"sip:(?:[^@\s<>]+@)?([^@;?\s<>]+)([;?][^\s<>]*)?", text)
+    match = re.fullmatch(r"sips?:(?:[^@\s<>]+@)?([^@;?\s<>]+)([;?][^\s<>]*)?", text)
     if not match:
         raise ValueError("a SIP URI is needed, such as sip:pbx.example.com:5060")
     addresses.split_host_port(match[1])
@@ -141,6 +141,11 @@ Ip = Annotated[str, AfterValidator(_ip), Allowed("IP address")]
 AdvertiseMedia = Annotated[str, AfterValidator(_advertise_media), Allowed("IP address or `auto`")]
 ApiBind = Annotated[str, AfterValidator(_api_bind), Allowed("IP address or `localhost`")]
 OptionalHost = Annotated[str, AfterValidator(_optional_host), Allowed("IP address or name")]
+CertificateName = Annotated[
+    str,
+    AfterValidator(_matching(r"[A-Za-z0-9.:_-]{1,253}", "a name or address as in a certificate is needed")),
+    Allowed("names or addresses"),
+]
 OptionalHostPort = Annotated[str, AfterValidator(_optional_host_port), Allowed("`host` or `host:port`")]
 Source = Annotated[str, AfterValidator(_source), Allowed("`address`, `address:port` or `network/bits`")]
 SipUri = Annotated[str, AfterValidator(_sip_uri), Allowed("SIP URI")]

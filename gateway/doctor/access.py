@@ -51,6 +51,10 @@ def secret_files(config: Config) -> Iterator[tuple[str, str]]:
         yield "API token", config.api.token_file
     elif config.api.enabled and os.access(kept := config.state.path() / TOKEN_FILE, os.F_OK):
         yield "API token", str(kept.absolute())
+    if (tls := config.tls) is not None:
+        yield "TLS key", tls.key
+        if tls.key_password_file:
+            yield "password of the TLS key", tls.key_password_file
     for trunk in config.trunks:
         if trunk.registration is not None and trunk.registration.password_file:
             yield f"password of trunk {trunk.name}", trunk.registration.password_file

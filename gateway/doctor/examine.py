@@ -7,7 +7,7 @@ import itertools
 from pathlib import Path
 
 from trunkline.gateway.config import Config, ConfigError, load
-from trunkline.gateway.doctor import access, machine, ports, stack
+from trunkline.gateway.doctor import access, certificates, machine, ports, stack
 from trunkline.gateway.doctor.finding import Finding, fail, ok, warn
 from trunkline.gateway.pjsip import facts
 
@@ -22,6 +22,7 @@ def examine(config_file: Path | None) -> list[Finding]:
             machine.examine(config),
             ports.examine(config),
             access.examine(config),
+            certificates.examine(config),
         ),
     ]
 

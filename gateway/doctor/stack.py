@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import ctypes.util
 import importlib.metadata
 import platform
 import re
@@ -12,6 +10,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 
+from trunkline.codecs import opus_native
 from trunkline.gateway.config import Config
 from trunkline.gateway.doctor.finding import Finding, fail, ok, warn
 from trunkline.gateway.pjsip import packages
@@ -62,18 +61,10 @@ def build_cure() -> str:
 
 def about_libopus() -> Finding:
     """Opus is optional, but most callers from the web come with it."""
-    name = ctypes.util.find_library("opus")
-    if name is None:
-        return warn(
-            "libopus", "not found: no Opus", f"{apt('build', 'libopus-dev')} (libopus0 is enough to run)"
-        )
     try:
-        library = ctypes.CDLL(name)
-    except OSError as error:
-        return warn("libopus", f"{name} cannot be loaded: {error}", apt("build", "libopus-dev"))
-    library.opus_get_version_string.restype = ctypes.c_char_p
-    version: bytes = library.opus_get_version_string()
-    return ok("libopus", version.decode())
+        return ok("libopus", opus_native.library().version)
+    except opus_native.OpusUnavailable as error:
+        return warn("libopus", f"no Opus: {error.found}", apt("call", "libopus0"))
 
 
 def about_libsrtp(config: Config) -> Finding:

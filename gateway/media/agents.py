@@ -160,6 +160,11 @@ class AgentLinks:
         if stream.link is not None and stream.accepted:
             stream.link.protocol.send_quality(stream.channel, figures)
 
+    def refused(self, stream: Stream, code: str, text: str) -> None:
+        """A command of the agent could not be carried out."""
+        if stream.link is not None and stream.accepted:
+            stream.link.protocol.send_error(stream.channel, code, text)
+
     def hold(self, stream: Stream, held: bool) -> None:
         """The caller put us on hold or came back."""
         if stream.link is not None and stream.accepted:

@@ -61,6 +61,17 @@ class CallInfo(msgspec.Struct, frozen=True):
     metadata: dict[str, str] = {}
 
 
+class DigitParams(msgspec.Struct, frozen=True):
+    """How the keys of a call travel, beyond what its SDP says."""
+
+    inband: bool = False
+    "ours are sent as tones in the audio"
+    detect: str = "auto"
+    "`on`, `off` or `auto`: whether the caller's tones are told; auto: if no telephone-event was agreed on"
+    cut: bool = False
+    "tones are cut out of what the agent hears"
+
+
 # --- gateway -> worker ---------------------------------------------------------------------
 
 
@@ -76,6 +87,7 @@ class StartStream(Message, frozen=True):
     "generation of that row, with `slot`"
     state: bytes = b""
     "columns of the row that the call had in another worker's table (`Columns.row_state`); without `slot`"
+    digits: DigitParams = DigitParams()
     hold_media: bool = False
     "connect the agent but send and deliver nothing until an UpdateStream says so"
 
@@ -95,12 +107,14 @@ class StopStream(Message, frozen=True):
 
 
 class SendDtmf(Message, frozen=True):
-    """Send RFC 4733 events to the caller."""
+    """Send digits to the caller: RFC 4733 events, or tones where the call's digits travel so."""
 
     call_id: str
     digits: str
     duration_ms: int = 160
     gap_ms: int = 80
+    inband: bool = False
+    "tones from now on, for the rest of the call: the peer takes neither events nor INFO"
 
 
 class InjectDtmf(Message, frozen=True):
@@ -110,6 +124,13 @@ class InjectDtmf(Message, frozen=True):
     digit: str
     duration_ms: int
     method: str = "info"
+
+
+class DtmfRefused(Message, frozen=True):
+    """Digits of the agent could not be sent: tell it why."""
+
+    call_id: str
+    text: str
 
 
 class ClearAudio(Message, frozen=True):
@@ -186,6 +207,15 @@ class AgentDtmf(Message, frozen=True):
     call_id: str
     digits: str
     duration_ms: int
+    gap_ms: int = 80
+
+
+class DtmfQueued(Message, frozen=True):
+    """Digits are on their way to the caller, by RTP event or tone."""
+
+    call_id: str
+    digits: int
+    method: str
 
 
 class CallerDtmf(Message, frozen=True):
@@ -226,7 +256,7 @@ class MediaSilent(Message, frozen=True):
     idle_ms: int
 
 
-ToWorker = StartStream | UpdateStream | StopStream | SendDtmf | InjectDtmf | ClearAudio | Adopt | Drain
+ToWorker = StartStream | UpdateStream | StopStream | SendDtmf | InjectDtmf | DtmfRefused | ClearAudio | Adopt | Drain
 FromWorker = (
     WorkerReady
     | StreamReady
@@ -234,6 +264,7 @@ FromWorker = (
     | StreamEnded
     | AgentHangup
     | AgentDtmf
+    | DtmfQueued
     | AgentEvent
     | CallerDtmf
     | MediaStarted

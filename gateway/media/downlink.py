@@ -191,9 +191,11 @@ class Downlink:
     def _send_mixed(self, fmt: Format, rows: Rows, now_ns: int) -> None:
         """Digits, speech that begins or ends, silence."""
         table, c, queue = self._table, self._table.shared, fmt.queue
-        keyed = self._writer.send_digits(rows)
-        if keyed is not None:
-            rows = rows[~keyed]
+        if table.keying:
+            keyed = self._writer.send_digits(rows)
+            rows = rows if keyed is None else rows[~keyed]
+            keyed = self._writer.send_tones(fmt, rows)
+            rows = rows if keyed is None else rows[~keyed]
         talking = c.tx_talking[rows] == 1
         count = queue.count[rows]
         waited = now_ns - table.queued_since_ns[rows] >= CUSHION_NS

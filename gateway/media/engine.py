@@ -17,6 +17,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from trunkline.codecs.opus_sending import OpusSettings
 from trunkline.gateway.media import control, source
 from trunkline.gateway.media.agent_link import Poller
 from trunkline.gateway.media.agents import AgentLinks
@@ -35,7 +36,7 @@ from trunkline.gateway.media.reports import Reports
 from trunkline.gateway.media.srtp_in import SrtpIn
 from trunkline.gateway.media.srtp_out import Sockets, SrtpOut
 from trunkline.gateway.media.srtp_rows import SrtpRows
-from trunkline.gateway.media.table import RUNNING, Stream, Table
+from trunkline.gateway.media.table import RUNNING, Stream, Table, event_clocks
 from trunkline.gateway.media.timeline import Timeline
 from trunkline.gateway.media.uplink import Uplink
 from trunkline.rtp.jitter import TargetParams
@@ -78,6 +79,7 @@ class Engine:
         jitter: TargetParams,
         send_silence: bool = True,
         wall_offset_ns: int | None = None,
+        opus: OpusSettings | None = None,
     ) -> None:
         """`clock` is monotonic in ns; `post` sends a message to the gateway process.
 
@@ -85,6 +87,7 @@ class Engine:
         follows the wall clock when it is stepped.
         """
         self.table = table
+        table.formats.opus = opus
         self._post = post
         self._clock = clock
         self._rng = rng
@@ -105,9 +108,10 @@ class Engine:
         self.heard_reports = HeardReports(table, wall_offset_ns)
         voip = VoipColumns(table, jitter.max_ns / 1e6)
         self.reports = Reports(table, sockets.send_rtcp, rng, self.heard_reports, voip, wall_offset_ns)
-        self.keys = Keys(table, self.agents, post)
+        self.keys = Keys(table, self.agents, post, self.uplink.tones)
         self.quiet = QuietWatch(table, self.agents.network, post)
         self.receiver.on_event_packet = self.keys.receive
+        self.receiver.on_source_end = self.keys.end_source
         self.receiver.on_comfort_noise = self.uplink.comfort_noise
         self.receiver.on_first_packet = self.quiet.first_packet
         self.receiver.on_begin = self.srtp.source_begins
@@ -130,16 +134,20 @@ class Engine:
         stream.begun_ns = now_ns
         self.table.apply(stream, stream.media)
         self.srtp.apply(stream, stream.media, now_ns)
+        self.uplink.tones.set(stream)
         self.agents.start(stream, now_ns)
 
     def update(self, stream: Stream, media: MediaDescription, now_ns: int) -> None:
         """A description that offer and answer have agreed on."""
         old, old_format = stream.media, self.table.formats.of_row[stream.row]
         self.srtp.apply(stream, media, now_ns)
+        if event_clocks(media) != event_clocks(old):
+            self.keys.end_source(stream, now_ns)
         self.table.apply(stream, media)
         new_format = self.table.formats.of_row[stream.row]
         if new_format != old_format:
             self._change_format(stream.row, int(old_format), int(new_format))
+        self.uplink.tones.set(stream)
         if (media.receive and not old.receive) or (media.send and not old.send):  # a hold is over
             stream.receiving_since_ns = now_ns
         if (media.remote_host, media.remote_port) != (old.remote_host, old.remote_port):
@@ -161,6 +169,8 @@ class Engine:
         self.uplink.change(row, formats[old])
         if formats[old].codec is not formats[new].codec:
             self.timeline.forget_held(row)  # what waits for its turn is in the old encoding
+        if formats[old].line_hz != formats[new].line_hz:
+            self.uplink.tones.end(row)  # what it has heard of a tone is at the old rate
 
     def _on_accepted(self, stream: Stream, now_ns: int) -> None:
         c = self.table.shared
@@ -193,11 +203,11 @@ class Engine:
             self.quality.refresh_one(stream.row)
         stats = final_stats(self.table, stream) | self.quality.figures(stream.row)
         self.reports.goodbye(stream, now_ns)
+        self.keys.end(stream, now_ns)
         self.playback.end(stream)
         self.agents.stop(stream, reason, stats)
         self.timeline.forget_held(stream.row)
         self.uplink.forget(stream.row)
-        self.keys.forget(stream.row)
         self.quiet.forget(stream)
         self.srtp.forget(stream.row)
         self.table.release(stream)

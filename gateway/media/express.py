@@ -28,6 +28,7 @@ from trunkline.gateway.media.credit import CREDIT_NS, CREDIT_RATE
 from trunkline.gateway.media.formats import Format
 from trunkline.gateway.media.lateness import Lateness
 from trunkline.gateway.media.table import Table
+from trunkline.gateway.media.timeline import MIN_PTIME_DIVISOR
 from trunkline.gateway.media.uplink import Uplink
 from trunkline.rtp.packet import HEADER_BYTES
 
@@ -191,7 +192,9 @@ class Express:
         steady &= (table.held[rows] == 0) & (table.lost_run[rows] == 0) & (table.late_since_ns[rows] == 0)
         steady &= c.rx_max_seq[rows] + 1 == c.rx_next_seq[rows]
         steady &= c.rx_max_ts[rows] + table.payload_ts[rows] == c.rx_next_ts[rows]
-        steady &= (table.payload_ts[rows] == c.rx_ptime_ts[rows]) & (table.payload_bytes[rows] > 0)
+        lasts = table.payload_ts[rows]
+        steady &= (lasts == c.rx_ptime_ts[rows]) | (lasts * MIN_PTIME_DIVISOR < table.clock_hz[rows])
+        steady &= table.payload_bytes[rows] > 0
         expected = HEADER_BYTES + table.payload_bytes[rows]
         if table.any_variable:
             expected = np.where(table.variable[rows], -table.payload_ts[rows], expected)

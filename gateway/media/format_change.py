@@ -28,9 +28,10 @@ if TYPE_CHECKING:
 
 def change_format(table: Table, row: int, old: Format, new: Format) -> None:
     """A running row has the format `new` from now on; its clock is `change_clock`'s business."""
-    waiting = old.queue.take_all(row)
-    if len(waiting):
-        new.queue.push(np.array([row], np.intp), waiting[None])
+    if new.queue is not old.queue:
+        waiting = old.queue.take_all(row)
+        if len(waiting):
+            new.queue.push(np.array([row], np.intp), waiting[None])
     if new.codec is not old.codec:
         old.codec.forget(row)
         table.shared.tx_talking[row] = 0  # so that the first packet has the marker

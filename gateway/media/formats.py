@@ -43,10 +43,8 @@ class FormatKey:
 class Format:
     """Codec, resamplers both ways and the downlink queue of one kind of call."""
 
-    def __init__(
-        self, index: int, key: FormatKey, capacity: int, codec: AudioCodec, line_history: NDArray[np.int16]
-    ) -> None:
-        """Build kernels and queue; `index` is the row's value in `Formats.of_row`."""
+    def __init__(self, index: int, key: FormatKey, codec: AudioCodec, shared: _Shared) -> None:
+        """Build kernels; `index` is the row's value in `Formats.of_row`."""
         self.index = index
         self.key = key
         self.codec = codec
@@ -54,15 +52,38 @@ class Format:
         self.up = get_resampler(line_hz, key.agent_rate_hz)
         self.down = get_resampler(key.agent_rate_hz, line_hz)
         self.line_hz = line_hz
-        self.line_history = line_history
-        "good line audio of each row, for concealment: shared by all formats of this rate"
+        self.line_history = shared.line_history(line_hz)
+        "good line audio of each row, for concealment"
         self.decoder_conceals = True
         "until it is seen that it does not (filling.py)"
         self.frame_samples = key.agent_rate_hz * key.frame_ms // 1000
         "one frame to the agent, at its rate"
         self.packet_samples = key.agent_rate_hz * key.ptime_ms // 1000
         "audio of one packet to the caller, at the agent's rate"
-        self.queue = FrameQueue(capacity, self.packet_samples, max(2, key.queue_ms // key.ptime_ms))
+        self.queue = shared.queue(self.packet_samples, max(2, key.queue_ms // key.ptime_ms))
+
+
+class _Shared:
+    """What formats have in common with others: arrays with a place for every row, whose format uses it or not."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._queues: dict[tuple[int, int], FrameQueue] = {}
+        self.line_histories: dict[int, NDArray[np.int16]] = {}
+        "by rate on the line"
+
+    def queue(self, block_samples: int, limit: int) -> FrameQueue:
+        """Queues of such blocks: what waits in them does not depend on the codec."""
+        kind = block_samples, limit
+        if kind not in self._queues:
+            self._queues[kind] = FrameQueue(self._capacity, *kind)
+        return self._queues[kind]
+
+    def line_history(self, rate_hz: int) -> NDArray[np.int16]:
+        """50 ms of each row."""
+        if rate_hz not in self.line_histories:
+            self.line_histories[rate_hz] = np.zeros((self._capacity, history_samples(rate_hz)), np.int16)
+        return self.line_histories[rate_hz]
 
 
 class Formats:
@@ -76,8 +97,7 @@ class Formats:
         self._codecs: dict[tuple[str, int], AudioCodec] = {}
         """By encoding and the agents' rate, which no call changes: formats that differ in packet times or frames
         share the state of their rows."""
-        self.line_histories: dict[int, NDArray[np.int16]] = {}
-        "by rate on the line: 50 ms of each row"
+        self._shared = _Shared(capacity)
         self.list: list[Format] = []
         self.of_row: NDArray[np.int16] = np.zeros(capacity, np.int16)
         "index of each row's format"
@@ -94,16 +114,18 @@ class Formats:
     def _new(self, key: FormatKey) -> Format:
         codec = self._codec(key)
         _check_packets(codec, key.ptime_ms)
-        rate_hz = codec.sample_rate_hz
-        if rate_hz not in self.line_histories:
-            self.line_histories[rate_hz] = np.zeros((self._capacity, history_samples(rate_hz)), np.int16)
-        return Format(len(self.list), key, self._capacity, codec, self.line_histories[rate_hz])
+        return Format(len(self.list), key, codec, self._shared)
 
     def _codec(self, key: FormatKey) -> AudioCodec:
         one = key.codec, key.agent_rate_hz
         if one not in self._codecs:
             self._codecs[one] = open_codec(key.codec, self._capacity, key.agent_rate_hz, self.opus)
         return self._codecs[one]
+
+    def wipe(self, row: int) -> None:
+        """The row is somebody else's now."""
+        for history in self._shared.line_histories.values():
+            history[row] = 0
 
     def at(self, row: int) -> Format:
         """The format of one row."""

@@ -123,6 +123,8 @@ class PacketWriter:
             if row not in table.keying:
                 continue
             stream = table.streams[row]
+            if stream is not None and stream.tones_out is not None and stream.tones_out.active:
+                continue
             sender = stream.digits_out if stream is not None else None
             if sender is None or not sender.active:
                 table.keying.discard(row)
@@ -135,6 +137,28 @@ class PacketWriter:
             keyed[i] = True
             self._send_event(stream, event.payload, event.marker, event.timestamp)
         return keyed
+
+    def send_tones(self, fmt: Format, rows: Rows) -> Mask | None:
+        """Keys as sound, in place of audio; returns which rows of this format sent some, None if none did.
+
+        The gap behind a key is part of it: what the agent says would hide the end of the tone.
+        """
+        table = self._table
+        toned = np.zeros(len(rows), bool)
+        frames: list[Pcm] = []
+        for i, row in enumerate(rows.tolist()):
+            stream = table.streams[row] if row in table.keying else None
+            if stream is not None and stream.tones_out is not None and stream.tones_out.active:
+                toned[i] = True
+                frames.append(stream.tones_out.next_frame(fmt.packet_samples))
+        if not frames:
+            return None
+        keyed = rows[toned]
+        marker = table.last_sample[keyed] == 0
+        marker &= table.shared.tx_talking[keyed] == 0
+        sent, payload_bytes = self.send_audio(fmt, keyed, np.stack(frames), marker)
+        self.account(keyed, payload_bytes, sent)
+        return toned
 
     def _send_event(self, stream: Stream, payload: bytes, marker: bool, timestamp: int) -> None:
         c, one = self._table.shared, np.array([stream.row], np.intp)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from trunkline.codecs.tones import ToneSender
 from trunkline.gateway.media import control
 from trunkline.gateway.media.agent_events import AgentEvents
 from trunkline.gateway.media.downlink import Downlink
@@ -103,12 +104,14 @@ class Playback:
         self._events.tell(stream, "clear", data, self._downlink.now_ns)
 
     def send_digits(self, stream: Stream, digits: str, duration_ms: int, gap_ms: int) -> None:
-        """Digits to the caller as RTP events; where the peer takes none, the gateway is asked."""
-        sender = stream.digits_out
+        """Digits to the caller as RTP events or tones; where the call has neither, the gateway is asked."""
+        if stream.tones_out is None and stream.start.digits.inband:
+            self.use_tones(stream)
+        sender = stream.digits_out or stream.tones_out
         if stream.held_media:  # nobody has answered yet: digits wait, as speech does
             waiting = sum(len(early) for early, _, _ in stream.early_digits)
         elif sender is None:
-            self._post(control.AgentDtmf(stream.call_id, digits, duration_ms))
+            self._post(control.AgentDtmf(stream.call_id, digits, duration_ms, gap_ms))
             return
         else:
             waiting = sender.waiting
@@ -119,6 +122,13 @@ class Playback:
         else:
             sender.queue(digits, duration_ms, gap_ms)
             self._table.keying.add(stream.row)
+            method = "inband" if sender is stream.tones_out else "rfc4733"
+            self._post(control.DtmfQueued(stream.call_id, len(digits), method))
+
+    def use_tones(self, stream: Stream) -> None:
+        """From now on this call's digits are sent as sound."""
+        if stream.tones_out is None:
+            stream.tones_out = ToneSender(stream.start.agent.sample_rate_hz)
 
     def end(self, stream: Stream) -> None:
         """The call is over: no mark of it will ever be reached."""

@@ -120,7 +120,7 @@ class MediaPool:
         if stream.sent:
             stream.place.send(control.UpdateStream(call_id, media))
 
-    def send(self, message: control.SendDtmf | control.InjectDtmf | control.ClearAudio) -> bool:
+    def send(self, message: control.SendDtmf | control.InjectDtmf | control.DtmfRefused | control.ClearAudio) -> bool:
         """Send a message about a stream to the worker that has it; False when none has it now."""
         stream = self._streams.get(message.call_id)
         if stream is None or not stream.sent or stream.stopping:

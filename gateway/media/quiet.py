@@ -38,7 +38,8 @@ class QuietWatch:
 
     def first_packet(self, stream: Stream) -> None:
         """The first proven packet of a call."""
-        self._post(control.MediaStarted(stream.call_id, "{}:{}".format(*stream.remote)))
+        form = "[{}]:{}" if ":" in stream.remote[0] else "{}:{}"
+        self._post(control.MediaStarted(stream.call_id, form.format(*stream.remote)))
 
     def advance(self, now_ns: int) -> bool:
         """Tell of rows that should hear something and do not, and of those that are heard again.

@@ -33,6 +33,8 @@ EARLY_NS = 100_000_000
 "A packet next in sequence and so much ahead of its timestamp's schedule restarts the timeline:"
 LEAP_NS = 500_000_000
 "a faster route would have brought it before its predecessor. One behind a gap must be so much ahead."
+EVENT_AHEAD_S = 10
+"A telephone-event so far ahead of the audio does not count in the audio's clock: nothing is to be learned from it."
 CN_PT = 13
 "Comfort noise has a static number (RFC 3551); some send it without having said so: it means the same either way."
 
@@ -50,6 +52,8 @@ class Receiver:
         "called (stream, header timestamp, payload bytes, now_ns) for each telephone-event packet"
         self.on_comfort_noise = _ignore_noise
         "called (stream, payload bytes) for each comfort noise packet"
+        self.on_source_end = _ignore_end
+        "called (stream, now_ns) when another source takes the place of one whose key was down"
         self.on_first_packet = _ignore_first
         "called (stream) at the first proven packet"
         self.on_begin = _ignore_begin
@@ -138,8 +142,13 @@ class Receiver:
     def _begin(self, stream: Stream, ssrc: int, seq: int, timestamp: int, now_ns: int) -> None:
         self._timeline.leave_source(stream.row, now_ns)
         self._table.restamped.discard(stream.row)
+        key_down = stream.digits_in.open_digit
+        if not key_down or int(self._table.shared.rx_ssrc[stream.row]) != ssrc:  # else its sender may go on with it
+            if key_down:
+                self.on_source_end(stream, now_ns)
+            clock_hz = stream.media.dtmf_clock_hz
+            stream.digits_in = EventReceiver(clock_hz, timestamp_hz=int(self._table.clock_hz[stream.row]))
         source.begin(self._table, stream.row, ssrc, seq, timestamp)
-        stream.digits_in = EventReceiver(stream.media.dtmf_clock_hz)
         self.lateness.begin(stream.row)
         self.on_begin(stream.row)
         if not stream.media_seen:
@@ -215,7 +224,8 @@ class Receiver:
             self._measure(rows, timestamp, delta == 1, now_ns)
         else:
             self._measure(rows[audio], timestamp[audio], delta[audio] == 1, now_ns)
-            other = ahead & ~audio  # audio that these have overtaken is old for all that
+            # Audio that these have overtaken is old for all that; but an event's clock may be another one.
+            other = ahead & ~audio & (timestamp - c.rx_max_ts[rows] < EVENT_AHEAD_S * table.clock_hz[rows])
             c.rx_max_ts[rows[other]] = np.maximum(c.rx_max_ts[rows[other]], timestamp[other])
             overtaken = (kind == AUDIO) & ~ahead
             relative = self._relative(rows[overtaken], timestamp[overtaken], now_ns)
@@ -266,6 +276,10 @@ class Receiver:
 
 def _ignore_event(stream: Stream, timestamp: int, payload: bytes, now_ns: int) -> None:
     """Until somebody wants the events."""
+
+
+def _ignore_end(stream: Stream, now_ns: int) -> None:
+    """Until somebody wants the presses."""
 
 
 def _ignore_noise(stream: Stream, payload: bytes) -> None:

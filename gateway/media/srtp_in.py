@@ -39,29 +39,34 @@ class SrtpIn:
         if muxed.any():
             secured &= ~(muxed & is_rtcp(batch.packets))
         ssrc = batch.packets[:, 8:12].view(">u4")[:, 0]
-        usual = secured & (ssrc == self._table.shared.rx_ssrc[rows]) & ~self._rows.odd[rows]
-        drop = self._open_usual(batch, usual)
-        for i in np.flatnonzero(secured & ~usual):
-            drop[i] = self._open_one(int(i), batch, int(ssrc[i]), now_ns)
-        if not drop.any():
+        usual = secured & (ssrc == self._table.shared.rx_ssrc[rows])
+        if self._rows.spares:
+            usual &= ~self._rows.odd[rows]
+        all_usual = bool(usual.all())
+        drop = self._open_usual(batch, None if all_usual else np.flatnonzero(usual))
+        if not all_usual:
+            drop = np.zeros(len(rows), np.uint8) if drop is None else drop
+            for i in np.flatnonzero(secured & ~usual):
+                drop[i] = self._open_one(int(i), batch, int(ssrc[i]), now_ns)
+        if drop is None or not drop.any():
             return batch
         bad = drop != Drop.NONE
         np.add.at(self._table.shared.drops, (rows[bad], drop[bad]), 1)
         np.add.at(self._table.shared.worker.drops, drop[bad], 1)
         return None if bad.all() else batch.part(np.flatnonzero(~bad))
 
-    def _open_usual(self, batch: Batch, usual: NDArray[np.bool_]) -> NDArray[np.uint8]:
-        """Packets of known sources; why each was dropped, 0 for those that are good."""
-        which = None if usual.all() else np.flatnonzero(usual)
+    def _open_usual(self, batch: Batch, which: NDArray[np.intp] | None) -> NDArray[np.uint8] | None:
+        """Packets of known sources, all or some; why each was dropped, None if all are good."""
         rows = batch.rows if which is None else batch.rows[which]
         handles, mkis = self._rows.receive_handle[rows], self._rows.receive_mki[rows]
         statuses = unprotect(handles, mkis, batch.packets, batch.lengths, which)
+        if not any(statuses):
+            return None
         drop = np.zeros(len(batch.rows), np.uint8)
-        if any(statuses):
-            places = range(len(statuses)) if which is None else which.tolist()
-            for place, status in zip(places, statuses, strict=True):
-                if status:
-                    drop[place] = drop_reason(status)
+        places = range(len(statuses)) if which is None else which.tolist()
+        for place, status in zip(places, statuses, strict=True):
+            if status:
+                drop[place] = drop_reason(status)
         return drop
 
     def _open_one(self, i: int, batch: Batch, ssrc: int, now_ns: int) -> Drop:

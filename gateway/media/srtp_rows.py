@@ -153,7 +153,10 @@ class SrtpRows:
                 other.receiver.close()
             else:
                 kept.append(other)
-        self.spares[row] = kept
+        if kept:
+            self.spares[row] = kept
+        else:
+            self.spares.pop(row, None)
         self.odd[row] = bool(kept)
 
     def settle(self) -> None:

@@ -22,11 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trunkline.codecs.comfort_noise import ORDER
+from trunkline.codecs.tones import ToneSender
 from trunkline.gateway.media.columns import ROW_FIELDS, Columns
 from trunkline.gateway.media.control import StartStream
 from trunkline.gateway.media.format_change import change_clock, change_format
 from trunkline.gateway.media.formats import FormatKey, Formats
-from trunkline.rtp.dtmf import EventReceiver, EventSender
+from trunkline.rtp.dtmf import EventReceiver
+from trunkline.rtp.dtmf_send import EventSender
 from trunkline.rtp.jitter import BINS
 from trunkline.rtp.negotiation import MediaDescription
 from trunkline.rtp.payload import AUDIO_FORMATS
@@ -93,6 +95,8 @@ class Stream:
     "when the peer was last told that we listen: silence counts from there"
     digits_in: EventReceiver = dataclasses.field(default_factory=EventReceiver)
     digits_out: EventSender | None = None
+    tones_out: ToneSender | None = None
+    "keys that go out as sound, once there were any"
     early_digits: list[tuple[str, int, int]] = dataclasses.field(default_factory=list)
     "(digits, duration ms, gap ms) that the agent asked for before anything was agreed on"
     marks: collections.deque[tuple[int, str]] = dataclasses.field(default_factory=collections.deque)
@@ -110,6 +114,11 @@ class Stream:
     def call_id(self) -> str:
         """The gateway's id of the call."""
         return self.start.info.call_id
+
+
+def event_clocks(media: MediaDescription) -> tuple[int, int]:
+    """Clocks that telephone-events count in: that of their durations, and that of RTP timestamps."""
+    return media.dtmf_clock_hz, AUDIO_FORMATS[media.codec].clock_hz
 
 
 class Table:
@@ -250,8 +259,8 @@ class Table:
         self.shared.level_up_dbov[row] = -127
         for column in (self.seen, self.late_since_ns, self.lost_run, self.held, self.last_sample, self.payload_bytes):
             column[row] = 0
-        histories = self.formats.line_histories.values()
-        for history in (*histories, self.up_history, self.down_history, self.background):
+        self.formats.wipe(row)
+        for history in (self.up_history, self.down_history, self.background):
             history[row] = 0
         self.noise_dbov[row], self.ahead_from[row] = UNHEARD_DBOV, -1
         self.noise_known[row] = self.comfort_until_voice[row] = self.left_out[row] = False
@@ -264,9 +273,9 @@ class Table:
         row, agent = stream.row, stream.start.agent
         payload = AUDIO_FORMATS[media.codec]
         key = FormatKey(media.codec, agent.sample_rate_hz, agent.frame_ms, media.ptime_ms, agent.max_queue_ms)
-        old, new = self.formats.at(row) if self.formats.list else None, self.formats.get(key)
-        if old is not None and old is not new and stream.accepted:
-            change_format(self, row, old, new)
+        new = self.formats.get(key)
+        if stream.media is not media:  # not the first description of the call
+            change_format(self, row, self.formats.at(row), new)
             change_clock(self, row, payload.clock_hz)
         self.formats.of_row[row] = new.index
         new.codec.configure(row, media.send_fmtp)
@@ -288,11 +297,11 @@ class Table:
         if media.send_dtmf_pt < 0:
             stream.digits_out = None
         elif stream.digits_out is None:
-            stream.digits_out = EventSender(media.dtmf_clock_hz, media.ptime_ms)
+            stream.digits_out = EventSender(media.dtmf_clock_hz, media.ptime_ms, payload.clock_hz)
         else:
-            stream.digits_out.set_packet_time(media.ptime_ms, media.dtmf_clock_hz)
-        if media.dtmf_clock_hz != stream.media.dtmf_clock_hz or not stream.accepted:
-            stream.digits_in = EventReceiver(media.dtmf_clock_hz)
+            stream.digits_out.set_pace(media.dtmf_clock_hz, media.ptime_ms, payload.clock_hz)
+        if event_clocks(media) != event_clocks(stream.media) or not stream.accepted:
+            stream.digits_in = EventReceiver(media.dtmf_clock_hz, timestamp_hz=payload.clock_hz)
         stream.media = media
 
     def media_ns(self, rows: Rows, timestamp: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -23,6 +23,7 @@ from trunkline.gateway.media.cutting import Cutter, OddEnds
 from trunkline.gateway.media.filling import Filler
 from trunkline.gateway.media.formats import Format
 from trunkline.gateway.media.table import Stream, Table
+from trunkline.gateway.media.tone_watch import ToneWatch
 from trunkline.rtp.comfort_noise import ComfortNoise
 
 SPEECH_DBOV = -45.0
@@ -50,6 +51,7 @@ class Uplink:
         self._table = table
         self._sink = sink
         self._filler = Filler(table)
+        self.tones = ToneWatch(table)
         self.hurried = False
         """Fill gaps with digital silence. To make up a frame costs several times what a good one does: a worker
         that is behind, and makes up what only waits at its sockets, falls behind for good."""
@@ -135,6 +137,8 @@ class Uplink:
     def _resample(self, fmt: Format, rows: Rows, pcm: Pcm, flags: NDArray[np.uint16]) -> None:
         """Line audio of which the resampler makes a whole number of samples."""
         table = self._table
+        if self.tones.watching:
+            pcm, flags = self.tones.hear(fmt.line_hz, rows, pcm, flags)
         width = fmt.up.history_samples
         if width:
             pcm, history = fmt.up.process(table.up_history[rows, :width], pcm)

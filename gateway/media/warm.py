@@ -17,6 +17,7 @@ import uuid
 import numpy as np
 from numpy.typing import NDArray
 
+from trunkline.codecs.registry import open_codec
 from trunkline.gateway.media import control
 from trunkline.gateway.media.batch import PACKET_BYTES, Batch
 from trunkline.gateway.media.columns import Columns
@@ -54,6 +55,7 @@ def warm_up() -> str:
     """Returns what went wrong, or nothing: it keeps no worker from its work."""
     try:
         _run()
+        _load_opus()
     except Exception:  # noqa: BLE001 - see above
         return f"warm-up failed:\n{traceback.format_exc()}"
     return ""
@@ -87,6 +89,15 @@ def _run() -> None:
         engine.tick(now[0])
     for stream in streams:
         engine.stop(stream, "", now[0])
+
+
+def _load_opus() -> None:
+    """The library is looked for and loaded at the first use; a machine without it is told when a call needs it."""
+    with contextlib.suppress(ValueError):
+        opus, row = open_codec("OPUS", 1, 16000), np.zeros(1, np.intp)
+        payload, lengths = opus.encode(row, np.zeros((1, 320), np.int16))
+        if lengths is not None:
+            opus.decode_variable(row, payload, lengths, 320)
 
 
 def _start(number: int) -> control.StartStream:

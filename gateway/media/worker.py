@@ -23,6 +23,7 @@ import traceback
 
 import msgspec
 
+from trunkline.codecs.opus_sending import OpusSettings
 from trunkline.gateway.media import control
 from trunkline.gateway.media.channel import Channel, receive
 from trunkline.gateway.media.columns import Columns
@@ -79,7 +80,7 @@ class Worker:
         )
         self.engine = Engine(
             self.table, self.sockets, self.poller, time.monotonic_ns, self.post, random.SystemRandom(),
-            jitter=jitter, send_silence=options.silence == "send",
+            jitter=jitter, send_silence=options.silence == "send", opus=_opus_settings(options),
         )  # fmt: skip
         self.engine.on_running = self._listen
         self.running = True
@@ -187,10 +188,14 @@ class Worker:
                     self.post(control.StreamFailed(stream.call_id, "bad_media", str(error)))
             case control.StopStream(reason=reason):
                 self._stop(stream, reason, now_ns)
-            case control.SendDtmf(digits=digits, duration_ms=duration_ms, gap_ms=gap_ms):
+            case control.SendDtmf(digits=digits, duration_ms=duration_ms, gap_ms=gap_ms, inband=inband):
+                if inband:
+                    self.engine.playback.use_tones(stream)
                 self.engine.playback.send_digits(stream, digits, duration_ms, gap_ms)
             case control.InjectDtmf(digit=digit, duration_ms=duration_ms, method=method):
-                self.engine.keys.press(stream, digit, duration_ms, method)
+                self.engine.keys.press(stream, digit, duration_ms, method, now_ns)
+            case control.DtmfRefused(text=text):
+                self.engine.agents.refused(stream, "dtmf_not_sent", text)
             case control.ClearAudio():
                 self.engine.playback.clear(stream)
 
@@ -293,6 +298,10 @@ class Worker:
             self.engine.receive_rtcp(stream, *datagram, time.monotonic_ns())
 
 
+def _opus_settings(options: argparse.Namespace) -> OpusSettings:
+    return OpusSettings(options.opus_complexity, options.opus_bitrate_bps, options.opus_fec, options.opus_dtx)
+
+
 def _adopted(options: argparse.Namespace) -> bool:
     """Wait for a place; False when the gateway has ended, or has no use for us."""
     sock = socket.socket(fileno=options.control_fd)
@@ -318,6 +327,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--jitter-min-ms", type=int, default=JITTER_MIN_MS)
     parser.add_argument("--jitter-max-ms", type=int, default=200)
     parser.add_argument("--silence", choices=("send", "suppress"), default="send")
+    opus = OpusSettings()
+    parser.add_argument("--opus-complexity", type=int, default=opus.complexity)
+    parser.add_argument("--opus-bitrate-bps", type=int, default=opus.bitrate_bps)
+    parser.add_argument("--opus-fec", action=argparse.BooleanOptionalAction, default=opus.fec)
+    parser.add_argument("--opus-dtx", action="store_true")
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the gateway
     if problem := warm_up():

@@ -67,7 +67,6 @@ _CONFIG = f"""\
 """
 
 
-
 @dataclasses.dataclass(frozen=True, slots=True)
 class Patch:
     """A change to a source file; left out where its place cannot be found, which costs what `what` says."""

@@ -20,6 +20,7 @@ from trunkline.gateway.sip.guard import guarded
 from trunkline.gateway.sip.message import SipText
 from trunkline.gateway.sip.services import Services
 from trunkline.gateway.sip.settings import DEFAULT_USER, SipConfig, Transport, Trunk
+from trunkline.gateway.sip.settings import Protocol as Transports
 
 log = structlog.get_logger(__name__)
 
@@ -49,34 +50,47 @@ def _host_of(uri_or_host: str) -> str:
     return match[1] if match else ""
 
 
-def route_uri(proxy: str) -> str:
+def by_transport(uri: str, transport: Transports) -> str:
+    """The URI with the trunk's transport, unless it has its own; `sips:` means TLS on every hop."""
+    if transport == "udp" or uri.lower().startswith("sips:") or ";transport=" in uri.lower():
+        return uri
+    head, question, headers = uri.partition("?")
+    return f"{head};transport={transport}{question}{headers}"
+
+
+def route_uri(proxy: str, transport: Transports = "udp") -> str:
     """An outbound proxy as a Route value; without `lr` PJSIP would do RFC 2543's strict routing."""
-    proxy = proxy.strip().strip("<>")
+    proxy = by_transport(proxy.strip().strip("<>"), transport)
     return f"<{proxy}>" if re.search(r";lr\b", proxy) else f"<{proxy};lr>"
 
 
-def identity(trunk: Trunk, local_host: str) -> str:
+def identity(trunk: Trunk, local_host: str, scheme: str = "sip") -> str:
     """The trunk's own From URI."""
     registration = trunk.registration
     user = trunk.from_user or (registration.username if registration else "") or DEFAULT_USER
     own = f"[{trunk.caller_domain}]" if ":" in trunk.caller_domain else trunk.caller_domain
     domain = own or _host_of(trunk.host) or (_host_of(registration.server) if registration else "")
-    return f"<sip:{user}@{domain or local_host}>"
+    return f"<{scheme}:{user}@{domain or local_host}>"
 
 
-def account_config(trunk: Trunk, config: SipConfig, transport_id: int | None) -> pj.AccountConfig:
-    """The pjsua2 form of a trunk. `transport_id` binds it to one of several transports of its protocol."""
+def account_config(
+    trunk: Trunk, config: SipConfig, transport_id: int | None, sips: bool = False
+) -> pj.AccountConfig:
+    """The pjsua2 form of a trunk. `transport_id` binds it to one of several transports of its protocol.
+
+    PJSIP writes `sips:` into the Contact of calls of an account whose own URI has it, and of no other.
+    """
     listening = [one for one in config.transports if one.protocol == trunk.transport] or list(
         config.transports
     )
     local: Transport = listening[0]
     host = local.advertise or local.bind
     account = pj.AccountConfig()
-    account.idUri = identity(trunk, f"[{host}]" if ":" in host else host)
+    account.idUri = identity(trunk, f"[{host}]" if ":" in host else host, "sips" if sips else "sip")
     if transport_id is not None:
         account.sipConfig.transportId = transport_id
     if trunk.outbound_proxy:
-        account.sipConfig.proxies.append(route_uri(trunk.outbound_proxy))
+        account.sipConfig.proxies.append(route_uri(trunk.outbound_proxy, trunk.transport))
     if hasattr(account.sipConfig, "autoRespondSipMessage"):  # missing before PJSIP 2.16
         account.sipConfig.autoRespondSipMessage = False
     account.callConfig.prackUse = _PRACK[trunk.prack]
@@ -86,7 +100,9 @@ def account_config(trunk: Trunk, config: SipConfig, transport_id: int | None) ->
     account.sipConfig.ipv6Use = pj.PJSUA_IPV6_ENABLED if ipv6 else pj.PJSUA_IPV6_DISABLED
     _media(account.mediaConfig, ipv6)
     _nat(account.natConfig, advertised=bool(local.advertise))
-    if trunk.registration is not None:
+    if sips or trunk.transport == "tls":
+        account.natConfig.contactUseSrcPort = 0  # a peer that connects anew must find our port, not a connection's
+    if trunk.registration is not None and not sips:
         _registration(account, trunk)
     return account
 
@@ -115,10 +131,7 @@ def _nat(nat: pj.AccountNatConfig, advertised: bool) -> None:
 def _registration(account: pj.AccountConfig, trunk: Trunk) -> None:
     registration = trunk.registration
     assert registration is not None
-    uri = registration.server
-    if trunk.transport == "tcp" and "transport=" not in uri:
-        uri += ";transport=tcp"
-    account.regConfig.registrarUri = uri
+    account.regConfig.registrarUri = by_transport(registration.server, trunk.transport)
     account.regConfig.registerOnAdd = False
     account.regConfig.timeoutSec = registration.expires_s
     account.regConfig.retryIntervalSec = 0
@@ -196,6 +209,8 @@ class TrunkAccount(pj.Account):
                 .partition("(")[0]
                 .strip()
             )
+            if code == 503 and not prm.rdata.wholeMsg:
+                reason = self._services.refused_certificate or reason
             self._failed(code, reason, float(after) if after.isdigit() else 0.0)
 
     @guarded

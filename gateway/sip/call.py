@@ -161,7 +161,8 @@ class SipCall:
             self._registry.defer(self.exchange.try_offer)
         elif state == pj.PJSIP_INV_STATE_DISCONNECTED:
             unanswered = self.outbound and self.state in (None, CallState.CALLING)
-            self._end(self._ending or by_pjsip(code, reason, message, unanswered and not self._heard))
+            silent, certificate = unanswered and not self._heard, self._registry.refused_certificate
+            self._end(self._ending or by_pjsip(code, reason, message, silent, certificate))
 
     def on_step(self, step: Step) -> None:
         """A transaction moved on."""

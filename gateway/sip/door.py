@@ -24,12 +24,14 @@ from trunkline.gateway.sip.leg import Account, Leg, Step
 from trunkline.gateway.sip.message import SipText, name_and_uri
 from trunkline.gateway.sip.messages import Admission, IncomingInvite, Refusal, Screen
 from trunkline.gateway.sip.native import Native
+from trunkline.gateway.sip.tls_peers import TlsPeers
 
 log = structlog.get_logger(__name__)
 
 STRANGERS = "<strangers>"
 "The account for requests of no trunk; no trunk can have this name."
 SHUTTING_DOWN = Refusal(503, "Service Unavailable", "draining", "the gateway is shutting down", 10)
+NOT_SECURE = Refusal(400, "SIPS Needs TLS", "bad_request", "a sips: URI, but the INVITE did not come by TLS")
 BROKEN = Refusal(500, "Server Internal Error", "internal_error", "the screen raised; see the log")
 _CAUSES = {
     400: "bad_sdp",
@@ -48,7 +50,7 @@ class Calls(Registry, Protocol):
 
     stopping: bool
 
-    def account_for(self, trunk: str) -> pj.Account | None:
+    def account_for(self, trunk: str, sips: bool = False) -> pj.Account | None:
         """The account of a trunk by name, the strangers' account for any other name."""
 
     def adopt(self, call: SipCall) -> None:
@@ -99,14 +101,16 @@ class TurnedAway:
         """Already logged."""
 
 
-def read_invite(text: str, source: str) -> IncomingInvite:
-    """An INVITE as the screen sees it."""
+def read_invite(text: str, source: str, names: tuple[str, ...] | None = None) -> IncomingInvite:
+    """An INVITE as the screen sees it. `names` are those of the TLS connection with `source`, None without one."""
     message = SipText.parse(text)
     name, from_uri = name_and_uri(message.header("From"))
-    via = message.header("Via").upper()
+    via = message.header("Via").upper().partition(" ")[0]
+    # A Via may say what it likes; and a UDP socket of the peer may have the port number of its connection.
+    secure = names is not None and "/UDP" not in via
     return IncomingInvite(
         source=source,
-        transport="tcp" if "/TCP" in via.partition(" ")[0] else "udp",
+        transport="tls" if secure else "udp" if "/UDP" in via else "tcp",
         request_uri=message.request_uri,
         from_uri=from_uri,
         from_name=name,
@@ -114,29 +118,33 @@ def read_invite(text: str, source: str) -> IncomingInvite:
         sip_call_id=message.header("Call-ID"),
         headers=message.headers,
         sdp=message.sdp,
+        certificate_names=(names or ()) if secure else (),
     )
 
 
 class InviteDoor:
     """Implements account.Door."""
 
-    def __init__(self, screen: Screen, calls: Calls, native: Native) -> None:
-        self._screen, self._calls, self._native = screen, calls, native
+    def __init__(self, screen: Screen, calls: Calls, native: Native, peers: TlsPeers) -> None:
+        self._screen, self._calls, self._native, self._peers = screen, calls, native, peers
         self._pending: tuple[IncomingInvite, Admission | Refusal] | None = None
 
     def screen(self, text: str, source: str) -> pj.Account | None:
         """Decide on a new INVITE and choose the account that goes on with it."""
         self.abandon(500, "Server Internal Error")
-        invite = read_invite(text, source)
+        invite = read_invite(text, source, self._peers.names(source))
         verdict: Admission | Refusal = SHUTTING_DOWN
-        if not self._calls.stopping:
+        sips = invite.request_uri.lower().startswith("sips:")
+        if sips and invite.transport != "tls":
+            verdict = NOT_SECURE
+        elif not self._calls.stopping:
             try:
                 verdict = self._screen.incoming(invite)
             except Exception:
                 log.exception("sip.screen_failed", source=source)
                 verdict = BROKEN
         self._pending = invite, verdict
-        return self._calls.account_for(verdict.trunk if isinstance(verdict, Admission) else STRANGERS)
+        return self._calls.account_for(verdict.trunk if isinstance(verdict, Admission) else STRANGERS, sips)
 
     def arrived(self, account: Account, call_id: int) -> None:
         """PJSIP is content with the INVITE and wants its call object."""
@@ -171,7 +179,7 @@ class InviteDoor:
         if self._pending is not None:
             self.abandon(code, reason)
             return
-        invite = read_invite(text, source) if text else None
+        invite = read_invite(text, source, self._peers.names(source)) if text else None
         self._calls.emit(Refused(invite, _by_pjsip(code, reason)))
 
     def abandon(self, code: int, reason: str) -> None:

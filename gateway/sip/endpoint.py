@@ -11,6 +11,7 @@ from trunkline.gateway.sip.native import Native
 from trunkline.gateway.sip.pjlog import PjsipLog
 from trunkline.gateway.sip.settings import SipConfig, SipStartError, Transport
 from trunkline.gateway.sip.sockets import check_free
+from trunkline.gateway.sip.tls_peers import TlsPeers
 
 MESSAGES_LEVEL = 4
 "From this level on, PJSIP's log has every SIP message."
@@ -23,6 +24,7 @@ class Endpoint(pj.Endpoint):
     """The library; there can be one in a process at a time."""
 
     door: InviteDoor | None = None
+    peers: TlsPeers | None = None
 
     @guarded
     def onSelectAccount(self, prm: pj.OnSelectAccountParam) -> None:  # noqa: N802
@@ -31,6 +33,11 @@ class Endpoint(pj.Endpoint):
             account = self.door.screen(prm.rdata.wholeMsg, prm.rdata.srcAddress)
             if account is not None:
                 prm.accountIndex = account.getId()
+
+    @guarded
+    def onTransportState(self, prm: pj.OnTransportStateParam) -> None:  # noqa: N802
+        if self.peers is not None and prm.type.startswith("TLS"):
+            self.peers.changed(prm.hnd, prm.state, prm.lastError, prm.tlsInfo)
 
     @guarded
     def onRejectedIncomingCall(self, prm: pj.OnRejectedIncomingCallParam) -> None:  # noqa: N802

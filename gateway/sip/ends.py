@@ -58,8 +58,13 @@ def not_answered(heard: bool, target: str, seconds: float) -> Ending:
     return Ending(REQUEST_TIMEOUT, text, by_us=True, cause="peer_unreachable")
 
 
-def by_pjsip(code: int, reason: str, message: SipText, unanswered_outbound: bool) -> Ending:
-    """The final response, or what PJSIP gives for the lack of one."""
+def by_pjsip(
+    code: int, reason: str, message: SipText, unanswered_outbound: bool, refused_certificate: str = ""
+) -> Ending:
+    """The final response, or what PJSIP gives for the lack of one.
+
+    `refused_certificate` says what was wrong with one, if that is why there is no connection.
+    """
     status, phrase = message.status
     if status >= 300:
         return Ending(
@@ -70,6 +75,8 @@ def by_pjsip(code: int, reason: str, message: SipText, unanswered_outbound: bool
             return Ending(code, "the host of the URI has no address", cause="unresolved")
         if code == REQUEST_TIMEOUT:
             return Ending(code, "no response of any kind to our INVITE", cause="peer_unreachable")
+        if code == UNAVAILABLE and refused_certificate:
+            return Ending(code, refused_certificate, cause="peer_unreachable")
         if code == UNAVAILABLE:
             return Ending(code, f"the INVITE could not be delivered: {reason}", cause="peer_unreachable")
     return Ending(code, reason, message.headers)

@@ -16,7 +16,7 @@ from collections.abc import Callable
 import pjsua2 as pj
 import structlog
 
-from trunkline.gateway.sip.account import TrunkAccount, account_config
+from trunkline.gateway.sip.account import TrunkAccount, account_config, by_transport
 from trunkline.gateway.sip.call import SipCall
 from trunkline.gateway.sip.door import STRANGERS, InviteDoor, TurnedAway
 from trunkline.gateway.sip.endpoint import Endpoint, listen, start_library
@@ -27,6 +27,7 @@ from trunkline.gateway.sip.messages import (
     HangUp,
     PlaceCall,
     Reinvite,
+    ReloadCertificates,
     Respond,
     Screen,
     SendInfoDtmf,
@@ -34,8 +35,14 @@ from trunkline.gateway.sip.messages import (
 from trunkline.gateway.sip.native import Native
 from trunkline.gateway.sip.settings import SipConfig, SipStartError, Transport, Trunk
 from trunkline.gateway.sip.timers import Timer, Timers
+from trunkline.gateway.sip.tls_peers import TlsPeers
+from trunkline.gateway.sip.tls_port import HANDSHAKE_TIMEOUT_MS, TlsPort
 
 log = structlog.get_logger(__name__)
+
+BUILD = "Cure: `trunkline pjsip build`"
+OLD_HANDSHAKES_S = HANDSHAKE_TIMEOUT_MS / 1000 + 1
+"How long a handshake with a listener that has been replaced may still go on."
 
 
 class Engine:
@@ -44,14 +51,18 @@ class Engine:
     def __init__(self, config: SipConfig, screen: Screen, on_event: Callable[[Event], None]) -> None:
         self._config, self._on_event = config, on_event
         self._native = Native()
-        self._door = InviteDoor(screen, self, self._native)
+        self._peers = TlsPeers()
+        self._door = InviteDoor(screen, self, self._native, self._peers)
         self._timers = Timers()
         self._deferred: collections.deque[Callable[[], None]] = collections.deque()
         self._graveyard: list[Leg] = []
         self._calls: dict[str, SipCall] = {}
         self._turned_away: set[TurnedAway] = set()
         self._accounts: dict[str, TrunkAccount] = {}
+        self._secure: dict[str, TrunkAccount] = {}
+        "the same trunks for calls to and from `sips:`"
         self._endpoint: Endpoint | None = None
+        self._tls: TlsPort | None = None
         self.stopping = False
         self.ports: dict[Transport, int] = {}
         "where each transport really listens"
@@ -65,20 +76,36 @@ class Engine:
         endpoint = self._endpoint = start_library(self._config, self._native)
         numbers = {}
         for transport in self._config.transports:
-            numbers[transport], self.ports[transport] = listen(endpoint, transport)
+            if transport.tls is not None:
+                if not self._native.available:  # connections that do not verify could not be shut down
+                    raise SipStartError(f"SIP cannot speak TLS with this PJSIP. {BUILD}")
+                excused = {trunk.unverified for trunk in self._config.trunks} - {""}
+                self._tls = TlsPort(endpoint, transport, verify_servers=not excused)
+                self.ports[transport] = self._tls.port
+                strict = transport.tls.client_certificates != "off"
+                self._peers.judge(self._tls.port, strict, frozenset(excused), self._native.shut_down)
+            else:
+                numbers[transport], self.ports[transport] = listen(endpoint, transport)
         endpoint.libStart()
-        endpoint.door = self._door
+        endpoint.door, endpoint.peers = self._door, self._peers
         for trunk in (Trunk(STRANGERS, transport=self._config.transports[0].protocol), *self._config.trunks):
-            own = [transport for transport in numbers if transport.protocol == trunk.transport]
-            alike = [transport for transport in own if transport.ipv6 == own[0].ipv6]
             account = TrunkAccount(trunk, self._config.user_agent, self._door, self)
-            # PJSIP finds the transport for a destination by itself, but of several alike it would take any.
-            bound_to = numbers[alike[0]] if len(alike) > 1 else None
+            bound_to = self._bound_to(trunk, numbers)
             account.create(account_config(trunk, self._config, bound_to), False)
             self._accounts[trunk.name] = account
+            if self._tls is not None:
+                secure = TrunkAccount(trunk, self._config.user_agent, self._door, self)
+                secure.create(account_config(trunk, self._config, None, sips=True), False)
+                self._secure[trunk.name] = secure
         for account in self._accounts.values():
             if account.trunk.registration is not None:
                 account.register()
+
+    def _bound_to(self, trunk: Trunk, numbers: dict[Transport, int]) -> int | None:
+        """The transport that a trunk is tied to, if it must be: PJSIP finds it for a destination by itself."""
+        own = [transport for transport in numbers if transport.protocol == trunk.transport]
+        alike = [transport for transport in own if transport.ipv6 == own[0].ipv6]
+        return numbers[alike[0]] if len(alike) > 1 else None  # of several alike it would take any
 
     def turn(self, longest_ms: int) -> None:
         """Handle what has come in, waiting at most so long, and then what that has led to."""
@@ -95,6 +122,7 @@ class Engine:
         while self._deferred:
             self._run(self._deferred.popleft())
         self._bury()
+        self._peers.forget_failure()
 
     def _bury(self) -> None:
         while self._graveyard:
@@ -131,18 +159,21 @@ class Engine:
         for turned_away in list(self._turned_away):
             self.drop(turned_away)
         self._bury()
-        for account in self._accounts.values():
-            account.bury()
-        self._accounts.clear()
+        for accounts in (self._secure, self._accounts):
+            for account in accounts.values():
+                account.bury()
+            accounts.clear()
         endpoint, self._endpoint = self._endpoint, None
         if endpoint is not None:
-            endpoint.door = None
+            endpoint.door = endpoint.peers = None
             try:
                 endpoint.libDestroy(pj.PJSUA_DESTROY_NO_NETWORK)
             finally:
                 # here and now: the next one cannot be created before, and a reference somewhere, say in a
                 # traceback, would let another thread do it
                 endpoint.__swig_destroy__(endpoint)
+                if self._tls is not None:
+                    self._tls.close()
 
     # --- commands -----------------------------------------------------------------------------
 
@@ -150,6 +181,9 @@ class Engine:
         """Do what call control asks; commands for calls that are over are late, not wrong."""
         if isinstance(command, PlaceCall):
             self._place(command)
+            return
+        if isinstance(command, ReloadCertificates):
+            self._reload(command)
             return
         call = self._calls.get(command.call_id)
         if call is None:
@@ -163,8 +197,21 @@ class Engine:
         elif isinstance(command, Reinvite):
             call.exchange.reoffer(command)
 
+    def _reload(self, command: ReloadCertificates) -> None:
+        if self._tls is None:
+            command.done("there is no TLS transport")
+            return
+        try:
+            self._tls.reload(command.credentials)
+        except SipStartError as error:
+            command.done(str(error))
+        else:
+            self.later(OLD_HANDSHAKES_S, self._peers.new_listener())
+            command.done("")
+
     def _place(self, command: PlaceCall) -> None:
-        account = self._accounts.get(command.trunk)
+        sips = command.target.lower().lstrip("<").startswith("sips:")
+        account = (self._secure if sips and self._secure else self._accounts).get(command.trunk)
         if account is None or self.stopping:
             cause, reason = "internal_error", f"SIP has no trunk {command.trunk!r}"
             if self.stopping:
@@ -173,10 +220,8 @@ class Engine:
             return
         call = SipCall(command.call_id, command.trunk, command.session, self, None)
         self.adopt(call)
-        target = command.target if "<" in command.target else f"<{command.target}>"
-        if account.trunk.transport == "tcp" and "transport=" not in target.lower():
-            target = target.replace(">", ";transport=tcp>")
-        call.place(Leg(account, call, self._native), command, target)
+        target = command.target.strip("<>")
+        call.place(Leg(account, call, self._native), command, f"<{by_transport(target, account.trunk.transport)}>")
 
     # --- for calls, accounts and the door -----------------------------------------------------
 
@@ -189,11 +234,16 @@ class Engine:
     def later(self, delay_s: float, action: Callable[[], None]) -> Timer:
         return self._timers.at(time.monotonic_ns() + int(delay_s * 1e9), action)
 
+    @property
+    def refused_certificate(self) -> str:
+        return self._peers.failure
+
     def defer(self, action: Callable[[], None]) -> None:
         self._deferred.append(action)
 
-    def account_for(self, trunk: str) -> TrunkAccount | None:
-        return self._accounts.get(trunk) or self._accounts.get(STRANGERS)
+    def account_for(self, trunk: str, sips: bool = False) -> TrunkAccount | None:
+        accounts = self._secure if sips and self._secure else self._accounts
+        return accounts.get(trunk) or accounts.get(STRANGERS)
 
     def adopt(self, call: SipCall) -> None:
         self._calls[call.call_id] = call

@@ -96,6 +96,22 @@ class InfoDtmf:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class InfoDtmfAnswered:
+    """What became of an INFO of ours with a digit."""
+
+    call_id: str
+    code: int
+    "of its response; 0: it could not be sent"
+    reason: str
+    not_understood: bool
+    "the peer does not take such INFO at all"
+    digits: str
+    "those that were not taken; after `not_understood` also all that waited behind it"
+    duration_ms: int
+    gap_ms: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class RegistrationChanged:
     """A trunk's registration."""
 
@@ -122,6 +138,7 @@ Event = (
     | MediaChanged
     | OfferFailed
     | InfoDtmf
+    | InfoDtmfAnswered
     | RegistrationChanged
     | ThreadFailed
 )

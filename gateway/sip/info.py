@@ -37,6 +37,8 @@ def parse(media_type: str, body: str) -> Press | None:
             return None
         ms = int(duration[1]) if duration else DEFAULT_DURATION_MS
         return Press(_NUMBERED.get(signal[1], signal[1].upper()), min(ms, MAX_DURATION_MS))
+    if media_type == DTMF and "=" in body:  # some put the other body under this name
+        return parse(DTMF_RELAY, body)
     if media_type == DTMF:
         digit = body.strip().upper()
         digit = _NUMBERED.get(digit, digit)

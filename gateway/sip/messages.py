@@ -12,7 +12,10 @@ Nothing here imports pjsua2.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Protocol
+
+from trunkline.gateway.sip.settings import Credentials
 
 Headers = dict[str, str]
 
@@ -27,7 +30,7 @@ class IncomingInvite:
     source: str
     "address:port the request came from"
     transport: str
-    "udp or tcp"
+    """udp, tcp or tls. "tls" is what PJSIP has received by TLS, whatever the message says of itself"""
     request_uri: str
     from_uri: str
     from_name: str
@@ -35,8 +38,10 @@ class IncomingInvite:
     sip_call_id: str
     headers: Headers
     "all headers, first value of each, names as sent"
-    sdp: str
-    "the offer, or empty (offerless INVITE)"
+    sdp: str = dataclasses.field(repr=False)
+    "the offer, or empty (offerless INVITE); may hold keys"
+    certificate_names: tuple[str, ...] = ()
+    "TLS: names in the peer's certificate, if it showed one that our authorities vouch for"
 
 
 class SdpError(Exception):
@@ -137,11 +142,14 @@ class HangUp:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SendInfoDtmf:
-    """Send digits by SIP INFO (application/dtmf-relay)."""
+    """Send digits by SIP INFO."""
 
     call_id: str
     digits: str
     duration_ms: int = 160
+    gap_ms: int = 80
+    media_type: str = "application/dtmf-relay"
+    "or application/dtmf"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -158,4 +166,14 @@ class Reinvite:
     "UPDATE instead of re-INVITE (RFC 3311); the only one that is allowed before the answer"
 
 
-Command = PlaceCall | Respond | HangUp | SendInfoDtmf | Reinvite
+@dataclasses.dataclass(frozen=True, slots=True)
+class ReloadCertificates:
+    """Make new TLS connections with other credentials; those that are up go on."""
+
+    credentials: Credentials
+    done: Callable[[str], None]
+    "called on the SIP thread: empty, or why everything is as it was"
+    call_id: str = ""
+
+
+Command = PlaceCall | Respond | HangUp | SendInfoDtmf | Reinvite | ReloadCertificates

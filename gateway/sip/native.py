@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Three functions of PJSIP that its Python binding leaves out, called in the binding's own library.
+"""Four functions of PJSIP that its Python binding leaves out, called in the binding's own library.
 
 The extension module carries all of PJSIP and exports its symbols, and these
 functions take nothing but pointers that the binding hands out and small integers,
@@ -31,6 +31,8 @@ class Native:
             self._respond.argtypes = [pointer, pointer, ctypes.c_int, pointer, pointer, pointer]
             self._call_count = library.pjsua_call_get_count
             self._set_log_level = library.pj_log_set_level
+            self._shut_down = library.pjsip_transport_shutdown
+            self._shut_down.argtypes = [pointer]
             self.available = True
         except (AttributeError, OSError) as error:
             log.warning(
@@ -48,6 +50,10 @@ class Native:
     def call_count(self) -> int | None:
         """Calls that PJSIP still holds a dialog for, those with an unanswered BYE included."""
         return int(self._call_count()) if self.available else None
+
+    def shut_down(self, transport: int) -> None:
+        """Send nothing more on a connection, and close it; the binding's own form does not take its own handle."""
+        self._shut_down(transport)
 
     def quiet(self) -> None:
         """No log lines on standard output between creation and configuration of the library."""

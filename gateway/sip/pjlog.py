@@ -15,6 +15,8 @@ _CREDENTIALS = re.compile(
     r"^((?:proxy-)?authorization|authentication-info)\s*:.*(?:\r?\n[ \t].*)*", re.I | re.M
 )
 _DIGEST = re.compile(r'\b(response|nonce|cnonce|opaque|password)\s*=\s*("[^"]*"|[^\s,;]+)', re.I)
+# Keys of SRTP: in messages (RFC 4568), and as PJMEDIA's transport tells them at level 5.
+_KEYS = re.compile(r"\b(inline:|[RT]X: \S+ key=)\s*[^\s|;]+", re.I)
 _PREFIX = re.compile(r"^\s*(?P<module>\S+)\s+(?P<text>.*)$", re.S)
 
 
@@ -22,7 +24,8 @@ RATIONED_LEVEL = 3
 
 
 def redact(text: str) -> str:
-    """Take digests and what they are computed from out of a log line or a whole message."""
+    """Take digests, what they are computed from, and keys of SRTP out of a log line or a whole message."""
+    text = _KEYS.sub(r"\1***", text)
     return _DIGEST.sub(r"\1=***", _CREDENTIALS.sub(r"\1: ***", text))
 
 

@@ -19,5 +19,9 @@ class Services(Protocol):
     def later(self, delay_s: float, action: Callable[[], None]) -> Timer:
         """Run `action` once, outside of PJSIP's callbacks."""
 
+    @property
+    def refused_certificate(self) -> str:
+        """What was wrong with one that has been refused just now, if PJSIP reports a failure for it; else empty."""
+
     def defer(self, action: Callable[[], None]) -> None:
         """Run `action` as soon as PJSIP is done with the message that it is working on."""

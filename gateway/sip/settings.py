@@ -10,7 +10,29 @@ DEFAULT_USER = "trunkline"
 "User of our From header where neither the call nor the trunk names one."
 
 Use = Literal["off", "optional", "required"]
-Protocol = Literal["udp", "tcp"]
+Protocol = Literal["udp", "tcp", "tls"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a TLS transport shows and believes, as PEM; already found to fit together."""
+
+    certificate: bytes
+    "our chain, the leaf first"
+    key: bytes = dataclasses.field(repr=False)
+    "its private key, not encrypted"
+    ca: bytes
+    "the authorities that peers' certificates may come from"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Tls:
+    """How a TLS transport shakes hands."""
+
+    credentials: Credentials
+    client_certificates: Use = "off"
+    "of those who connect to us"
+    min_version: Literal["1.2", "1.3"] = "1.2"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -23,6 +45,8 @@ class Transport:
     port: int = 5060
     advertise: str = ""
     "host in Via and Contact when peers reach us under another address than `bind`"
+    tls: Tls | None = None
+    "of a TLS transport, and of no other"
 
     @property
     def ipv6(self) -> bool:
@@ -64,6 +88,8 @@ class Trunk:
     session_timer: Use = "optional"
     session_expires_s: int = 1800
     registration: Registration | None = None
+    unverified: str = ""
+    "TLS: `address:port` that need not prove who it is; empty: whoever we connect to must"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

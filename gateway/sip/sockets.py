@@ -9,10 +9,13 @@ import socket
 
 from trunkline.gateway.sip.settings import SipStartError, Transport
 
+SHARED_PORT = (socket.SOL_SOCKET, socket.SO_REUSEPORT)
+"Socket option by which a second listener may take over a port from the first."
+
 
 def _trial_socket(transport: Transport) -> socket.socket:
     family = socket.AF_INET6 if transport.ipv6 else socket.AF_INET
-    kind = socket.SOCK_STREAM if transport.protocol == "tcp" else socket.SOCK_DGRAM
+    kind = socket.SOCK_DGRAM if transport.protocol == "udp" else socket.SOCK_STREAM
     return socket.socket(family, kind)
 
 
@@ -27,11 +30,11 @@ def check_free(transport: Transport) -> None:
     if transport.port == 0:
         return
     with _trial_socket(transport) as trial:
-        if transport.protocol == "tcp":
+        if transport.protocol != "udp":
             trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             trial.bind((transport.bind, transport.port))
-            if transport.protocol == "tcp":
+            if transport.protocol != "udp":
                 trial.listen(1)
         except OSError as error:
             raise SipStartError(_explain(transport, error)) from error

@@ -135,6 +135,7 @@ def test_what_the_dialect_cannot_say_is_not_said(link):
     link.send_hold(9, True)
     link.send_quality(9, {"mos": 1.0})
     link.send_network(9, True, 2000)
+    link.send_error(9, "dtmf_not_sent", "no")
     assert link.data_to_send() == []
 
 

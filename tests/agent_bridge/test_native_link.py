@@ -220,7 +220,10 @@ def test_reports_become_messages(talk):
     link.send_quality(1, {"mos": 4.25, "bursts": 2.0, "rtt_ms": float("nan")})
     link.send_network(1, True, 1840)
     link.send_network(1, False, 3000)
-    assert talk.said() == [
+    link.send_error(1, "dtmf_not_sent", "415" + "x" * 500)
+    *said, error = talk.said()
+    assert error == {"type": "error", "channel": 1, "code": "dtmf_not_sent", "text": "415" + "x" * 253}
+    assert said == [
         {"type": "dtmf", "channel": 1, "digit": "5", "duration_ms": 120, "method": "rfc4733"},
         {"type": "mark", "channel": 1, "name": "greeting", "position": 48000, "outcome": "played"},
         {

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the media engine costs without its system calls for RTP: PCMU in, PCM to an agent and back, PCMU out.
+"""What the media engine costs without its system calls for RTP: packets in, PCM to an agent and back, packets out.
 
-    OPENBLAS_NUM_THREADS=1 python -m bench.engine_cost [--calls 100,1000] [--seconds 4] [--rate 16000] [--profile]
+    OPENBLAS_NUM_THREADS=1 python -m bench.engine_cost [--calls 100,1000] [--seconds 4] [--rate 16000]
+                                                       [--codec PCMU,OPUS] [--srtp SUITE,...|all] [--profile]
 
 Everything of a worker but the UDP sockets and the poller: packets are made up, those that would
 leave are thrown away, time is virtual, ticks are 2.5 ms apart.  The agent echoes at the other end
 of a socket pair, in this process; its time is not counted.  What is printed is CPU time per call
-and second of audio; the rest of a worker's cost is the kernel's.
+and second of audio; the rest of a worker's cost is the kernel's.  Of the codecs' own share, `codec` is
+what `decode` and `encode` of the same packets cost alone, in batches of 50.  With --srtp the same is done
+again, encrypted; what the peers' encryption costs is not counted.
 """
 
 from __future__ import annotations
@@ -30,17 +33,22 @@ from bench.tables import table as text_table
 from support.media_rig import MS, PEER, start_message
 from trunkline.agent_bridge.agent_events import AudioArrived, CallOffered
 from trunkline.agent_bridge.agent_protocol import AgentConnection
+from trunkline.codecs.registry import open_codec
 from trunkline.gateway.media import agent_link
 from trunkline.gateway.media.batch import PACKET_BYTES, Batch
 from trunkline.gateway.media.columns import Columns
 from trunkline.gateway.media.engine import Engine
 from trunkline.gateway.media.table import Table
+from trunkline.rtp import sdes, srtp
 from trunkline.rtp.jitter import TargetParams
 from trunkline.rtp.packet import HEADER_BYTES, write_headers
+from trunkline.rtp.payload import AUDIO_FORMATS
 
 TICK_NS = 2_500_000
 PACKET_NS = 20 * MS
 WARM_UP_S = 1.0
+PACKETS = 50
+"Of speech, that come again and again."
 
 
 class Pair:
@@ -93,7 +101,9 @@ class Pair:
 class Rig:
     """An engine with calls, a network that costs nothing, and the agent."""
 
-    def __init__(self, calls: int, rate_hz: int) -> None:
+    def __init__(self, calls: int, rate_hz: int, codec: str, suite: str = "") -> None:
+        self._peers = Peers(calls, suite) if suite else None
+        self.clock_ts = AUDIO_FORMATS[codec].clock_hz // 50
         self.now_ns = 1_000_000_000_000
         self.table = Table(Columns(calls + 4))
         self.pair = Pair()
@@ -103,10 +113,12 @@ class Rig:
             self.table, self, self.pair, lambda: self.now_ns, lambda message: None, random.Random(1),
             jitter=TargetParams(min_ns=40 * MS),
         )  # fmt: skip
+        media = {"codec": codec, "dtmf_clock_hz": AUDIO_FORMATS[codec].clock_hz}
+        media |= self._peers.keys if self._peers else {}
         message = start_message(rate_hz)
         for first in range(8):  # answered at different times, so that their packets fall due in different ticks
             for _ in range(first, calls, 8):
-                one = start_message(rate_hz)
+                one = start_message(rate_hz, **media)
                 one = type(one)(one.info, one.media, message.agent)
                 with mock.patch.object(agent_link, "open_socket", lambda address: (_Ours(self.pair), address)):
                     self.engine.start(self.table.take(one, None, None), self.now_ns)  # type: ignore[arg-type]
@@ -116,10 +128,7 @@ class Rig:
                 self.engine.tick(self.now_ns)
                 self.pair.turn(self.now_ns)
         assert self.table.agent_ready.sum() == calls
-        self._packets: NDArray[np.uint8] = np.zeros((calls, PACKET_BYTES), np.uint8)
-        self._packets[:, HEADER_BYTES : HEADER_BYTES + 160] = np.random.default_rng(1).integers(
-            0, 255, (calls, 160)
-        )
+        self._payloads, self._lengths = spoken(codec, rate_hz)
         self._next_ns = self.now_ns + np.arange(calls) * PACKET_NS // calls
         self._count = np.zeros(calls, np.int64)
 
@@ -156,14 +165,67 @@ class Rig:
 
     def _batch(self, rows: NDArray[np.intp]) -> Batch:
         number = self._count[rows]
-        packets = self._packets[rows]
+        packets = np.zeros((len(rows), PACKET_BYTES), np.uint8)
+        packets[:, HEADER_BYTES : HEADER_BYTES + self._payloads.shape[1]] = self._payloads[number % PACKETS]
         ssrc = (rows + 1).astype(np.uint32)
         zero = np.zeros(len(rows), np.uint8)
-        write_headers(packets, zero, zero.astype(bool), number + 1, number * 160 + 1, ssrc)
+        write_headers(packets, zero, zero.astype(bool), number + 1, number * self.clock_ts + 1, ssrc)
         self._count[rows] += 1
         self._next_ns[rows] += PACKET_NS
-        lengths = np.full(len(rows), HEADER_BYTES + 160, np.int32)
+        lengths = (HEADER_BYTES + self._lengths[number % PACKETS]).astype(np.int32)
+        if self._peers is not None:
+            self._peers.protect(rows, packets, lengths)
         return Batch(rows, packets, lengths, np.ones(len(rows), bool), [PEER] * len(rows))
+
+
+class Peers:
+    """Encryption at the other end; all have the same keys, as it makes no difference here."""
+
+    def __init__(self, calls: int, suite: str) -> None:
+        key = sdes.new_key(suite)
+        self.keys = {"send_key": sdes.new_key(suite), "receive_key": key}
+        self._senders = [srtp.Sender(key, row + 1) for row in range(calls)]
+        self._handles = np.array([sender.handle for sender in self._senders], np.int64)
+        self._mkis = np.zeros(calls, np.int64)
+
+    def protect(self, rows: NDArray[np.intp], packets: NDArray[np.uint8], lengths: NDArray[np.int32]) -> None:
+        """Packets of these rows, in place."""
+        assert srtp.protect(self._handles[rows], self._mkis[rows], packets, lengths).all()
+
+
+def sound(rate_hz: int) -> NDArray[np.int16]:
+    """A second that is no tone and no noise: i16[PACKETS, samples]."""
+    t = np.arange(rate_hz) / rate_hz
+    voice = sum(np.sin(2 * np.pi * 140 * k * t) / k for k in range(1, 20)) * (1 + np.sin(2 * np.pi * 3 * t))
+    noise = np.random.default_rng(1).normal(0, 0.02, rate_hz)
+    return np.asarray((voice + noise) * 3000, np.int16).reshape(PACKETS, -1)
+
+
+def spoken(name: str, rate_hz: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """That second as packets: u8[PACKETS, width] and their lengths."""
+    codec = open_codec(name, 1, rate_hz)
+    encoded = [codec.encode(np.zeros(1, np.intp), pcm[None]) for pcm in sound(codec.sample_rate_hz)]
+    lengths = np.array([data.shape[1] if some is None else int(some[0]) for data, some in encoded])
+    payloads = np.zeros((PACKETS, int(lengths.max())), np.uint8)
+    for line, (data, _), length in zip(payloads, encoded, lengths.tolist(), strict=True):
+        line[:length] = data[0, :length]
+    return payloads, lengths
+
+
+def codec_cost(name: str, rate_hz: int, rows: int, seconds: float) -> float:
+    """CPU of decode and encode, us per call and second."""
+    codec, (payloads, lengths) = open_codec(name, rows, rate_hz), spoken(name, rate_hz)
+    every, pcm = np.arange(rows), sound(codec.sample_rate_hz)
+    before = time.process_time_ns()
+    for number in range(round(seconds * PACKETS)):
+        k = number % PACKETS
+        data = np.repeat(payloads[k : k + 1], rows, axis=0)
+        if codec.variable:
+            codec.decode_variable(every, data, np.full(rows, lengths[k], np.int32), pcm.shape[1])
+        else:
+            codec.decode(every, data)
+        codec.encode(every, np.repeat(pcm[k : k + 1], rows, axis=0))
+    return (time.process_time_ns() - before) / 1e3 / rows / seconds
 
 
 class _Ours:
@@ -175,9 +237,9 @@ class _Ours:
             setattr(self, name, getattr(pair.ours, name))
 
 
-def measure(calls: int, seconds: float, rate_hz: int, profile: bool) -> list[Any]:
+def measure(codec: str, suite: str, calls: int, seconds: float, rate_hz: int, profile: bool) -> list[Any]:
     """CPU time per call and second, us, by stage."""
-    rig = Rig(calls, rate_hz)
+    rig = Rig(calls, rate_hz, codec, suite)
     rig.run(WARM_UP_S)
     rig.spent.clear()
     rig.sent = 0
@@ -192,7 +254,10 @@ def measure(calls: int, seconds: float, rate_hz: int, profile: bool) -> list[Any
     if profile:
         pstats.Stats(profiler).sort_stats("tottime").print_stats(35)
     each = {name: spent / 1e3 / calls / seconds for name, spent in rig.spent.items()}
-    return [calls, *(each[name] for name in ("receive", "agent read", "tick")), sum(each.values())]
+    assert not rig.table.shared.worker.drops.any()
+    alone = codec_cost(codec, rate_hz, min(calls, 50), seconds)
+    stages = (each[name] for name in ("receive", "agent read", "tick"))
+    return [codec, suite or "plain", calls, *stages, sum(each.values()), alone]
 
 
 def main() -> None:
@@ -201,13 +266,19 @@ def main() -> None:
     parser.add_argument("--calls", default="100,500,1000,2000")
     parser.add_argument("--seconds", type=float, default=4)
     parser.add_argument("--rate", type=int, default=16000, help="of the agent's PCM, Hz")
+    parser.add_argument("--codec", default="PCMU")
+    parser.add_argument("--srtp", default="", help="suites, or `all`")
     parser.add_argument("--profile", action="store_true")
     options = parser.parse_args()
+    suites = ["", *(sdes.SUITES if options.srtp == "all" else filter(None, options.srtp.split(",")))]
     rows = [
-        measure(int(calls), options.seconds, options.rate, options.profile)
+        measure(codec, suite, int(calls), options.seconds, options.rate, options.profile)
+        for codec in options.codec.split(",")
         for calls in options.calls.split(",")
+        for suite in suites
     ]
-    print(text_table("CPU, us per call and second", ["calls", "receive", "agent read", "tick", "all"], rows))
+    head = ["codec", "SRTP", "calls", "receive", "agent read", "tick", "all", "codec alone"]
+    print(text_table("CPU, us per call and second", head, rows))
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ def at(*samples: int) -> np.ndarray:
     return np.array(samples, np.int64)
 
 
-@pytest.mark.parametrize("rate_hz", [8000, 16000])
+@pytest.mark.parametrize("rate_hz", [8000, 16000, 44100, 48000])
 @pytest.mark.parametrize("pitch_hz", [80, 125, 200, 320])
 def test_a_steady_voice_goes_on_as_if_nothing_were_lost(pitch_hz: float, rate_hz: int) -> None:
     """The first lost frame of a periodic sound is what it would have been."""

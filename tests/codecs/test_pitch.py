@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 from trunkline.codecs.pitch import pitch_period, pitch_periods, room_for_pitch
 
 
-@pytest.mark.parametrize("rate_hz", [8000, 16000])
+@pytest.mark.parametrize("rate_hz", [8000, 16000, 24000, 44100, 48000])
 @pytest.mark.parametrize("period_ms", [3, 5, 8, 12.5])
 def test_the_period_of_a_pulse_train(period_ms: float, rate_hz: int) -> None:
     """The very period, not a multiple of it, and full likeness."""
@@ -42,11 +42,34 @@ def test_room_is_a_template_and_the_shortest_period() -> None:
     assert room_for_pitch(60, 40, 8000) and not room_for_pitch(59, 40, 8000)
 
 
-@settings(max_examples=40, deadline=None)
-@given(hnp.arrays(np.int16, st.tuples(st.integers(1, 4), st.integers(60, 240))), st.sampled_from([0.0, 37.0]))
-def test_batch_equals_scalar_twin(pcm: np.ndarray, expected: float) -> None:
+@pytest.mark.parametrize("rate_hz", [44100, 48000])
+def test_a_coarse_look_finds_as_good_a_period(rate_hz: int) -> None:
+    """Voiced sound of any pitch, a little noisy: as alike as the best of all candidates, and a true period."""
+    rng = np.random.default_rng(rate_hz)
+    at, periods = np.arange(rate_hz // 20), rng.uniform(0.003, 0.0145, 60) * rate_hz
+    phase = 2 * np.pi * at / periods[:, None]
+    sound = np.rint(sum(6000 / k * np.sin(k * phase + k * k) for k in range(1, 8)) + rng.normal(0, 100, phase.shape))
+    found, likeness = pitch_periods(sound, rate_hz // 100, rate_hz)
+    times = np.rint(found / periods)
+    assert times.min() == 1 and np.abs(found - times * periods).max() <= 1
+    for row in range(0, 60, 6):
+        best = max(
+            np.corrcoef(sound[row, -rate_hz // 100 :], sound[row, -rate_hz // 100 - lag : -lag])[0, 1]
+            for lag in range(round(0.0025 * rate_hz), round(0.015 * rate_hz) + 1)
+        )
+        assert likeness[row] > best - 0.01
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    hnp.arrays(np.int16, st.tuples(st.integers(1, 4), st.integers(60, 240))),
+    st.sampled_from([0.0, 37.0]),
+    st.sampled_from([8000, 32000, 44100, 48000]),
+)
+def test_batch_equals_scalar_twin(pcm: np.ndarray, expected: float, rate_hz: int) -> None:
     """To the bit, whatever the sound."""
-    sound = pcm.astype(float)
-    periods, likeness = pitch_periods(sound, 40, 8000, np.full(len(sound), expected))
-    one_by_one = [pitch_period(row, 40, 8000, expected) for row in sound.tolist()]
+    sound = np.repeat(pcm, rate_hz // 8000, axis=1).astype(float)
+    template = rate_hz // 200
+    periods, likeness = pitch_periods(sound, template, rate_hz, np.full(len(sound), expected))
+    one_by_one = [pitch_period(row, template, rate_hz, expected) for row in sound.tolist()]
     assert list(zip(periods.tolist(), likeness.tolist(), strict=True)) == one_by_one

@@ -106,6 +106,7 @@ def test_a_media_worker_that_is_killed_costs_a_gap_and_not_the_call(short_path: 
         (worker,) = gateway.workers
         os.kill(worker, signal.SIGKILL)
         wait_for(lambda: gateway.status()["workers"]["restarts"] == 1, "the worker is replaced")
+        assert gateway.metric("trunkline_worker_restarts_total", worker="0") == 1
         count = len(phone.rtp.received)
         phone.rtp.wait_received(count + 75)
         wait_for(

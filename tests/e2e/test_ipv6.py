@@ -6,6 +6,7 @@ from __future__ import annotations
 import pathlib
 import tempfile
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,13 +26,11 @@ def gateway() -> Iterator[tuple[GatewayProcess, AgentHost]]:
     with tempfile.TemporaryDirectory(prefix="tl-") as name:
         folder = pathlib.Path(name)
         address = f"unix:{folder}/echo.sock"
-        port = 0
         with (
             AgentHost(address) as echo,
             GatewayProcess(
                 folder,
                 host="::1",
-                sip_port=port,
                 trunk=[{"name": "six", "match": ["::1"]}],
                 agent=[{"name": "echo", "address": address, "sample_rate_hz": 8000}],
                 route=[{"name": "echo", "called": "600", "agent": "echo"}],
@@ -70,14 +69,16 @@ def test_a_call_is_placed_over_ipv6(gateway: tuple[GatewayProcess, AgentHost]) -
     process, _ = gateway
     call_id = process.place(f"sip:600@[::1]:{process.sip_port}", agent="echo", trunk="six")
     process.wait_call("up", id=call_id)
+
+    def heard() -> list[dict[str, Any]]:
+        """The calls that have heard something."""
+        return [call for call in process.calls() if call["media"]["packets_received"] > 20]
+
     wait_for(
-        lambda: (
-            min((call["media"]["packets_received"] for call in process.calls()), default=0) > 20
-            and len(process.calls()) == 2
-        ),
-        "audio in both calls",
+        lambda: {call["direction"] for call in heard()} == {"inbound", "outbound"}, "audio in both calls"
     )
-    assert {call["remote"].rpartition(":")[0] for call in process.calls()} == {"[::1]"}
+    assert {call["media"]["remote"].rpartition(":")[0] for call in heard()} == {"[::1]"}
+    assert {call["media"]["local"].rpartition(":")[0] for call in heard()} == {"[::1]"}
     process.api.delete(f"/v1/calls/{call_id}")
     process.wait_end(call_id)
 

@@ -216,6 +216,59 @@ def test_what_is_no_digit_is_counted(payload: bytes) -> None:
     assert digits(receiver.receive(*packets[-1], 0)) == "1"
 
 
-def test_payload_longer_than_an_event() -> None:
-    """What follows the first four bytes is not looked at."""
-    assert digits(feed(EventReceiver(), [(0, bytes.fromhex("018a0320 028a0320"))])) == "1"
+def test_events_that_share_a_packet() -> None:
+    """2.5.1.5: short presses that followed one another, in one payload, three times for safety: each once."""
+    packets = [(100, bytes.fromhex("018a0320 02 8a 0320 03 0a 00a0"))] * 3
+    third = [(1700, struct.pack("!BBH", 3, 0x8A, 800))] * 3
+    events = feed(EventReceiver(), packets + third)
+    assert [(one.digit, one.duration_ms, one.timestamp) for one in events] == [
+        ("1", 100, 100),
+        ("2", 100, 900),
+        ("3", 100, 1700),
+    ]
+
+
+@pytest.mark.parametrize("tail", ["00000000", "028a0000", "02", "108a0320", "000000000000000000000000"])
+def test_padding_behind_an_event_is_no_digit(tail: str) -> None:
+    """What lasts no time, or is no digit, is not one that was pressed."""
+    assert digits(feed(EventReceiver(), [(0, bytes.fromhex("018a0320" + tail))])) == "1"
+
+
+def test_nothing_follows_on_a_press_that_goes_on() -> None:
+    """Behind an event without its end there can be no other one."""
+    packets = [(0, bytes.fromhex("010a0320 02 8a 0320")), (0, bytes.fromhex("018a0640"))]
+    assert digits(feed(EventReceiver(), packets)) == "1"
+
+
+@pytest.mark.parametrize("clock_hz", [8000, 16000, 44100, 48000])
+def test_every_clock(clock_hz: int) -> None:
+    step = clock_hz // 50
+    stream = press(1, 0, step=step) + press(2, 20 * step, step=step)
+    assert [(one.digit, one.duration_ms) for one in feed(EventReceiver(clock_hz), stream)] == [("1", 100), ("2", 100)]
+
+
+@pytest.mark.parametrize("segment", [0xFFFF, 0xFFFF * 6])
+def test_events_of_8_khz_beside_audio_of_48_khz(segment: int) -> None:
+    """telephone-event/8000 beside Opus: durations in 8 kHz, timestamps of the audio; long presses by either clock."""
+    receiver = EventReceiver(8000, timestamp_hz=48000)
+    first = [(1000, struct.pack("!BBH", 8, 10, 0xFFFF))] * 3
+    events = feed(receiver, first + press(8, 1000 + segment))
+    assert events == [DigitEvent("8", (0xFFFF + 800) // 8, 1000, True)]
+    late = [(1000 + 48000 * 9, struct.pack("!BBH", 9, 0x8A, 800)), (1000, first[0][1])]
+    assert digits(feed(receiver, late, at_ms=500)) == "9"
+
+
+def test_the_payload_type_changes_during_a_press() -> None:
+    """Packets under the old number are lost until the peer has our answer: the press is known all the same."""
+    receiver = EventReceiver()
+    packets = press(7, 500, packets=12)
+    assert digits(feed(receiver, packets[:3] + packets[8:])) == "7"
+
+
+def test_a_source_that_ends_in_the_middle_of_a_press() -> None:
+    """Hang-up, another source, another clock: the key was pressed."""
+    receiver = EventReceiver()
+    feed(receiver, press(5, 0, ends=0))
+    assert receiver.open_digit == "5"
+    assert receiver.finish() == [DigitEvent("5", 80, 0, False)]
+    assert receiver.open_digit == "" and receiver.finish() == []

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trunkline.rtp.dtmf import DigitEvent, EventPacket, EventReceiver, EventSender
+from trunkline.rtp.dtmf import DigitEvent, EventReceiver
+from trunkline.rtp.dtmf_send import EventPacket, EventSender
 from trunkline.rtp.telephone_event import DIGITS, TelephoneEvent
 
 MS = 1_000_000
@@ -146,3 +147,39 @@ def test_through_a_bad_network(
     events += receiver.handle_timeout(10**15)
     assert [e.digit for e in events] == list(expected.values())
     assert [e.timestamp for e in events] == [timestamp & 0xFFFFFFFF for timestamp in expected]
+
+
+def test_events_of_8_khz_beside_audio_of_48_khz() -> None:
+    """Durations count in the event's clock, timestamps in the audio's, also from segment to segment."""
+    sender, receiver = EventSender(8000, 20, timestamp_hz=48000), EventReceiver(8000, timestamp_hz=48000)
+    sender.queue("4", 10_000, gap_ms=0)
+    packets = [packet for packet in send_all(sender, 7, 960) if packet]
+    assert {packet.timestamp for packet in packets} == {7, 7 + 6 * 0xFFFF}
+    received = []
+    for k, packet in enumerate(packets):
+        received += receiver.receive(packet.timestamp, packet.payload, k * 20 * MS)
+    assert received == [DigitEvent("4", 10_000, 7, True)]
+
+
+def test_another_clock_in_the_middle_of_a_press() -> None:
+    """A re-INVITE to a codec with another clock: the press lasts as long as was asked, by the new clock."""
+    sender = EventSender(8000, 20)
+    sender.queue("4", 200, gap_ms=0)
+    before = [sender.next_packet(0) for _ in range(5)]
+    sender.set_pace(48000, 20, 48000)
+    after = [sender.next_packet(0) for _ in range(7)]
+    events = [TelephoneEvent.parse(packet.payload) for packet in [*before, *after] if packet]
+    rising = [160 * k for k in range(1, 6)] + [960 * k for k in range(6, 11)]
+    assert [one.duration_ts for one in events] == [*rising, 9600, 9600]
+    assert [one.end for one in events] == [False] * 9 + [True] * 3
+    assert not sender.active
+
+
+def test_digits_that_wait_last_as_long_in_packets_of_another_length() -> None:
+    sender = EventSender(8000, 20)
+    sender.queue("12", 120, gap_ms=60)
+    send_all(sender, 0, 160)
+    sender.queue("3", 120, gap_ms=60)
+    sender.set_pace(8000, 40)
+    events = [TelephoneEvent.parse(packet.payload) for packet in send_all(sender, 0, 320) if packet]
+    assert [one.duration_ts for one in events] == [320, 640, 960, 960, 960]

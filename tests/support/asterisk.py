@@ -29,6 +29,7 @@ from typing import Self
 
 import pytest
 
+from support.certificates import Pair
 from support.debian_packages import cache_folder, unpacked
 from support.sipp import free_port
 from support.waiting import wait_for
@@ -44,8 +45,18 @@ BOOT_S = 30.0
 class Asterisk:
     """One Asterisk with a configuration, log and spool of its own; a context manager."""
 
-    def __init__(self, extra: Mapping[str, str] | None = None, *, rtp_ports: int = RTP_PORTS) -> None:
-        """`rtp_ports`: two for each leg of a call. `extra` is added to files of the configuration."""
+    def __init__(
+        self,
+        extra: Mapping[str, str] | None = None,
+        *,
+        rtp_ports: int = RTP_PORTS,
+        tls: tuple[Pair, pathlib.Path] | None = None,
+    ) -> None:
+        """`rtp_ports`: two for each leg of a call. `extra` is added to files of the configuration.
+
+        `tls`: its certificate, and the authority that it believes; then it is also at `tls_port`, and whoever
+        shows a certificate of that authority is let in.
+        """
         if platform.machine() != "x86_64":
             pytest.skip(f"the Asterisk of the tests is Debian's for amd64, this is {platform.machine()}")
         self._root = unpacked(HERE / "asterisk.lock", cache_folder("asterisk"))
@@ -53,7 +64,20 @@ class Asterisk:
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="tl-ast-"))
         self.sip_port, self.byip_port, self.audiosocket_port = free_port(), free_port(BYIP_HOST), free_port()
         self._process: subprocess.Popen[bytes] | None = None
+        self.tls_port = free_port()
         self._configure(rtp_ports, extra or {})
+        if tls is not None:
+            self._configure_tls(*tls)
+
+    def _configure_tls(self, pair: Pair, authority: pathlib.Path) -> None:
+        lines = (
+            "[tls]", "type = transport", "protocol = tls", f"bind = 127.0.0.1:{self.tls_port}", "method = tlsv1_2",
+            f"cert_file = {pair.certificate}", f"priv_key_file = {pair.key}", f"ca_list_file = {authority}",
+            "verify_client = yes", "require_client_cert = yes", "verify_server = yes",
+            "[tls-match]", "type = identify", "endpoint = caller", "match = 127.0.0.1/32", "",
+        )  # fmt: skip
+        with (self.folder / "etc/pjsip.conf").open("a") as config:
+            config.write("\n" + "\n".join(lines))
 
     def _configure(self, rtp_ports: int, extra: Mapping[str, str]) -> None:
         first = _free_udp_block(rtp_ports)

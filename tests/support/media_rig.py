@@ -30,6 +30,7 @@ from trunkline.rtp.packet import Packet
 
 MS = 1_000_000
 PEER = ("192.0.2.1", 4000)
+DIGITS = control.DigitParams()
 
 
 @dataclasses.dataclass
@@ -70,7 +71,11 @@ class RecordingLink:
 
 
 def start_message(
-    rate_hz: int = 8000, frame_ms: int = 20, queue_ms: int = 60000, **media: object
+    rate_hz: int = 8000,
+    frame_ms: int = 20,
+    queue_ms: int = 60000,
+    digits: control.DigitParams = DIGITS,
+    **media: object,
 ) -> control.StartStream:
     """A call as the gateway would start it: PCMU, 20 ms, telephone-event 101."""
     description = {
@@ -82,6 +87,7 @@ def start_message(
         control.CallInfo(str(uuid.uuid4()), "inbound", "100", "600", "pbx", "all"),
         MediaDescription(**description),  # type: ignore[arg-type]
         control.AgentParams("echo", "unix:/nowhere", "trunkline", rate_hz, frame_ms, max_queue_ms=queue_ms),
+        digits=digits,
     )
 
 
@@ -197,7 +203,7 @@ class DownlinkRig:
     ) -> NDArray[np.bool_]:
         """Be the packet sink."""
         if not self.refuse:
-            self.sent += [(self.now_ns, Packet.parse(packet.tobytes())) for packet in packets]
+            self.sent += [(self.now_ns, Packet.parse(data)) for data in cut(packets, lengths)]
         return np.full(len(rows), not self.refuse)
 
     def speak(self, pcm: NDArray[np.int16]) -> None:
@@ -228,3 +234,11 @@ def talk(rig: UplinkRig, seqs: range, **fields: int) -> None:
     for seq in seqs:
         rig.packet(voice(seq, **fields))
         rig.run(20)
+
+
+def cut(packets: NDArray[np.uint8], lengths: NDArray[np.int32] | None) -> list[bytes]:
+    """Packets as they go on the wire."""
+    whole = [packet.tobytes() for packet in packets]
+    if lengths is None:
+        return whole
+    return [data[:length] for data, length in zip(whole, lengths.tolist(), strict=True)]

@@ -38,15 +38,16 @@ class Phone:
         endpoint: RtpEndpoint | None = None,
         relay: Relay | None = None,
         port: int = 0,
+        sipp_port: int = 0,
         keys: Mapping[str, str] | None = None,
         **sipp_options: object,
     ) -> None:
         """`said` is spoken as soon as the call is answered, by a phone that calls; `hold_ms` is SIPp's pause.
 
-        `port` is where it calls, when that is not the gateway itself.
+        `port` is where it calls, when that is not the gateway itself; `sipp_port` is its own, 0: a free one.
         """
         self.gateway, self.relay = gateway, relay
-        self._port = port or gateway.sip_port
+        self._port, self._own_port = port or gateway.sip_port, sipp_port
         self.rtp = endpoint or RtpEndpoint()
         self._said, self._digits = said, digits
         self._scenario, self._keys, self._options = scenario, dict(keys or {}), sipp_options
@@ -64,7 +65,10 @@ class Phone:
             port = self._stack.enter_context(self.relay).far_port
         keys = {"sdp_port": str(port), **self._keys}
         self.sipp = self._stack.enter_context(
-            Sipp(self._scenario, self._port, keys=keys, pause_ms=self._hold_ms, **self._options)  # type: ignore[arg-type]
+            Sipp(
+                self._scenario, self._port, port=self._own_port, keys=keys, pause_ms=self._hold_ms,
+                **self._options,  # type: ignore[arg-type]
+            )
         )
         if self._said or self._digits:
             self.say(self._said, self._digits)

@@ -51,6 +51,7 @@ class RtpEndpoint:
         self._sequence = random.randrange(0xFF00, 0xFFF0)
         self._timestamp = 0xFFFFFFFF - random.randrange(8000)
         self._number = 0
+        self._quiet_since_ns = time.monotonic_ns()
         self._running = True
         self._sender: threading.Thread | None = None
         self._changed = threading.Condition()
@@ -97,6 +98,12 @@ class RtpEndpoint:
         )
         self._sender.start()
 
+    def catch_up(self) -> None:
+        """The clock of the stream has gone on since the last packet, as a telephone's does while nothing is sent."""
+        self.wait_sent()
+        packets = (time.monotonic_ns() - self._quiet_since_ns) // (self.packet_samples * 125_000)
+        self._timestamp += packets * self.packet_samples
+
     def wait_sent(self, timeout_s: float = 60) -> None:
         """Until all has been sent."""
         if self._sender is not None:
@@ -117,6 +124,7 @@ class RtpEndpoint:
             self._put(remote, self.payload_type, index == 0, self._timestamp, chunk)
             self._timestamp += self.timestamp_step
         self._send_digits(remote, digits, start + len(chunks) * step_ns, step_ns)
+        self._quiet_since_ns = time.monotonic_ns()
 
     def _send_digits(self, remote: tuple[str, int], digits: str, start: int, step_ns: int) -> None:
         """Each 100 ms, three end packets, 100 ms pause (RFC 4733 2.5.1)."""

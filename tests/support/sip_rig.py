@@ -125,11 +125,11 @@ class SipRig:
             self.thread.post(command)
 
     def place(
-        self, target_host: str, *, trunk: str = "pbx", user: str = "600", **options: object
+        self, target_host: str, *, trunk: str = "pbx", user: str = "600", scheme: str = "sip", **options: object
     ) -> tuple[str, StaticSession]:
         """Post a PlaceCall; returns its call id and session."""
         call_id, session = f"out-{next(self._numbers)}", StaticSession()
-        self.post(PlaceCall(call_id, trunk, f"sip:{user}@{target_host}", session, **options))  # type: ignore[arg-type]
+        self.post(PlaceCall(call_id, trunk, f"{scheme}:{user}@{target_host}", session, **options))  # type: ignore[arg-type]
         return call_id, session
 
     def wait(self, kind: type[E], count: int = 1, within_s: float = WAIT_S, **fields: object) -> E:

@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from support.media_rig import start_message
+from support.media_rig import cut, start_message
 from support.virtual_agent import MemoryPoller, VirtualAgent
 from support.virtual_network import MS, Callers, Network, Traffic
 from trunkline.gateway.media import agent_link, control
@@ -49,14 +49,20 @@ class RecordingSockets:
         self.out_of_sequence = 0
         self._next_seq = np.full(calls, -1, np.int64)
         self.on_packets = lambda rows, packets: None
+        self.lengths: NDArray[np.int32] | None = None
+        "of the packets that `on_packets` sees; None: all of each"
         self.rtcp: list[bytes] = []
         self.keep_rtcp = False
 
     def send(
         self, rows: NDArray[np.intp], packets: NDArray[np.uint8], lengths: NDArray[np.int32] | None = None
     ) -> NDArray[np.bool_]:
-        self._digest.update(np.ascontiguousarray(packets))
+        if lengths is None:
+            self._digest.update(np.ascontiguousarray(packets))
+        else:  # what lies behind is anything
+            self._digest.update(b"".join(cut(packets, lengths)))
         self._digest.update(rows.tobytes())
+        self.lengths = lengths
         self.sent[rows] += 1
         seq = packets[:, 2].astype(np.int64) << 8 | packets[:, 3]
         expected = self._next_seq[rows]
@@ -121,9 +127,9 @@ class VirtualEngine:
             for s in self.streams
         ]
 
-    def successor(self) -> VirtualEngine:
+    def successor(self, *, echo: bool = False) -> VirtualEngine:
         """This worker has died at this moment; another one goes on with its shared memory."""
-        return VirtualEngine(self.calls, seed=2, tick_ms=self.tick_ns / MS, before=self)
+        return VirtualEngine(self.calls, seed=2, tick_ms=self.tick_ns / MS, echo=echo, before=self)
 
     def _start(self, messages: Iterable[control.StartStream]) -> list[Stream]:
         streams = []

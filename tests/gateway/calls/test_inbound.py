@@ -345,7 +345,7 @@ def test_digits_travel_as_the_call_can() -> None:
         assert rig.media.started[by_info].media.send_dtmf_pt == -1
         await rig.service.send_dtmf(by_info, "7", 100, 50)
         rig.service.media_message(control.AgentDtmf(by_info, "8", 120))
-        assert rig.take(SendInfoDtmf) == [SendInfoDtmf(by_info, "7", 100), SendInfoDtmf(by_info, "8", 120)]
+        assert rig.take(SendInfoDtmf) == [SendInfoDtmf(by_info, "7", 100, 50), SendInfoDtmf(by_info, "8", 120)]
         for each in (call_id, by_info):
             await rig.state(each, CallState.ENDED, 200)
             rig.ended(each)

@@ -105,6 +105,22 @@ def test_the_caller_is_a_number_at_the_trunks_domain_or_a_uri() -> None:
     assert calling_uri("sip:x@y", TRUNKS[1]) == "sip:x@y"
 
 
+@pytest.mark.parametrize(("codec", "ptime_ms"), [("OPUS", 20), ("L16/44100", 10), ("PCMU", 30)])
+def test_a_call_that_waits_for_its_answer_has_a_packet_time_that_its_codec_has(codec: str, ptime_ms: int) -> None:
+    """The worker refuses what it could not send, and would refuse the call, before anything was negotiated."""
+    text = CONFIG.replace('name = "pbx"', f'name = "pbx"\ncodecs = ["{codec}"]', 1)
+    config = text.replace("[media]", "[media]\npacket_time_ms = 30")
+
+    async def scenario(rig: Rig) -> None:
+        view = await rig.service.place(request())
+        media = rig.media.started[view.id].media
+        assert (media.codec, media.ptime_ms) == (codec, ptime_ms)
+        await rig.service.hangup(view.id)
+        rig.ended(view.id)
+
+    run(scenario, config)
+
+
 def test_the_agent_is_connected_before_anybody_is_rung() -> None:
     """INVITE only after the agent has taken the call; its speech waits for the answer."""
 
@@ -226,7 +242,8 @@ def test_the_view_names_the_dialog_and_the_from_that_was_used() -> None:
 @pytest.mark.parametrize(
     ("to", "word"),
     [
-        ("sips:600@192.0.2.10", "TLS"),
+        ("sips:600@192.0.2.10", "transport tls; configured: udp"),
+        ("sips:600@192.0.2.10;transport=udp", "sips: is TLS, which transport udp is not"),
         ("sip:600@192.0.2.10:99999", "no port 99999"),
         ("sip:600@192.0.2.10:0", "no port 0"),
         ("sip:600@192.0.2.10?X-Evil=1&Contact=%3Csip:evil@x%3E", "headers"),
@@ -254,7 +271,7 @@ def test_a_uri_that_could_not_be_called_is_refused_before_anything_is_held(to: s
 def test_a_name_without_an_address_has_its_own_word(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where our own address is fixed, or PJSIP would find out, on its thread."""
 
-    def unknown(host: str) -> str:
+    def unknown(host: str, family: int) -> str:
         raise UnresolvedError("Name or service not known")
 
     monkeypatch.setattr(placing, "resolve", unknown)

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 
 from trunkline.gateway.config.addresses import (
     SourceMatch,
+    bracketed,
     check_agent_address,
     is_host,
+    is_ip,
     is_loopback,
     split_host_port,
     split_source,
@@ -64,6 +66,26 @@ def test_hosts(host: str) -> None:
     assert is_host(host)
     assert split_host_port(f"{host}:5060") == (host, 5060)
     assert split_host_port(host) == (host, None)
+
+
+@given(st.ip_addresses(v=6), PORTS)
+def test_ipv6_hosts_stand_in_brackets(address: ipaddress.IPv6Address, port: int) -> None:
+    """With and without port; without brackets nobody knows where the port begins."""
+    host = str(address)
+    assert is_ip(host) and not is_host(host)
+    assert split_host_port(f"[{host}]:{port}") == (host, port)
+    assert split_host_port(bracketed(host)) == (host, None)
+    with pytest.raises(ValueError, match=r"an IPv6 address in brackets|is not a number"):
+        split_host_port(f"{host}:{port}")
+
+
+@pytest.mark.parametrize(
+    "text", ["[::1", "[]", "[]:5060", "[pbx]:5060", "[::1]5060", "[::1]:", "[fe80::1%eth0]:5060"]
+)
+def test_broken_brackets_are_refused(text: str) -> None:
+    """Also a zone, which means nothing to anybody else."""
+    with pytest.raises(ValueError, match=r"is needed|is not a number"):
+        split_host_port(text)
 
 
 @pytest.mark.parametrize("host", ["", "-x", "a..b", "1.2.3", "1.2.3.256", "a b", "a@b", "a:b:1", "x" * 254])

@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 
 from trunkline.gateway.config import ConfigError, parse
+from trunkline.gateway.config.checks import unverified_hop
 
 AGENT = "[[agent]]\nname = 'echo'\naddress = 'tcp:localhost:9000'\n"
 TRUNK = "[[trunk]]\nname = 'pbx'\nmatch = ['192.0.2.1']\n"
@@ -20,6 +21,14 @@ TRUNK = "[[trunk]]\nname = 'pbx'\nmatch = ['192.0.2.1']\n"
         ),
         ("[[route]]\nname = 'r'\nagent = 'x'", "no agent is named 'x'; there is no [[agent]] at all"),
         (
+            "[[sip.transport]]\nbind = '::1'",
+            "::1 is IPv6, media.bind (0.0.0.0) is IPv4; one gateway speaks one of them, and two gateways speak both",
+        ),
+        (
+            "[[sip.transport]]\nbind = '::'\n[media]\nbind = '::'\nadvertise = '192.0.2.1'",
+            "192.0.2.1 is of another family than media.bind, ::",
+        ),
+        (
             AGENT + "[[route]]\nname = 'r'\nagent = 'echo'\nrefuse = 404",
             "needs either agent or refuse, and has both",
         ),
@@ -28,6 +37,7 @@ TRUNK = "[[trunk]]\nname = 'pbx'\nmatch = ['192.0.2.1']\n"
         (AGENT + AGENT, "'echo' is already the name of agent[0]"),
         ("[[trunk]]\nname = 'pbx'", "no call can come from 'pbx' or go to it"),
         ("[media]\njitter_min_ms = 300", "300 ms at least, but jitter_max_ms is 200"),
+        ("[media.opus]\nbitrate_bps = 500", "500 is too little for Opus; 6000 at least, or 0"),
         ("[media]\nport_range = [20000, 20000]", "the first port must be less than the last"),
         ("[media]\nport_range = [20001, 20010]", "RTP takes even ports (RFC 3550 11), so write 20002"),
         ("[media]\nport_range = [5000, 6000]", "5060 lies in media.port_range"),
@@ -154,3 +164,53 @@ def test_a_registration_without_a_password_is_warned_of() -> None:
     (warning,) = parse(text.format("")).warnings
     assert "trunk[0].register: no password_env or password_file" in warning
     assert parse(text.format("password_env = 'P'")).warnings == []
+
+
+TLS = "[[sip.transport]]\nprotocol = 'tls'\ncertificate = 'c'\nkey = 'k'\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[[sip.transport]]\nprotocol = 'tls'", "TLS needs it: name a file in PEM form"),
+        ("[[sip.transport]]\nca = 'x'", 'goes with protocol = "tls" only'),
+        (TLS + TLS.replace("'c'", "'d'") + "port = 5062", "there is a TLS transport already"),
+        (TLS + "client_certificates = 'required'", "needs `ca`"),
+        (TLS + "key_password_env = 'A'\nkey_password_file = 'b'", "keep one of them"),
+        (TLS + "min_version = '1.1'", "allowed: `1.2` or `1.3`"),
+        (TRUNK + "host = 'x'\ntransport = 'tls'", "no SIP transport speaks tls; add [[sip.transport]]"),
+        (TRUNK + "match_certificate = ['pbx.example.com']", "needs a TLS transport with client_certificates"),
+        (TLS + TRUNK + "match_certificate = ['pbx.example.com']", "needs a TLS transport with client_certificates"),
+        (TLS + TRUNK + "match_certificate = ['a b']", "a name or address as in a certificate is needed"),
+        (TLS + TRUNK + "verify_certificate = false", 'goes with transport = "tls" only'),
+        (
+            TLS + TRUNK + "host = 'pbx.example.com'\ntransport = 'tls'\nverify_certificate = false",
+            "must then be an address, not a name",
+        ),
+        (
+            TLS + TRUNK + "host = '192.0.2.1'\noutbound_proxy = 'sip:proxy.example.com;lr'\ntransport = 'tls'\n"
+            "verify_certificate = false",
+            "must then be an address, not a name",
+        ),
+    ],
+)
+def test_what_does_not_fit_together_with_tls(text: str, expected: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        parse(text)
+    assert expected in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("trunk", "hop"),
+    [
+        ("host = '192.0.2.1'", "192.0.2.1:5061"),
+        ("host = '192.0.2.1:5071'", "192.0.2.1:5071"),
+        ("host = 'x.example'\noutbound_proxy = 'sips:u@192.0.2.9:5071;lr'", "192.0.2.9:5071"),
+    ],
+)
+def test_the_hop_that_is_not_verified(trunk: str, hop: str) -> None:
+    config = parse(TLS + TRUNK + trunk + "\ntransport = 'tls'\nverify_certificate = false")
+    assert unverified_hop(config.trunks[0]) == hop
+    assert config.tls is not None and config.tls.port == 5061
+    config = parse(TLS + TRUNK + trunk + "\ntransport = 'tls'")
+    assert unverified_hop(config.trunks[0]) == ""

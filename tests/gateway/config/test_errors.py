@@ -37,7 +37,7 @@ def only_problem_of(text: str) -> str:
         ("[Sip]", "t.toml:1: Sip: unknown key; did you mean 'sip'? "),
         (
             "[[sip.transport]]\nport = 5061\n[[sip.transport]]\nprotocol = 'ucp'",
-            "t.toml:4: sip.transport[1].protocol: found 'ucp'; did you mean 'udp'? allowed: `udp` or `tcp`",
+            "t.toml:4: sip.transport[1].protocol: found 'ucp'; did you mean 'udp'? allowed: `udp`, `tcp` or `tls`",
         ),
         (
             "[api]\nport = '8070'",

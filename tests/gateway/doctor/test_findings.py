@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from support.certificates import Authority, Pair
+from trunkline.codecs import opus_native
 from trunkline.gateway.config import Agent, Config, parse
-from trunkline.gateway.doctor import access, machine, ports, stack
+from trunkline.gateway.doctor import access, certificates, machine, ports, stack
 from trunkline.gateway.doctor.finding import Finding, Level, ok
 from trunkline.gateway.pjsip.facts import PjsipFacts
 from trunkline.rtp import libsrtp
@@ -44,6 +46,20 @@ def test_no_pjsip_means_no_call() -> None:
     findings = list(stack.about_pjsip(Config(), PjsipFacts(problem="no pjsua2 is installed")))
     assert levels(findings) == [Level.FAIL]
     assert findings[0].cure.endswith("trunkline pjsip build")
+
+
+def test_no_libopus_means_no_opus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls work without it, so it is a warning; what is there is what media workers would load."""
+    assert stack.about_libopus().level is Level.OK
+
+    def missing() -> opus_native.Native:
+        return opus_native.Native("libopus-that-is-not-there.so.0")
+
+    monkeypatch.setattr(opus_native, "library", missing)
+    finding = stack.about_libopus()
+    assert finding.level is Level.WARN
+    assert finding.found.startswith("no Opus: libopus-that-is-not-there.so.0 cannot be loaded")
+    assert finding.cure.endswith("libopus0")
 
 
 def test_the_stopgap_works_with_few_calls() -> None:
@@ -259,3 +275,47 @@ def test_this_machine_has_a_clock_and_answers_about_its_buffers() -> None:
     assert {finding.name for finding in machine.about_buffers()} <= {"SIP buffer", "RTP buffers"}
     assert machine.available_memory_bytes() is None or machine.available_memory_bytes() > 0
     assert len(list(machine.about_time_of_day())) <= 1
+
+
+def tls_config(pair: Pair, authority: Authority, more: str = "") -> Config:
+    return config_with(
+        f"[[sip.transport]]\nprotocol = 'tls'\ncertificate = '{pair.certificate}'\nkey = '{pair.key}'\n"
+        f"ca = '{authority.certificate}'\n{more}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("names", "days", "more", "level", "said"),
+    [
+        (["127.0.0.1"], 100, "", Level.OK, "for 127.0.0.1, valid until"),
+        (["127.0.0.1"], 5, "", Level.WARN, "(5 days)"),
+        (["127.0.0.1"], -2, "", Level.FAIL, "has expired on"),
+        (["sip.example.com"], 100, "", Level.WARN, "and not 127.0.0.1, which our Contact says"),
+        (["sip.example.com"], 100, "bind = '0.0.0.0'", Level.OK, "sip.example.com"),
+        (["sip.example.com"], 100, "advertise = 'SIP.example.com'", Level.OK, "sip.example.com"),
+        (["*.example.com"], 100, "bind = '0.0.0.0'", Level.WARN, "SIP knows no wildcards"),
+    ],
+)
+def test_a_certificate(
+    tmp_path: Path, names: list[str], days: float, more: str, level: Level, said: str
+) -> None:
+    authority = Authority(tmp_path)
+    found = list(certificates.examine(tls_config(authority.issue("a", names, days=days + 0.01), authority, more)))
+    worst = max(found, key=lambda one: list(Level).index(one.level))
+    assert worst.level is level and any(said in one.found for one in found), found
+
+
+def test_a_certificate_and_a_key_that_do_not_belong_together(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    one, two = authority.issue("a"), authority.issue("b", password="s3cret-pass")
+    mixed = Pair(one.certificate, two.key)
+    locked = list(certificates.examine(tls_config(two, authority)))
+    assert levels(locked) == [Level.FAIL] and "needs a password" in locked[0].found
+    opened = tls_config(mixed, authority, "key_password_env = 'KEY_PASS'")
+    found = list(certificates.examine(opened, {"KEY_PASS": "s3cret-pass"}))
+    assert levels(found) == [Level.FAIL] and "is not the key of" in found[0].found
+    assert "s3cret" not in str(found)
+    two.key.chmod(0o644)
+    files = dict(access.secret_files(opened))
+    assert access.about_secret("TLS key", Path(files["TLS key"])).level is Level.WARN
+    assert list(certificates.examine(Config())) == []

@@ -10,6 +10,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from support.fake_codec import fake_opus, payload
 from support.media_rig import MS, UplinkRig, talk, voice
 from trunkline.gateway.media import credit, express
 from trunkline.gateway.media.batch import PACKET_BYTES, Batch
@@ -98,8 +99,19 @@ class Talker:
         return [self.next()]
 
 
-def play(rig: UplinkRig, trace: list[Step]) -> None:
-    talkers = [Talker(row, 65_530 - row) for row in range(CALLS)]
+class AnyLength(Talker):
+    """One whose packets of one duration differ in length."""
+
+    def next(self, size: int = 160, pt: int = 96) -> Packet:
+        data = payload(size / 8, self.sequence % 100, self.sequence * 7 % 60)
+        packet = Packet(pt, self.sequence & 0xFFFF, self.timestamp & 0xFFFFFFFF, self.ssrc, data)
+        self.sequence += 1
+        self.timestamp += size * 6
+        return packet
+
+
+def play(rig: UplinkRig, trace: list[Step], talker_of: type[Talker] = Talker) -> None:
+    talkers = [talker_of(row, 65_530 - row) for row in range(CALLS)]
     for _ in range(3):
         for talker in talkers:
             rig.packet(talker.next(), row=talker.row)
@@ -113,11 +125,25 @@ def play(rig: UplinkRig, trace: list[Step]) -> None:
 @settings(max_examples=60, deadline=None)
 def test_both_ways_lead_to_the_same_place(trace: list[Step]) -> None:
     """Every column, every drop and every frame of the agents, whatever the packets do."""
+    compare(trace, Talker)
+
+
+@given(steps)
+@settings(max_examples=60, deadline=None)
+def test_both_ways_lead_to_the_same_place_whatever_the_lengths(trace: list[Step]) -> None:
+    """The same of an encoding whose packets have any length, and of its decoders."""
+    opus = {"codec": "OPUS", "send_pt": 96, "receive_pt": 96, "dtmf_clock_hz": 48000, "rate_hz": 16000}
+    with fake_opus() as opened:
+        compare(trace, AnyLength, **opus)
+    assert np.array_equal(opened[0].decoded, opened[1].decoded)
+
+
+def compare(trace: list[Step], talker_of: type[Talker], **start: object) -> None:
     # What comes faster than time passes is another matter, and to the millisecond another on both ways.
     with mock.patch.object(credit, "CREDIT_NS", 10**12), mock.patch.object(express, "CREDIT_NS", 10**12):
-        short, long = UplinkRig(CALLS), UplinkRig(CALLS, express=False)
-        play(short, trace)
-        play(long, trace)
+        short, long = UplinkRig(CALLS, **start), UplinkRig(CALLS, express=False, **start)
+        play(short, trace, talker_of)
+        play(long, trace, talker_of)
     rows = [stream.row for stream in short.streams]
     for name in [name for name, _, _ in ROW_FIELDS if name not in ("flow", "call_id")]:
         np.testing.assert_array_equal(

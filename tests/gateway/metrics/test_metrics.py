@@ -164,6 +164,16 @@ def test_worker_columns_are_read_at_each_scrape(metrics: Metrics) -> None:
     assert value(metrics, "trunkline_worker_ticks_total", worker="3") == 8
 
 
+def test_restarts_are_asked_for_at_each_scrape(metrics: Metrics) -> None:
+    """A worker that was never replaced counts 0, so that the first time shows in a rate."""
+    counts = [0, 2]
+    metrics.watch_restarts(lambda: counts)
+    assert value(metrics, "trunkline_worker_restarts_total", worker="0") == 0
+    assert value(metrics, "trunkline_worker_restarts_total", worker="1") == 2
+    counts[0] = 1
+    assert value(metrics, "trunkline_worker_restarts_total", worker="0") == 1
+
+
 def test_a_worker_that_has_not_ticked_has_no_age(metrics: Metrics) -> None:
     """Zero is no time of a heartbeat: its age would be that of the machine."""
     metrics.watch_worker(0, Columns(1))

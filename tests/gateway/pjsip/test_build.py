@@ -14,7 +14,7 @@ import pytest
 from trunkline.gateway.pjsip import build, facts, install, provide
 from trunkline.gateway.pjsip.errors import BuildFailed
 from trunkline.gateway.pjsip.facts import PjsipFacts
-from trunkline.gateway.pjsip.recipe import MAX_CALLS, Recipe
+from trunkline.gateway.pjsip.recipe import MAX_CALLS, PATCHES, Recipe
 from trunkline.gateway.pjsip.source import describe
 
 
@@ -59,6 +59,20 @@ def test_a_build_leaves_a_wheel_and_a_log_and_nothing_else(tarball: Path, cache:
     assert "configured --with-external-srtp" in log
     assert witness.started[:3] == ["unpack pjproject 9.1", "configure", "compile pjlib"]
     assert witness.ended == [True] * len(witness.started)
+
+
+@pytest.mark.parametrize("found", [True, False])
+def test_a_source_is_changed_where_it_reads_as_expected(pjproject: Path, cache: Path, found: bool) -> None:
+    """Elsewhere it stays as it is, and the log says what that costs."""
+    patch = PATCHES[0]
+    file = pjproject / patch.file
+    file.parent.mkdir(parents=True, exist_ok=True)
+    before = f"head\n{patch.before if found else 'another'}tail\n"
+    file.write_text(before)
+    build.log_path().write_text("")
+    build.apply_patch(pjproject, patch)
+    assert file.read_text() == (before.replace("head\n", f"head\n{patch.insert}") if found else before)
+    assert (f"calls fail of {patch.what}" in build.log_path().read_text()) is not found
 
 
 def test_the_second_time_the_wheel_comes_from_the_cache(tarball: Path) -> None:

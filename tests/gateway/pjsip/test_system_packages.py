@@ -124,6 +124,6 @@ def test_a_compiler_that_cannot_be_had_does_not_stop_the_setup(tmp_path: Path, m
 def test_the_list_is_read_by_the_program_too() -> None:
     """Doctor and the build name cures from the same file."""
     groups = {package.group for package in packages.listed()}
-    assert groups == {"python", "build", "call"}
+    assert groups == {"python", "build", "call", "test"}
     assert any(package.names == ("swig", "swig4.0") for package in packages.listed())
     assert all(package.purpose for package in packages.listed())

@@ -100,3 +100,25 @@ def test_identify_agrees_with_the_definition(networks: list[str], address: str) 
         if source in ipaddress.ip_network(network)
     ]
     assert name_for(table, f"{address}:5060") == (f"t{min(containing)[1]}" if containing else None)
+
+
+def test_a_certificate_decides_before_any_address_and_is_needed_where_it_is_asked_for() -> None:
+    """Names are compared without case; a trunk that names addresses as well wants both."""
+    two = ["a.example", "b.example"]
+    both = Trunk.model_validate({"name": "both", "match": ["10.0.0.1"], "match_certificate": two})
+    anywhere = Trunk.model_validate({"name": "anywhere", "match_certificate": ["a.example"]})
+    table = TrunkTable([trunk("plain", "10.0.0.1:5061"), anywhere, both])
+
+    def whose(source: str, *names: str) -> str | None:
+        match = table.identify(source, names)
+        return None if match is None else match.trunk.name
+
+    assert whose("10.0.0.1:5061", "B.example") == "both"
+    assert whose("10.0.0.1:5061", "a.example") == "both"
+    assert whose("192.0.2.1:1", "x.example", "A.Example") == "anywhere"
+    assert whose("192.0.2.1:1", "b.example") is None
+    assert whose("10.0.0.1:5061", "c.example") == whose("10.0.0.1:5061") == "plain"
+    assert whose("10.0.0.1:9") is None
+    assert [match.why for match in table.candidates("10.0.0.1:1", None)] == [
+        "match 10.0.0.1 and a certificate for a.example or b.example", "a certificate for a.example",
+    ]  # fmt: skip

@@ -27,6 +27,10 @@ advertise = "gw.example.com"
 jitter_max_ms = 120
 silence = "suppress"
 packet_time_ms = 30
+[media.opus]
+complexity = 9
+fec = false
+dtx = true
 [limits]
 max_calls = 50
 [logging]
@@ -36,6 +40,7 @@ enabled = false
 [[trunk]]
 name = "pbx"
 transport = "tcp"
+codecs = ["PCMU", "PCMA"]
 outbound_proxy = "sip:proxy"
 from_user = "me"
 caller_domain = "example.com"
@@ -88,6 +93,7 @@ def test_workers_get_agents_with_tokens_and_options() -> None:
     assert (params.connect_timeout_ms, params.max_queue_ms) == (500, 1000)
     assert assembly.worker_options(config) == [
         "--jitter-min-ms", "45", "--jitter-max-ms", "120", "--silence", "suppress",
+        "--opus-complexity", "9", "--opus-bitrate-bps", "0", "--no-opus-fec", "--opus-dtx",
     ]  # fmt: skip
 
 

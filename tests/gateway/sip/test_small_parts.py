@@ -3,13 +3,22 @@
 
 from __future__ import annotations
 
+import base64
+import dataclasses
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from trunkline.gateway.sip import info
+from trunkline.gateway.sip.messages import IncomingInvite
+from trunkline.gateway.sip.negotiated import negotiated_answer
 from trunkline.gateway.sip.pjlog import Faucet, redact
 from trunkline.gateway.sip.timers import Timers
+from trunkline.rtp.negotiation import Session
+from trunkline.rtp.sdes import SUITES, new_key, write_crypto
 
 
 @pytest.mark.parametrize(
@@ -21,6 +30,7 @@ from trunkline.gateway.sip.timers import Timers
         (info.DTMF_RELAY, "Signal=11\r\nDuration=99999\r\n", ("#", 10_000)),
         (info.DTMF, "9\r\n", ("9", 160)),
         (info.DTMF, "10", ("*", 160)),
+        (info.DTMF, "Signal=7\r\nDuration=90\r\n", ("7", 90)),
     ],
 )
 def test_digits_as_pbxs_send_them(media_type: str, body: str, expected: tuple[str, int]) -> None:
@@ -78,6 +88,68 @@ def test_redaction_leaves_no_credentials_and_everything_else() -> None:
     shown = redact(text)
     assert not any(secret in shown for secret in ("0123456789", "fedcba", "secret", "n1", '"pw"', "gw1"))
     assert "Contact: <sip:a>" in shown and "Via: x" in shown
+
+
+@pytest.mark.parametrize("suite", list(SUITES))
+def test_redaction_leaves_no_key_of_srtp(suite: str) -> None:
+    """Neither in SDP nor in what PJMEDIA says of its own transport."""
+    key = new_key(suite)
+    crypto = write_crypto(1, dataclasses.replace(key, mki=1, mki_bytes=4, lifetime=1 << 20))
+    text = f"v=0\r\na=crypto:{crypto}\r\na=sendrecv\r\n"
+    shown = redact(text)
+    assert base64.b64encode(key.master).decode().rstrip("=") not in shown
+    assert shown == f"v=0\r\na=crypto:1 {suite} inline:***|2^20|1:4\r\na=sendrecv\r\n"
+    line = f"TX: {suite} key={key.master.hex()}"
+    assert redact(line) == f"TX: {suite} key=***"
+
+
+def test_an_invite_shows_no_sdp() -> None:
+    """Whoever logs one by mistake logs no keys."""
+    invite = IncomingInvite(
+        "192.0.2.1:5060", "udp", "sip:600@x", "sip:1@x", "", "sip:600@x", "id", {}, "a=crypto:1"
+    )
+    assert "crypto" not in repr(invite)
+
+
+@pytest.mark.parametrize(
+    ("codec", "rate_hz", "pt", "event_clock_hz"),
+    [
+        ("PCMU", 8000, 0, 8000),
+        ("G722", 16000, 9, 8000),
+        ("opus", 48000, 96, 48000),
+        ("L16", 16000, 97, 16000),
+    ],
+)
+@pytest.mark.parametrize("host", ["192.0.2.1", "[2001:db8::1]"])
+def test_an_answer_that_nobody_showed_us_is_written_from_what_pjsip_knows(
+    codec: str, rate_hz: int, pt: int, event_clock_hz: int, host: str
+) -> None:
+    """Speech, keys of its clock, both addresses and the direction; a session of ours understands it."""
+    bare = host.strip("[]")
+    session = Session(
+        ["PCMU", "G722", "OPUS", "L16/16000"],
+        local_host="2001:db8::9" if ":" in bare else "192.0.2.9",
+        rtp_port=30000,
+        rtcp_port=30001,
+    )
+    offered = session.offer()
+    event = next(
+        int(line.removeprefix("a=rtpmap:").split()[0])
+        for line in offered.split("\r\n")
+        if line.endswith(f" telephone-event/{event_clock_hz}")
+    )
+    media: Any = SimpleNamespace(
+        remoteRtpAddress=f"{host}:4000", remoteRtcpAddress=f"{host}:4005", dir=1, txPt=pt, audTxEventPt=event,
+        codecName=codec, codecClockRate=rate_hz,
+    )  # fmt: skip
+    leg: Any = SimpleNamespace(remote_media=lambda: media)
+    session.accepted(negotiated_answer(leg), keys_unseen=True)
+    agreed = session.description()
+    assert agreed is not None
+    assert (agreed.codec.partition("/")[0], agreed.send_pt) == (codec.upper(), pt)
+    assert (agreed.send_dtmf_pt, agreed.dtmf_clock_hz) == (event, event_clock_hz)
+    assert (agreed.remote_host, agreed.remote_port, agreed.remote_rtcp_port) == (bare, 4000, 4005)
+    assert (agreed.send, agreed.receive) == (True, False)
 
 
 def test_log_lines_are_rationed_and_the_rest_counted() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from support.sip_rig import SipRig
 from support.sipp import Sipp
-from trunkline.gateway.sip.events import CallState, MediaChanged, OfferFailed, StateChanged
+from trunkline.gateway.sip.events import CallState, InfoDtmfAnswered, MediaChanged, OfferFailed, StateChanged
 from trunkline.gateway.sip.messages import HangUp, Reinvite, SendInfoDtmf
 
 
@@ -111,6 +111,39 @@ def test_digits_by_info_keep_their_order(sip: SipRig) -> None:
     assert [one.body.split()[0] for one in infos] == ["Signal=1", "Signal=*", "Signal=D"]
     assert all(one.header("Content-Type") == "application/dtmf-relay" for one in infos)
     assert infos[0].body.split()[1] == "Duration=200"
+
+
+def test_digits_by_info_keep_their_time_and_are_told_of(sip: SipRig) -> None:
+    """The next comes when the one before and its gap are over: the peer plays each as long as it says."""
+    with Sipp("uas_info", sip.port) as callee:
+        call_id, _ = sip.place(callee.uri_host)
+        sip.state(call_id, CallState.CONFIRMED)
+        begun = time.monotonic()
+        sip.post(SendInfoDtmf(call_id, "12", 200, 100, "application/dtmf"))
+        sip.post(SendInfoDtmf(call_id, "3", 100, 50))
+        while len(callee.received("INFO")) < 3:
+            time.sleep(0.02)
+        assert time.monotonic() - begun >= 0.6
+        sip.wait(InfoDtmfAnswered, count=3)
+        answered = [one for one in sip.events if isinstance(one, InfoDtmfAnswered)]
+        sip.post(HangUp(call_id))
+        callee.wait()
+        infos = callee.received("INFO")
+    assert [one.body.split()[0] for one in infos] == ["1", "2", "Signal=3"]
+    assert [(one.code, one.digits, one.not_understood) for one in answered] == [(200, "", False)] * 3
+
+
+def test_digits_that_info_is_refused_for_are_handed_back_whole(sip: SipRig) -> None:
+    with Sipp("uas_info_refused", sip.port) as callee:
+        call_id, _ = sip.place(callee.uri_host)
+        sip.state(call_id, CallState.CONFIRMED)
+        sip.post(SendInfoDtmf(call_id, "1*d", 200, 60))
+        refused = sip.wait(InfoDtmfAnswered)
+        sip.post(HangUp(call_id))
+        callee.wait()
+        assert len(callee.received("INFO")) == 1
+    assert (refused.code, refused.not_understood, refused.digits) == (415, True, "1*D")
+    assert (refused.duration_ms, refused.gap_ms) == (200, 60)
 
 
 def test_we_refresh_a_session_timer_at_half_time(sip: SipRig) -> None:

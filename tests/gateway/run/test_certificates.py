@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Certificate files: what is wrong with them is said in a sentence, and nothing of a key is ever shown."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import datetime as dt
+import pathlib
+from collections.abc import Callable
+
+import pytest
+from structlog.testing import capture_logs
+
+from support.certificates import Authority, Pair
+from trunkline.gateway import certificate_watch
+from trunkline.gateway.certificate_watch import CertificateWatch
+from trunkline.gateway.certificates import CertificateError, Files, read
+from trunkline.gateway.metrics import Metrics
+from trunkline.gateway.sip.messages import ReloadCertificates
+
+
+def now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
+
+
+def files(pair: Pair, authority: Authority, password: str = "") -> Files:
+    return Files(pair.certificate, pair.key, authority.certificate, password)
+
+
+@pytest.fixture
+def authority(tmp_path: pathlib.Path) -> Authority:
+    return Authority(tmp_path, intermediate=True)
+
+
+def test_what_fits_together_is_taken_with_its_names_and_its_end(authority: Authority) -> None:
+    found = read(files(authority.issue("a", ["sip.example.com", "192.0.2.1"], days=20), authority))
+    assert found.names == ("sip.example.com", "192.0.2.1")
+    assert dt.timedelta(days=19) < found.not_after - now() < dt.timedelta(days=20, minutes=1)
+    assert found.credentials.certificate.count(b"BEGIN CERTIFICATE") == 2, "the chain is kept"
+    assert found.problem(now()) == "" and found.covers("SIP.example.com") and not found.covers("example.com")
+    assert b"PRIVATE KEY" in found.credentials.key
+    assert "PRIVATE" not in repr(found) and "PRIVATE" not in str(found.credentials)
+
+
+def test_an_encrypted_key_is_opened_with_its_password_only(authority: Authority) -> None:
+    pair = authority.issue("a", password="s3cret-pass")
+    assert b"ENCRYPTED" not in read(files(pair, authority, "s3cret-pass")).credentials.key
+    for password, said in (("", "is encrypted and needs a password"), ("wrong", "the password is wrong")):
+        with pytest.raises(CertificateError, match=said) as caught:
+            read(files(pair, authority, password))
+        assert "wrong" not in str(caught.value).replace("the password is wrong", "")
+    with pytest.raises(CertificateError, match="is not encrypted"):
+        read(files(authority.issue("b"), authority, "s3cret-pass"))
+
+
+@pytest.mark.parametrize(
+    ("part", "content", "said"),
+    [
+        ("certificate", None, r"certificate\) cannot be read: No such file"),
+        ("key", None, r"key\) cannot be read: No such file"),
+        ("ca", None, r"ca\) cannot be read: No such file"),
+        ("certificate", b"", "holds no certificate in PEM form"),
+        ("ca", b"\x00" * 100, "holds no certificate in PEM form"),
+        ("key", b"-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n", "holds no private key"),
+        ("key", b"x" * (4 * 1024 * 1024 + 1), "longer than"),
+    ],
+)
+def test_files_that_are_no_good(authority: Authority, part: str, content: bytes | None, said: str) -> None:
+    where = files(authority.issue("a"), authority)
+    path: pathlib.Path = getattr(where, part)
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(CertificateError, match=said) as caught:
+        read(where)
+    assert "c2Vj" not in str(caught.value)
+
+
+def test_a_key_of_another_certificate(authority: Authority) -> None:
+    one, two = authority.issue("a"), authority.issue("b")
+    with pytest.raises(CertificateError, match="is not the key of the first certificate in"):
+        read(files(Pair(one.certificate, two.key), authority))
+
+
+def test_without_a_ca_the_systems_authorities_are_believed(authority: Authority) -> None:
+    where = dataclasses.replace(files(authority.issue("a"), authority), ca=None)
+    assert read(where).credentials.ca.count(b"BEGIN CERTIFICATE") > 20
+
+
+@pytest.mark.parametrize(("days", "since", "said"), [(-1, 1, "has expired"), (30, -1, "is not valid before")])
+def test_dates(authority: Authority, days: float, since: float, said: str) -> None:
+    pair = authority.issue("a", days=days, since_days=since)
+    assert said in read(files(pair, authority)).problem(now())
+
+
+class Watched:
+    """A watch whose SIP thread takes everything, or refuses it for `refusal`."""
+
+    def __init__(self, where: Files) -> None:
+        self.metrics, self.taken, self.refusal = Metrics(), [], ""
+        self.watch = CertificateWatch(where, self.metrics, self._post)
+
+    taken: list[bytes]
+
+    def _post(self, command: ReloadCertificates) -> None:
+        if not self.refusal:
+            self.taken.append(command.credentials.certificate)
+        command.done(self.refusal)
+
+    def metric(self, name: str) -> float:
+        value = self.metrics.registry.get_sample_value(name)
+        assert value is not None
+        return value
+
+
+def replace(old: Pair, new: Pair) -> None:
+    new.certificate.replace(old.certificate)
+    new.key.replace(old.key)
+
+
+def test_changed_files_are_taken_up_when_they_are_whole(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(certificate_watch, "LOOK_INTERVAL_S", 0.02)
+    pair, new = authority.issue("a", days=20), authority.issue("b", days=25)
+    watched = Watched(files(pair, authority))
+
+    async def scene(condition: Callable[[], bool]) -> None:
+        task = asyncio.create_task(watched.watch.follow())
+        for _ in range(300):
+            if condition():
+                break
+            await asyncio.sleep(0.01)
+        task.cancel()
+
+    watched.watch.first()
+    before = watched.metric("trunkline_certificate_expiry_timestamp_seconds")
+    asyncio.run(scene(lambda: False))
+    assert watched.taken == [], "nothing has changed"
+    wanted = new.certificate.read_bytes()
+    new.certificate.replace(pair.certificate)
+    with capture_logs() as logs:
+        asyncio.run(scene(lambda: any(one["event"] == "certificates.kept" for one in logs)))
+    kept = [one for one in logs if one["event"] == "certificates.kept"]
+    assert len(kept) == 1 and "is not the key of" in kept[0]["detail"] and watched.taken == []
+    new.key.replace(pair.key)
+    asyncio.run(scene(lambda: bool(watched.taken)))
+    assert watched.taken == [wanted]
+    after = watched.metric("trunkline_certificate_expiry_timestamp_seconds")
+    assert after - before == pytest.approx(5 * 86_400, abs=60)
+
+
+def test_what_the_sip_thread_or_the_calendar_refuses_is_not_taken(authority: Authority) -> None:
+    pair = authority.issue("a")
+    watched = Watched(files(pair, authority))
+    watched.watch.first()
+    watched.refusal = "SIP cannot listen"
+    with capture_logs() as logs:
+        assert not asyncio.run(watched.watch.reload("SIGHUP"))
+    assert logs[0]["detail"] == "SIP cannot listen"
+    watched.refusal = ""
+    replace(pair, authority.issue("b", days=-1))
+    with capture_logs() as logs:
+        assert not asyncio.run(watched.watch.reload("SIGHUP"))
+    assert "has expired" in logs[0]["detail"] and watched.taken == []
+    replace(pair, authority.issue("c", days=3))
+    with capture_logs() as logs:
+        assert asyncio.run(watched.watch.reload("SIGHUP"))
+    assert [one["event"] for one in logs] == ["certificates.expiring", "certificates.reloaded"]
+    count = watched.metrics.registry.get_sample_value
+    assert count("trunkline_certificate_reloads_total", {"result": "ok"}) == 1
+    assert count("trunkline_certificate_reloads_total", {"result": "refused"}) == 2
