@@ -2,7 +2,7 @@
 """The media engine: all stages of a worker, driven from outside by `receive` and `tick`.
 
     receive(batch)   RTP that has come, at most one packet a row
-    tick(now)        fill gaps, send what is due, reports, time-outs, one write per agent
+    tick(now)        pass_on: fill gaps, one write per agent; play: send what is due, reports, time-outs
     next_deadline()  when the next tick is due if nothing comes
 
 The engine knows neither sockets of UDP nor the clock nor the poller: the worker
@@ -243,14 +243,22 @@ class Engine:
         if proven is not None:
             self.heard_reports.receive(stream, proven, address, now_ns)
 
-    def tick(self, now_ns: int, *, fill_gaps: bool = True) -> None:
-        """Everything that time demands. Each agent connection is written to once for what was received, at once.
+    def tick(self, now_ns: int) -> None:
+        """Everything that time demands."""
+        self.pass_on(now_ns)
+        self.play(now_ns)
+
+    def pass_on(self, now_ns: int, *, fill_gaps: bool = True) -> None:
+        """Fill what is missing; what callers have said leaves, one write an agent connection, before all else.
 
         `fill_gaps` is false while packets that waited are being read: they are not lost.
         """
         if fill_gaps:
             self.timeline.advance(now_ns)
         self.agents.flush()
+
+    def play(self, now_ns: int) -> None:
+        """Packets to the callers that are due, reports, time-outs."""
         self.downlink.advance(now_ns)
         self._note_downlink_delay(now_ns)
         self.quality.advance(now_ns)
