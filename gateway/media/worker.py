@@ -269,6 +269,7 @@ class Worker:
                 break
             self.engine.receive(batch, now_ns)
         self.engine.pass_on(now_ns, fill_gaps=not lagging)
+        self.rhythm.passed_on()
         if self.sockets.sampled_row >= 0:
             delay_ns = self.sockets.sampled_age_ns + time.monotonic_ns() - now_ns
             self.engine.note_uplink_delay(self.sockets.sampled_row, delay_ns)
