@@ -11,6 +11,7 @@ The engine knows neither sockets of UDP nor the clock nor the poller: the worker
 
 from __future__ import annotations
 
+import bisect
 import random
 import time
 from collections.abc import Callable
@@ -61,6 +62,7 @@ FINAL_COUNTERS = (
     "peer_lost",
 )
 "Columns that sum up a call."
+_EDGES_US = DELAY_EDGES_US.tolist()
 
 
 class Engine:
@@ -282,7 +284,7 @@ class Engine:
 
     def note_uplink_delay(self, row: int, delay_ns: int) -> None:
         """A packet of this row reached its agent's socket so long after it reached the kernel."""
-        bucket = int(np.searchsorted(DELAY_EDGES_US, delay_ns // 1000))
+        bucket = bisect.bisect_left(_EDGES_US, delay_ns // 1000)
         self.table.shared.uplink_delay[row, bucket] += 1
         self.table.shared.worker.uplink_delay[bucket] += 1
 

@@ -13,18 +13,17 @@ one: some milliseconds more for everybody, but all of what they say.
 
 from __future__ import annotations
 
+import bisect
 import time
 from collections.abc import Callable
 from typing import Any
-
-import numpy as np
 
 from trunkline.gateway.media.columns import DELAY_EDGES_US
 
 GRIDS_NS = (2_500_000, 3_333_333, 4_000_000, 5_000_000, 10_000_000)
 PROMPT_NS = 4_000_000
 "The longest ticks of a worker that has CPU to spare."
-PROMISED_NS = 4_600_000
+PROMISED_NS = 4_500_000
 "... and for a whole one and the work up to passing on; waking up, here and at the agent, takes the rest of 5 ms."
 LONGER_FROM, SHORTER_FROM = 0.88, 0.72
 "Share of a core, lately, from which ticks become longer, and below which shorter."
@@ -37,6 +36,7 @@ LATE_COUNTS_FROM = 0.25
 TOLERATED_NS = 5_000_000
 "A tick that is done so long after it was due harms nobody; what is beyond counts as load (load.py)."
 
+_EDGES_US = DELAY_EDGES_US.tolist()
 Ready = list[tuple[int, int]]
 
 
@@ -71,22 +71,26 @@ class Rhythm:
         self._cpu_ns, self._done_ns = cpu_clock(), clock()
         self._changed_ns = self._done_ns
 
-    def wait(self, due_ns: int) -> Ready:
-        """Sleep until something is ready or due, but not to before the next point of the grid."""
-        next_ns = (self.begun_ns // self.grid_ns + 1) * self.grid_ns
-        self.wanted_ns = max(due_ns, next_ns)
-        ready = self._wait(due_ns, next_ns)
-        now_ns = self._clock()
-        self.late_ns, self.begun_ns = now_ns - max(due_ns, self.begun_ns), now_ns
-        return ready
+    def wait(self, due_ns: Callable[[], int]) -> Ready:
+        """Sleep until something is ready or due, but not to before the next point of the grid.
 
-    def _wait(self, due_ns: int, next_ns: int) -> Ready:
-        if self.crowded and self._sleep_until(next_ns):
+        `due_ns` is asked only if it matters: in a crowd something is ready at each point.
+        """
+        next_ns = (self.begun_ns // self.grid_ns + 1) * self.grid_ns
+        ready: Ready = []
+        if self.crowded:
+            self._sleep_until(next_ns)
             ready = self._poll(0)
-            if ready:
-                return ready
-        ready = self._poll(max((due_ns - self._clock()) / 1e9, 0.0))
-        return self._poll(0) if self._sleep_until(next_ns) else ready
+        wanted_ns = next_ns
+        if not ready:
+            wanted_ns = due_ns()
+            ready = self._poll(max((wanted_ns - self._clock()) / 1e9, 0.0))
+            if self._sleep_until(next_ns):
+                ready = self._poll(0)
+        now_ns = self._clock()
+        self.wanted_ns = max(wanted_ns, next_ns)
+        self.late_ns, self.begun_ns = now_ns - max(wanted_ns, self.begun_ns), now_ns
+        return ready
 
     def _sleep_until(self, then_ns: int) -> bool:
         """Sleep, if the time has not come yet; whether it had not."""
@@ -107,7 +111,7 @@ class Rhythm:
         counters = self._counters
         counters.heartbeat_ns[0] = self.begun_ns
         counters.ticks[0] += 1
-        counters.tick_duration[np.searchsorted(DELAY_EDGES_US, took_us)] += 1
+        counters.tick_duration[bisect.bisect_left(_EDGES_US, took_us)] += 1
         counters.tick_max_us[0] = max(int(counters.tick_max_us[0]), took_us)
 
     def _note_load(self, done_ns: int) -> None:

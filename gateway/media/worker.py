@@ -214,8 +214,7 @@ class Worker:
         self._watch_channel()
         self.post(control.WorkerReady(int(counters.pid[0])))
         while self.running and not (self.draining and not self.table.by_call):
-            due_ns = min(self.engine.next_deadline_ns(), time.monotonic_ns() + int(HEARTBEAT_S * 1e9))
-            ready = self.rhythm.wait(due_ns)
+            ready = self.rhythm.wait(self._due_ns)
             now_ns = self.rhythm.begun_ns
             if self.rhythm.late_ns > STALL_NS:
                 self._catch_up_ns = now_ns + 1
@@ -234,6 +233,10 @@ class Worker:
                 self._collect_ns = now_ns + COLLECT_NS
                 gc.collect()
         self.engine.agents.close_all()
+
+    def _due_ns(self) -> int:
+        """When to wake up though nothing has come."""
+        return min(self.engine.next_deadline_ns(), time.monotonic_ns() + int(HEARTBEAT_S * 1e9))
 
     def _tick(self, ready: list[tuple[int, int]], now_ns: int, looks: int) -> None:
         """Take what the sockets have, then let the engine do what is due."""

@@ -40,7 +40,7 @@ class Loop:
     ) -> None:
         end_ns = self.now_ns + int(seconds * 1e9)
         while self.now_ns < end_ns:
-            self.rhythm.wait(self.now_ns + (5 if self.packets else 250) * MS)
+            self.rhythm.wait(lambda: self.now_ns + (5 if self.packets else 250) * MS)
             self.begun.append(self.now_ns)
             before_ms = cost_ms if passed_on_ms is None else passed_on_ms
             self.cpu_ns += int(before_ms * MS)
