@@ -65,6 +65,29 @@ def test_ticks_lie_on_the_grid(crowded: bool) -> None:
     assert len(loop.polls) <= (1.1 if crowded else 2) * len(loop.begun)
 
 
+def test_in_a_crowd_nobody_asks_what_is_due() -> None:
+    """Something is ready at the next point of the grid anyway; if it is not, the loop sleeps until something is due."""
+    loop = Loop()
+    asked: list[int] = []
+
+    def due() -> int:
+        asked.append(loop.now_ns)
+        return loop.now_ns + 100 * MS
+
+    loop.rhythm.wait(due)
+    del asked[:]
+    loop.rhythm.crowded = True
+    assert loop.rhythm.wait(due) and not asked
+    assert loop.rhythm.late_ns == pytest.approx(0, abs=MS // 100)
+    loop.now_ns += 9 * MS  # a long tick: the next one begins at once, and is late by its grid
+    assert loop.rhythm.wait(due) and not asked
+    assert loop.rhythm.late_ns == pytest.approx(9 * MS - loop.rhythm.grid_ns, abs=MS // 100)
+    loop.packets = False
+    before_ns = loop.now_ns
+    assert loop.rhythm.wait(due) == [] and len(asked) == 1
+    assert loop.now_ns >= before_ns + 100 * MS
+
+
 def test_without_packets_it_sleeps_until_something_is_due() -> None:
     loop = Loop(packets=False)
     loop.run(2, cost_ms=0.1)
