@@ -94,6 +94,8 @@ class AgentLink:
         self._broken = ""
         "why nothing more can be written"
         self._closing = False
+        self._at_rest = False
+        "connected, all written, and the poller told so"
         self.limit_bytes = 1 << 18
         "backlog from which uplink frames are dropped; grows with the calls on the link"
 
@@ -200,7 +202,10 @@ class AgentLink:
         """Write what the protocol has to say, as far as the socket takes it."""
         if not self.connected or self._socket is None:
             return
-        self._out.put(self.protocol.data_to_send(), self._clock())
+        data = self.protocol.data_to_send()
+        if not data and self._at_rest and not self._closing:
+            return
+        self._out.put(data, self._clock())
         try:
             self._out.write(self._socket, self._clock())
         except OSError as error:  # it has gone, but its last words may still be there to read
@@ -210,16 +215,23 @@ class AgentLink:
         if self._socket is not None:
             mask = select.EPOLLIN | (select.EPOLLOUT if self._out else 0)
             self._poller.watch(self._socket.fileno(), mask, self._on_ready)
+            self._at_rest = not self._out
         if self._closing and not self._out:
             self._shut()
 
     @property
     def next_deadline_ns(self) -> int | None:
         """When `handle_timeout` must be called."""
-        deadlines = [self._deadline_ns, self._wake_ns, self.protocol.next_deadline_ns]
-        if self._out:
-            deadlines.append(self._out.waiting_since_ns + STALL_NS)
-        return min((d for d in deadlines if d is not None), default=None) if self.open else None
+        if not self.open:
+            return None
+        soonest = self.protocol.next_deadline_ns
+        if self._deadline_ns is not None and (soonest is None or self._deadline_ns < soonest):
+            soonest = self._deadline_ns
+        if self._wake_ns is not None and (soonest is None or self._wake_ns < soonest):
+            soonest = self._wake_ns
+        if self._out and (soonest is None or self._out.waiting_since_ns + STALL_NS < soonest):
+            soonest = self._out.waiting_since_ns + STALL_NS
+        return soonest
 
     def handle_timeout(self, now_ns: int) -> None:
         """Time-outs of the connect, of the protocol, of an agent that does not read."""

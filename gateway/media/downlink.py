@@ -33,8 +33,12 @@ from trunkline.gateway.media.table import Stream, Table
 from trunkline.rtp.outcomes import Drop
 
 SEND_GRID_NS = 5_000_000
-"""Grid of the packet clocks, so that calls fall due together: a batch costs some 100 us beside its packets. All
-packet times are multiples of it, and whoever hears a call cannot tell when it fell due."""
+"""Grid of the packet clocks, so that calls fall due together: a batch costs some 500 us beside its packets, what is
+read from the agents for it included. Whoever hears a call cannot tell when it fell due."""
+SEND_PERIOD_NS = 20_000_000
+"The usual packet time: calls whose clocks differ by a multiple of it form a group."
+GROUP_CALLS = 250
+"So many calls to a group before the next one is opened: their packets take a millisecond or so to leave."
 NEVER_NS = 1 << 62
 CUSHION_NS = 5_000_000
 "How long the first block of a talkspurt waits at least, unless a second one is there."
@@ -83,11 +87,23 @@ class Downlink:
     def begin(self, row: int, now_ns: int) -> None:
         """The call may be spoken to from now on."""
         c = self._table.shared
-        if c.tx_due_ns[row] == 0:  # on the grid of ticks, so that calls fall due together
-            c.tx_due_ns[row] = -(-now_ns // SEND_GRID_NS) * SEND_GRID_NS
+        if c.tx_due_ns[row] == 0:
+            c.tx_due_ns[row] = self._first_due_ns(now_ns)
         self.next_due_ns = min(self.next_due_ns, int(c.tx_due_ns[row]))
         c.tx_talking[row] = 0
         self._pace.forget(row)
+
+    def _first_due_ns(self, now_ns: int) -> int:
+        """The next point of the grid at which a group that is not full yet falls due, or else the smallest."""
+        due_ns = self._table.shared.tx_due_ns[self._table.running]
+        points = due_ns[due_ns > 0] % SEND_PERIOD_NS // SEND_GRID_NS
+        sizes = np.bincount(points, minlength=SEND_PERIOD_NS // SEND_GRID_NS)
+        filling = sizes * (sizes < GROUP_CALLS)
+        group = filling if filling.any() else -sizes
+        soonest = -(-now_ns // SEND_GRID_NS)
+        waits = (np.arange(len(sizes)) - soonest) % len(sizes)  # until the next point of each group
+        best = int(np.lexsort((waits, -group))[0])
+        return (soonest + int(waits[best])) * SEND_GRID_NS
 
     def push(self, rows: Rows, pcm: Pcm, now_ns: int) -> Samples | None:
         """Speech from agents: pcm[n, samples] for n different rows; returns the samples that found no room, if any."""

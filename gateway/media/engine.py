@@ -2,7 +2,7 @@
 """The media engine: all stages of a worker, driven from outside by `receive` and `tick`.
 
     receive(batch)   RTP that has come, at most one packet a row
-    tick(now)        fill gaps, send what is due, reports, time-outs, one write per agent
+    tick(now)        pass_on: fill gaps, one write per agent; play: send what is due, reports, time-outs
     next_deadline()  when the next tick is due if nothing comes
 
 The engine knows neither sockets of UDP nor the clock nor the poller: the worker
@@ -11,6 +11,7 @@ The engine knows neither sockets of UDP nor the clock nor the poller: the worker
 
 from __future__ import annotations
 
+import bisect
 import random
 import time
 from collections.abc import Callable
@@ -62,6 +63,7 @@ FINAL_COUNTERS = (
     "peer_lost",
 )
 "Columns that sum up a call."
+_EDGES_US = DELAY_EDGES_US.tolist()
 
 
 class Engine:
@@ -253,14 +255,22 @@ class Engine:
         if proven is not None:
             self.heard_reports.receive(stream, proven, address, now_ns)
 
-    def tick(self, now_ns: int, *, fill_gaps: bool = True) -> None:
-        """Everything that time demands. Each agent connection is written to once for what was received, at once.
+    def tick(self, now_ns: int) -> None:
+        """Everything that time demands."""
+        self.pass_on(now_ns)
+        self.play(now_ns)
+
+    def pass_on(self, now_ns: int, *, fill_gaps: bool = True) -> None:
+        """Fill what is missing; what callers have said leaves, one write an agent connection, before all else.
 
         `fill_gaps` is false while packets that waited are being read: they are not lost.
         """
         if fill_gaps:
             self.timeline.advance(now_ns)
         self.agents.flush()
+
+    def play(self, now_ns: int) -> None:
+        """Packets to the callers that are due, reports, time-outs."""
         self.downlink.advance(now_ns)
         self._note_downlink_delay(now_ns)
         self.quality.advance(now_ns)
@@ -284,7 +294,7 @@ class Engine:
 
     def note_uplink_delay(self, row: int, delay_ns: int) -> None:
         """A packet of this row reached its agent's socket so long after it reached the kernel."""
-        bucket = int(np.searchsorted(DELAY_EDGES_US, delay_ns // 1000))
+        bucket = bisect.bisect_left(_EDGES_US, delay_ns // 1000)
         self.table.shared.uplink_delay[row, bucket] += 1
         self.table.shared.worker.uplink_delay[bucket] += 1
 

@@ -2,33 +2,41 @@
 """When a media worker ticks, and what that says of its load.
 
 A quiet worker wakes for each packet.  Otherwise no tick follows another before the next
-point of a grid of 2.5 ms: what comes in between waits for it, and is cheaper in a batch,
-since a tick costs some 0.5 ms beside its packets.  A worker that is nearly out of CPU
-takes a coarser grid: some milliseconds more for everybody, but all of what they say.
+point of a grid: what comes in between waits for it, and is cheaper in a batch, since a tick
+costs some 0.5 ms beside its packets.  The grid is the coarsest of 2.5 to 4 ms with which a
+packet is still with its agent within 5 ms: it may wait for a whole tick, and then for all
+that is done until it has been passed on.  A worker that is nearly out of CPU takes a coarser
+one: some milliseconds more for everybody, but all of what they say.
 
-    wait(due) -> what is ready ... tick ... done(): load, histogram, heartbeat
+    wait(due) -> what is ready ... passed_on() ... done(): load, histogram, heartbeat
 """
 
 from __future__ import annotations
 
+import bisect
 import time
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from trunkline.gateway.media.columns import DELAY_EDGES_US
 
-GRIDS_NS = (2_500_000, 5_000_000, 10_000_000)
+GRIDS_NS = (2_500_000, 3_333_333, 4_000_000, 5_000_000, 10_000_000)
+PROMPT_NS = 4_000_000
+"The longest ticks of a worker that has CPU to spare."
+PROMISED_NS = 4_500_000
+"... and for a whole one and the work up to passing on; waking up, here and at the agent, takes the rest of 5 ms."
 LONGER_FROM, SHORTER_FROM = 0.88, 0.72
 "Share of a core, lately, from which ticks become longer, and below which shorter."
 SHARE_NS = 1_000_000_000
 "Time constant of that share, and the shortest time between two changes."
+REACH_TICKS = 50
+"The time up to passing on is a mean of about so many ticks."
 LATE_COUNTS_FROM = 0.25
 "Lateness is a load of ours only if we have used so much of a core: else it is other programs'."
 TOLERATED_NS = 5_000_000
 "A tick that is done so long after it was due harms nobody; what is beyond counts as load (load.py)."
 
+_EDGES_US = DELAY_EDGES_US.tolist()
 Ready = list[tuple[int, int]]
 
 
@@ -50,6 +58,8 @@ class Rhythm:
         self.crowded = False
         "the last tick found many sockets ready: something is sure to be ready at the next point of the grid"
         self.grid_ns = GRIDS_NS[0]
+        self.reach_ns = 0.0
+        "CPU time from waking up to where packets were passed on, lately"
         self.share = 0.0
         "of a core that was used lately"
         self.begun_ns = 0
@@ -61,22 +71,26 @@ class Rhythm:
         self._cpu_ns, self._done_ns = cpu_clock(), clock()
         self._changed_ns = self._done_ns
 
-    def wait(self, due_ns: int) -> Ready:
-        """Sleep until something is ready or due, but not to before the next point of the grid."""
-        next_ns = (self.begun_ns // self.grid_ns + 1) * self.grid_ns
-        self.wanted_ns = max(due_ns, next_ns)
-        ready = self._wait(due_ns, next_ns)
-        now_ns = self._clock()
-        self.late_ns, self.begun_ns = now_ns - max(due_ns, self.begun_ns), now_ns
-        return ready
+    def wait(self, due_ns: Callable[[], int]) -> Ready:
+        """Sleep until something is ready or due, but not to before the next point of the grid.
 
-    def _wait(self, due_ns: int, next_ns: int) -> Ready:
-        if self.crowded and self._sleep_until(next_ns):
+        `due_ns` is asked only if it matters: in a crowd something is ready at each point.
+        """
+        next_ns = (self.begun_ns // self.grid_ns + 1) * self.grid_ns
+        ready: Ready = []
+        if self.crowded:
+            self._sleep_until(next_ns)
             ready = self._poll(0)
-            if ready:
-                return ready
-        ready = self._poll(max((due_ns - self._clock()) / 1e9, 0.0))
-        return self._poll(0) if self._sleep_until(next_ns) else ready
+        wanted_ns = next_ns
+        if not ready:
+            wanted_ns = due_ns()
+            ready = self._poll(max((wanted_ns - self._clock()) / 1e9, 0.0))
+            if self._sleep_until(next_ns):
+                ready = self._poll(0)
+        now_ns = self._clock()
+        self.wanted_ns = max(wanted_ns, next_ns)
+        self.late_ns, self.begun_ns = now_ns - max(wanted_ns, self.begun_ns), now_ns
+        return ready
 
     def _sleep_until(self, then_ns: int) -> bool:
         """Sleep, if the time has not come yet; whether it had not."""
@@ -84,6 +98,10 @@ class Rhythm:
         if ahead_ns > 0:
             self._sleep(ahead_ns / 1e9)
         return ahead_ns > 0
+
+    def passed_on(self) -> None:
+        """What had come is with the agents' sockets."""
+        self.reach_ns += (self._cpu_clock() - self._cpu_ns - self.reach_ns) / REACH_TICKS
 
     def done(self) -> None:
         """The tick is over: account for it, and set the grid for those to come."""
@@ -93,7 +111,7 @@ class Rhythm:
         counters = self._counters
         counters.heartbeat_ns[0] = self.begun_ns
         counters.ticks[0] += 1
-        counters.tick_duration[np.searchsorted(DELAY_EDGES_US, took_us)] += 1
+        counters.tick_duration[bisect.bisect_left(_EDGES_US, took_us)] += 1
         counters.tick_max_us[0] = max(int(counters.tick_max_us[0]), took_us)
 
     def _note_load(self, done_ns: int) -> None:
@@ -109,9 +127,14 @@ class Rhythm:
             self._set_grid(done_ns)
 
     def _set_grid(self, now_ns: int) -> None:
-        """Longer ticks where CPU runs short, shorter ones where there is plenty."""
+        """Longer ticks where packets are in time all the same, or CPU runs short; shorter where there is plenty."""
         place = GRIDS_NS.index(self.grid_ns)
-        if self.share > LONGER_FROM and place + 1 < len(GRIDS_NS):
-            self.grid_ns, self._changed_ns = GRIDS_NS[place + 1], now_ns
-        elif self.share < SHORTER_FROM and place:
-            self.grid_ns, self._changed_ns = GRIDS_NS[place - 1], now_ns
+        longer_ns = GRIDS_NS[min(place + 1, len(GRIDS_NS) - 1)]
+        in_time = self.grid_ns + self.reach_ns <= PROMISED_NS and self.grid_ns <= PROMPT_NS
+        growth = longer_ns / self.grid_ns  # of the work, at most
+        if self.share > LONGER_FROM or (longer_ns <= PROMPT_NS and longer_ns + self.reach_ns * growth <= PROMISED_NS):
+            place += longer_ns > self.grid_ns
+        elif self.share < SHORTER_FROM and not in_time and place:
+            place -= 1
+        if GRIDS_NS[place] != self.grid_ns:
+            self.grid_ns, self._changed_ns = GRIDS_NS[place], now_ns

@@ -27,7 +27,6 @@ from trunkline.codecs.opus_sending import OpusSettings
 from trunkline.gateway.media import control
 from trunkline.gateway.media.channel import Channel, receive
 from trunkline.gateway.media.columns import Columns
-from trunkline.gateway.media.downlink import SEND_GRID_NS
 from trunkline.gateway.media.engine import Engine
 from trunkline.gateway.media.poller import EpollPoller
 from trunkline.gateway.media.rhythm import Rhythm
@@ -54,6 +53,8 @@ CATCH_UP_LIMIT_NS = 1_000_000_000
 "... and so long after it gaps are filled again, whatever still waits: then it is no stall but too much load."
 CONTROL_NS = 10_000_000
 "For messages of the gateway in one tick. A successor gets all its calls at once, and must not look dead meanwhile."
+LISTEN_NS = 9_000_000
+"Agents are read at least so often, whether packets are due or not: their sockets do not hold much more."
 JITTER_MIN_MS = 45
 """Shortest wait for a missing packet. After two packet times and a little, the packet behind a loss of one or two is
 there, and concealment can lead over to it (filling.py); only where something is missing does anybody wait at all."""
@@ -218,8 +219,7 @@ class Worker:
         self._watch_channel()
         self.post(control.WorkerReady(int(counters.pid[0])))
         while self.running and not (self.draining and not self.table.by_call):
-            due_ns = min(self.engine.next_deadline_ns(), time.monotonic_ns() + int(HEARTBEAT_S * 1e9))
-            ready = self.rhythm.wait(due_ns)
+            ready = self.rhythm.wait(self._due_ns)
             now_ns = self.rhythm.begun_ns
             if self.rhythm.late_ns > STALL_NS:
                 self._catch_up_ns = now_ns + 1
@@ -239,12 +239,20 @@ class Worker:
                 gc.collect()
         self.engine.agents.close_all()
 
+    def _due_ns(self) -> int:
+        """When to wake up though nothing has come."""
+        return min(self.engine.next_deadline_ns(), time.monotonic_ns() + int(HEARTBEAT_S * 1e9))
+
     def _tick(self, ready: list[tuple[int, int]], now_ns: int, looks: int) -> None:
         """Take what the sockets have, then let the engine do what is due."""
         self.sockets.sampled_row = -1
         begun_ns, lagging, control_fd = now_ns, False, self.channel.fileno()
         # With many calls up, what agents say is taken just before packets fall due.
-        all_handlers = not self.rhythm.crowded or now_ns // SEND_GRID_NS != self._handled_ns // SEND_GRID_NS
+        all_handlers = (
+            not self.rhythm.crowded
+            or now_ns >= self.engine.downlink.next_due_ns
+            or now_ns - self._handled_ns >= LISTEN_NS
+        )
         if all_handlers:
             self._handled_ns = now_ns
         handlers = self.poller.handlers
@@ -253,6 +261,7 @@ class Worker:
         self.engine.uplink.hurried = hurried = late_ns > HURRIED_NS
         if self.rhythm.crowded and looks == LOOKS_PER_TICK:
             looks = min(1 + late_ns // PACKET_TIME_NS, MOST_LOOKS) if hurried else 1
+        first_ready: list[tuple[int, int]] = []
         for look in range(looks):
             if look:  # only what lies behind a packet of the last one: others' new packets are for the next tick
                 now_ns = time.monotonic_ns()  # what has come meanwhile is no faster than time
@@ -262,19 +271,22 @@ class Worker:
                 behind = set(ready)
                 ready = [item for item in self.poller.epoll.poll(0) if item in behind and item[0] not in handlers]
             batch, others = self.sockets.receive(ready)
-            if batch is not None:
-                self.engine.receive(batch, now_ns)
-            for fd, events in others:
-                if fd in handlers and (all_handlers or fd == control_fd):  # an earlier one may have closed it
-                    handlers[fd](events)
+            if not look:
+                first_ready = others
             if batch is None:
                 break
-        self.engine.tick(now_ns, fill_gaps=not lagging)
-        if lagging:
-            self._catch_up_ns = now_ns + STALL_NS
+            self.engine.receive(batch, now_ns)
+        self.engine.pass_on(now_ns, fill_gaps=not lagging)
+        self.rhythm.passed_on()
         if self.sockets.sampled_row >= 0:
             delay_ns = self.sockets.sampled_age_ns + time.monotonic_ns() - now_ns
             self.engine.note_uplink_delay(self.sockets.sampled_row, delay_ns)
+        for fd, events in first_ready:
+            if fd in handlers and (all_handlers or fd == control_fd):  # an earlier one may have closed it
+                handlers[fd](events)
+        self.engine.play(now_ns)
+        if lagging:
+            self._catch_up_ns = now_ns + STALL_NS
 
     def _note_stall(self, now_ns: int) -> None:
         """A stall that follows on one is the same: or a worker with too much to do would fill no gap any more."""

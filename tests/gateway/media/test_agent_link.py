@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import pathlib
+import select
 import socket
 
 import numpy as np
+import pytest
 
 from support.agent_rig import AgentRig
 from trunkline.gateway.media import agent_link, control
@@ -119,6 +121,32 @@ def test_a_connection_of_one_call_closes_once_its_last_words_are_written(short_p
             break
     assert not link.open
     assert received.endswith(b"\x00\x00\x00")
+
+
+def test_a_connection_at_rest_is_left_alone_and_wakes_up_by_itself(
+    short_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With nothing to write a flush does nothing; a backlog is written when there is room, though nobody adds to it."""
+    rig = AgentRig(short_path)
+    agent, (stream,) = rig.up()
+    watched: list[int] = []
+    watch = rig.poller.watch
+    monkeypatch.setattr(rig.poller, "watch", lambda fd, mask, call: (watched.append(mask), watch(fd, mask, call)))
+    rig.links.flush()
+    assert watched == []
+    stall(rig, [stream.row])
+    assert stream.link is not None
+    assert watched[-1] & select.EPOLLOUT
+    for _ in range(1000):
+        agent.heard()
+        rig.tick()
+        if not stream.link.backlog_bytes:
+            break
+    assert not stream.link.backlog_bytes
+    assert watched[-1] == select.EPOLLIN
+    del watched[:]
+    rig.links.flush()
+    assert watched == []
 
 
 def test_the_outbox_keeps_order_and_counts_bytes() -> None:

@@ -3,14 +3,20 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from support.media_rig import MS, DownlinkRig
+from support.media_rig import MS, DownlinkRig, running, start_message
 from trunkline.codecs import g711
+from trunkline.gateway.media import downlink
+from trunkline.gateway.media.columns import Columns
 from trunkline.gateway.media.control import AgentDtmf, AgentEvent
+from trunkline.gateway.media.downlink import Downlink
+from trunkline.gateway.media.table import Table
 from trunkline.rtp.outcomes import Drop
 
 
@@ -43,6 +49,39 @@ def test_packets_leave_on_a_steady_clock() -> None:
     assert np.all(np.diff([p.sequence for p in packets]) == 1)
     assert np.all(np.diff([p.timestamp for p in packets]) == 160)
     assert np.array_equal(played(rig)[:16000], tone(16000))
+
+
+def test_calls_fall_due_in_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whenever they begin, calls join the group that is filling, then open the next, until all are full."""
+    monkeypatch.setattr(downlink, "GROUP_CALLS", 3)
+    table = Table(Columns(24))
+    line = Downlink(table, SimpleNamespace(send=lambda rows, packets: np.ones(len(rows), bool)), send_silence=True)
+    due_ns = table.shared.tx_due_ns
+    now_ns = 1_000_000_000_000
+    groups = []
+    for begun in range(20):
+        now_ns += 7_300_000
+        row = running(table, start_message(), now_ns).row
+        line.begin(row, now_ns)
+        assert now_ns <= due_ns[row] < now_ns + 20 * MS
+        assert line.next_due_ns <= due_ns[row]
+        groups.append(int(due_ns[row]) % (20 * MS))
+        sizes = sorted(groups.count(group) for group in set(groups))
+        assert sizes[1:] == [3] * (len(sizes) - 1) if begun < 12 else sizes[-1] - sizes[0] <= 1, sizes
+        line.advance(now_ns)
+    assert set(groups) == {0, 5 * MS, 10 * MS, 15 * MS}
+
+
+def test_a_group_whose_calls_have_ended_fills_first() -> None:
+    """Two that were left alone at different times stay apart; who comes joins the larger group."""
+    table = Table(Columns(24))
+    line = Downlink(table, SimpleNamespace(send=lambda rows, packets: np.ones(len(rows), bool)), send_silence=True)
+    due_ns, now_ns = table.shared.tx_due_ns, 1_000_000_000_000
+    for phase in (0, 5, 5, 15):
+        due_ns[running(table, start_message(), now_ns).row] = now_ns + phase * MS
+    row = running(table, start_message(), now_ns).row
+    line.begin(row, now_ns + 1)
+    assert due_ns[row] == now_ns + 5 * MS
 
 
 def test_silence_is_sent_until_there_is_speech() -> None:

@@ -35,12 +35,17 @@ class Loop:
     def sleep(self, seconds: float) -> None:
         self.now_ns += round(seconds * 1e9)
 
-    def run(self, seconds: float, cost_ms: float, wall_ms: float | None = None) -> None:
+    def run(
+        self, seconds: float, cost_ms: float, wall_ms: float | None = None, passed_on_ms: float | None = None
+    ) -> None:
         end_ns = self.now_ns + int(seconds * 1e9)
         while self.now_ns < end_ns:
-            self.rhythm.wait(self.now_ns + (5 if self.packets else 250) * MS)
+            self.rhythm.wait(lambda: self.now_ns + (5 if self.packets else 250) * MS)
             self.begun.append(self.now_ns)
-            self.cpu_ns += int(cost_ms * MS)
+            before_ms = cost_ms if passed_on_ms is None else passed_on_ms
+            self.cpu_ns += int(before_ms * MS)
+            self.rhythm.passed_on()
+            self.cpu_ns += int((cost_ms - before_ms) * MS)
             self.now_ns += int((cost_ms if wall_ms is None else wall_ms) * MS)
             self.rhythm.done()
 
@@ -56,8 +61,31 @@ def test_ticks_lie_on_the_grid(crowded: bool) -> None:
     loop.rhythm.crowded = crowded
     loop.run(0.1, cost_ms=0.5)
     assert all(begun % GRIDS_NS[0] < MS // 100 for begun in loop.begun[1:])
-    assert len(loop.begun) == pytest.approx(100 / 2.5, abs=2)
+    assert len(loop.begun) == pytest.approx(100 / 2.5, abs=2)  # it begins so, and it takes a second to change
     assert len(loop.polls) <= (1.1 if crowded else 2) * len(loop.begun)
+
+
+def test_in_a_crowd_nobody_asks_what_is_due() -> None:
+    """Something is ready at the next point of the grid anyway; if it is not, the loop sleeps until something is due."""
+    loop = Loop()
+    asked: list[int] = []
+
+    def due() -> int:
+        asked.append(loop.now_ns)
+        return loop.now_ns + 100 * MS
+
+    loop.rhythm.wait(due)
+    del asked[:]
+    loop.rhythm.crowded = True
+    assert loop.rhythm.wait(due) and not asked
+    assert loop.rhythm.late_ns == pytest.approx(0, abs=MS // 100)
+    loop.now_ns += 9 * MS  # a long tick: the next one begins at once, and is late by its grid
+    assert loop.rhythm.wait(due) and not asked
+    assert loop.rhythm.late_ns == pytest.approx(9 * MS - loop.rhythm.grid_ns, abs=MS // 100)
+    loop.packets = False
+    before_ns = loop.now_ns
+    assert loop.rhythm.wait(due) == [] and len(asked) == 1
+    assert loop.now_ns >= before_ns + 100 * MS
 
 
 def test_without_packets_it_sleeps_until_something_is_due() -> None:
@@ -66,16 +94,32 @@ def test_without_packets_it_sleeps_until_something_is_due() -> None:
     assert len(loop.begun) == pytest.approx(8, abs=1)
 
 
+def test_ticks_are_as_long_as_packets_may_take() -> None:
+    """A packet waits a tick at most, and then for the work up to passing it on: together less than 5 ms."""
+    loop = Loop()
+    assert loop.rhythm.grid_ns == 2_500_000
+    loop.run(4, cost_ms=1.2, passed_on_ms=0.4)
+    assert loop.rhythm.grid_ns == 4_000_000
+    loop.run(3, cost_ms=1.6, passed_on_ms=1.0)
+    assert loop.rhythm.grid_ns == 3_333_333
+    loop.run(3, cost_ms=1.4, passed_on_ms=1.4)
+    assert loop.rhythm.grid_ns == 2_500_000
+    loop.run(3, cost_ms=1.8, passed_on_ms=1.1)
+    assert loop.rhythm.grid_ns == 2_500_000, "longer ticks have more to do"
+
+
 def test_ticks_become_longer_when_cpu_runs_short_and_shorter_when_there_is_plenty() -> None:
     loop = Loop()
-    loop.run(5, cost_ms=1.5)
-    assert loop.rhythm.grid_ns == GRIDS_NS[0], "60 % of a core is no reason"
+    loop.run(5, cost_ms=1.7)
+    assert loop.rhythm.grid_ns == GRIDS_NS[0], "68 % of a core is no reason"
     loop.run(2.5, cost_ms=2.3)
-    loop.run(3, cost_ms=3.5)
-    assert loop.rhythm.grid_ns == GRIDS_NS[1]
-    loop.run(5, cost_ms=9)
-    assert loop.rhythm.grid_ns == GRIDS_NS[2], "and no further"
-    loop.run(8, cost_ms=0.2)
+    loop.run(3, cost_ms=3.2)
+    assert loop.rhythm.grid_ns == GRIDS_NS[2]
+    loop.run(4, cost_ms=4.9)
+    assert loop.rhythm.grid_ns == 5_000_000 + 5_000_000
+    loop.run(5, cost_ms=9.9)
+    assert loop.rhythm.grid_ns == GRIDS_NS[-1], "and no further"
+    loop.run(8, cost_ms=1.5)
     assert loop.rhythm.grid_ns == GRIDS_NS[0]
 
 
