@@ -107,8 +107,34 @@ PATCHES = (
 """,
         "G.722 under a dynamic payload type",
     ),
+    *(
+        Patch(
+            "pjmedia/src/pjmedia/transport_srtp_sdes.c",
+            before,
+            f"""\
+    {{
+        const pjmedia_sdp_media *keyed = {line};
+        if (keyed && PJMEDIA_TP_PROTO_HAS_FLAG(pjmedia_sdp_transport_get_proto(&keyed->desc.transport),
+                                               PJMEDIA_TP_PROTO_DTLS))
+            return PJ_SUCCESS;
+    }}
+""",
+            "calls with DTLS-SRTP",
+        )
+        for before, line in (
+            ("    /* Verify remote media transport, it has to be RTP/AVP or RTP/SAVP */\n",
+             "(srtp->offerer_side ? NULL : sdp_remote->media[media_index])"),
+            ("    m_rem = sdp_remote ? sdp_remote->media[media_index] : NULL;\n",
+             "(sdp_remote ? sdp_remote : sdp_local)->media[media_index]"),
+            ("    m_rem = sdp_remote->media[media_index];\n", "sdp_remote->media[media_index]"),
+        )
+    ),
 )
-"""Our answer is one that PJMEDIA must understand, too, so what we forgive a peer it has to forgive."""
+"""Our answer is one that PJMEDIA must understand, too, so what we forgive a peer it has to forgive.
+
+The last three are for DTLS-SRTP (RFC 5764): a media transport that wants it needs no keys of SDES.  PJMEDIA's own
+DTLS stays off, as it would shake hands by itself, with two threads for each call.
+"""
 
 CONFIGURE = (
     "--with-external-srtp",

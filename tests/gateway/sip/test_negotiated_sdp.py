@@ -6,6 +6,7 @@ PJSIP negotiates, too, and makes a stream of the outcome; whatever it does not k
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -14,6 +15,7 @@ from support.bare_caller import BareCaller
 from support.sip_rig import SipRig
 from trunkline.gateway.sip.events import Event, Incoming
 from trunkline.gateway.sip.messages import Command, Respond
+from trunkline.rtp.dtls_certificate import new_identity
 from trunkline.rtp.negotiation import Session
 from trunkline.rtp.payload import AUDIO_FORMATS
 from trunkline.rtp.sdes import SUITES, new_key, write_crypto
@@ -194,3 +196,47 @@ def test_other_lines_are_refused_in_place(rig: SipRig) -> None:
             "m=image 0 udptl t38",
             "m=audio 0 RTP/AVP 8",
         ]
+
+
+IDENTITY = new_identity(dt.datetime.now(dt.UTC))
+DTLS = f"a=fingerprint:{IDENTITY.fingerprint}"
+
+
+@pytest.mark.parametrize("profile", ["UDP/TLS/RTP/SAVP", "UDP/TLS/RTP/SAVPF"])
+def test_dtls_is_answered_as_we_wrote_it(rig: SipRig, profile: str) -> None:
+    """PJMEDIA, which has no DTLS here, lets it pass; also when it comes and goes in a call."""
+    rig.screen.new_session = make_session(srtp="optional", new_identity=lambda: IDENTITY)
+    offer = sdp("0", DTLS, "a=setup:actpass", "a=rtcp-mux", profile=profile)
+    crypto = f"a=crypto:{write_crypto(1, new_key('AES_CM_128_HMAC_SHA1_80'))}"
+    with BareCaller(rig.port) as caller:
+        reply = caller.invite(offer)
+        assert (reply.code, media(reply.sdp)[0]) == (200, f"m=audio 30000 {profile} 0")
+        assert {DTLS, "a=setup:active", "a=rtcp-mux"} <= set(media(reply.sdp))
+        _, session = rig.incoming()
+        first = session.description()
+        assert first.dtls is not None
+        refreshed = caller.invite(offer)
+        assert (refreshed.code, media(refreshed.sdp)) == (200, media(reply.sdp))
+        assert session.description() == first
+        for others, lines in [("RTP/AVP", []), (profile, [DTLS, "a=setup:active"]), ("RTP/SAVP", [crypto])]:
+            reply = caller.invite(sdp("0", *lines, profile=others))
+            assert (reply.code, media(reply.sdp)[0]) == (200, f"m=audio 30000 {others} 0")
+            assert (session.description().dtls is not None) is (others == profile)
+
+
+@pytest.mark.parametrize("role", ["active", "passive"])
+def test_dtls_of_an_answer_is_taken(rig: SipRig, role: str) -> None:
+    """To an offer of ours in the 200, and to one of the peer after it."""
+    rig.screen.new_session = make_session(
+        srtp="required", sdes=False, new_identity=lambda: IDENTITY, offer_keys="dtls"
+    )
+    profile = "UDP/TLS/RTP/SAVP"
+    lines = [DTLS, f"a=setup:{role}", "a=rtcp-mux"]
+    with BareCaller(rig.port) as caller:
+        reply = caller.invite("", lambda offer: sdp("0", *lines, profile=profile))
+        assert reply.code == 200
+        ours = media(reply.sdp)
+        assert ours[0].startswith(f"m=audio 30000 {profile} ") and {DTLS, "a=setup:actpass"} <= set(ours)
+        assert caller.invite(sdp("0", *lines, profile=profile)).code == 200
+        _, session = rig.incoming()
+        assert session.description().dtls.active is (role == "passive")
