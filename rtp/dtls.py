@@ -38,6 +38,8 @@ MAX_DATAGRAM = 1200
 "Bytes of one datagram: what every path takes."
 MAX_RETRIES = 5
 "Half a minute without an answer: nobody is there."
+FIRST_BYTE, LAST_BYTE = 20, 63
+"What a datagram begins with that shares a port with RTP and is DTLS (RFC 7983 7)."
 _RECORD_HEADER = 13
 _MAX_PENDING = 65536
 _SLACK_NS = 2_000_000
@@ -57,8 +59,8 @@ class Keys:
 
 
 def is_dtls(first_byte: int) -> bool:
-    """Whether a datagram on the RTP port is DTLS (RFC 7983 7): 20 to 63."""
-    return 20 <= first_byte <= 63
+    """Whether a datagram on the RTP port is DTLS."""
+    return FIRST_BYTE <= first_byte <= LAST_BYTE
 
 
 class Handshake:

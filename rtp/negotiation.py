@@ -88,7 +88,8 @@ class Session:
         `offer_noise` offers comfort noise (RFC 3389), which asks the peer to pause; a peer that
         offers it is answered with it.  `opus_rate_hz` is what the agent hears and speaks: more of Opus
         would be thrown away.  Where there is SRTP, a peer may have it with keys in SDP unless `sdes` is
-        false, and by DTLS if `new_identity` makes a certificate; `offer_keys` is what our offers have.  `session_id` is that of o=, drawn at random when it is None.
+        false, and by DTLS if `new_identity` makes a certificate; `offer_keys` is what our offers have.
+        `session_id` is that of o=, drawn at random when it is None.
         """
         if not codecs:
             raise ValueError("a session needs at least one codec")

@@ -30,6 +30,9 @@ class Sockets(PacketSink, Protocol):
     def send_rtcp(self, stream: Stream, data: bytes) -> bool:
         """Send one compound packet."""
 
+    def send_datagram(self, stream: Stream, data: bytes) -> bool:
+        """Send a datagram from the RTP port to where signalling says that the peer is."""
+
 
 class SrtpOut:
     """Implements `Sockets` over the real ones."""

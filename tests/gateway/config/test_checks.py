@@ -53,7 +53,7 @@ TRUNK = "[[trunk]]\nname = 'pbx'\nmatch = ['192.0.2.1']\n"
             TRUNK + "srtp = 'required'",
             'its keys would travel by udp, where they can be read: set transport = "tls"',
         ),
-        (TRUNK + "srtp = 'optional'", "or srtp_without_tls = true if nobody can listen there"),
+        (TRUNK + "srtp = 'optional'", 'set transport = "tls", srtp_keys = "dtls", or srtp_without_tls = true if nobody'),
         (TRUNK + "srtp_suites = ['AEAD_AES_128_GCM']", 'goes with srtp = "optional" or "required" only'),
         (TRUNK + "srtp = 'optional'\nsrtp_suites = ['F8']", "AEAD_AES_256_GCM"),
         ("[sip]\nmax_calls = 10", "10 is less than limits.max_calls (1000)"),
