@@ -128,7 +128,12 @@ class VirtualEngine:
         """What the gateway tells a worker that takes over the rows of this one."""
         generation = self.table.shared.generation
         return [
-            msgspec.structs.replace(s.start, media=s.media, slot=s.row, generation=int(generation[s.row]))
+            msgspec.structs.replace(
+                s.start,
+                media=s.media if s.media.send_key else self.engine.handshakes.wanted(s),
+                slot=s.row,
+                generation=int(generation[s.row]),
+            )
             for s in self.streams
         ]
 
