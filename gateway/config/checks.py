@@ -235,7 +235,7 @@ def _srtp(config: Config) -> Iterator[Problem]:
         if in_sdp and transport != "tls" and not trunk.srtp_without_tls:
             found = f'its keys would travel by {transport}, where they can be read: set transport = "tls"'
             cure = 'srtp_keys = "dtls", or srtp_without_tls = true if nobody can listen there'
-            yield Problem(where, f"{found}, or {cure}")
+            yield Problem(where, f"{found}, {cure}")
         given = [key for key in ("srtp_suites", "srtp_keys", "srtp_without_tls") if key in trunk.model_fields_set]
         if trunk.srtp == "off" and given:
             yield Problem((*where[:2], given[0]), 'goes with srtp = "optional" or "required" only')

@@ -96,8 +96,8 @@ class Engine:
         self._srtp_in = SrtpIn(table, self.srtp)
         self.handshakes = Handshakes(table, sockets.send_datagram, post)
         self.handshakes.on_keys = self._on_keys
-        sockets = SrtpOut(table, self.srtp, sockets)
-        self.downlink = Downlink(table, sockets, send_silence=send_silence)
+        out = SrtpOut(table, self.srtp, sockets)
+        self.downlink = Downlink(table, out, send_silence=send_silence)
         self.playback = Playback(table, self.downlink, post)
         self.agents = AgentLinks(table, self.playback, poller, clock, post)
         self.uplink = Uplink(table, self.agents)
@@ -110,7 +110,7 @@ class Engine:
             wall_offset_ns = time.time_ns() - clock()
         self.heard_reports = HeardReports(table, wall_offset_ns)
         voip = VoipColumns(table, jitter.max_ns / 1e6)
-        self.reports = Reports(table, sockets.send_rtcp, rng, self.heard_reports, voip, wall_offset_ns)
+        self.reports = Reports(table, out.send_rtcp, rng, self.heard_reports, voip, wall_offset_ns)
         self.keys = Keys(table, self.agents, post, self.uplink.tones)
         self.quiet = QuietWatch(table, self.agents.network, post)
         self.receiver.on_event_packet = self.keys.receive

@@ -95,15 +95,15 @@ class Handshakes:
 
     def put(self, stream: Stream, media: MediaDescription) -> MediaDescription:
         """A description that was agreed on; returns what can be put into force now."""
-        row = stream.row
-        if media.dtls is None:
+        row, terms = stream.row, media.dtls
+        if terms is None:
             self.forget(row)
             return media
         if not media.rtcp_mux:
             media = dataclasses.replace(media, remote_rtcp_port=0)
         association = self._associations.get(row)
-        if association is None or association.terms != media.dtls:
-            association = self._associations[row] = _Association(stream, media.dtls, media)
+        if association is None or association.terms != terms:
+            association = self._associations[row] = _Association(stream, terms, media)
             self._has[row] = True
             if media.send_key is not None and media.receive_key is not None:
                 association.keys = Keys(media.send_key, media.receive_key)

@@ -35,7 +35,7 @@ class Sockets(PacketSink, Protocol):
 
 
 class SrtpOut:
-    """Implements `Sockets` over the real ones."""
+    """Packets of RTP and RTCP over the real sockets; datagrams of DTLS go by it."""
 
     def __init__(self, table: Table, rows: SrtpRows, sockets: Sockets) -> None:
         self._table, self._rows, self._sockets = table, rows, sockets

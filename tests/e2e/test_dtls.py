@@ -37,7 +37,13 @@ def asterisk() -> Iterator[Asterisk]:
 
 
 def gateway_with(
-    asterisk: Asterisk, folder: pathlib.Path, agent: AgentHost, *, host: str = CALLER_HOST, srtp: str = "required", **more: object
+    asterisk: Asterisk,
+    folder: pathlib.Path,
+    agent: AgentHost,
+    *,
+    host: str = CALLER_HOST,
+    srtp: str = "required",
+    **more: int,
 ) -> GatewayProcess:
     """A gateway that offers DTLS, by SIP over UDP."""
     trunk = {
