@@ -183,7 +183,7 @@ def _check_profile(media: Media, wanted: Wanted) -> None:
         elif profile in SECURE_PROFILES:
             why += ", as keys in SIP without TLS can be read on its way"
     elif profile in PLAIN_PROFILES:
-        why += ", as SRTP is required here"
+        why += ", as we have offered" if wanted.tags is not None and wanted.dtls else ", as SRTP is required here"
     raise NegotiationError(488, why)
 
 

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import pathlib
 import signal
+import socket
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -14,8 +17,12 @@ import pytest
 from support.agents import AgentHost, say
 from support.asterisk import BYIP_HOST, CALLER_HOST, Asterisk
 from support.audio import compare, speechlike, tone_share
+from support.bare_caller import BareCaller
 from support.gateway import GatewayProcess
 from support.waiting import wait_for
+from trunkline.rtp.dtls import Handshake
+from trunkline.rtp.dtls_certificate import Fingerprint, new_identity
+from trunkline.rtp.sdp import SessionDescription
 
 pytestmark = pytest.mark.timeout(400)  # the first test may have to fetch 19 MB over a slow line
 
@@ -122,3 +129,45 @@ def test_a_call_survives_its_worker(asterisk: Asterisk, short_path: pathlib.Path
         assert not {"srtp_auth", "srtp_replay"} & drops.keys(), drops
         gateway.hang_up(call_id)
         gateway.wait_end(call_id)
+
+
+def test_another_certificate_than_the_sdp_names_ends_the_call(short_path: pathlib.Path) -> None:
+    """Somebody who can read the media's way, but not change SIP, gets nothing; the log says why the call ended."""
+    named, shown = new_identity(dt.datetime.now(dt.UTC)), new_identity(dt.datetime.now(dt.UTC))
+    with (
+        AgentHost(f"unix:{short_path}/a.sock", say(speechlike(5, 8000))) as agent,
+        GatewayProcess(
+            short_path,
+            trunk=[{"name": "local", "match": ["127.0.0.0/8"], "srtp": "required", "srtp_keys": "dtls"}],
+            agent=[{"name": "a", "address": agent.address, "sample_rate_hz": 8000}],
+            route=[{"name": "all", "trunk": "local", "agent": "a"}],
+        ) as gateway,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as media,
+        BareCaller(gateway.sip_port) as caller,
+    ):
+        media.bind(("127.0.0.1", 0))
+        media.settimeout(0.2)
+        port = media.getsockname()[1]
+        reply = caller.invite(
+            "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n"
+            f"m=audio {port} UDP/TLS/RTP/SAVPF 0\r\na=fingerprint:{named.fingerprint}\r\na=setup:actpass\r\n"
+        )
+        (audio,) = SessionDescription.parse(reply.sdp).media
+        assert (reply.code, audio.values("setup")) == (200, ["active"])
+        ours = Fingerprint.parse(audio.values("fingerprint")[0])
+        peer = Handshake(active=False, identity=shown, fingerprints=[ours])
+        first_bytes = set()
+        deadline = time.monotonic() + 10
+        while not gateway.log("call.ended"):
+            assert time.monotonic() < deadline, gateway.log_text()[-3000:]
+            try:
+                data, address = media.recvfrom(2048)
+            except TimeoutError:
+                continue
+            first_bytes.add(data[0])
+            for datagram in peer.receive(data, time.monotonic_ns()):
+                media.sendto(datagram, address)
+        (line,) = gateway.log("call.ended")
+        assert (line["cause"], line["packets_sent"]) == ("dtls_failed", 0)
+        assert "not the one whose fingerprint its SDP names" in line["detail"]
+        assert all(20 <= byte <= 63 for byte in first_bytes), "not a packet of audio"

@@ -182,7 +182,7 @@ def test_our_offer_lets_the_peer_choose(srtp: str, role: str) -> None:
         ((FINGERPRINT, "a=setup:actpass"), PROFILE, "actpass'; taken are active, passive"),
         ((FINGERPRINT,), PROFILE, "no a=setup"),
         (("a=setup:active",), PROFILE, "no a=fingerprint"),
-        ((), "RTP/AVP", "SRTP is required"),
+        ((), "RTP/AVP", "taken are UDP/TLS/RTP/SAVP and UDP/TLS/RTP/SAVPF, as we have offered"),
         ((CRYPTO,), "RTP/SAVP", "as we have offered"),
     ],
 )

@@ -154,6 +154,18 @@ def test_a_peer_that_does_not_answer_ends_the_call_after_half_a_minute(active: b
 
 
 @ROLES
+def test_a_call_that_begins_on_hold_shakes_hands_when_it_has_an_address(active: bool) -> None:
+    """0.0.0.0 would be this machine."""
+    call = DtlsCall(active=active, remote_host="0.0.0.0", send=False)
+    call.rig.run(40)
+    assert not call.datagrams and not call.failures
+    update(call, remote_host=PEER[0])
+    call.shake()
+    call.talk(20)
+    assert call.agreed and not call.not_understood and len(call.heard) > 15
+
+
+@ROLES
 def test_hold_and_resume_keep_the_keys(active: bool) -> None:
     call = DtlsCall(active=active)
     call.shake()
