@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import socket
 from collections.abc import Mapping, Sequence
 
@@ -18,6 +19,7 @@ from trunkline.gateway.config.secrets import Secrets
 from trunkline.gateway.media.control import AgentParams
 from trunkline.gateway.media.ports import PortPair
 from trunkline.gateway.sip import settings
+from trunkline.rtp.dtls_certificate import Identity, new_identity
 from trunkline.rtp.negotiation import Session
 
 
@@ -114,7 +116,11 @@ def session_factory(config: Config) -> NewSession:
     ptime_ms = config.media.packet_time_ms
     pauses = config.media.silence == "suppress"
 
+    def new_certificate() -> Identity:
+        return new_identity(dt.datetime.now(dt.UTC))
+
     def new_session(trunk: Trunk, agent: Agent, host: str, ports: PortPair, transport: str) -> MediaSession:
+        use, sdes = srtp_use(trunk, transport)
         return Session(
             trunk.codecs,
             local_host=host,
@@ -124,8 +130,11 @@ def session_factory(config: Config) -> NewSession:
             prefer=trunk.codec_preference,
             offer_noise=pauses,
             opus_rate_hz=agent.sample_rate_hz,
-            srtp=srtp_use(trunk, transport),
+            srtp=use,
             suites=trunk.srtp_suites,
+            sdes=sdes,
+            new_identity=new_certificate,
+            offer_keys=trunk.srtp_keys,
         )
 
     return new_session

@@ -128,6 +128,8 @@ _TABLE: list[tuple[str, Kind, int, str, Level, str, int | None]] = [
      "the connection to the agent broke during the call", RETRY_SOON_S),
     ("worker_lost", "failed", 503, "Service Unavailable", "error",
      "the media worker died and the call could not be put on another", RETRY_SOON_S),
+    ("dtls_failed", "failed", 488, "Not Acceptable Here", "warning",
+     "no DTLS handshake with the peer, or not with the certificate that its SDP names: no keys for the audio", None),
     ("media_failed", "failed", 488, "Not Acceptable Here", "error",
      "a new offer or answer during the call could not be carried", None),
     ("peer_lost", "ended", 0, "", "warning", "a request of ours within the call got no answer", None),

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 
 from trunkline.rtp import opus_fmtp
 from trunkline.rtp import sdp_attributes as attributes
+from trunkline.rtp.line_dtls import DtlsLineError, PeerDtls, read_dtls
 from trunkline.rtp.line_formats import OfferedFormat, quote, read_formats
 from trunkline.rtp.line_keys import PeerKey, Wanted, pick
 from trunkline.rtp.payload import OPUS, TELEPHONE_EVENT, PayloadFormat, noise_of
@@ -22,7 +23,8 @@ from trunkline.rtp.sdp import Connection, Media, SessionDescription
 
 PLAIN_PROFILES = ("RTP/AVP", "RTP/AVPF")
 SECURE_PROFILES = ("RTP/SAVP", "RTP/SAVPF")
-"""Profiles that we carry (RFC 3551, 4585, 3711, 5124).
+DTLS_PROFILES = ("UDP/TLS/RTP/SAVP", "UDP/TLS/RTP/SAVPF")
+"""Profiles that we carry (RFC 3551, 4585, 3711, 5124, 5764).
 
 The F of feedback only lets RTCP come earlier and adds messages that a receiver may
 ignore, so such a profile is answered as it is.
@@ -62,7 +64,14 @@ class AudioLine:
     xr: attributes.XrFormats | None = None
     "extended reports that the peer wants; None: it says nothing of them"
     peer_key: PeerKey | None = None
-    "of its a=crypto lines the one that we use; None: the audio is not encrypted"
+    "of its a=crypto lines the one that we use; None: no keys are in SDP"
+    peer_dtls: PeerDtls | None = None
+    "keys come by DTLS"
+
+    @property
+    def encrypted(self) -> bool:
+        """By whatever keys."""
+        return self.peer_key is not None or self.peer_dtls is not None
 
     @property
     def black_hole(self) -> bool:
@@ -118,7 +127,10 @@ def read_audio_line(
         raise NegotiationError(488, f"is {quote(media.kind)}, not audio")
     if media.port == 0:
         raise NegotiationError(488, "is switched off (port 0)")
-    peer_key = _keys(media, wanted)
+    _check_profile(media, wanted)
+    secured_by_dtls = media.profile.upper() in DTLS_PROFILES
+    peer_dtls = _dtls(media, description, wanted) if secured_by_dtls else None
+    peer_key = None if secured_by_dtls else _keys(media, wanted)
     connection = media.connection or description.connection
     if connection is None:
         raise NegotiationError(400, "has no c= line, neither of its own nor at session level")
@@ -147,25 +159,46 @@ def read_audio_line(
         rtcp_rsize=attributes.rtcp_rsize(media),
         xr=attributes.rtcp_xr(media, description),
         peer_key=peer_key,
+        peer_dtls=peer_dtls,
     )
 
 
-def _keys(media: Media, wanted: Wanted) -> PeerKey | None:
-    """The peer's key, where profile and keys are such as we want; NegotiationError where they are not."""
+def _check_profile(media: Media, wanted: Wanted) -> None:
+    """NegotiationError where it is one that is not wanted."""
     profile = media.profile.upper()
-    secure = () if wanted.use == "off" else SECURE_PROFILES
-    plain = () if wanted.use == "required" else PLAIN_PROFILES
-    taken = (*secure, *plain)
-    if profile not in taken:
-        why = f"wants {quote(media.profile)}; taken are {' and '.join(taken)}"
-        if "TLS" in profile:
-            why += ", as we have no DTLS-SRTP"
-        elif profile in SECURE_PROFILES:
+    on = wanted.use != "off"
+    taken = (
+        *(SECURE_PROFILES if on and wanted.sdes else ()),
+        *(DTLS_PROFILES if on and wanted.dtls else ()),
+        *(() if wanted.use == "required" else PLAIN_PROFILES),
+    )
+    if profile in taken:
+        return
+    why = f"wants {quote(media.profile)}; taken are {' and '.join(taken)}"
+    if profile in (*SECURE_PROFILES, *DTLS_PROFILES):
+        if not on:
             why += ", as SRTP is switched off here"
-        elif profile in PLAIN_PROFILES:
-            why += ", as SRTP is required here"
-        raise NegotiationError(488, why)
-    if wanted.use == "off":
+        elif wanted.tags is not None:
+            why += ", as we have offered"
+        elif profile in SECURE_PROFILES:
+            why += ", as keys in SIP without TLS can be read on its way"
+    elif profile in PLAIN_PROFILES:
+        why += ", as we have offered" if wanted.tags is not None and wanted.dtls else ", as SRTP is required here"
+    raise NegotiationError(488, why)
+
+
+def _dtls(media: Media, description: SessionDescription, wanted: Wanted) -> PeerDtls:
+    """The peer's side of the handshake."""
+    try:
+        return read_dtls(media, description, answer=wanted.tags is not None)
+    except DtlsLineError as error:
+        raise NegotiationError(488, f"wants {quote(media.profile)} and has {error}") from None
+
+
+def _keys(media: Media, wanted: Wanted) -> PeerKey | None:
+    """The peer's key, where it is such as we want; NegotiationError where it is not."""
+    profile = media.profile.upper()
+    if wanted.use == "off" or not wanted.sdes:
         return None
     key, problem = pick(attributes.crypto(media), wanted)
     # Keys in a plain profile say "encrypt if you can". An answer that has some expects us to.

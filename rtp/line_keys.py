@@ -21,6 +21,10 @@ class Wanted:
     "in order of preference"
     tags: tuple[tuple[int, str], ...] | None = None
     "tags and suites of our own offer, of which an answer names one; None: this is the peer's offer"
+    sdes: bool = True
+    "keys may stand in SDP"
+    dtls: bool = False
+    "... or come by DTLS"
 
     def rank(self, crypto: Crypto) -> int | None:
         """Place in the order of preference, None for what we do not take."""

@@ -5,7 +5,20 @@ from __future__ import annotations
 
 import dataclasses
 
+from trunkline.rtp.dtls_certificate import Fingerprint, Identity
 from trunkline.rtp.sdes import CryptoKey
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DtlsTerms:
+    """A DTLS association: equal ones are the same, another one needs a handshake of its own."""
+
+    active: bool
+    "we begin"
+    fingerprints: tuple[Fingerprint, ...]
+    "the peer's certificate has one of them"
+    identity: Identity
+    "ours"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -56,3 +69,5 @@ class MediaDescription:
     "SRTP: our key; None: what we send is not encrypted"
     receive_key: CryptoKey | None = dataclasses.field(default=None, repr=False)
     "the peer's; both or none are set. Equal to the former one: the same stream goes on, counters and all"
+    dtls: DtlsTerms | None = None
+    "the keys come by a handshake on the RTP port (RFC 5764); until they are there nothing flows"

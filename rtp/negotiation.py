@@ -21,6 +21,8 @@ What we do where RFC 3264 leaves a choice:
 - Where SRTP is optional, our offer is RTP/AVP with a=crypto.  RFC 4568 does not know this, but
   Asterisk and most others do, and take it with or without encryption; of two audio lines, RTP/SAVP
   and RTP/AVP, many take none.
+- With keys by DTLS our offer is UDP/TLS/RTP/SAVP, and offers rtcp-mux: there is one handshake, on
+  the RTP port, so RTCP has no other way to its keys.
 
 Not thread-safe: one thread at a time, in practice the one that owns SIP.
 """
@@ -28,18 +30,20 @@ Not thread-safe: one thread at a time, in practice the one that owns SIP.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from trunkline.rtp import payload
 from trunkline.rtp.agreement import Selection, Terms, agree
 from trunkline.rtp.audio_line import (
+    DTLS_PROFILES,
     PLAIN_PROFILES,
     SECURE_PROFILES,
     AudioLine,
     NegotiationError,
     read_audio_line,
 )
+from trunkline.rtp.dtls_certificate import Identity
 from trunkline.rtp.line_formats import names
 from trunkline.rtp.line_keys import SrtpUse, Wanted
 from trunkline.rtp.media_description import MediaDescription
@@ -49,6 +53,7 @@ from trunkline.rtp.payload_numbers import PayloadNumbers
 from trunkline.rtp.sdes import SUITES
 from trunkline.rtp.sdp import Media, SdpSyntaxError, SessionDescription
 from trunkline.rtp.sdp_writer import PayloadLine, SdpWriter
+from trunkline.rtp.session_dtls import Attributes, SessionDtls
 from trunkline.rtp.session_keys import SessionKeys
 
 __all__ = ["MediaDescription", "NegotiationError", "Session"]
@@ -72,6 +77,9 @@ class Session:
         offer_noise: bool = False,
         srtp: SrtpUse = "off",
         suites: Sequence[str] = tuple(SUITES),
+        sdes: bool = True,
+        new_identity: Callable[[], Identity] | None = None,
+        offer_keys: Literal["sdes", "dtls"] = "sdes",
         opus_rate_hz: int = 48000,
         session_id: int | None = None,
     ) -> None:
@@ -79,7 +87,9 @@ class Session:
 
         `offer_noise` offers comfort noise (RFC 3389), which asks the peer to pause; a peer that
         offers it is answered with it.  `opus_rate_hz` is what the agent hears and speaks: more of Opus
-        would be thrown away.  `session_id` is that of o=, drawn at random when it is None.
+        would be thrown away.  Where there is SRTP, a peer may have it with keys in SDP unless `sdes` is
+        false, and by DTLS if `new_identity` makes a certificate; `offer_keys` is what our offers have.
+        `session_id` is that of o=, drawn at random when it is None.
         """
         if not codecs:
             raise ValueError("a session needs at least one codec")
@@ -90,12 +100,15 @@ class Session:
         self._offer_noise = offer_noise
         self._own = OwnFormats(ptime_ms=ptime_ms, dtmf=dtmf, opus_rate_hz=opus_rate_hz)
         self._writer = SdpWriter(session_id)
-        self._keys = SessionKeys(srtp, suites)
+        self._keys = SessionKeys(srtp, suites, sdes=sdes)
+        self._dtls = SessionDtls(None if srtp == "off" else new_identity)
         self._numbers = PayloadNumbers()
         self._on_hold = False
         self._agreed: MediaDescription | None = None
         self._held = False
         self._profile = SECURE_PROFILES[0] if srtp == "required" else PLAIN_PROFILES[0]
+        if offer_keys == "dtls" and self._dtls.available:
+            self._profile = DTLS_PROFILES[0]
         # m-lines of this call, which no later offer or answer may drop or reorder
         # (RFC 3264 8): the refused ones as they were offered, None for our audio.
         self._lines: list[Media | None] = [None]
@@ -134,7 +147,11 @@ class Session:
         if self._agreed is not None and not follow:
             wishes = [self._agreed.codec] + [name for name in wishes if name != self._agreed.codec]
         choice = choose(
-            description, wishes, self._writer.local_host, self._keys.of_offers, follow_peer=follow
+            description,
+            wishes,
+            self._writer.local_host,
+            self._keys.of_offers(dtls=self._dtls.available),
+            follow_peer=follow,
         )
         line = choice.line
         selection = Selection.of(line, choice.offered, choice.codec, dtmf=self._dtmf)
@@ -144,7 +161,8 @@ class Session:
         self._profile = line.profile
         self._numbers.learn(selection.numbers, (one.payload_type for one in line.formats))
         self._offered = None
-        crypto = self._keys.answer(line.peer_key)
+        keying = [("crypto", value) for value in self._keys.answer(line.peer_key)]
+        keying += self._dtls.answer(line.peer_dtls)
         self._commit(line, selection, selection.numbers, terms)
         xr = ""
         if line.xr is not None:  # the round trip is for both or for none (RFC 3611 5.2)
@@ -152,7 +170,7 @@ class Session:
         formats = [
             PayloadLine(one.payload_type, one.rtpmap, self._own.fmtp(one.format)) for one in selection.all
         ]
-        return self._write(formats, [choice.codec], crypto, terms, xr)
+        return self._write(formats, [choice.codec], keying, terms, xr)
 
     def offer(self) -> str:
         """Our offer: the first of the call, a refresh, hold, resume or another address.
@@ -166,12 +184,18 @@ class Session:
         noise = self._offer_noise or (agreed is not None and agreed.receive_cn_pt >= 0)
         wanted = codecs + self._own.beside(codecs, noise=noise)
         self._offered = {one.name: self._numbers.of(one) for one in wanted}
-        # Only a peer that offered rtcp-mux itself is known to understand it.
-        mux, rsize = (agreed.rtcp_mux, agreed.rtcp_rsize) if agreed is not None else (False, False)
+        # Only a peer that offered rtcp-mux itself is known to understand it, or one that has DTLS.
+        dtls = self._offers_dtls
+        mux, rsize = (agreed.rtcp_mux or dtls, agreed.rtcp_rsize) if agreed is not None else (dtls, False)
         self._offered_terms = Terms(send=True, receive=not self._on_hold, mux=mux, rsize=rsize)
         formats = [PayloadLine(self._offered[one.name], one.rtpmap, self._own.fmtp(one)) for one in wanted]
         xr = f"{_XR_ROUND_TRIP} {_XR_VOIP}"
-        return self._write(formats, codecs, self._keys.offer(), self._offered_terms, xr)
+        keying = self._dtls.offer() if dtls else [("crypto", value) for value in self._keys.offer()]
+        return self._write(formats, codecs, keying, self._offered_terms, xr)
+
+    @property
+    def _offers_dtls(self) -> bool:
+        return self._profile in DTLS_PROFILES
 
     def accepted(self, answer: str, *, keys_unseen: bool = False) -> None:
         """The peer's answer to our last offer; may come again (183, then 200).
@@ -186,7 +210,7 @@ class Session:
         if index >= len(description.media):
             raise NegotiationError(488, f"the answer has no m-line {index + 1}, where our audio is")
         known = {number: payload.FORMATS[name] for name, number in self._offered.items()}
-        wanted = Wanted() if keys_unseen else self._keys.of_answers
+        wanted = Wanted() if keys_unseen else self._keys.of_answers(dtls=self._offers_dtls)
         try:
             line = read_audio_line(
                 description, description.media[index], self._writer.local_host, wanted, known
@@ -202,11 +226,12 @@ class Session:
         terms = Terms(
             send=line.receives,
             receive=ours.receive and line.sends,
-            mux=ours.mux and line.rtcp_mux,
+            mux=ours.mux and (line.rtcp_mux or (keys_unseen and self._dtls.terms is not None)),
             rsize=ours.rsize and line.rtcp_rsize,
         )
         if not keys_unseen:
             self._keys.accepted(line.peer_key)
+            self._dtls.accepted(line.peer_dtls)
         self._commit(line, selection, self._offered, terms)
 
     def _commit(self, line: AudioLine, selection: Selection, ours: dict[str, int], terms: Terms) -> None:
@@ -221,13 +246,15 @@ class Session:
             fmtp=self._own.fmtp(selection.codec),
         )
         self._held = not line.receives
-        self._agreed = dataclasses.replace(agreed, send_key=self._keys.send, receive_key=self._keys.receive)
+        self._agreed = dataclasses.replace(
+            agreed, send_key=self._keys.send, receive_key=self._keys.receive, dtls=self._dtls.terms
+        )
 
     def _write(
         self,
         formats: list[PayloadLine],
         codecs: list[payload.PayloadFormat],
-        crypto: list[str],
+        keying: Attributes,
         terms: Terms,
         xr: str,
     ) -> str:
@@ -244,7 +271,7 @@ class Session:
             rtcp_mux=terms.mux,
             rtcp_rsize=terms.rsize,
             rtcp_xr=xr,
-            crypto=crypto,
+            keying=keying,
         )
 
 

@@ -45,7 +45,7 @@ def choose(
         else:
             choices.append(Choice(line, index, offered, codec))
     if choices:
-        return next((choice for choice in choices if choice.line.peer_key), choices[0])
+        return next((choice for choice in choices if choice.line.encrypted), choices[0])
     if not refusals:
         raise NegotiationError(488, "the offer has no m-line")
     code = 488 if any(refusal.code == 488 for refusal in refusals) else 400

@@ -50,12 +50,12 @@ class SdpWriter:
         rtcp_mux: bool,
         rtcp_rsize: bool = False,
         rtcp_xr: str = "",
-        crypto: Sequence[str] = (),
+        keying: Sequence[tuple[str, str]] = (),
     ) -> str:
         """A description with our audio where `lines` has None, and the other lines refused.
 
         `formats` has the preferred one first; `rtcp_xr` is what a=rtcp-xr says, empty for none;
-        `crypto` are values of a=crypto; `maxptime_ms` is left out when it is 0.
+        `keying` are attributes about keys, name and value; `maxptime_ms` is left out when it is 0.
         """
         audio = Media(port=self._rtp_port, profile=profile)
         for one in formats:
@@ -63,7 +63,7 @@ class SdpWriter:
             audio.attributes.append(("rtpmap", f"{one.number} {one.rtpmap}"))
             if one.fmtp:
                 audio.attributes.append(("fmtp", f"{one.number} {one.fmtp}"))
-        audio.attributes += [("crypto", value) for value in crypto]
+        audio.attributes += keying
         audio.attributes.append(("ptime", str(ptime_ms)))
         if maxptime_ms:
             audio.attributes.append(("maxptime", str(maxptime_ms)))

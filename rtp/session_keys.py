@@ -30,14 +30,15 @@ class OwnKey:
 class SessionKeys:
     """Keys of both directions."""
 
-    def __init__(self, use: SrtpUse, suites: Sequence[str]) -> None:
-        """`suites` in order of preference; ValueError for one that we do not have."""
+    def __init__(self, use: SrtpUse, suites: Sequence[str], *, sdes: bool = True) -> None:
+        """`suites` in order of preference; ValueError for one that we do not have. Without `sdes` no key is in SDP."""
         named = [ALIASES.get(suite.upper(), suite.upper()) for suite in suites]
         if unknown := [suite for suite in named if suite not in SUITES]:
             raise ValueError(f"no SRTP suite {unknown[0]}; there are {', '.join(SUITES)}")
         if use != "off" and not named:
             raise ValueError("SRTP needs at least one suite")
         self.use = use
+        self._sdes = sdes
         self._suites = tuple(dict.fromkeys(named))
         self._send: OwnKey | None = None
         self._receive: CryptoKey | None = None
@@ -46,17 +47,14 @@ class SessionKeys:
         self._offered: dict[int, OwnKey] = {}
         "of our last offer, by tag"
 
-    @property
-    def of_offers(self) -> Wanted:
+    def of_offers(self, *, dtls: bool) -> Wanted:
         """What we take of a peer's offer."""
-        return Wanted(self.use, self._suites)
+        return Wanted(self.use, self._suites, sdes=self._sdes, dtls=dtls)
 
-    @property
-    def of_answers(self) -> Wanted:
-        """What we take of the answer to our last offer."""
-        return Wanted(
-            self.use, self._suites, tuple((own.tag, own.key.suite) for own in self._offered.values())
-        )
+    def of_answers(self, *, dtls: bool) -> Wanted:
+        """What we take of the answer to our last offer, which had DTLS or not."""
+        tags = tuple((own.tag, own.key.suite) for own in self._offered.values())
+        return Wanted("required" if dtls else self.use, self._suites, tags, self._sdes and not dtls, dtls)
 
     @property
     def send(self) -> CryptoKey | None:
@@ -70,7 +68,7 @@ class SessionKeys:
 
     def offer(self) -> list[str]:
         """The a=crypto lines of an offer: what is in force first, unchanged, then each other suite."""
-        if self.use == "off":
+        if self.use == "off" or not self._sdes:
             return []
         self._offered = {self._send.tag: self._send} if self._send else {}
         others = [suite for suite in self._suites if self._send is None or suite != self._send.key.suite]

@@ -131,6 +131,8 @@ class Call:
     agent_connect_ms: float | None = None
     media: MediaDescription | None = None
     "what the media worker was last told"
+    dtls_suite: str = ""
+    "of SRTP, that the last DTLS handshake has chosen"
     remote: str = ""
     "address:port that the first proven RTP packet came from"
     sip_over: bool = False

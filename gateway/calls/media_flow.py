@@ -30,6 +30,7 @@ class MediaFlow:
             control.StreamReady: self._ready,
             control.StreamFailed: self._failed,
             control.StreamEnded: self._ended,
+            control.KeysAgreed: self._keys_agreed,
             control.AgentHangup: self._agent_hangup,
             control.AgentDtmf: digits.asked_by_agent,
             control.DtmfQueued: self._dtmf_queued,
@@ -68,6 +69,9 @@ class MediaFlow:
             reason = "media_failed"
         code = message.sip_code if 400 <= message.sip_code <= 699 else 0
         self._ending.end(call, reason, message.detail, code=code, reason=message.sip_reason)
+
+    def _keys_agreed(self, call: Call, message: control.KeysAgreed) -> None:
+        call.dtls_suite = message.send_key.suite
 
     def _ended(self, call: Call, message: control.StreamEnded) -> None:
         if not call.closing:  # nobody asked for it

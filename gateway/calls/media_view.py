@@ -12,6 +12,7 @@ from trunkline.gateway.calls.view import CallView, MediaView
 from trunkline.gateway.config.addresses import bracketed
 from trunkline.gateway.media.columns import Columns, delay_percentile
 from trunkline.gateway.media.figures import NAMES, told
+from trunkline.rtp.media_description import MediaDescription
 from trunkline.rtp.outcomes import Drop
 from trunkline.rtp.payload import AUDIO_FORMATS
 
@@ -31,7 +32,7 @@ def media_view(call: Call, row: tuple[Columns, int] | None) -> MediaView | None:
         return None
     view = MediaView(
         codec=media.codec,
-        encryption=None if media.send_key is None else media.send_key.suite,
+        encryption=_encryption(call, media),
         remote=call.remote or f"{bracketed(media.remote_host)}:{media.remote_port}",
         local=call.local,
         ptime_ms=media.ptime_ms,
@@ -39,6 +40,13 @@ def media_view(call: Call, row: tuple[Columns, int] | None) -> MediaView | None:
     if row is not None:
         _fill(view, *row, AUDIO_FORMATS[media.codec].clock_hz, call.agent.sample_rate_hz)
     return view
+
+
+def _encryption(call: Call, media: MediaDescription) -> str | None:
+    """The suite; None in the clear, and until a handshake has chosen one."""
+    if media.dtls is not None:
+        return call.dtls_suite or None
+    return None if media.send_key is None else media.send_key.suite
 
 
 def _fill(view: MediaView, columns: Columns, row: int, clock_hz: int, agent_rate_hz: int) -> None:

@@ -47,7 +47,7 @@ class MediaView(BaseModel):
     """
 
     codec: str
-    encryption: str | None = Field(default=None, description="suite of SRTP; null: in the clear")
+    encryption: str | None = Field(default=None, description="suite of SRTP; null: in the clear, or no keys yet")
     remote: str
     local: str
     ptime_ms: int

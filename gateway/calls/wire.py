@@ -12,6 +12,7 @@ _Q850 = {
     "agent_lost": 41,
     "worker_lost": 41,
     "media_failed": 41,
+    "dtls_failed": 41,
     "no_media": 102,
     "session_expired": 102,
     "shutdown": 38,

@@ -231,12 +231,14 @@ def _srtp(config: Config) -> Iterator[Problem]:
     for index, trunk in enumerate(config.trunks):
         where = ("trunk", index, "srtp")
         transport: str = trunk.transport
-        if trunk.srtp != "off" and transport != "tls" and not trunk.srtp_without_tls:
+        in_sdp = trunk.srtp != "off" and trunk.srtp_keys == "sdes"
+        if in_sdp and transport != "tls" and not trunk.srtp_without_tls:
             found = f'its keys would travel by {transport}, where they can be read: set transport = "tls"'
-            yield Problem(where, f"{found}, or srtp_without_tls = true if nobody can listen there")
-        if trunk.srtp == "off" and {"srtp_suites", "srtp_without_tls"} & trunk.model_fields_set:
-            key = "srtp_suites" if "srtp_suites" in trunk.model_fields_set else "srtp_without_tls"
-            yield Problem((*where[:2], key), 'goes with srtp = "optional" or "required" only')
+            cure = 'srtp_keys = "dtls", or srtp_without_tls = true if nobody can listen there'
+            yield Problem(where, f"{found}, {cure}")
+        given = [key for key in ("srtp_suites", "srtp_keys", "srtp_without_tls") if key in trunk.model_fields_set]
+        if trunk.srtp == "off" and given:
+            yield Problem((*where[:2], given[0]), 'goes with srtp = "optional" or "required" only')
 
 
 def _routes(config: Config) -> Iterator[Problem]:

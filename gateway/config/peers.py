@@ -68,15 +68,19 @@ class Trunk(Section):
     codec_preference: Literal["ours", "theirs"] = "ours"
     "whose order decides when the peer offers several of them: that of `codecs`, or that of its offer"
     srtp: Literal["off", "optional", "required"] = "off"
-    """encryption of the audio, with keys in SDP (RFC 4568). `off`: none; `optional`: where the peer has it, it is used
-    (our offers are RTP/AVP with keys, RFC 8643); `required`: calls without it are refused"""
+    """encryption of the audio. `off`: none; `optional`: where the peer has it, it is used (our offers are RTP/AVP with
+    keys, RFC 8643); `required`: calls without it are refused"""
     srtp_suites: Annotated[list[types.SrtpSuite], Field(min_length=1)] = Field(
         default_factory=lambda: list(SUITES)
     )
-    "suites of SRTP, in order of preference"
+    "suites of SRTP with keys in SDP, in order of preference; DTLS has its own list"
+    srtp_keys: Literal["sdes", "dtls"] = "sdes"
+    """how the keys of SRTP come about in calls that we place. `sdes`: they stand in SDP (RFC 4568); `dtls`: by a
+    handshake between the two ends (RFC 5764), our offers being UDP/TLS/RTP/SAVP, which a peer without it refuses.
+    Offers of the peer may have either"""
     srtp_without_tls: bool = False
     """let SRTP's keys stand in SIP by UDP or TCP, where all can read them that SIP passes. Without it, `required`
-    refuses calls whose SIP is not by TLS, and `optional` leaves them unencrypted"""
+    refuses calls whose SIP is not by TLS, and `optional` leaves them unencrypted; DTLS needs no such thing"""
     outbound_proxy: types.OptionalSipUri = ""
     "SIP URI that all requests of this trunk go to first"
     from_user: types.UriUser = ""

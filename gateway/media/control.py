@@ -15,7 +15,9 @@ from collections.abc import Callable
 
 import msgspec
 
+from trunkline.rtp.dtls_certificate import Fingerprint
 from trunkline.rtp.negotiation import MediaDescription
+from trunkline.rtp.sdes import CryptoKey
 
 
 class Message(msgspec.Struct, frozen=True, tag_field="type", tag=True):
@@ -176,7 +178,7 @@ class StreamFailed(Message, frozen=True):
     call_id: str
     reason: str
     """`agent_unreachable`, `agent_rejected`, `agent_timeout`, `agent_version`, `agent_lost`, `table_full`,
-    `no_descriptors`, `bad_media`"""
+    `no_descriptors`, `bad_media`, `dtls_failed`"""
     detail: str
     "a sentence for a person: what was tried, where, what to do"
     sip_code: int = 0
@@ -190,6 +192,17 @@ class StreamEnded(Message, frozen=True):
 
     call_id: str
     stats: dict[str, float]
+
+
+class KeysAgreed(Message, frozen=True):
+    """A DTLS handshake has made keys: a successor of the worker will need them."""
+
+    call_id: str
+    active: bool
+    "with `fingerprints`, what of the call's terms they belong to"
+    fingerprints: tuple[Fingerprint, ...]
+    send_key: CryptoKey
+    receive_key: CryptoKey
 
 
 class AgentHangup(Message, frozen=True):
@@ -262,6 +275,7 @@ FromWorker = (
     | StreamReady
     | StreamFailed
     | StreamEnded
+    | KeysAgreed
     | AgentHangup
     | AgentDtmf
     | DtmfQueued

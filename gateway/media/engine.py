@@ -26,6 +26,7 @@ from trunkline.gateway.media.batch import Address, Batch
 from trunkline.gateway.media.columns import DELAY_BUCKETS, DELAY_EDGES_US
 from trunkline.gateway.media.downlink import Downlink
 from trunkline.gateway.media.express import Express
+from trunkline.gateway.media.handshakes import Handshakes
 from trunkline.gateway.media.heard_reports import HeardReports
 from trunkline.gateway.media.keys import Keys
 from trunkline.gateway.media.metrics_block import VoipColumns
@@ -95,8 +96,10 @@ class Engine:
         self._rng = rng
         self.srtp = SrtpRows(table)
         self._srtp_in = SrtpIn(table, self.srtp)
-        sockets = SrtpOut(table, self.srtp, sockets)
-        self.downlink = Downlink(table, sockets, send_silence=send_silence)
+        self.handshakes = Handshakes(table, sockets.send_datagram, post)
+        self.handshakes.on_keys = self._on_keys
+        out = SrtpOut(table, self.srtp, sockets)
+        self.downlink = Downlink(table, out, send_silence=send_silence)
         self.playback = Playback(table, self.downlink, post)
         self.agents = AgentLinks(table, self.playback, poller, clock, post)
         self.uplink = Uplink(table, self.agents)
@@ -109,7 +112,7 @@ class Engine:
             wall_offset_ns = time.time_ns() - clock()
         self.heard_reports = HeardReports(table, wall_offset_ns)
         voip = VoipColumns(table, jitter.max_ns / 1e6)
-        self.reports = Reports(table, sockets.send_rtcp, rng, self.heard_reports, voip, wall_offset_ns)
+        self.reports = Reports(table, out.send_rtcp, rng, self.heard_reports, voip, wall_offset_ns)
         self.keys = Keys(table, self.agents, post, self.uplink.tones)
         self.quiet = QuietWatch(table, self.agents.network, post)
         self.receiver.on_event_packet = self.keys.receive
@@ -134,6 +137,8 @@ class Engine:
             )  # below half, so that SRTP's first wrap is far (RFC 3711)
             c.tx_ts[row] = self._rng.randrange(1 << 31)
         stream.begun_ns = now_ns
+        media = stream.media = self.handshakes.put(stream, stream.media)
+        stream.remote_rtcp = (media.remote_rtcp_host, media.remote_rtcp_port)
         self.table.apply(stream, stream.media)
         self.srtp.apply(stream, stream.media, now_ns)
         self.uplink.tones.set(stream)
@@ -141,6 +146,23 @@ class Engine:
 
     def update(self, stream: Stream, media: MediaDescription, now_ns: int) -> None:
         """A description that offer and answer have agreed on."""
+        old = self.handshakes.wanted(stream)
+        self._apply(stream, self.handshakes.put(stream, media), now_ns)
+        # Held is who may not speak: nobody listens (RFC 3264 8.4). Early media, where nobody was told yet, are not.
+        if media.send != old.send and stream.on_hold != (not media.send):
+            stream.on_hold = not media.send
+            self.agents.hold(stream, stream.on_hold)
+        if stream.held_media:
+            stream.held_media = False
+            self._run(stream, now_ns)
+            for digits in stream.early_digits:
+                self.playback.send_digits(stream, *digits)
+            stream.early_digits.clear()
+        if self.table.shared.state[stream.row] == RUNNING:
+            self.handshakes.run(stream, now_ns)
+
+    def _apply(self, stream: Stream, media: MediaDescription, now_ns: int) -> None:
+        """Put a description into force, in the middle of a call or before it."""
         old, old_format = stream.media, self.table.formats.of_row[stream.row]
         self.srtp.apply(stream, media, now_ns)
         if event_clocks(media) != event_clocks(old):
@@ -155,16 +177,10 @@ class Engine:
         if (media.remote_host, media.remote_port) != (old.remote_host, old.remote_port):
             source.move(self.table, stream, (media.remote_host, media.remote_port), now_ns)
         stream.remote_rtcp = (media.remote_rtcp_host, media.remote_rtcp_port)
-        # Held is who may not speak: nobody listens (RFC 3264 8.4). Early media, where nobody was told yet, are not.
-        if media.send != old.send and stream.on_hold != (not media.send):
-            stream.on_hold = not media.send
-            self.agents.hold(stream, stream.on_hold)
-        if stream.held_media:
-            stream.held_media = False
-            self._run(stream, now_ns)
-            for digits in stream.early_digits:
-                self.playback.send_digits(stream, *digits)
-            stream.early_digits.clear()
+
+    def _on_keys(self, stream: Stream, media: MediaDescription, now_ns: int) -> None:
+        self.srtp.begin_anew(stream.row)
+        self._apply(stream, media, now_ns)
 
     def _change_format(self, row: int, old: int, new: int) -> None:
         formats = self.table.formats.list
@@ -198,6 +214,7 @@ class Engine:
         self.downlink.begin(row, now_ns)
         self.reports.begin(stream, now_ns)
         self.quality.begin(stream, now_ns)
+        self.handshakes.run(stream, now_ns)
 
     def stop(self, stream: Stream, reason: str, now_ns: int) -> dict[str, float]:
         """The call is over; returns its final figures. The row is free afterwards."""
@@ -212,6 +229,7 @@ class Engine:
         self.uplink.forget(stream.row)
         self.quiet.forget(stream)
         self.srtp.forget(stream.row)
+        self.handshakes.forget(stream.row)
         self.table.release(stream)
         return stats
 
@@ -219,6 +237,11 @@ class Engine:
 
     def receive(self, batch: Batch, now_ns: int) -> None:
         """One batch of RTP; RTCP that shares the port is taken out (RFC 5761)."""
+        if self.handshakes.count:
+            others = self.handshakes.take(batch, now_ns)
+            if others is None:
+                return
+            batch = others
         if self.srtp.count:
             proven = self._srtp_in.open(batch, now_ns)
             if proven is None:
@@ -249,6 +272,8 @@ class Engine:
 
     def receive_rtcp(self, stream: Stream, data: bytes, address: Address, now_ns: int) -> None:
         """One RTCP datagram."""
+        if self.handshakes.count and self.handshakes.deaf(stream):
+            return
         proven: bytes | None = data
         if self.table.secure[stream.row]:
             proven = self._srtp_in.open_report(stream, data, now_ns)
@@ -275,6 +300,7 @@ class Engine:
         self._note_downlink_delay(now_ns)
         self.quality.advance(now_ns)
         self.reports.advance(now_ns)
+        self.handshakes.advance(now_ns)
         self.keys.advance(now_ns)
         self.agents.handle_timeouts(now_ns)
         if self.quiet.advance(now_ns):
@@ -302,7 +328,11 @@ class Engine:
         """When the next tick is due; far away if nothing is up."""
         table, c = self.table, self.table.shared
         rows = table.running
-        deadlines = [self.agents.next_deadline_ns, self.reports.next_deadline_ns()]
+        deadlines = [
+            self.agents.next_deadline_ns,
+            self.reports.next_deadline_ns(),
+            self.handshakes.next_deadline_ns,
+        ]
         if len(rows):
             deadlines.append(int(c.rx_deadline_ns[rows].min()))
             deadlines.append(self.downlink.next_due_ns)

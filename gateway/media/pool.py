@@ -116,6 +116,9 @@ class MediaPool:
         stream = self._streams.get(call_id)
         if stream is None or stream.stopping:
             return
+        before = stream.start.media
+        if media.dtls is not None and media.dtls == before.dtls:  # the keys of its handshake go on
+            media = dataclasses.replace(media, send_key=before.send_key, receive_key=before.receive_key)
         stream.start = msgspec.structs.replace(stream.start, media=media, hold_media=False)
         if stream.sent:
             stream.place.send(control.UpdateStream(call_id, media))
@@ -290,9 +293,22 @@ class MediaPool:
             stream = self._streams.get(message.call_id)
             if stream is not None:
                 stream.slot, stream.generation, stream.state = message.slot, message.generation, b""
+        elif isinstance(message, control.KeysAgreed):
+            self._keep_keys(message)
         self._on_message(message)
         if isinstance(message, control.StreamEnded):
             self.forget(message.call_id)  # after: call control still reads the row's last figures
+
+    def _keep_keys(self, message: control.KeysAgreed) -> None:
+        """For a successor; unless other terms hold by now."""
+        stream = self._streams.get(message.call_id)
+        if stream is None:
+            return
+        media = stream.start.media
+        if media.dtls is None or (media.dtls.active, media.dtls.fingerprints) != (message.active, message.fingerprints):
+            return
+        media = dataclasses.replace(media, send_key=message.send_key, receive_key=message.receive_key)
+        stream.start = msgspec.structs.replace(stream.start, media=media)
 
     # --- inside -----------------------------------------------------------------------------
 

@@ -30,9 +30,12 @@ class Sockets(PacketSink, Protocol):
     def send_rtcp(self, stream: Stream, data: bytes) -> bool:
         """Send one compound packet."""
 
+    def send_datagram(self, stream: Stream, data: bytes) -> bool:
+        """Send a datagram from the RTP port to where signalling says that the peer is."""
+
 
 class SrtpOut:
-    """Implements `Sockets` over the real ones."""
+    """Packets of RTP and RTCP over the real sockets; datagrams of DTLS go by it."""
 
     def __init__(self, table: Table, rows: SrtpRows, sockets: Sockets) -> None:
         self._table, self._rows, self._sockets = table, rows, sockets

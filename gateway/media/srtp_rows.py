@@ -82,6 +82,10 @@ class SrtpRows:
         self._table.secure[row] = True
         self.count = len(self.senders)
 
+    def begin_anew(self, row: int) -> None:
+        """The next keys are those of a new DTLS association, in which our counters begin at zero."""
+        self._table.shared.srtp_known[row] &= ~TX_KNOWN & 0xFF
+
     def forget(self, row: int) -> None:
         """The row has no keys any more."""
         if row not in self.senders:

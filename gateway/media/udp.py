@@ -161,6 +161,14 @@ class UdpSockets:
                 sent[i] = False
         return sent
 
+    def send_datagram(self, stream: Stream, data: bytes) -> bool:
+        """Send a datagram from the RTP port to where signalling says that the peer is."""
+        try:
+            stream.rtp.sendto(data, stream.named)
+        except (OSError, OverflowError):
+            return False
+        return True
+
     def send_rtcp(self, stream: Stream, data: bytes) -> bool:
         """Send one compound packet where the peer wants its RTCP."""
         try:

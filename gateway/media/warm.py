@@ -44,6 +44,9 @@ class _Nowhere:
     def send_rtcp(self, stream: Stream, data: bytes) -> bool:
         return True
 
+    def send_datagram(self, stream: Stream, data: bytes) -> bool:
+        return True
+
     def watch(self, fd: int, mask: int, handler: object) -> None:
         pass
 

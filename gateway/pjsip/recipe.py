@@ -58,12 +58,6 @@ _CONFIG = f"""\
  * by itself. */
 #define PJMEDIA_CODEC_L16_HAS_8KHZ_MONO        1
 #define PJMEDIA_CODEC_L16_HAS_16KHZ_MONO       1
-/* And each SRTP suite, although it never encrypts. */
-#define PJMEDIA_SRTP_HAS_AES_GCM_256           1
-#define PJMEDIA_SRTP_HAS_AES_GCM_128           1
-/* Names of libsrtp 2.3 and later, whichever cryptography it was built with. */
-#define srtp_aes_gcm_256_openssl               srtp_aes_gcm_256
-#define srtp_aes_gcm_128_openssl               srtp_aes_gcm_128
 """
 
 
@@ -77,6 +71,18 @@ class Patch:
     insert: str
     what: str
 
+
+_INVITE_FAILS = """\
+            if (call->inv->dlg) {
+                pjsip_inv_terminate(call->inv, sip_err_code, PJ_FALSE);
+            }
+            pjsip_dlg_dec_lock(dlg);
+
+            call->inv = NULL;
+            call->async_call.dlg = NULL;
+            goto on_return;
+        }
+"""
 
 PATCHES = (
     Patch(
@@ -107,8 +113,36 @@ PATCHES = (
 """,
         "G.722 under a dynamic payload type",
     ),
+    *(
+        Patch(
+            "pjmedia/src/pjmedia/transport_srtp_sdes.c", before, "    return PJ_SUCCESS;\n", "encryption"
+        )
+        for before in (
+            "    /* Verify remote media transport, it has to be RTP/AVP or RTP/SAVP */\n",
+            "    m_rem = sdp_remote ? sdp_remote->media[media_index] : NULL;\n",
+            "    m_rem = sdp_remote->media[media_index];\n",
+        )
+    ),
+    *(
+        Patch(
+            "pjsip/src/pjsua-lib/pjsua_call.c",
+            _INVITE_FAILS + behind,
+            "            if (call->inv)\n",
+            "offers that PJSIP refuses",
+        )
+        for behind in (
+            "        status = pjsua_media_channel_init(call->index, PJSIP_ROLE_UAS,\n",
+            "    }\n\n    /* Create answer */\n",
+        )
+    ),
 )
-"""Our answer is one that PJMEDIA must understand, too, so what we forgive a peer it has to forgive."""
+"""Our answer is one that PJMEDIA must understand, too, so what we forgive a peer it has to forgive.
+
+The keys of SRTP are none of its business, be they in a=crypto or made by DTLS: with the three patches of its SDES it
+never looks at them, takes every profile that we take, and encrypts nothing.  Its own DTLS stays off, as it would shake
+hands by itself, with two threads for each call.  The last two mend a crash: where media cannot be initialised, the
+response may have ended the invite session already.
+"""
 
 CONFIGURE = (
     "--with-external-srtp",

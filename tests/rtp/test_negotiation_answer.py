@@ -305,7 +305,7 @@ def test_our_own_rtcp_port_is_named_when_it_is_not_the_next() -> None:
         (offer(media="audio 0 RTP/AVP 0"), 488, "m-line 1 is switched off (port 0)"),
         (offer(media="video 4000 RTP/AVP 31"), 488, "m-line 1 is video, not audio"),
         (offer(media="audio 4000 RTP/SAVP 0"), 488, "taken are RTP/AVP and RTP/AVPF, as SRTP is switched"),
-        (sample("webrtc"), 488, "RTP/SAVPF; taken are RTP/AVP and RTP/AVPF, as we have no DTLS"),
+        (sample("webrtc"), 488, "RTP/SAVPF; taken are RTP/AVP and RTP/AVPF, as SRTP is switched off here"),
         (offer("c=IN IP4 pbx.example.com"), 488, "is at IP4 pbx.example.com; only literal IP addresses"),
         (offer("c=IN IP4 224.2.1.1"), 488, "only unicast addresses"),
         (offer("c=IN IP4 224.2.1.1/127"), 488, "only literal IP addresses"),

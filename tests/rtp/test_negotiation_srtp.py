@@ -158,8 +158,8 @@ def test_which_line_of_an_offer_is_taken(
         ("optional", peer(line(1, GCM)), f"can be used ({GCM} with tag 1 is switched off here)"),
         ("optional", peer(line(1, parameters=" KDR=1")), "can be used (session parameter KDR asks to derive keys"),
         ("optional", peer(f"a=crypto:1 {LONG} inline:c2hvcnQ="), "have 30 bytes, here 5"),
-        ("required", peer(profile="UDP/TLS/RTP/SAVP"), "taken are RTP/SAVP and RTP/SAVPF, as we have no DTLS-SRTP"),
-        ("optional", peer(profile="UDP/TLS/RTP/SAVPF"), "and RTP/AVPF, as we have no DTLS-SRTP"),
+        ("required", peer(profile="UDP/TLS/RTP/SAVP"), "taken are RTP/SAVP and RTP/SAVPF"),
+        ("optional", peer(profile="UDP/TLS/RTP/SAVPF"), "and RTP/AVPF"),
     ],
 )  # fmt: skip
 def test_refusals(srtp: str, text: str, reason: str) -> None:

@@ -52,6 +52,7 @@ class RecordingSockets:
         self.lengths: NDArray[np.int32] | None = None
         "of the packets that `on_packets` sees; None: all of each"
         self.rtcp: list[bytes] = []
+        self.on_datagram = lambda data: None
         self.keep_rtcp = False
 
     def send(
@@ -70,6 +71,10 @@ class RecordingSockets:
         self._next_seq[rows] = seq + 1 & 0xFFFF
         self.on_packets(rows, packets)
         return np.ones(len(rows), bool)
+
+    def send_datagram(self, stream: Stream, data: bytes) -> bool:
+        self.on_datagram(data)
+        return True
 
     def send_rtcp(self, stream: Stream, data: bytes) -> bool:
         self._digest.update(data)
@@ -123,7 +128,12 @@ class VirtualEngine:
         """What the gateway tells a worker that takes over the rows of this one."""
         generation = self.table.shared.generation
         return [
-            msgspec.structs.replace(s.start, media=s.media, slot=s.row, generation=int(generation[s.row]))
+            msgspec.structs.replace(
+                s.start,
+                media=s.media if s.media.send_key else self.engine.handshakes.wanted(s),
+                slot=s.row,
+                generation=int(generation[s.row]),
+            )
             for s in self.streams
         ]
 

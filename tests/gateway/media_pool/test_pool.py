@@ -4,17 +4,22 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import pathlib
 import signal
 import subprocess
 import sys
 
+import msgspec
 import pytest
 
 from support.pool_rig import MEDIA, PROGRAM, Seen, open_fds, ports, running, start_of, until
 from trunkline.gateway.media import control, supervisor
 from trunkline.gateway.media.pool import MediaPool, NoWorker
+from trunkline.rtp.dtls_certificate import Fingerprint, Identity
+from trunkline.rtp.media_description import DtlsTerms
+from trunkline.rtp.sdes import CryptoKey, new_key
 
 
 def test_streams_go_to_the_least_loaded_worker_and_back() -> None:
@@ -207,3 +212,45 @@ def alive(pid: int) -> bool:
         return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def test_keys_of_a_handshake_reach_the_successor_and_outlive_updates() -> None:
+    """As long as the terms are those that they were made for; nowhere do they show."""
+    fingerprint = Fingerprint("sha-256", bytes(range(32)))
+    terms = DtlsTerms(True, (fingerprint,), Identity(b"certificate", b"PRIVATE"))
+    send, receive = new_key("AEAD_AES_128_GCM"), new_key("AEAD_AES_128_GCM")
+
+    async def main() -> None:
+        async with running() as (pool, seen):
+            pair = ports.acquire()
+            start = msgspec.structs.replace(start_of(), media=dataclasses.replace(MEDIA, dtls=terms))
+            call_id = start.info.call_id
+            pool.start_stream(start, pair)
+            stream, place = pool._streams[call_id], pool._supervisor.places[0]
+
+            def holds() -> tuple[CryptoKey | None, CryptoKey | None]:
+                return stream.start.media.send_key, stream.start.media.receive_key
+
+            def say(active: bool = True, of: Fingerprint = fingerprint) -> None:
+                said = control.encode(control.KeysAgreed(call_id, active, (of,), send, receive))
+                pool.worker_said(place, control.decode_from_worker(said))
+
+            say(active=False)
+            say(of=Fingerprint("sha-256", bytes(32)))
+            assert holds() == (None, None)
+            say()
+            assert holds() == (send, receive) and stream.start.media.dtls == terms
+            pool.update(call_id, dataclasses.replace(MEDIA, dtls=terms, send=False))
+            assert holds() == (send, receive) and not stream.start.media.send
+            sent = control.decode_to_worker(control.encode(stream.start))
+            assert isinstance(sent, control.StartStream) and sent.media == stream.start.media
+            for shown in (repr(stream.start), repr(seen.messages)):
+                assert repr(send.master)[2:8] not in shown and "PRIVATE" not in shown
+            other = dataclasses.replace(terms, active=False)
+            pool.update(call_id, dataclasses.replace(MEDIA, dtls=other))
+            assert holds() == (None, None)
+            say()
+            assert holds() == (None, None)
+            pair.release()
+
+    asyncio.run(main())

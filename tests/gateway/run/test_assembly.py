@@ -169,11 +169,17 @@ def test_srtp_of_a_trunk_reaches_its_sessions() -> None:
     assert secure[1:] == ["a=crypto:1 AEAD_AES_128_GCM", "a=crypto:2 AES_256_CM_HMAC_SHA1_80"]
     optional = lines("udp", srtp='"optional"', srtp_without_tls="true")
     assert "RTP/AVP" in optional[0] and len(optional) == 6
+    offer = lines("udp", srtp='"required"', srtp_keys='"dtls"')
+    assert "UDP/TLS/RTP/SAVP" in offer[0] and len(offer) == 1
     assert all("SAVP" not in line and "crypto" not in line for line in lines("udp"))
     trunk = Trunk(name="a", srtp="optional")
-    assert [srtp_use(trunk, transport) for transport in ("udp", "tcp", "tls")] == ["off", "off", "optional"]
+    assert [srtp_use(trunk, transport) for transport in ("udp", "tls")] == [
+        ("optional", False), ("optional", True)
+    ]  # fmt: skip
+    dtls = Trunk(name="a", srtp="required", srtp_keys="dtls")
+    assert srtp_use(dtls, "udp") == ("required", False)
     trunk = Trunk(name="a", srtp="required")
-    assert srtp_use(trunk, "tls") == "required"
+    assert srtp_use(trunk, "tls") == ("required", True)
     with pytest.raises(
         CallRefused, match="trunk a requires SRTP, whose keys would be readable in SIP by tcp"
     ) as caught:

@@ -6,6 +6,7 @@ PJSIP negotiates, too, and makes a stream of the outcome; whatever it does not k
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -13,7 +14,8 @@ import pytest
 from support.bare_caller import BareCaller
 from support.sip_rig import SipRig
 from trunkline.gateway.sip.events import Event, Incoming
-from trunkline.gateway.sip.messages import Command, Respond
+from trunkline.gateway.sip.messages import Command, Refusal, Respond
+from trunkline.rtp.dtls_certificate import new_identity
 from trunkline.rtp.negotiation import Session
 from trunkline.rtp.payload import AUDIO_FORMATS
 from trunkline.rtp.sdes import SUITES, new_key, write_crypto
@@ -194,3 +196,111 @@ def test_other_lines_are_refused_in_place(rig: SipRig) -> None:
             "m=image 0 udptl t38",
             "m=audio 0 RTP/AVP 8",
         ]
+
+
+IDENTITY = new_identity(dt.datetime.now(dt.UTC))
+DTLS = f"a=fingerprint:{IDENTITY.fingerprint}"
+
+
+@pytest.mark.parametrize("profile", ["UDP/TLS/RTP/SAVP", "UDP/TLS/RTP/SAVPF"])
+def test_dtls_is_answered_as_we_wrote_it(rig: SipRig, profile: str) -> None:
+    """PJMEDIA, which has no DTLS here, lets it pass; also when it comes and goes in a call."""
+    rig.screen.new_session = make_session(srtp="optional", new_identity=lambda: IDENTITY)
+    offer = sdp("0", DTLS, "a=setup:actpass", "a=rtcp-mux", profile=profile)
+    crypto = f"a=crypto:{write_crypto(1, new_key('AES_CM_128_HMAC_SHA1_80'))}"
+    with BareCaller(rig.port) as caller:
+        reply = caller.invite(offer)
+        assert (reply.code, media(reply.sdp)[0]) == (200, f"m=audio 30000 {profile} 0")
+        assert {DTLS, "a=setup:active", "a=rtcp-mux"} <= set(media(reply.sdp))
+        _, session = rig.incoming()
+        first = session.description()
+        assert first.dtls is not None
+        refreshed = caller.invite(offer)
+        assert (refreshed.code, media(refreshed.sdp)) == (200, media(reply.sdp))
+        assert session.description() == first
+        for others, lines in [("RTP/AVP", []), (profile, [DTLS, "a=setup:active"]), ("RTP/SAVP", [crypto])]:
+            reply = caller.invite(sdp("0", *lines, profile=others))
+            assert (reply.code, media(reply.sdp)[0]) == (200, f"m=audio 30000 {others} 0")
+            assert (session.description().dtls is not None) is (others == profile)
+
+
+@pytest.mark.parametrize("role", ["active", "passive"])
+def test_dtls_of_an_answer_is_taken(rig: SipRig, role: str) -> None:
+    """To an offer of ours in the 200, and to one of the peer after it."""
+    rig.screen.new_session = make_session(
+        srtp="required", sdes=False, new_identity=lambda: IDENTITY, offer_keys="dtls"
+    )
+    profile = "UDP/TLS/RTP/SAVP"
+    lines = [DTLS, f"a=setup:{role}", "a=rtcp-mux"]
+    with BareCaller(rig.port) as caller:
+        reply = caller.invite("", lambda offer: sdp("0", *lines, profile=profile))
+        assert reply.code == 200
+        ours = media(reply.sdp)
+        assert ours[0].startswith(f"m=audio 30000 {profile} ") and {DTLS, "a=setup:actpass"} <= set(ours)
+        assert caller.invite(sdp("0", *lines, profile=profile)).code == 200
+        _, session = rig.incoming()
+        assert session.description().dtls.active is (role == "passive")
+
+
+KEY = "inline:" + "A" * 40
+"of a test, and the right length"
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("a=crypto:x nonsense",),
+        ("a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:c2hvcnQ=",),
+        (f"a=crypto:1 AES_CM_128_HMAC_SHA1_80 {KEY}", f"a=crypto:1 AES_CM_128_HMAC_SHA1_32 {KEY}"),
+        (f"a=crypto:1  AES_CM_128_HMAC_SHA1_80\t{KEY}",),
+    ],
+)
+@pytest.mark.parametrize("srtp", ["off", "optional"])
+def test_crypto_lines_that_pjsip_cannot_read_cost_nobody_a_call(
+    rig: SipRig, srtp: str, lines: tuple[str, ...]
+) -> None:
+    """The verdict is our negotiation's: an offer of RTP/AVP is taken, encrypted or not."""
+    rig.screen.new_session = make_session(srtp=srtp)
+    offer = sdp("0", *lines)
+    with BareCaller(rig.port) as caller:
+        reply = caller.invite(offer)
+        assert reply.code == 200
+        encrypted = rig.incoming()[1].description().send_key is not None
+        assert encrypted == ("a=crypto" in reply.sdp)
+        assert not encrypted or srtp == "optional"
+
+
+def test_a_good_line_behind_a_broken_one_is_used(rig: SipRig) -> None:
+    """And the older spelling of a suite."""
+    rig.screen.new_session = make_session(srtp="required")
+    good = write_crypto(2, new_key("AES_256_CM_HMAC_SHA1_80")).replace("AES_256_CM", "AES_CM_256")
+    offer = sdp("0", "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:c2hvcnQ=", f"a=crypto:{good}", profile="RTP/SAVP")
+    with BareCaller(rig.port) as caller:
+        reply = caller.invite(offer)
+        assert reply.code == 200 and "a=crypto:2 AES_CM_256_HMAC_SHA1_80" in reply.sdp
+
+
+@pytest.mark.parametrize("profile", ["UDP/TLS/RTP/SAVP", "UDP/TLS/RTP/SAVPF", "RTP/SAVP", "TCP/RTP/AVP", "RTP/XYZ"])
+@pytest.mark.parametrize("second", [False, True])
+@pytest.mark.parametrize("srtp", ["off", "optional", "required"])
+def test_no_profile_of_an_offer_can_end_the_gateway(rig: SipRig, profile: str, second: bool, srtp: str) -> None:
+    """PJSIP 2.17 dereferences a null pointer where it cannot initialise the media of an INVITE."""
+    rig.screen.new_session = make_session(srtp=srtp)
+    plain = f"m=audio 4000 {profile} 0\r\n"
+    offer = sdp("0", more=plain) if second else sdp("0", profile=profile)
+    with BareCaller(rig.port) as caller:
+        reply = caller.invite(offer)
+        assert reply.code == (200 if second and srtp != "required" else 488)
+        if reply.code == 200:
+            assert f"m=audio 0 {profile} 0" in reply.sdp
+    rig.screen.new_session = make_session()
+    with BareCaller(rig.port) as caller:
+        assert caller.invite(sdp("0")).code == 200
+
+
+def test_a_stranger_with_dtls_is_refused_like_any_other(sip: SipRig) -> None:
+    """403, and the gateway lives."""
+    sip.screen.refusal = Refusal(403, "Forbidden", "unknown_peer", "test")
+    for profile in ("UDP/TLS/RTP/SAVPF", "RTP/SAVP", "RTP/AVP"):
+        with BareCaller(sip.port) as caller:
+            assert caller.invite(sdp("0", profile=profile)).code == 403
