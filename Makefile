@@ -2,7 +2,7 @@
 #
 #   make run     set up what is missing, then a demonstration call        (ARGS="--once")
 #   make test    set up what is missing, then lint and all tests          (ARGS="-k jitter")
-#   make matrix  every codec, packet time, way and SRTP suite with SIPp and Asterisk, audio compared; 5 minutes
+#   make matrix  every codec, packet time, way and SRTP suite with SIPp and Asterisk, audio compared; 5 to 15 minutes
 #   make bench   what calls cost, beside Asterisk and the floor, into the table of the README; 5 minutes
 #   make bench-hour   an hour of 100 calls on a bad network, in virtual time; 5 to 10 minutes   (ARGS="3")
 #   make bench-load   calls at once, CPU per call, 30,000 calls in a row; 12 minutes   (ARGS="calls 100")
@@ -19,12 +19,12 @@ BIN := .venv/bin
 LOGS := .cache/logs
 QUIETLY := .ci/quietly
 
-.PHONY: help setup run test lint doctor matrix bench bench-load bench-dtmf bench-concealment bench-hour bench-opus bench-engine \
+.PHONY: help setup run test lint doctor matrix bench bench-load bench-dtmf bench-concealment bench-hour bench-opus bench-engine bench-srtp \
 	bench-codecs bench-resampling bench-jitter bench-drift clean packages FORCE
 .DELETE_ON_ERROR:
 
 help:
-	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST)); echo "also: setup, lint, doctor, bench-engine, bench-codecs, bench-resampling, bench-jitter, bench-drift, clean"
+	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST)); echo "also: setup, lint, doctor, bench-engine, bench-srtp, bench-codecs, bench-resampling, bench-jitter, bench-drift, clean"
 
 setup: .venv/.pjsip
 
@@ -71,6 +71,9 @@ bench-engine: .venv/.dev
 
 bench-codecs bench-resampling: .venv/.dev
 	@PYTHONPATH=tests OPENBLAS_NUM_THREADS=1 $(BIN)/python -m bench.$(@:bench-%=%) $(ARGS)
+
+bench-srtp: .venv/.dev
+	@PYTHONPATH=tests OPENBLAS_NUM_THREADS=1 $(BIN)/python -m bench.srtp_cost $(ARGS)
 
 bench-jitter bench-drift: .venv/.dev
 	@PYTHONPATH=tests $(BIN)/python -m $(subst -,.,$@) $(ARGS)

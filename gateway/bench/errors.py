@@ -8,5 +8,9 @@ class BenchError(Exception):
     """The run could not be made; the text says why and what to do."""
 
 
+class WrongOption(BenchError):
+    """What was asked for is no run."""
+
+
 class RunFailed(BenchError):
     """The run began and broke off: a worker died, or calls did not come up. Fewer calls may go."""

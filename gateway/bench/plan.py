@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 
 from trunkline.codecs.registry import AudioCodec, open_codec
-from trunkline.gateway.bench.errors import BenchError
+from trunkline.gateway.bench.errors import WrongOption
 from trunkline.rtp.payload import AUDIO_FORMATS, G722, OPUS, PACKET_TIMES_MS
 from trunkline.rtp.sdes import SUITES
 
@@ -41,31 +41,31 @@ class Plan:
     def __post_init__(self) -> None:
         """Refuse what cannot be run, in words."""
         if not 1 <= self.calls <= MAX_CALLS:
-            raise BenchError(f"--calls {self.calls}: a run has 1 to {MAX_CALLS}")
+            raise WrongOption(f"--calls {self.calls}: a run has 1 to {MAX_CALLS}")
         if self.ptime_ms not in PACKET_TIMES_MS:
-            raise BenchError(f"--ptime {self.ptime_ms}: it is one of {_list(PACKET_TIMES_MS)}")
+            raise WrongOption(f"--ptime {self.ptime_ms}: it is one of {_list(PACKET_TIMES_MS)}")
         if self.dialect not in DIALECTS:
-            raise BenchError(f"--dialect {self.dialect!r}: it is one of {_list(DIALECTS)}")
+            raise WrongOption(f"--dialect {self.dialect!r}: it is one of {_list(DIALECTS)}")
         if self.agent_rate_hz not in RATES_HZ:
-            raise BenchError(f"--agent-rate {self.agent_rate_hz}: it is one of {_list(RATES_HZ)}")
+            raise WrongOption(f"--agent-rate {self.agent_rate_hz}: it is one of {_list(RATES_HZ)}")
         if not 1 <= self.seconds <= 3600:
-            raise BenchError(f"--seconds {self.seconds:g}: a run measures 1 to 3600")
+            raise WrongOption(f"--seconds {self.seconds:g}: a run measures 1 to 3600")
         try:
             open_codec(self.codec, 1)
         except ValueError as error:
-            raise BenchError(f"--codec: {error}") from None
+            raise WrongOption(f"--codec: {error}") from None
         if self.codec not in AUDIO_FORMATS:
-            raise BenchError(f"--codec {self.codec!r}: it is one of {_list(AUDIO_FORMATS)}")
+            raise WrongOption(f"--codec {self.codec!r}: it is one of {_list(AUDIO_FORMATS)}")
         self._check_pair()
 
     def _check_pair(self) -> None:
         """What does not go together."""
         if self.srtp and self.srtp not in SUITES:
-            raise BenchError(f"--srtp {self.srtp!r}: it is one of {_list(SUITES)}")
+            raise WrongOption(f"--srtp {self.srtp!r}: it is one of {_list(SUITES)}")
         if self.ptime_ms not in (times := AUDIO_FORMATS[self.codec].packet_times_ms):
-            raise BenchError(f"--ptime {self.ptime_ms}: packets of {self.codec} have {_list(times)} ms")
+            raise WrongOption(f"--ptime {self.ptime_ms}: packets of {self.codec} have {_list(times)} ms")
         if self.dialect == "audiosocket" and not self.stands_alone:
-            raise BenchError(
+            raise WrongOption(
                 f"--dialect audiosocket has no positions, and in a stream of {self.codec} only they tell the packets "
                 "apart: use --dialect trunkline"
             )

@@ -16,7 +16,7 @@ import typer
 from trunkline.gateway.bench import limit as limits
 from trunkline.gateway.bench import plot as plots
 from trunkline.gateway.bench import session
-from trunkline.gateway.bench.errors import BenchError, RunFailed
+from trunkline.gateway.bench.errors import BenchError, RunFailed, WrongOption
 from trunkline.gateway.bench.figures import faults, figures
 from trunkline.gateway.bench.plan import DEFAULT_RATE_HZ, MAX_CALLS, WARM_UP_S, Plan
 from trunkline.gateway.bench.show import Show, summary
@@ -26,7 +26,7 @@ from trunkline.gateway.cli.watching import INTERRUPTED, terminating
 from trunkline.rtp.payload import AUDIO_FORMATS
 from trunkline.rtp.sdes import SUITES
 
-LOST = 3
+WRONG, LOST = 2, 3
 
 
 def register(app: typer.Typer) -> None:
@@ -45,7 +45,10 @@ def bench(
     srtp: Annotated[
         str, typer.Option(metavar="SUITE", help=f"encrypt, by {', '.join(SUITES)}; needs libsrtp2 for the callers")
     ] = "",
-    ptime: Annotated[int, typer.Option(metavar="MS", help="packet time: 10, 20, 30, 40 or 60")] = 20,
+    ptime: Annotated[
+        int | None,
+        typer.Option(metavar="MS", help="packet time: 10, 20, 30, 40 or 60; by default 20, or what the codec has"),
+    ] = None,
     dialect: Annotated[str, typer.Option(metavar="trunkline|audiosocket", help="protocol of the agent")] = "trunkline",
     agent_rate: Annotated[
         int | None,
@@ -80,7 +83,9 @@ def bench(
     screen, failed = console(stderr=json), False
     try:
         rate = DEFAULT_RATE_HZ.get(dialect, 16000) if agent_rate is None else agent_rate
-        plans = [Plan(n, codec.upper(), ptime, dialect, rate, seconds, workers, srtp.upper()) for n in _numbers(calls)]
+        ptime_ms = _ptime_of(codec.upper()) if ptime is None else ptime
+        options = (codec.upper(), ptime_ms, dialect, rate, seconds, workers, srtp.upper())
+        plans = [Plan(n, *options) for n in _numbers(calls)]
         if find_limit:
             _one_number(plans)
         if plot is not None:
@@ -98,7 +103,7 @@ def bench(
         raise typer.Exit(INTERRUPTED) from None
     except BenchError as problem:
         console(stderr=True).print(f"[red]trunkline bench:[/] {shown(str(problem))}", soft_wrap=True)
-        raise typer.Exit(1) from None
+        raise typer.Exit(WRONG if isinstance(problem, WrongOption) else 1) from None
     if failed:
         raise typer.Exit(1)
     if not done or (not find_limit and any(faults(one) for one in done)):
@@ -123,18 +128,24 @@ def _run_all(plans: list[Plan], show: Show, *, as_json: bool) -> tuple[list[dict
     return done, len(done) < len(plans)
 
 
+def _ptime_of(codec: str) -> int:
+    """20 ms, where the codec has such packets."""
+    times = AUDIO_FORMATS[codec].packet_times_ms if codec in AUDIO_FORMATS else ()
+    return 20 if 20 in times or not times else times[0]
+
+
 def _numbers(text: str) -> list[int]:
     try:
         return [int(word) for word in text.split(",")]
     except ValueError:
-        raise BenchError(
+        raise WrongOption(
             f"--calls {text!r}: it takes a number, or several with commas: 100,500,1000"
         ) from None
 
 
 def _one_number(plans: list[Plan]) -> None:
     if len(plans) > 1:
-        raise BenchError("--find-limit takes one number of --calls, where the search begins")
+        raise WrongOption("--find-limit takes one number of --calls, where the search begins")
 
 
 def _measure(plan: Plan, show: Show, *, quiet: bool) -> dict[str, Any]:

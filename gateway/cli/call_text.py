@@ -119,7 +119,7 @@ def _cells(view: CallView) -> dict[str, str]:
         "Trunk": shown(view.trunk),
         "Route": shown(view.route or "–"),
         "Agent": shown(view.agent),
-        "Codec": shown(media.codec) if media else "–",
+        "Codec": shown(media.codec + (" encrypted" if media.encryption else "")) if media else "–",
         "Time": duration(view),
         "Loss": f"{media.loss_percent:.1f} %" if media else "–",
         "Jitter": f"{media.jitter_ms:.1f} ms" if media else "–",

@@ -123,7 +123,7 @@ def test_the_figures_for_a_person() -> None:
 )
 def test_what_cannot_be_run_is_refused_in_words(arguments: list[str], words: str) -> None:
     code, out, err = run(*arguments)
-    assert code == 1 and words in err and not out
+    assert code == 2 and words in err and not out
 
 
 def test_too_few_open_files(monkeypatch: pytest.MonkeyPatch) -> None:
