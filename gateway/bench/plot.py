@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from trunkline.gateway.bench.errors import WrongOption
+from trunkline.gateway.bench.errors import BenchError, WrongOption
 from trunkline.gateway.bench.figures import DELAY_LIMIT_MS
 
 INK, MUTED, GRID = "#1c2530", "#6b7785", "#e4e8ec"
@@ -23,7 +23,7 @@ def check(path: Path) -> None:
     try:
         import matplotlib as mpl  # noqa: F401, PLC0415 - an extra
     except ModuleNotFoundError:
-        raise WrongOption("--plot needs matplotlib: pip install 'trunkline[demo]'") from None
+        raise BenchError("--plot needs matplotlib: pip install 'trunkline[demo]'") from None
     if not path.absolute().parent.is_dir():
         raise WrongOption(f"--plot {path}: there is no folder {path.absolute().parent}")
     if path.suffix.lower() not in (".png", ".svg", ".pdf"):
@@ -53,7 +53,7 @@ def draw(path: Path, runs: Sequence[dict[str, Any]]) -> None:
     try:
         canvas.savefig(path)
     except OSError as error:
-        raise WrongOption(f"--plot {path}: {error.strerror or error}") from None
+        raise BenchError(f"--plot {path}: {error.strerror or error}") from None
 
 
 def _costs(axes: Any, runs: Sequence[dict[str, Any]]) -> None:
