@@ -59,7 +59,8 @@ class _Press:
 class EventReceiver:
     """The presses of one RTP source, each exactly once, reported when it ends.
 
-    Make a new one when the source (SSRC) changes.  Timestamps may be extended or as on
+    Make a new one when the source (SSRC) changes, and at no other time: it knows the late packets of the
+    press before.  Timestamps may be extended or as on
     the wire: only their differences count, modulo 2**32.
     """
 
@@ -76,6 +77,19 @@ class EventReceiver:
         self._timestamp_hz = timestamp_hz or clock_hz
         self._timeout_ns = 3 * packet_gap_ms * 1_000_000
         self._press: _Press | None = None
+
+    @property
+    def clocks(self) -> tuple[int, int]:
+        """What durations and timestamps count in, in Hz."""
+        return self._clock_hz, self._timestamp_hz
+
+    def set_clocks(self, clock_hz: int, timestamp_hz: int = 0) -> None:
+        """Other clocks from the next packet on; a press under way goes on, and lasts as long as it did."""
+        press = self._press
+        if press is not None and clock_hz != self._clock_hz:
+            press.before = press.before * clock_hz // self._clock_hz
+            press.duration = press.duration * clock_hz // self._clock_hz
+        self._clock_hz, self._timestamp_hz = clock_hz, timestamp_hz or clock_hz
 
     @property
     def next_deadline_ns(self) -> int | None:

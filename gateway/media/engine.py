@@ -37,7 +37,7 @@ from trunkline.gateway.media.reports import Reports
 from trunkline.gateway.media.srtp_in import SrtpIn
 from trunkline.gateway.media.srtp_out import Sockets, SrtpOut
 from trunkline.gateway.media.srtp_rows import SrtpRows
-from trunkline.gateway.media.table import RUNNING, Stream, Table, event_clocks
+from trunkline.gateway.media.table import RUNNING, Stream, Table
 from trunkline.gateway.media.timeline import Timeline
 from trunkline.gateway.media.uplink import Uplink
 from trunkline.rtp.jitter import TargetParams
@@ -143,8 +143,6 @@ class Engine:
         """A description that offer and answer have agreed on."""
         old, old_format = stream.media, self.table.formats.of_row[stream.row]
         self.srtp.apply(stream, media, now_ns)
-        if event_clocks(media) != event_clocks(old):
-            self.keys.end_source(stream, now_ns)
         self.table.apply(stream, media)
         new_format = self.table.formats.of_row[stream.row]
         if new_format != old_format:

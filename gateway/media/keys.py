@@ -58,7 +58,7 @@ class Keys:
             self._tell_tones(now_ns)
 
     def end_source(self, stream: Stream, now_ns: int) -> None:
-        """Nothing more of this source comes, or not by this clock: a key that was down is told now."""
+        """Nothing more of this source comes: a key that was down is told now."""
         self._pressed(stream, stream.digits_in.finish(), now_ns)
 
     def end(self, stream: Stream, now_ns: int) -> None:

@@ -272,3 +272,17 @@ def test_a_source_that_ends_in_the_middle_of_a_press() -> None:
     assert receiver.open_digit == "5"
     assert receiver.finish() == [DigitEvent("5", 80, 0, False)]
     assert receiver.open_digit == "" and receiver.finish() == []
+
+
+@pytest.mark.parametrize("clock_hz", [16000, 44100, 48000])
+def test_a_clock_that_changes_in_the_middle_of_a_press(clock_hz: int) -> None:
+    """What was counted is counted anew: one press, of its whole length; and its late ends are still known."""
+    receiver = EventReceiver()
+    first = [(0, struct.pack("!BBH", 8, 10, 0xFFFF)), *press(8, 0xFFFF, packets=25)[:20]]
+    assert feed(receiver, first) == []
+    receiver.set_clocks(clock_hz)
+    end = (0xFFFF, struct.pack("!BBH", 8, 0x8A, clock_hz // 2))
+    assert feed(receiver, [end], at_ms=420) == [DigitEvent("8", 8191 + 500, 0, True)]
+    receiver.set_clocks(8000, 48000)
+    assert feed(receiver, [end, (0xFFFF, struct.pack("!BBH", 8, 0x8A, 4000))], at_ms=440) == []
+    assert receiver.clocks == (8000, 48000)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -206,13 +207,59 @@ def test_another_source_ends_a_press_and_the_same_one_goes_on_with_it() -> None:
     assert caller.told == [("5", "rfc4733")]
 
 
-def test_a_description_with_another_clock_ends_a_press() -> None:
+@pytest.mark.parametrize("packets", [3, 4, 5, 6, 7])
+def test_a_jump_between_the_packets_of_a_press_is_still_one(packets: int) -> None:
+    """Of five packets and two more ends: wherever the sender's numbers jump."""
+    caller, events = Caller(), event_keys("5", 100)
+    caller.say(np.zeros(1600, np.int16))
+    caller.say(np.zeros(160 * packets, np.int16), events)
+    caller.seq += 20_000
+    caller.say(np.zeros(8000, np.int16), events)
+    assert caller.told == [("5", "rfc4733")]
+
+
+def test_another_source_is_heard_whatever_the_one_before_pressed() -> None:
+    """The same key at the same timestamp, by another SSRC: another press."""
+    caller = Caller()
+    caller.say(np.zeros(1600, np.int16))
+    begin = caller.ts
+    caller.say(np.zeros(3200, np.int16), event_keys("5", 100))
+    caller.ssrc, caller.ts = 6, begin - 320
+    caller.say(np.zeros(320, np.int16))
+    caller.say(np.zeros(3200, np.int16), event_keys("5", 100))
+    assert caller.told == [("5", "rfc4733")] * 2
+
+
+@pytest.mark.parametrize(("ms", "packets"), [(100, 3), (100, 5), (100, 6), (100, 7), (1000, 10), (1000, 45)])
+@pytest.mark.parametrize("change", [{"codec": "OPUS"}, {"codec": "OPUS", "dtmf_clock_hz": 48000}])
+def test_a_clock_that_changes_between_the_packets_of_a_press_is_still_one(
+    ms: int, packets: int, change: dict[str, object]
+) -> None:
+    """While the key is down, or between its end packets; its length is what it was, whatever it counts in."""
+    caller, events = Caller(), event_keys("5", ms)
+    caller.say(np.zeros(800, np.int16))
+    caller.say(np.zeros(160 * packets, np.int16), events)
+    stream = caller.rig.streams[0]
+    caller.rig.engine.update(stream, dataclasses.replace(stream.media, **change), caller.rig.now_ns)  # type: ignore[arg-type]
+    media = stream.media
+    events.set_pace(media.dtmf_clock_hz, 20, 48000)
+    for _ in range(ms // 20 + 20):
+        event = events.next_packet(caller.ts)
+        caller.rig.step([caller._packet(101, event.timestamp, event.payload)] if event is not None else [])
+    assert caller.told == [("5", "rfc4733")]
+    assert caller.durations == [ms]
+
+
+def test_a_key_that_is_let_go_while_its_clock_changes_is_told() -> None:
+    """Nothing of it comes any more: its time runs out."""
     caller = Caller()
     caller.say(np.zeros(800, np.int16), event_keys("5", 1000))
     media = start_message(dtmf_clock_hz=16000).media
     caller.rig.engine.update(caller.rig.streams[0], media, caller.rig.now_ns)
     caller.rig.turn()
-    assert caller.told == [("5", "rfc4733")]
+    assert caller.told == []
+    caller.rig.run(0.2)
+    assert (caller.told, caller.durations) == ([("5", "rfc4733")], [100])
 
 
 def test_another_payload_type_in_the_middle_of_a_press_is_still_one() -> None:
