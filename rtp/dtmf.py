@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 
 from trunkline.rtp.sequence import extend_one
-from trunkline.rtp.telephone_event import DIGITS, MAX_DURATION_TS, TelephoneEvent
+from trunkline.rtp.telephone_event import DIGITS, MAX_DURATION_TS, MAX_EVENTS, TelephoneEvent
 
 _LATE_NS = 2_000_000_000
 """No network delays a packet longer than this.  What comes later is a new press, even with
@@ -73,6 +73,8 @@ class EventReceiver:
         """
         self.ignored_packets = 0
         "too short, or an event that is not a digit"
+        self.overfull_packets = 0
+        "with more than `MAX_EVENTS` events, of which the rest was not looked at"
         self._clock_hz = clock_hz
         self._timestamp_hz = timestamp_hz or clock_hz
         self._timeout_ns = 3 * packet_gap_ms * 1_000_000
@@ -104,7 +106,8 @@ class EventReceiver:
         if not events or events[0].code >= len(DIGITS):
             self.ignored_packets += 1
             return done
-        for event in events:
+        self.overfull_packets += len(events) > MAX_EVENTS
+        for event in events[:MAX_EVENTS]:
             if event.code >= len(DIGITS):
                 break
             done += self._receive(timestamp, event, now_ns)

@@ -8,7 +8,7 @@ import struct
 import pytest
 
 from trunkline.rtp.dtmf import DigitEvent, EventReceiver
-from trunkline.rtp.telephone_event import TelephoneEvent
+from trunkline.rtp.telephone_event import MAX_EVENTS, TelephoneEvent
 
 MS = 1_000_000
 Packet = tuple[int, bytes]
@@ -226,6 +226,18 @@ def test_events_that_share_a_packet() -> None:
         ("2", 100, 900),
         ("3", 100, 1700),
     ]
+
+
+def test_more_events_than_a_packet_can_have_are_not_looked_at() -> None:
+    """350 presses in one packet: the first four count, and the rest is noted, not read."""
+    events = [TelephoneEvent(code % 16, True, 400) for code in range(350)]
+    payload = b"".join(bytes(event) for event in events)
+    assert TelephoneEvent.parse_all(payload) == events[: MAX_EVENTS + 1]
+    receiver = EventReceiver()
+    assert digits(receiver.receive(0, payload[: 4 * MAX_EVENTS], 0)) == "0123"
+    assert receiver.overfull_packets == 0
+    assert digits(receiver.receive(100_000, payload, 0)) == "0123"
+    assert receiver.overfull_packets == 1
 
 
 @pytest.mark.parametrize("tail", ["00000000", "028a0000", "02", "108a0320", "000000000000000000000000"])

@@ -19,9 +19,11 @@ from trunkline.agent_bridge.dialect import FLAG_SPEECH
 from trunkline.codecs.tones import ToneSender
 from trunkline.gateway.media import control
 from trunkline.gateway.media.batch import PACKET_BYTES, Batch
+from trunkline.gateway.media.presses import PRESSES_PER_SECOND
 from trunkline.gateway.media.tone_watch import HOLD_MS
 from trunkline.rtp.dtmf_send import EventSender
 from trunkline.rtp.packet import Packet
+from trunkline.rtp.telephone_event import MAX_EVENTS, TelephoneEvent
 
 Pcm = NDArray[np.int16]
 DEFAULT, ON, CUT = control.DigitParams(), control.DigitParams(detect="on"), control.DigitParams(cut=True)
@@ -185,6 +187,25 @@ def test_our_own_tones_that_a_line_echoes_are_nobodys_keys() -> None:
     assert caller.told == []
     caller.say(keys("2"))
     assert caller.told == [("2", "inband")], "what comes later was pressed"
+
+
+def test_a_flood_of_presses_is_told_at_a_pace() -> None:
+    """A second of packets of 350 presses each: 20 digits and what was left out, not 17,500; then keys as before."""
+    caller = Caller()
+    caller.say(np.zeros(1600, np.int16))
+    payload = b"".join(bytes(TelephoneEvent(i % 16, True, 1)) for i in range(350))
+    for _ in range(49):
+        caller.rig.step([caller._packet(101, caller.ts, payload)])
+        caller.ts += 160
+    assert len(caller.told) == PRESSES_PER_SECOND
+    assert sum(isinstance(m, control.CallerDtmf) for m in caller.rig.posted) == PRESSES_PER_SECOND
+    flood = caller.rig.drops()["KEY_FLOOD"]
+    assert flood == 49 + 49 * MAX_EVENTS - PRESSES_PER_SECOND
+    caller.rig.run(2)
+    caller.ts += 160 * 100
+    caller.say(np.zeros(8000, np.int16), event_keys("1950", 60, 40))
+    assert caller.told[PRESSES_PER_SECOND:] == [(digit, "rfc4733") for digit in "1950"]
+    assert caller.rig.drops()["KEY_FLOOD"] == flood
 
 
 # -- sources and descriptions that change while a key is down --------------------------------------
