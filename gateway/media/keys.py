@@ -59,6 +59,7 @@ class Keys:
                 self._pressed(stream, stream.digits_in.handle_timeout(now_ns), now_ns)
         if self._tones.watching:
             self._note_said(now_ns)
+        if self._tones.watching or self._tones.heard:  # of a call that is not watched any more
             self._tell_tones(now_ns)
 
     def end_source(self, stream: Stream, now_ns: int) -> None:

@@ -134,6 +134,25 @@ def test_a_reinvite_that_agrees_on_telephone_event_ends_the_search() -> None:
     assert engine.uplink.tones.watching == 0
 
 
+@pytest.mark.parametrize("digits", [DEFAULT, CUT])
+def test_a_tone_under_way_when_the_search_ends_is_told_at_once(digits: control.DigitParams) -> None:
+    """A re-INVITE that agrees on telephone-event: what was heard so far, once; and with `cut`, no more of it."""
+    caller = Caller(digits, receive_dtmf_pt=-1)
+    engine, stream = caller.rig.engine, caller.rig.streams[0]
+    tone = keys("5", 300)
+    caller.say(tone[: 8000 + 1600])
+    engine.update(stream, start_message().media, caller.rig.now_ns)
+    caller.rig.turn()
+    assert caller.told == [("5", "inband")] and 170 <= caller.durations[0] <= 200
+    caller.say(tone[8000 + 1600 :])
+    caller.say(np.zeros(8000, np.int16), event_keys("5", 100))
+    assert caller.told == [("5", "inband"), ("5", "rfc4733")], "the next press"
+    engine.update(stream, start_message(receive_dtmf_pt=-1).media, caller.rig.now_ns)
+    caller.say(np.zeros(8000, np.int16))
+    assert len(caller.told) == 2, "nothing is left of the tone"
+    assert digits is not CUT or leak_ms(caller) == 0
+
+
 def test_a_key_that_is_down_when_the_call_ends_is_told_before_the_end() -> None:
     for caller, events in ((Caller(receive_dtmf_pt=-1), None), (Caller(), event_keys("5", 1000))):
         audio = keys("5", 1000)[: 8000 + 3200] if events is None else np.zeros(3200, np.int16)
