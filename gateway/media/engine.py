@@ -143,6 +143,7 @@ class Engine:
         """A description that offer and answer have agreed on."""
         old, old_format = stream.media, self.table.formats.of_row[stream.row]
         self.srtp.apply(stream, media, now_ns)
+        digits_out = stream.digits_out
         self.table.apply(stream, media)
         new_format = self.table.formats.of_row[stream.row]
         if new_format != old_format:
@@ -163,6 +164,9 @@ class Engine:
             for digits in stream.early_digits:
                 self.playback.send_digits(stream, *digits)
             stream.early_digits.clear()
+        if digits_out is not None and stream.digits_out is None:  # what has not been sent goes another way
+            for digits in digits_out.withdraw():
+                self.playback.send_digits(stream, *digits)
 
     def _change_format(self, row: int, old: int, new: int) -> None:
         formats = self.table.formats.list

@@ -441,6 +441,35 @@ def test_a_hold_lets_tones_wait() -> None:
     assert spandsp.heard(np.concatenate([samples(packet) for _, packet in rig.sent])) == "5"
 
 
+def test_digits_that_wait_when_events_are_dropped_go_another_way() -> None:
+    """A re-INVITE without telephone-event: the gateway is asked about the rest, or it goes out as tones."""
+    rig = VirtualEngine(1, tick_ms=20)
+    stream = rig.streams[0]
+    rig.engine.playback.send_digits(stream, "123", 200, 100)
+    rig.engine.playback.send_digits(stream, "45", 80, 40)
+    rig.run(0.1)
+    media = dataclasses.replace(stream.media, send_dtmf_pt=-1)
+    rig.engine.update(stream, media, rig.now_ns)
+    asked = [message for message in rig.posted if isinstance(message, control.AgentDtmf)]
+    assert asked == [
+        control.AgentDtmf(stream.call_id, "23", 200, 100),
+        control.AgentDtmf(stream.call_id, "45", 80, 40),
+    ], "the first had begun"
+    rig.engine.update(stream, dataclasses.replace(media, ptime_ms=30), rig.now_ns)
+    rig.run(1)
+    assert sum(isinstance(message, control.AgentDtmf) for message in rig.posted) == 2 and not rig.table.keying
+    sent: list[NDArray[np.int16]] = []
+    rig = VirtualEngine(1, tick_ms=20, digits=control.DigitParams(inband=True))
+    stream = rig.streams[0]
+    rig.engine.playback.send_digits(stream, "19#", 100, 60)
+    rig.run(0.1)
+    assert not any(isinstance(message, control.AgentDtmf) for message in rig.posted)
+    rig.sockets.on_packets = lambda _rows, packets: sent.append(decode_g711(packets[0, 12:].tobytes(), 0))
+    rig.engine.update(stream, dataclasses.replace(stream.media, send_dtmf_pt=-1), rig.now_ns)
+    rig.run(1)
+    assert spandsp.heard(np.concatenate(sent)) == "9#"
+
+
 def test_events_come_before_tones_where_the_peer_takes_them() -> None:
     """A re-INVITE may bring telephone-event to a call that had to use tones."""
     rig = DownlinkRig()
