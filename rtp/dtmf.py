@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 
 from trunkline.rtp.sequence import extend_one
-from trunkline.rtp.telephone_event import DIGITS, MAX_DURATION_TS, TelephoneEvent
+from trunkline.rtp.telephone_event import DIGITS, MAX_DURATION_TS, MAX_EVENTS, TelephoneEvent
 
 _LATE_NS = 2_000_000_000
 """No network delays a packet longer than this.  What comes later is a new press, even with
@@ -59,7 +59,8 @@ class _Press:
 class EventReceiver:
     """The presses of one RTP source, each exactly once, reported when it ends.
 
-    Make a new one when the source (SSRC) changes.  Timestamps may be extended or as on
+    Make a new one when the source (SSRC) changes, and at no other time: it knows the late packets of the
+    press before.  Timestamps may be extended or as on
     the wire: only their differences count, modulo 2**32.
     """
 
@@ -72,10 +73,25 @@ class EventReceiver:
         """
         self.ignored_packets = 0
         "too short, or an event that is not a digit"
+        self.overfull_packets = 0
+        "with more than `MAX_EVENTS` events, of which the rest was not looked at"
         self._clock_hz = clock_hz
         self._timestamp_hz = timestamp_hz or clock_hz
         self._timeout_ns = 3 * packet_gap_ms * 1_000_000
         self._press: _Press | None = None
+
+    @property
+    def clocks(self) -> tuple[int, int]:
+        """What durations and timestamps count in, in Hz."""
+        return self._clock_hz, self._timestamp_hz
+
+    def set_clocks(self, clock_hz: int, timestamp_hz: int = 0) -> None:
+        """Other clocks from the next packet on; a press under way goes on, and lasts as long as it did."""
+        press = self._press
+        if press is not None and clock_hz != self._clock_hz:
+            press.before = press.before * clock_hz // self._clock_hz
+            press.duration = press.duration * clock_hz // self._clock_hz
+        self._clock_hz, self._timestamp_hz = clock_hz, timestamp_hz or clock_hz
 
     @property
     def next_deadline_ns(self) -> int | None:
@@ -90,7 +106,8 @@ class EventReceiver:
         if not events or events[0].code >= len(DIGITS):
             self.ignored_packets += 1
             return done
-        for event in events:
+        self.overfull_packets += len(events) > MAX_EVENTS
+        for event in events[:MAX_EVENTS]:
             if event.code >= len(DIGITS):
                 break
             done += self._receive(timestamp, event, now_ns)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections import deque
 
@@ -69,6 +70,13 @@ class EventSender:
         if -1 in codes:
             raise ValueError(f"not a DTMF digit: {digits[codes.index(-1)]!r}; allowed are {DIGITS}")
         self._waiting.extend((code, duration_ms, gap_ms) for code in codes)
+
+    def withdraw(self) -> list[tuple[str, int, int]]:
+        """Take back what has not begun, as it was queued: digits, duration and gap in ms; alike ones together."""
+        alike = itertools.groupby(self._waiting, key=lambda press: press[1:])
+        presses = [("".join(DIGITS[code] for code, _, _ in same), *times) for times, same in alike]
+        self._waiting.clear()
+        return presses
 
     def next_packet(self, now_ts: int) -> EventPacket | None:
         """The event packet of this packet time, or None for audio; `now_ts` is the audio's timestamp."""

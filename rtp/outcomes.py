@@ -50,3 +50,5 @@ class Drop(enum.IntEnum):
     "not protected with the key of the call (SRTP): forged, damaged, or not SRTP at all"
     SRTP_REPLAY = 20
     "an SRTP packet that was there before, or is too old to know (RFC 3711 3.3.2)"
+    KEY_FLOOD = 21
+    "key presses beyond what a dialler makes in a second, or a packet with more of them than one can have"

@@ -146,8 +146,11 @@ def parse_crypto(value: str) -> Crypto:
         raise CryptoError("the tag is not a number of at most nine digits")
     suite = SUITES.get(ALIASES.get(words[1].upper(), words[1].upper()))
     if suite is None:
-        shown = re.sub(r"[^\w.-]", "?", words[1][:40], flags=re.ASCII)
-        raise CryptoError(f"suite {shown} is not one that we have")
+        # Shown only if it can be a name: where the suite is left out, the key stands in its place.
+        named = "_" in words[1] and re.fullmatch("[A-Z0-9_]{1,40}", words[1]) is not None
+        raise CryptoError(
+            f"suite {words[1]} is not one that we have" if named else "the suite is none that we have"
+        )
     key = _parse_key(suite, words[2])
     for parameter in words[3:]:
         _check_parameter(parameter)

@@ -128,9 +128,9 @@ class SessionDescription(Section):
                 continue
             letter, value = line[0], line[2:]
             if line[1:2] != "=" or not (letter.isascii() and letter.isalpha()) or "\0" in line:
-                raise SdpSyntaxError(number, f"{line[:40]!r} is not of the form x=...")
+                raise SdpSyntaxError(number, f"{_shown(line)!r} is not of the form x=...")
             if not version_seen and line != "v=0":
-                raise SdpSyntaxError(number, f"starts with {line[:40]!r} instead of v=0")
+                raise SdpSyntaxError(number, f"starts with {_shown(line)!r} instead of v=0")
             if letter == "m":
                 section = _parse_media(number, value)
                 description.media.append(section)
@@ -165,6 +165,11 @@ class SessionDescription(Section):
         return text
 
 
+def _shown(line: str) -> str:
+    """The beginning of a line that makes no sense, without what may be a key: an a=crypto may have been folded."""
+    return re.sub("[A-Za-z0-9+/]{16,}.*", "...", line, flags=re.DOTALL)[:40]
+
+
 def _place(line: tuple[str, str]) -> int:
     return _ORDER.get(line[0], _ORDER["?"])
 
@@ -174,7 +179,7 @@ def _parse_line(number: int, letter: str, value: str, section: Section) -> None:
     if letter == "a":
         name, colon, rest = value.partition(":")
         if not name or " " in name:
-            raise SdpSyntaxError(number, f"attribute without a name: {value[:40]!r}")
+            raise SdpSyntaxError(number, f"attribute without a name: {_shown(value)!r}")
         section.attributes.append((name, rest if colon else None))
     elif letter == "c" and section.connection is None:
         words = value.split()

@@ -21,6 +21,10 @@ DIGITS = "0123456789*#ABCD"
 MAX_DURATION_TS = 0xFFFF
 "What the field can say; a longer press goes on in another segment (2.5.1.3)."
 
+MAX_EVENTS = 4
+"""Of one packet that are looked at: so many presses, of 40 ms each and as much between them, take 0.3 s, and no packet
+holds more audio.  A packet of 1,400 bytes has room for 350."""
+
 DEFAULT_VOLUME = 10
 "We send -10 dBm0, the usual level of a telephone's keys."
 
@@ -50,14 +54,14 @@ class TelephoneEvent:
         """All events of a payload: short ones that followed one another may share a packet (2.5.1.5).
 
         Each begins where the one before it ended, so that one must have ended and lasted.  What does not
-        fit this is padding of a careless sender, not another digit.
+        fit this is padding of a careless sender, not another digit.  One more than `MAX_EVENTS` at most.
         """
         first = cls.parse(payload)
         if first is None:
             return []
         events = [first]
-        for start in range(4, len(payload) - 3, 4):
-            event = cls.parse(payload[start:])
+        for start in range(4, min(len(payload) - 3, 4 * MAX_EVENTS + 1), 4):
+            event = cls.parse(payload[start : start + 4])
             if event is None or not (events[-1].end and events[-1].duration_ts and event.duration_ts):
                 break
             events.append(event)

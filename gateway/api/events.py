@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 
@@ -79,12 +78,12 @@ class EventStream(Response):
     async def _forward(
         self, events: AsyncIterator[CallEvent], over: list[asyncio.Task[bool]], send: Send
     ) -> None:
-        following = asyncio.ensure_future(anext(events, None))
+        following, loop = asyncio.ensure_future(anext(events, None)), asyncio.get_running_loop()
         # Of the last byte: events that are filtered out keep no connection alive.
-        sent_at = time.monotonic()
+        sent_at = loop.time()
         try:
             while True:
-                left_s = max(0.0, sent_at + self.heartbeat_s - time.monotonic())
+                left_s = max(0.0, sent_at + self.heartbeat_s - loop.time())
                 done, _ = await asyncio.wait(
                     {following, *over}, timeout=left_s, return_when="FIRST_COMPLETED"
                 )
@@ -97,11 +96,11 @@ class EventStream(Response):
                         return
                     message = self._message(event)
                     following = asyncio.ensure_future(anext(events, None))
-                if not message and time.monotonic() - sent_at >= self.heartbeat_s:
+                if not message and loop.time() - sent_at >= self.heartbeat_s:
                     message = HEARTBEAT
                 if message:
                     await _send(send, message)
-                    sent_at = time.monotonic()
+                    sent_at = loop.time()
         finally:
             following.cancel()
             # Its own end must be awaited: the subscription behind it is about to be closed.

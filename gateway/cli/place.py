@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Sequence
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import typer
 from pydantic import ValidationError
@@ -130,6 +130,9 @@ def call(
     metadata: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="told to the agent; repeatable")
     ] = None,
+    dtmf_audio: Annotated[
+        Literal["keep", "cut"], typer.Option(help="whether the agent hears the tones of keys")
+    ] = "keep",
     timeout: Annotated[float, typer.Option(min=1, max=300, help="seconds to let it ring")] = 30.0,
     wait_end: Annotated[
         bool,
@@ -154,6 +157,7 @@ def call(
     """
     request = _request({
         "to": to, "agent": agent, "trunk": trunk, "from": from_, "timeout_s": timeout,
+        "dtmf_audio": dtmf_audio,
         "headers": _pairs(header or [], ":", "--header", "'Name: value'"),
         "metadata": _pairs(metadata or [], "=", "--metadata", "key=value"),
     })  # fmt: skip

@@ -38,7 +38,7 @@ from trunkline.gateway.media.reports import Reports
 from trunkline.gateway.media.srtp_in import SrtpIn
 from trunkline.gateway.media.srtp_out import Sockets, SrtpOut
 from trunkline.gateway.media.srtp_rows import SrtpRows
-from trunkline.gateway.media.table import RUNNING, Stream, Table, event_clocks
+from trunkline.gateway.media.table import RUNNING, Stream, Table
 from trunkline.gateway.media.timeline import Timeline
 from trunkline.gateway.media.uplink import Uplink
 from trunkline.rtp.jitter import TargetParams
@@ -165,8 +165,7 @@ class Engine:
         """Put a description into force, in the middle of a call or before it."""
         old, old_format = stream.media, self.table.formats.of_row[stream.row]
         self.srtp.apply(stream, media, now_ns)
-        if event_clocks(media) != event_clocks(old):
-            self.keys.end_source(stream, now_ns)
+        digits_out = stream.digits_out
         self.table.apply(stream, media)
         new_format = self.table.formats.of_row[stream.row]
         if new_format != old_format:
@@ -177,6 +176,9 @@ class Engine:
         if (media.remote_host, media.remote_port) != (old.remote_host, old.remote_port):
             source.move(self.table, stream, (media.remote_host, media.remote_port), now_ns)
         stream.remote_rtcp = (media.remote_rtcp_host, media.remote_rtcp_port)
+        if digits_out is not None and stream.digits_out is None:  # what has not been sent goes another way
+            for digits in digits_out.withdraw():
+                self.playback.send_digits(stream, *digits)
 
     def _on_keys(self, stream: Stream, media: MediaDescription, now_ns: int) -> None:
         self.srtp.begin_anew(stream.row)

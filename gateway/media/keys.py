@@ -18,6 +18,7 @@ from trunkline.gateway.media.presses import Presses
 from trunkline.gateway.media.table import Stream, Table
 from trunkline.gateway.media.tone_watch import ToneWatch
 from trunkline.rtp.dtmf import DigitEvent
+from trunkline.rtp.outcomes import Drop
 
 ECHO_NS = 600_000_000
 """A tone of ours comes back from a caller's line so much later at most: what is heard of the same key until then,
@@ -42,7 +43,10 @@ class Keys:
 
     def receive(self, stream: Stream, timestamp: int, payload: bytes, now_ns: int) -> None:
         """One telephone-event packet of a proven source."""
+        overfull = stream.digits_in.overfull_packets
         self._pressed(stream, stream.digits_in.receive(timestamp, payload, now_ns), now_ns)
+        if stream.digits_in.overfull_packets != overfull:
+            self._drop(stream.row)
         self._pending.add(stream.row)
 
     def advance(self, now_ns: int) -> None:
@@ -55,10 +59,11 @@ class Keys:
                 self._pressed(stream, stream.digits_in.handle_timeout(now_ns), now_ns)
         if self._tones.watching:
             self._note_said(now_ns)
+        if self._tones.watching or self._tones.heard:  # of a call that is not watched any more
             self._tell_tones(now_ns)
 
     def end_source(self, stream: Stream, now_ns: int) -> None:
-        """Nothing more of this source comes, or not by this clock: a key that was down is told now."""
+        """Nothing more of this source comes: a key that was down is told now."""
         self._pressed(stream, stream.digits_in.finish(), now_ns)
 
     def end(self, stream: Stream, now_ns: int) -> None:
@@ -93,10 +98,18 @@ class Keys:
                 self._said.setdefault(row, {})[stream.tones_out.digit] = now_ns
 
     def press(self, stream: Stream, digit: str, duration_ms: int, method: str, now_ns: int) -> None:
-        """A key was pressed, however we learned of it; told on if it is the first that we hear of it."""
+        """A key was pressed, however we learned of it; told on if it is the first that we hear of it, and no flood."""
         presses = self._presses.get(stream.row)
         if presses is None:
             presses = self._presses[stream.row] = Presses()
-        if presses.is_new(digit, duration_ms, method, now_ns):
+        if not presses.is_new(digit, duration_ms, method, now_ns):
+            return
+        if presses.may_tell(now_ns):
             self._agents.digit(stream, digit, duration_ms, method)
             self._post(control.CallerDtmf(stream.call_id, digit, duration_ms, method))
+        else:
+            self._drop(stream.row)
+
+    def _drop(self, row: int) -> None:
+        self._table.shared.drops[row, Drop.KEY_FLOOD] += 1
+        self._table.shared.worker.drops[Drop.KEY_FLOOD] += 1

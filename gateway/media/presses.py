@@ -19,6 +19,10 @@ INFO_NEAR_NS = 2_000_000_000
 "SIP INFO goes another way, is sent at the beginning or at the end of a press, and over UDP again after 0.5 and 1.5 s."
 KEPT = 32
 "Presses that are remembered: more than anybody presses in that time."
+SECOND_NS = 1_000_000_000
+PRESSES_PER_SECOND = 20
+"""Of one call that are told: diallers make ten or twelve, and some may come late and together.  Agent, gateway and
+event stream hear of each, and one call must not be what they are busy with."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -35,6 +39,7 @@ class Presses:
 
     def __init__(self) -> None:
         self._lately: deque[_Press] = deque(maxlen=KEPT)
+        self._told_ns: deque[int] = deque(maxlen=PRESSES_PER_SECOND)
         self.doubled = 0
         "reports of presses that were known already"
 
@@ -51,4 +56,11 @@ class Presses:
                 self.doubled += 1
                 return False
         self._lately.append(_Press(digit, begin_ns, now_ns, {method}))
+        return True
+
+    def may_tell(self, now_ns: int) -> bool:
+        """Whether another press may be told within this second; counts it, if so."""
+        if len(self._told_ns) == PRESSES_PER_SECOND and now_ns - self._told_ns[0] < SECOND_NS:
+            return False
+        self._told_ns.append(now_ns)
         return True

@@ -142,12 +142,11 @@ class Receiver:
     def _begin(self, stream: Stream, ssrc: int, seq: int, timestamp: int, now_ns: int) -> None:
         self._timeline.leave_source(stream.row, now_ns)
         self._table.restamped.discard(stream.row)
-        key_down = stream.digits_in.open_digit
-        if not key_down or int(self._table.shared.rx_ssrc[stream.row]) != ssrc:  # else its sender may go on with it
-            if key_down:
+        if int(self._table.shared.rx_ssrc[stream.row]) != ssrc:  # else it may go on with a press, or end it again
+            if stream.digits_in.open_digit:
                 self.on_source_end(stream, now_ns)
-            clock_hz = stream.media.dtmf_clock_hz
-            stream.digits_in = EventReceiver(clock_hz, timestamp_hz=int(self._table.clock_hz[stream.row]))
+            clock_hz, timestamp_hz = stream.digits_in.clocks
+            stream.digits_in = EventReceiver(clock_hz, timestamp_hz=timestamp_hz)
         source.begin(self._table, stream.row, ssrc, seq, timestamp)
         self.lateness.begin(stream.row)
         self.on_begin(stream.row)

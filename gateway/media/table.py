@@ -116,11 +116,6 @@ class Stream:
         return self.start.info.call_id
 
 
-def event_clocks(media: MediaDescription) -> tuple[int, int]:
-    """Clocks that telephone-events count in: that of their durations, and that of RTP timestamps."""
-    return media.dtmf_clock_hz, AUDIO_FORMATS[media.codec].clock_hz
-
-
 class Table:
     """Rows, their columns and their objects."""
 
@@ -300,8 +295,7 @@ class Table:
             stream.digits_out = EventSender(media.dtmf_clock_hz, media.ptime_ms, payload.clock_hz)
         else:
             stream.digits_out.set_pace(media.dtmf_clock_hz, media.ptime_ms, payload.clock_hz)
-        if event_clocks(media) != event_clocks(stream.media) or not stream.accepted:
-            stream.digits_in = EventReceiver(media.dtmf_clock_hz, timestamp_hz=payload.clock_hz)
+        stream.digits_in.set_clocks(media.dtmf_clock_hz, payload.clock_hz)
         stream.media = media
 
     def media_ns(self, rows: Rows, timestamp: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -55,16 +55,22 @@ class ToneWatch:
         agreed = stream.media.receive_dtmf_pt >= 0
         told = digits.detect == "on" or (digits.detect == "auto" and not agreed)
         watched = told or digits.cut
+        if self._told[row] and not told:  # a tone under way was pressed: its end would be told to nobody, or late
+            self._end_tones(row)
         self.watching += int(watched) - int(self._watched[row])
         self._watched[row], self._cut[row], self._told[row] = watched, digits.cut, told
 
     def end(self, row: int) -> None:
         """The call, or its audio of this rate, is over: a press under way ends with it."""
+        self._end_tones(row)
+        for line in self._lines.values():
+            line.held[row] = 0
+
+    def _end_tones(self, row: int) -> None:
         for line in self._lines.values():
             last = line.detector.finish(row)
             if last is not None and self._told[row]:
                 self.heard.append(last)
-            line.held[row] = 0
 
     def forget(self, row: int) -> None:
         """The row is free."""

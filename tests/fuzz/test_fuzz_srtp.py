@@ -3,15 +3,17 @@
 
 from __future__ import annotations
 
+import base64
 import random
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from trunkline.rtp import srtp
+from trunkline.rtp.line_keys import Wanted, pick
 from trunkline.rtp.outcomes import Drop
-from trunkline.rtp.sdes import SUITES, CryptoError, CryptoKey, new_key, parse_crypto, write_crypto
+from trunkline.rtp.sdes import SUITES, CryptoError, CryptoKey, parse_crypto, write_crypto
 
 PIECES = [
     "1",
@@ -43,27 +45,46 @@ PIECES += [
 
 
 @st.composite
-def lines(draw: st.DrawFn) -> str:
-    """Good lines with characters changed, and pieces in any order."""
+def lines(draw: st.DrawFn) -> tuple[str, str]:
+    """Good lines with characters changed and words left out or moved, and pieces in any order; and the key in them."""
     if draw(st.booleans()):
-        return "".join(draw(st.lists(st.sampled_from(PIECES) | st.text(max_size=3), max_size=14)))
+        return "".join(draw(st.lists(st.sampled_from(PIECES) | st.text(max_size=3), max_size=14))), ""
     rng = random.Random(draw(st.integers(0, 2**32 - 1)))
-    line = write_crypto(rng.randrange(10**9), new_key(rng.choice(list(SUITES))))
+    suite = rng.choice(list(SUITES))
+    key = CryptoKey(suite, rng.randbytes(SUITES[suite].master_bytes))
+    line = write_crypto(rng.randrange(10**9), key)
     line += rng.choice(["", "|2^31", "|1:1", "|2^20|1:4", " WSH=64", "|4096"])
     for _ in range(rng.randrange(4)):
         at = rng.randrange(len(line))
         line = line[:at] + rng.choice(PIECES) + line[at + rng.randrange(3) :]
-    return line
+    words = line.split(" ")
+    match rng.randrange(4):
+        case 0:
+            del words[rng.randrange(len(words))]
+        case 1:
+            rng.shuffle(words)
+    return " ".join(words) + rng.choice(["", " WSH=64", " x"]), base64.b64encode(key.master).decode()
+
+
+def shows(text: str, key: str) -> bool:
+    """Whether eight characters of a key, or more, stand in a text."""
+    return any(key[at : at + 8] in text for at in range(len(key) - 7))
 
 
 @settings(max_examples=600, deadline=None)
-@given(lines() | st.text(max_size=100))
-def test_a_line_gives_a_key_or_one_exception(line: str) -> None:
-    """A key has the length of its suite and comes back when it is written; no text shows one."""
+@given(lines() | st.tuples(st.text(max_size=100), st.just("")))
+@example(
+    ("1 inline:CcRrYyPpTtOo1122334455667788990011223344 WSH=64", "CcRrYyPpTtOo1122334455667788990011223344")
+)
+def test_a_line_gives_a_key_or_one_exception(line_and_key: tuple[str, str]) -> None:
+    """A key has the length of its suite and comes back when it is written; no text shows a piece of one."""
+    line, key = line_and_key
+    picked, why = pick([line, line], Wanted("required", tuple(SUITES)))
+    assert (picked is None) == bool(why) and why.isprintable() and not shows(why, key)
     try:
         crypto = parse_crypto(line)
     except CryptoError as error:
-        assert str(error).isprintable()
+        assert str(error).isprintable() and not shows(str(error), key)
         assert len(str(error)) < 200
         return
     assert len(crypto.key.master) == SUITES[crypto.key.suite].master_bytes

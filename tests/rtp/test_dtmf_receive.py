@@ -8,7 +8,7 @@ import struct
 import pytest
 
 from trunkline.rtp.dtmf import DigitEvent, EventReceiver
-from trunkline.rtp.telephone_event import TelephoneEvent
+from trunkline.rtp.telephone_event import MAX_EVENTS, TelephoneEvent
 
 MS = 1_000_000
 Packet = tuple[int, bytes]
@@ -228,6 +228,18 @@ def test_events_that_share_a_packet() -> None:
     ]
 
 
+def test_more_events_than_a_packet_can_have_are_not_looked_at() -> None:
+    """350 presses in one packet: the first four count, and the rest is noted, not read."""
+    events = [TelephoneEvent(code % 16, True, 400) for code in range(350)]
+    payload = b"".join(bytes(event) for event in events)
+    assert TelephoneEvent.parse_all(payload) == events[: MAX_EVENTS + 1]
+    receiver = EventReceiver()
+    assert digits(receiver.receive(0, payload[: 4 * MAX_EVENTS], 0)) == "0123"
+    assert receiver.overfull_packets == 0
+    assert digits(receiver.receive(100_000, payload, 0)) == "0123"
+    assert receiver.overfull_packets == 1
+
+
 @pytest.mark.parametrize("tail", ["00000000", "028a0000", "02", "108a0320", "000000000000000000000000"])
 def test_padding_behind_an_event_is_no_digit(tail: str) -> None:
     """What lasts no time, or is no digit, is not one that was pressed."""
@@ -272,3 +284,17 @@ def test_a_source_that_ends_in_the_middle_of_a_press() -> None:
     assert receiver.open_digit == "5"
     assert receiver.finish() == [DigitEvent("5", 80, 0, False)]
     assert receiver.open_digit == "" and receiver.finish() == []
+
+
+@pytest.mark.parametrize("clock_hz", [16000, 44100, 48000])
+def test_a_clock_that_changes_in_the_middle_of_a_press(clock_hz: int) -> None:
+    """What was counted is counted anew: one press, of its whole length; and its late ends are still known."""
+    receiver = EventReceiver()
+    first = [(0, struct.pack("!BBH", 8, 10, 0xFFFF)), *press(8, 0xFFFF, packets=25)[:20]]
+    assert feed(receiver, first) == []
+    receiver.set_clocks(clock_hz)
+    end = (0xFFFF, struct.pack("!BBH", 8, 0x8A, clock_hz // 2))
+    assert feed(receiver, [end], at_ms=420) == [DigitEvent("8", 8191 + 500, 0, True)]
+    receiver.set_clocks(8000, 48000)
+    assert feed(receiver, [end, (0xFFFF, struct.pack("!BBH", 8, 0x8A, 4000))], at_ms=440) == []
+    assert receiver.clocks == (8000, 48000)

@@ -183,3 +183,17 @@ def test_digits_that_wait_last_as_long_in_packets_of_another_length() -> None:
     sender.set_pace(8000, 40)
     events = [TelephoneEvent.parse(packet.payload) for packet in send_all(sender, 0, 320) if packet]
     assert [one.duration_ts for one in events] == [320, 640, 960, 960, 960]
+
+
+def test_what_has_not_begun_can_be_taken_back() -> None:
+    """As it was queued; the press under way goes on to its end, and nothing comes after it."""
+    sender = EventSender(8000, 20)
+    sender.queue("12#", 100, 60)
+    sender.queue("A", 100, 60)
+    sender.queue("0", 40, 60)
+    first = sender.next_packet(0)
+    assert first is not None and first.marker
+    assert sender.withdraw() == [("2#A", 100, 60), ("0", 40, 60)]
+    assert sender.waiting == 0 and sender.withdraw() == []
+    rest = [packet for _ in range(50) if (packet := sender.next_packet(0)) is not None]
+    assert {packet.payload[0] for packet in rest} == {1} and len(rest) == 6 and not sender.active

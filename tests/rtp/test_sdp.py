@@ -113,3 +113,13 @@ def test_a_value_cannot_smuggle_lines() -> None:
     """A line break in a value is refused when writing, not sent."""
     with pytest.raises(ValueError, match="line break"):
         str(SessionDescription(media=[Media(attributes=[("x", "1\r\nm=audio 1 RTP/AVP 0")])]))
+
+
+@pytest.mark.parametrize("line", ["a=:crypto:1 {}", "inline:{}|2^31", "{}", "a=:{}", "a = crypto:1 inline:{}"])
+def test_a_folded_line_with_a_key_does_not_show_it(line: str) -> None:
+    """These texts end in logs and answers."""
+    key = "WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz"
+    for text in ("v=0\r\n" + line.format(key), line.format(key)):
+        with pytest.raises(SdpSyntaxError) as caught:
+            SessionDescription.parse(text)
+        assert not any(key[at : at + 8] in str(caught.value) for at in range(len(key) - 7))

@@ -47,7 +47,7 @@ def test_a_call_is_followed_from_ringing_to_its_end(gateway, service, trunkline)
     """Each state is a line, the end is summed up, and the code is 0."""
     service.script = plays(("call.ringing", {"state": "ringing"}), answered(), ended("callee_hangup"))
     result = trunkline(
-        *CALL, "--header", "X-A: b:c", "--metadata", "k=v=w", "--from", "1001", "--timeout", "7"
+        *CALL, "--header", "X-A: b:c", "--metadata", "k=v=w", "--from", "1001", "--timeout", "7", "--dtmf-audio", "cut"
     )
     assert result.exit_code == 0
     lines = [" ".join(line.split()[2:]) for line in result.stdout.splitlines()]
@@ -56,7 +56,7 @@ def test_a_call_is_followed_from_ringing_to_its_end(gateway, service, trunkline)
     assert "ended after 1:02: callee hangup, SIP 200 OK" in result.stdout
     [(_, request)] = service.asked
     assert request.headers == {"X-A": "b:c"} and request.metadata == {"k": "v=w"}
-    assert request.from_ == "1001" and request.timeout_s == 7
+    assert request.from_ == "1001" and request.timeout_s == 7 and request.dtmf_audio == "cut"
 
 
 @pytest.mark.parametrize(
@@ -267,7 +267,11 @@ def test_the_end_is_told_with_its_detail(gateway, service, trunkline):
 
 
 @pytest.mark.parametrize(
-    "wrong", [("call",), ("call", "sip:1@x"), (*CALL, "--header", "nonsense"), (*CALL, "--timeout", "0")]
+    "wrong",
+    [
+        ("call",), ("call", "sip:1@x"), (*CALL, "--header", "nonsense"), (*CALL, "--timeout", "0"),
+        (*CALL, "--dtmf-audio", "x"),
+    ],
 )
 def test_wrong_usage_is_1_because_2_says_refused(gateway, service, trunkline, wrong):
     """And nothing is placed."""

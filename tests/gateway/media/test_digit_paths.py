@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -18,9 +19,11 @@ from trunkline.agent_bridge.dialect import FLAG_SPEECH
 from trunkline.codecs.tones import ToneSender
 from trunkline.gateway.media import control
 from trunkline.gateway.media.batch import PACKET_BYTES, Batch
+from trunkline.gateway.media.presses import PRESSES_PER_SECOND
 from trunkline.gateway.media.tone_watch import HOLD_MS
 from trunkline.rtp.dtmf_send import EventSender
 from trunkline.rtp.packet import Packet
+from trunkline.rtp.telephone_event import MAX_EVENTS, TelephoneEvent
 
 Pcm = NDArray[np.int16]
 DEFAULT, ON, CUT = control.DigitParams(), control.DigitParams(detect="on"), control.DigitParams(cut=True)
@@ -131,6 +134,25 @@ def test_a_reinvite_that_agrees_on_telephone_event_ends_the_search() -> None:
     assert engine.uplink.tones.watching == 0
 
 
+@pytest.mark.parametrize("digits", [DEFAULT, CUT])
+def test_a_tone_under_way_when_the_search_ends_is_told_at_once(digits: control.DigitParams) -> None:
+    """A re-INVITE that agrees on telephone-event: what was heard so far, once; and with `cut`, no more of it."""
+    caller = Caller(digits, receive_dtmf_pt=-1)
+    engine, stream = caller.rig.engine, caller.rig.streams[0]
+    tone = keys("5", 300)
+    caller.say(tone[: 8000 + 1600])
+    engine.update(stream, start_message().media, caller.rig.now_ns)
+    caller.rig.turn()
+    assert caller.told == [("5", "inband")] and 170 <= caller.durations[0] <= 200
+    caller.say(tone[8000 + 1600 :])
+    caller.say(np.zeros(8000, np.int16), event_keys("5", 100))
+    assert caller.told == [("5", "inband"), ("5", "rfc4733")], "the next press"
+    engine.update(stream, start_message(receive_dtmf_pt=-1).media, caller.rig.now_ns)
+    caller.say(np.zeros(8000, np.int16))
+    assert len(caller.told) == 2, "nothing is left of the tone"
+    assert digits is not CUT or leak_ms(caller) == 0
+
+
 def test_a_key_that_is_down_when_the_call_ends_is_told_before_the_end() -> None:
     for caller, events in ((Caller(receive_dtmf_pt=-1), None), (Caller(), event_keys("5", 1000))):
         audio = keys("5", 1000)[: 8000 + 3200] if events is None else np.zeros(3200, np.int16)
@@ -186,6 +208,25 @@ def test_our_own_tones_that_a_line_echoes_are_nobodys_keys() -> None:
     assert caller.told == [("2", "inband")], "what comes later was pressed"
 
 
+def test_a_flood_of_presses_is_told_at_a_pace() -> None:
+    """A second of packets of 350 presses each: 20 digits and what was left out, not 17,500; then keys as before."""
+    caller = Caller()
+    caller.say(np.zeros(1600, np.int16))
+    payload = b"".join(bytes(TelephoneEvent(i % 16, True, 1)) for i in range(350))
+    for _ in range(49):
+        caller.rig.step([caller._packet(101, caller.ts, payload)])
+        caller.ts += 160
+    assert len(caller.told) == PRESSES_PER_SECOND
+    assert sum(isinstance(m, control.CallerDtmf) for m in caller.rig.posted) == PRESSES_PER_SECOND
+    flood = caller.rig.drops()["KEY_FLOOD"]
+    assert flood == 49 + 49 * MAX_EVENTS - PRESSES_PER_SECOND
+    caller.rig.run(2)
+    caller.ts += 160 * 100
+    caller.say(np.zeros(8000, np.int16), event_keys("1950", 60, 40))
+    assert caller.told[PRESSES_PER_SECOND:] == [(digit, "rfc4733") for digit in "1950"]
+    assert caller.rig.drops()["KEY_FLOOD"] == flood
+
+
 # -- sources and descriptions that change while a key is down --------------------------------------
 
 
@@ -206,13 +247,59 @@ def test_another_source_ends_a_press_and_the_same_one_goes_on_with_it() -> None:
     assert caller.told == [("5", "rfc4733")]
 
 
-def test_a_description_with_another_clock_ends_a_press() -> None:
+@pytest.mark.parametrize("packets", [3, 4, 5, 6, 7])
+def test_a_jump_between_the_packets_of_a_press_is_still_one(packets: int) -> None:
+    """Of five packets and two more ends: wherever the sender's numbers jump."""
+    caller, events = Caller(), event_keys("5", 100)
+    caller.say(np.zeros(1600, np.int16))
+    caller.say(np.zeros(160 * packets, np.int16), events)
+    caller.seq += 20_000
+    caller.say(np.zeros(8000, np.int16), events)
+    assert caller.told == [("5", "rfc4733")]
+
+
+def test_another_source_is_heard_whatever_the_one_before_pressed() -> None:
+    """The same key at the same timestamp, by another SSRC: another press."""
+    caller = Caller()
+    caller.say(np.zeros(1600, np.int16))
+    begin = caller.ts
+    caller.say(np.zeros(3200, np.int16), event_keys("5", 100))
+    caller.ssrc, caller.ts = 6, begin - 320
+    caller.say(np.zeros(320, np.int16))
+    caller.say(np.zeros(3200, np.int16), event_keys("5", 100))
+    assert caller.told == [("5", "rfc4733")] * 2
+
+
+@pytest.mark.parametrize(("ms", "packets"), [(100, 3), (100, 5), (100, 6), (100, 7), (1000, 10), (1000, 45)])
+@pytest.mark.parametrize("change", [{"codec": "OPUS"}, {"codec": "OPUS", "dtmf_clock_hz": 48000}])
+def test_a_clock_that_changes_between_the_packets_of_a_press_is_still_one(
+    ms: int, packets: int, change: dict[str, object]
+) -> None:
+    """While the key is down, or between its end packets; its length is what it was, whatever it counts in."""
+    caller, events = Caller(), event_keys("5", ms)
+    caller.say(np.zeros(800, np.int16))
+    caller.say(np.zeros(160 * packets, np.int16), events)
+    stream = caller.rig.streams[0]
+    caller.rig.engine.update(stream, dataclasses.replace(stream.media, **change), caller.rig.now_ns)  # type: ignore[arg-type]
+    media = stream.media
+    events.set_pace(media.dtmf_clock_hz, 20, 48000)
+    for _ in range(ms // 20 + 20):
+        event = events.next_packet(caller.ts)
+        caller.rig.step([caller._packet(101, event.timestamp, event.payload)] if event is not None else [])
+    assert caller.told == [("5", "rfc4733")]
+    assert caller.durations == [ms]
+
+
+def test_a_key_that_is_let_go_while_its_clock_changes_is_told() -> None:
+    """Nothing of it comes any more: its time runs out."""
     caller = Caller()
     caller.say(np.zeros(800, np.int16), event_keys("5", 1000))
     media = start_message(dtmf_clock_hz=16000).media
     caller.rig.engine.update(caller.rig.streams[0], media, caller.rig.now_ns)
     caller.rig.turn()
-    assert caller.told == [("5", "rfc4733")]
+    assert caller.told == []
+    caller.rig.run(0.2)
+    assert (caller.told, caller.durations) == ([("5", "rfc4733")], [100])
 
 
 def test_another_payload_type_in_the_middle_of_a_press_is_still_one() -> None:
@@ -352,6 +439,35 @@ def test_a_hold_lets_tones_wait() -> None:
     rig.table.sending[rig.stream.row] = True
     rig.run(300)
     assert spandsp.heard(np.concatenate([samples(packet) for _, packet in rig.sent])) == "5"
+
+
+def test_digits_that_wait_when_events_are_dropped_go_another_way() -> None:
+    """A re-INVITE without telephone-event: the gateway is asked about the rest, or it goes out as tones."""
+    rig = VirtualEngine(1, tick_ms=20)
+    stream = rig.streams[0]
+    rig.engine.playback.send_digits(stream, "123", 200, 100)
+    rig.engine.playback.send_digits(stream, "45", 80, 40)
+    rig.run(0.1)
+    media = dataclasses.replace(stream.media, send_dtmf_pt=-1)
+    rig.engine.update(stream, media, rig.now_ns)
+    asked = [message for message in rig.posted if isinstance(message, control.AgentDtmf)]
+    assert asked == [
+        control.AgentDtmf(stream.call_id, "23", 200, 100),
+        control.AgentDtmf(stream.call_id, "45", 80, 40),
+    ], "the first had begun"
+    rig.engine.update(stream, dataclasses.replace(media, ptime_ms=30), rig.now_ns)
+    rig.run(1)
+    assert sum(isinstance(message, control.AgentDtmf) for message in rig.posted) == 2 and not rig.table.keying
+    sent: list[NDArray[np.int16]] = []
+    rig = VirtualEngine(1, tick_ms=20, digits=control.DigitParams(inband=True))
+    stream = rig.streams[0]
+    rig.engine.playback.send_digits(stream, "19#", 100, 60)
+    rig.run(0.1)
+    assert not any(isinstance(message, control.AgentDtmf) for message in rig.posted)
+    rig.sockets.on_packets = lambda _rows, packets: sent.append(decode_g711(packets[0, 12:].tobytes(), 0))
+    rig.engine.update(stream, dataclasses.replace(stream.media, send_dtmf_pt=-1), rig.now_ns)
+    rig.run(1)
+    assert spandsp.heard(np.concatenate(sent)) == "9#"
 
 
 def test_events_come_before_tones_where_the_peer_takes_them() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trunkline.gateway.media.presses import Presses
+from trunkline.gateway.media.presses import PRESSES_PER_SECOND, SECOND_NS, Presses
 
 MS = 1_000_000
 Report = tuple[int, str, int, str]
@@ -67,3 +67,15 @@ def test_any_sequence_by_any_methods_arrives_once(keys: list[str], methods: list
         reports += [(1000 + i * gap + delay, key, 100, method) for i, key in enumerate(keys)]
     told = digits(*reports)
     assert told == "".join(keys)
+
+
+@given(st.lists(st.integers(0, 300 * MS) | st.just(0), max_size=120))
+def test_no_second_has_more_than_so_many_and_none_is_kept_back_without_need(pauses: list[int]) -> None:
+    """In any second, wherever it begins; what is refused does not count."""
+    presses, now_ns, told = Presses(), 0, []
+    for pause_ns in pauses:
+        now_ns += pause_ns
+        lately = sum(1 for at_ns in told if now_ns - at_ns < SECOND_NS)
+        assert presses.may_tell(now_ns) == (lately < PRESSES_PER_SECOND)
+        if lately < PRESSES_PER_SECOND:
+            told.append(now_ns)
