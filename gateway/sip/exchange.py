@@ -100,6 +100,8 @@ class Exchange:
         """PJSIP refused a re-INVITE or UPDATE although the session had an answer."""
         if self._within_call:
             self._answering = self._within_call = False
+            self._remote_offer, self._prepared = "", None
+            self._session.withdraw()
 
     def on_sdp(self, remote: str) -> str | None:
         """Our SDP for the wire."""

@@ -58,6 +58,9 @@ class SdpSession(Protocol):
     def answer(self, offer: str) -> str:
         """Our answer to the peer's offer; raises SdpError."""
 
+    def withdraw(self) -> None:
+        """That answer does not go out, as PJSIP has refused the offer: what was agreed before still holds."""
+
     def offer(self) -> str:
         """Our offer: outbound call, offerless INVITE, session refresh or hold of ours."""
 

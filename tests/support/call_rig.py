@@ -76,6 +76,9 @@ class FakeSession:
         self.agreed = MEDIA
         return "answer"
 
+    def withdraw(self) -> None:
+        """Not asked for here."""
+
     def offer(self) -> str:
         return "offer"
 

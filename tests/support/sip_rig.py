@@ -52,6 +52,9 @@ class StaticSession:
             return our_sdp("recvonly")
         return our_sdp("inactive" if "a=inactive" in offer else "sendrecv")
 
+    def withdraw(self) -> None:
+        self.log.append(("withdraw", ""))
+
     def offer(self) -> str:
         self.log.append(("offer", ""))
         return our_sdp("sendonly" if self.held else "sendrecv")

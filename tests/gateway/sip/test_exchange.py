@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the exchange of a call makes of moments that PJSIP seldom has: it refuses what we answer, and calls fork."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trunkline.gateway.sip.events import Event, MediaChanged
+from trunkline.gateway.sip.exchange import Exchange
+from trunkline.rtp.negotiation import MediaDescription, Session
+
+
+class Scene:
+    """The surroundings of an exchange, which note what it does."""
+
+    call_id, outbound, leg, refused_certificate = "c", True, None, ""
+
+    def __init__(self, **options: object) -> None:
+        given = {"local_host": "127.0.0.1", "rtp_port": 30000, "rtcp_port": 30001, **options}
+        self.session = Session(**given)  # type: ignore[arg-type]
+        self.events: list[Event] = []
+        self.failed: list[tuple[int, str]] = []
+        self.exchange = Exchange(self, self.session, self)
+
+    def fail(self, code: int, reason: str) -> None:
+        self.failed.append((code, reason))
+
+    def emit(self, event: Event) -> None:
+        self.events.append(event)
+
+    def later(self, delay_s: float, action: Any) -> Any:
+        raise AssertionError("nothing is to be done later here")
+
+    def defer(self, action: Any) -> None:
+        raise AssertionError("every answer is seen here")
+
+    @property
+    def media(self) -> MediaDescription:
+        description = self.session.description()
+        assert description is not None
+        return description
+
+    def response(self, sdp: str) -> MediaDescription:
+        """A response whose SDP PJSIP takes for an answer."""
+        self.exchange.response_arrived(sdp)
+        self.exchange.on_media()
+        assert self.failed == []
+        return self.media
+
+
+def sdp(numbers: str, *lines: str, port: int = 4000, profile: str = "RTP/AVP") -> str:
+    """An offer or answer of the peer."""
+    head = ("v=0", "o=- 1 1 IN IP4 127.0.0.1", "s=-", "c=IN IP4 127.0.0.1", "t=0 0")
+    return "".join(f"{line}\r\n" for line in (*head, f"m=audio {port} {profile} {numbers}", *lines))
+
+
+def test_an_offer_that_pjsip_refuses_after_our_answer_changes_nothing() -> None:
+    """Nor does our answer to it go out as one to the next offer."""
+    scene = Scene()
+    assert scene.exchange.on_sdp(sdp("0"))
+    scene.exchange.on_media()
+    before = scene.media
+    scene.exchange.request_arrived(sdp("8", port=5000))
+    assert scene.exchange.on_offer("") == 200
+    assert scene.media.codec == "PCMA"
+    scene.exchange.answer_refused()
+    assert scene.media == before
+    scene.exchange.request_arrived("")
+    offer = scene.exchange.on_sdp("")
+    assert offer is not None and "m=audio 30000 RTP/AVP 0 8 101" in offer
+    scene.exchange.answer_refused()
+    assert scene.response(sdp("0")).remote_port == 4000
+    assert scene.events == [MediaChanged("c"), MediaChanged("c")]
