@@ -187,8 +187,16 @@ class Session:
         xr = f"{_XR_ROUND_TRIP} {_XR_VOIP}"
         return self._write(formats, codecs, self._keys.offer(), self._offered_terms, xr)
 
+    def repeated(self) -> None:
+        """What we said last counts as an offer (again), whose answer comes: of another fork, or to SIP's own refresh.
+
+        An offer that was answered already is the same to the next answer, keys and all.
+        """
+        if self._offered is None:
+            self.offer()
+
     def accepted(self, answer: str, *, keys_unseen: bool = False) -> None:
-        """The peer's answer to our last offer; may come again (183, then 200).
+        """The peer's answer to our last offer; may come again (183, then 200), also from several forks in turn.
 
         `keys_unseen` is for an answer that was put together from what somebody else has understood
         of it, without keys: those in force stay.

@@ -155,7 +155,7 @@ class Exchange:
         self._unseen = False
         try:
             if not self._offering:
-                self._session.offer()  # PJSIP repeated our last SDP, or a second fork answers the first offer
+                self._session.repeated()  # PJSIP repeated our last SDP, or a second fork answers the first offer
             self._session.accepted(sdp, keys_unseen=keys_unseen)
         except Exception as error:  # noqa: BLE001 - logged there, and the call is ended
             self._refuse(error)

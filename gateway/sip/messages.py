@@ -64,6 +64,9 @@ class SdpSession(Protocol):
     def offer(self) -> str:
         """Our offer: outbound call, offerless INVITE, session refresh or hold of ours."""
 
+    def repeated(self) -> None:
+        """Another answer to our last offer comes, or one to what we said last, which SIP has offered by itself."""
+
     def accepted(self, answer: str, *, keys_unseen: bool = False) -> None:
         """The peer's answer to our last offer; raises SdpError.
 

@@ -82,6 +82,9 @@ class FakeSession:
     def offer(self) -> str:
         return "offer"
 
+    def repeated(self) -> None:
+        """Not asked for here."""
+
     def accepted(self, answer: str) -> None:
         self.agreed = MEDIA
 

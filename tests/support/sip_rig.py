@@ -59,6 +59,9 @@ class StaticSession:
         self.log.append(("offer", ""))
         return our_sdp("sendonly" if self.held else "sendrecv")
 
+    def repeated(self) -> None:
+        self.log.append(("repeated", ""))
+
     def accepted(self, answer: str, *, keys_unseen: bool = False) -> None:
         self.log.append(("accepted", answer))
         if self.refuse_next:

@@ -5,9 +5,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from trunkline.gateway.sip.events import Event, MediaChanged
 from trunkline.gateway.sip.exchange import Exchange
 from trunkline.rtp.negotiation import MediaDescription, Session
+from trunkline.rtp.sdes import new_key, parse_crypto, write_crypto
+from trunkline.rtp.sdp import SessionDescription
 
 
 class Scene:
@@ -71,3 +75,36 @@ def test_an_offer_that_pjsip_refuses_after_our_answer_changes_nothing() -> None:
     scene.exchange.answer_refused()
     assert scene.response(sdp("0")).remote_port == 4000
     assert scene.events == [MediaChanged("c"), MediaChanged("c")]
+
+
+@pytest.mark.parametrize("other", ["plain", "suite"])
+def test_answers_of_forks_are_to_the_offer_that_went_out(other: str) -> None:
+    """183 of one, 183 of another without our key or with another one, 200 of the first: its key is the one it has."""
+    scene = Scene(srtp="optional")
+    offer = scene.exchange.on_sdp("")
+    assert offer is not None
+    ours = [parse_crypto(v) for v in SessionDescription.parse(offer).media[0].values("crypto")]
+    first, second = ours[3], ours[1]
+    theirs = {one.tag: f"a=crypto:{write_crypto(one.tag, new_key(one.key.suite))}" for one in ours}
+    early = scene.response(sdp("0", theirs[first.tag], port=4000))
+    assert early.send_key == first.key
+    between = scene.response(sdp("0", *([theirs[second.tag]] if other == "suite" else []), port=5000))
+    assert between.send_key == (second.key if other == "suite" else None)
+    assert scene.response(sdp("0", theirs[first.tag], port=4000)) == early
+    again = scene.exchange.on_sdp("")
+    assert again is not None
+    lines = [parse_crypto(v) for v in SessionDescription.parse(again).media[0].values("crypto")]
+    assert lines[0] == first, "in force, thus first"
+    if other == "suite":
+        assert second.key not in [one.key for one in lines], "was in force, and is no more"
+
+
+def test_a_refresh_that_pjsip_makes_of_our_last_answer_is_one_of_ours() -> None:
+    """Its answer finds what we said, and the keys stay."""
+    scene = Scene(srtp="required")
+    crypto = f"a=crypto:{write_crypto(7, new_key('AEAD_AES_128_GCM'))}"
+    scene.exchange.on_sdp(sdp("0", crypto, profile="RTP/SAVP"))
+    scene.exchange.on_media()
+    before = scene.media
+    assert scene.response(sdp("0", crypto, profile="RTP/SAVP")) == before
+    assert scene.response(sdp("0", crypto, port=4006, profile="RTP/SAVP")).send_key == before.send_key
