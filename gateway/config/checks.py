@@ -136,6 +136,8 @@ def _tls_trunks(config: Config) -> Iterator[Problem]:
         where = ("trunk", index, "verify_certificate")
         if trunk.transport != "tls":
             yield Problem(where, 'goes with transport = "tls" only')
+        elif not trunk.outbound_host:
+            yield Problem(where, "is about the server that calls go to, and this trunk names none: leave it out")
         elif not unverified_hop(trunk):
             message = (
                 "the next hop must then be an address, not a name; or trust its certificate: add it to the `ca` of "
@@ -149,7 +151,10 @@ def unverified_hop(trunk: Trunk) -> str:
     if trunk.verify_certificate or trunk.transport != "tls":
         return ""
     proxy = re.sub(r"^sips?:(?:[^@]*@)?|[;?].*$", "", trunk.outbound_proxy)
-    host, port = split_host_port(proxy or trunk.outbound_host or "-")
+    hop = proxy or trunk.outbound_host
+    if not hop:
+        return ""  # no calls go there
+    host, port = split_host_port(hop)
     return f"{host}:{port or 5061}" if is_ipv4(host) else ""
 
 

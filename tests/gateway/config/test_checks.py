@@ -183,6 +183,7 @@ TLS = "[[sip.transport]]\nprotocol = 'tls'\ncertificate = 'c'\nkey = 'k'\n"
         (TLS + TRUNK + "match_certificate = ['pbx.example.com']", "needs a TLS transport with client_certificates"),
         (TLS + TRUNK + "match_certificate = ['a b']", "a name or address as in a certificate is needed"),
         (TLS + TRUNK + "verify_certificate = false", 'goes with transport = "tls" only'),
+        (TLS + TRUNK + "transport = 'tls'\nverify_certificate = false", "this trunk names none: leave it out"),
         (
             TLS + TRUNK + "host = 'pbx.example.com'\ntransport = 'tls'\nverify_certificate = false",
             "must then be an address, not a name",
