@@ -46,7 +46,10 @@ class CertificateWatch:
             signature = await asyncio.to_thread(lambda: self._files.signature)
             steady, self._last = signature == self._last, signature
             if steady and signature != self._seen:
-                await self.reload("the files have changed")
+                try:
+                    await self.reload("the files have changed")
+                except Exception:  # the next files may be better, and nobody else looks for them
+                    log.exception("certificates.look_failed", cure="report it; what is in use stays in use")
 
     async def reload(self, why: str) -> bool:
         """Read again and hand over; whether the new ones are in use."""
