@@ -92,6 +92,7 @@ def read(files: Files) -> Found:
         raise CertificateError(f"{files.certificate} is for {_UNKNOWN_KEY}") from None
     if _public(key.public_key()) != public:
         raise CertificateError(f"{files.key} is not the key of the first certificate in {files.certificate}")
+    _try(files)
     plain = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
@@ -101,6 +102,18 @@ def read(files: Files) -> Found:
         max(one.not_valid_before_utc for one in chain),
         min(one.not_valid_after_utc for one in chain),
     )
+
+
+def _try(files: Files) -> None:
+    """Let OpenSSL have them: what is too weak for this system's rules would fail every handshake, and only then."""
+    try:
+        # The password is a function, as OpenSSL would ask the terminal for one that is missing.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(files.certificate, files.key, lambda: files.password)
+    except ssl.SSLError as error:
+        why = (error.reason or str(error)).replace("_", " ").lower()
+        raise CertificateError(f"{files.certificate} is refused by this system's OpenSSL: {why}") from None
+    except OSError as error:
+        raise CertificateError(f"{files.certificate} or {files.key} cannot be read: {error.strerror}") from None
 
 
 def system_authorities() -> Path:

@@ -10,6 +10,7 @@ import pathlib
 from collections.abc import Callable
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 from structlog.testing import capture_logs
 
 from support.certificates import Authority, Pair
@@ -121,6 +122,16 @@ def test_a_key_of_a_curve_that_nobody_knows(authority: Authority, part: str, con
     path.write_text(content)
     with pytest.raises(CertificateError, match=f"{path} .*a key that TLS cannot use"):
         read(where)
+
+
+def test_a_key_that_is_too_weak_for_openssl(authority: Authority) -> None:
+    """It fits its certificate, and every handshake would fail; encrypted or not, nobody is asked for a password."""
+    weak, strong = (rsa.generate_private_key(65537, bits) for bits in (1024, 2048))
+    pair = authority.issue("a", key=weak, password="s3cret-pass")
+    said = f"{pair.certificate} is refused by this system's OpenSSL: .*key too small"
+    with pytest.raises(CertificateError, match=said):
+        read(files(pair, authority, "s3cret-pass"))
+    read(files(authority.issue("b", key=strong, password="x" * 300), authority, "x" * 300))
 
 
 class Watched:
