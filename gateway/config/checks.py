@@ -86,6 +86,11 @@ def _transports(config: Config) -> Iterator[Problem]:
             what = f"{transport.protocol} on {transport.bind}:{transport.port}"
             yield Problem(("sip", "transport", index), f"{what} is there already; one will do")
         seen.add(address)
+        for protocol, bind, port in seen:
+            both = {protocol, transport.protocol} == {"tcp", "tls"}
+            if both and port == transport.port and _meet(bind, transport.bind):
+                message = f"{protocol} on {bind} has port {port} already, and TLS comes by TCP: move one of them"
+                yield Problem(("sip", "transport", index, "port"), message)
         if (":" in transport.bind) != (":" in config.media.bind):
             families = [f"IPv{6 if ':' in bind else 4}" for bind in (transport.bind, config.media.bind)]
             message = (
@@ -101,6 +106,11 @@ def _transports(config: Config) -> Iterator[Problem]:
         if trunk.transport not in protocols and trunk.outbound_host:
             cure = f'add [[sip.transport]] with protocol = "{trunk.transport}"'
             yield Problem(("trunk", index, "transport"), f"no SIP transport speaks {trunk.transport}; {cure}")
+
+
+def _meet(one: str, other: str) -> bool:
+    """Whether two sockets of one port cannot listen on these addresses."""
+    return one == other or bool({one, other} & {"0.0.0.0", "::"})
 
 
 def _tls(config: Config) -> Iterator[Problem]:
