@@ -125,6 +125,9 @@ def _tls(config: Config) -> Iterator[Problem]:
         seen += 1
         if seen == 2:
             yield Problem(where, "there is a TLS transport already; there can be one")
+        if ":" in transport.bind:
+            message = f"{transport.bind} is IPv6, which our TLS does not speak: write an IPv4 address, or use tcp"
+            yield Problem((*where, "bind"), message)
         for key in ("certificate", "key"):
             if not getattr(transport, key):
                 yield Problem((*where, key), "TLS needs it: name a file in PEM form")

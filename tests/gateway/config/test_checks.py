@@ -177,6 +177,7 @@ TLS = "[[sip.transport]]\nprotocol = 'tls'\ncertificate = 'c'\nkey = 'k'\n"
         (TLS + TLS.replace("'c'", "'d'") + "port = 5062", "there is a TLS transport already"),
         (TLS + "[[sip.transport]]\nprotocol = 'tcp'\nport = 5061", "tls on 127.0.0.1 has port 5061 already"),
         ("[[sip.transport]]\nprotocol = 'tcp'\nbind = '0.0.0.0'\n" + TLS + "port = 5060", "TLS comes by TCP: move one"),
+        (TLS + "bind = '::1'\n[media]\nbind = '::1'", "::1 is IPv6, which our TLS does not speak"),
         (TLS + "client_certificates = 'required'", "needs `ca`"),
         (TLS + "key_password_env = 'A'\nkey_password_file = 'b'", "keep one of them"),
         (TLS + "min_version = '1.1'", "allowed: `1.2` or `1.3`"),
