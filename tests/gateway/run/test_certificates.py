@@ -7,6 +7,7 @@ import asyncio
 import dataclasses
 import datetime as dt
 import pathlib
+import time
 from collections.abc import Callable
 
 import pytest
@@ -217,6 +218,29 @@ def test_a_failure_of_ours_is_told_and_the_next_files_are_taken(
 
     asyncio.run(scene())
     assert watched.taken == [content]
+
+
+def test_the_end_is_told_again_while_it_comes_nearer(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once a day in a gateway that runs for weeks; a day is a fifth of a second here."""
+    monkeypatch.setattr(certificate_watch, "LOOK_INTERVAL_S", 0.01)
+    monkeypatch.setattr(certificate_watch, "REMIND_INTERVAL_S", 0.2)
+    watched = Watched(files(authority.issue("a", days=3), authority))
+    told: list[float] = []
+
+    async def scene() -> None:
+        begun = time.monotonic()
+        task = asyncio.create_task(watched.watch.follow())
+        with capture_logs() as logs:
+            await until(lambda: len(logs) == 2)
+        told.append(time.monotonic() - begun)
+        task.cancel()
+        assert {one["event"] for one in logs} == {"certificates.expiring"}
+
+    with capture_logs() as first:
+        watched.watch.first()
+    assert [one["event"] for one in first] == ["certificates.expiring"]
+    asyncio.run(scene())
+    assert told[0] >= 0.2, "not with every look"
 
 
 async def until(condition: Callable[[], bool]) -> None:
