@@ -124,7 +124,11 @@ def read_audio_line(
         raise NegotiationError(400, "has no c= line, neither of its own nor at session level")
     host = _literal(connection, local_host)
     rtcp_port, elsewhere = attributes.rtcp(media) or ((media.port + 1) % 65536, None)
-    rtcp_host = _literal(elsewhere, local_host) if elsewhere else host
+    rtcp_host = host
+    try:
+        rtcp_host = _literal(elsewhere, local_host) if elsewhere else host
+    except NegotiationError:
+        rtcp_port = 0  # a call without our reports is better than none
     if ipaddress.ip_address(rtcp_host).is_unspecified:
         rtcp_port = 0  # RFC 3264 8.4: no RTCP either; and Linux takes 0.0.0.0 for itself
     if ipaddress.ip_address(host).is_unspecified and media.port == 9 and media.has("ice-ufrag"):

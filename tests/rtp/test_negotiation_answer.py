@@ -263,6 +263,10 @@ def test_directions(line: str, answered: str, send: bool, receive: bool, on_hold
         (["c=IN IP4 0.0.0.0"], "0.0.0.0", 0, False),
         (["c=IN IP4 0.0.0.0", "a=rtcp-mux"], "0.0.0.0", 0, True),
         (["a=rtcp:broken"], "192.0.2.1", 4001, False),
+        (["a=rtcp:5555 IN IP4 rtcp.example.com"], "192.0.2.1", 0, False),
+        (["a=rtcp:5555 IN IP6 2001:db8::1"], "192.0.2.1", 0, False),
+        (["a=rtcp:5555 IN IP4 224.2.1.1"], "192.0.2.1", 0, False),
+        (["a=rtcp:5555 IN IP4 rtcp.example.com", "a=rtcp-mux"], "192.0.2.1", 4000, True),
         (["a=rtcp:5555", "a=rtcp-mux"], "192.0.2.1", 4000, True),
     ],
 )
@@ -312,7 +316,6 @@ def test_our_own_rtcp_port_is_named_when_it_is_not_the_next() -> None:
         (offer("c=IN IP4 2001:db8::1"), 400, "address of the wrong type: IN IP4 2001:db8::1"),
         (offer("c=ATM NSAP 192.0.2.1"), 400, "address of the wrong type"),
         (offer(host="2001:db8::1"), 488, "is at IP6 2001:db8::1; our media is at 198.51.100.1"),
-        (offer("a=rtcp:5 IN IP4 rtcp.example.com"), 488, "is at IP4 rtcp.example.com; only literal"),
         (offer(media="video 1 RTP/AVP 31") + "m=audio 0 RTP/AVP 0\r\n", 488, "audio; m-line 2 is switched"),
     ],
 )  # fmt: skip
