@@ -189,10 +189,12 @@ def _literal(connection: Connection, local_host: str) -> str:
         raise NegotiationError(488, f"is at {shown}; only literal IP addresses are taken") from None
     if connection.network != "IN" or connection.address_type.upper() != f"IP{address.version}":
         raise NegotiationError(400, f"has an address of the wrong type: {quote(str(connection))}")
-    if address.is_unspecified:
+    zone = "%" in connection.address  # of `::%1`, too, which counts as unspecified otherwise
+    mapped = address.version == 6 and address.ipv4_mapped is not None  # IPv4, and ::ffff:0.0.0.0 this very machine
+    if address.is_unspecified and not zone and not mapped:
         return str(address)
-    if address.version != ipaddress.ip_address(local_host).version:
+    if mapped or address.version != ipaddress.ip_address(local_host).version:
         raise NegotiationError(488, f"is at {shown}; our media is at {local_host}")
-    if address.is_multicast or "%" in connection.address:
+    if address.is_multicast or zone:
         raise NegotiationError(488, f"is at {shown}; only unicast addresses without a zone are taken")
     return str(address)

@@ -329,6 +329,28 @@ def test_refusals_say_what_was_offered_and_what_is_taken(text: str, code: int, r
     assert ours.description() is None
 
 
+@pytest.mark.parametrize(
+    ("host", "reason"),
+    [
+        ("::%1", "only unicast addresses without a zone"),
+        ("fe80::1%eth0", "only unicast addresses without a zone"),
+        ("ff02::1", "only unicast addresses"),
+        ("::ffff:192.0.2.1", "our media is at 2001:db8::9"),
+        ("::ffff:0.0.0.0", "our media is at 2001:db8::9"),
+        ("::ffff:224.0.0.1", "our media is at 2001:db8::9"),
+        ("::ffff:192.0.2.1%1", "our media is at 2001:db8::9"),
+    ],
+)
+def test_addresses_that_only_look_like_ipv6_or_belong_to_one_machine(host: str, reason: str) -> None:
+    """Neither hold nor a place to send to; as an address of RTCP, they cost the reports."""
+    ours = session(local_host="2001:db8::9")
+    with pytest.raises(NegotiationError, match=reason) as caught:
+        ours.answer(offer(host=host))
+    assert caught.value.code == 488
+    description = agreed(offer(f"a=rtcp:5555 IN IP6 {host}", host="2001:db8::1"), local_host="2001:db8::9")
+    assert (description.remote_rtcp_host, description.remote_rtcp_port) == ("2001:db8::1", 0)
+
+
 def test_a_refusal_is_short_and_printable_whatever_was_offered() -> None:
     """What a peer wrote goes into a log line: no control characters, no kilobytes."""
     many = [f"a=rtpmap:{n} \x1b[31m{'x' * 500}/8000" for n in range(96, 128)]
