@@ -66,6 +66,8 @@ class Exchange:
         "and that offer came in a re-INVITE or UPDATE"
         self._offering = False
         "the session waits for an answer"
+        self._said = ""
+        "our last offer"
         self._response_sdp = ""
         "SDP of the response that PJSIP is processing"
         self._unseen = False
@@ -127,7 +129,8 @@ class Exchange:
 
     def _offer(self) -> str:
         self._answering, self._offering = False, True
-        return self._session.offer()
+        self._said = self._session.offer()
+        return self._said
 
     def response_arrived(self, sdp: str) -> None:
         """A response whose state change comes before its negotiation."""
@@ -166,7 +169,7 @@ class Exchange:
 
     def _answer_never_seen(self) -> None:
         if self._unseen and self._host.leg is not None:
-            self._take_answer(negotiated_answer(self._host.leg), keys_unseen=True)
+            self._take_answer(negotiated_answer(self._host.leg, self._said), keys_unseen=True)
 
     def _refuse(self, error: Exception) -> None:
         code = getattr(error, "code", None)
