@@ -158,7 +158,8 @@ def _keys(media: Media, wanted: Wanted) -> PeerKey | None:
     """The peer's key, where profile and keys are such as we want; NegotiationError where they are not."""
     profile = media.profile.upper()
     secure = () if wanted.use == "off" else SECURE_PROFILES
-    plain = () if wanted.use == "required" else PLAIN_PROFILES
+    # Keys in a plain profile say "encrypt if you can", which is enough where we insist on it (RFC 8643, Asterisk).
+    plain = () if wanted.use == "required" and not media.has("crypto") else PLAIN_PROFILES
     taken = (*secure, *plain)
     if profile not in taken:
         why = f"wants {quote(media.profile)}; taken are {' and '.join(taken)}"
@@ -172,8 +173,10 @@ def _keys(media: Media, wanted: Wanted) -> PeerKey | None:
     if wanted.use == "off":
         return None
     key, problem = pick(attributes.crypto(media), wanted)
-    # Keys in a plain profile say "encrypt if you can". An answer that has some expects us to.
-    needed = profile in SECURE_PROFILES or (wanted.tags is not None and media.has("crypto"))
+    # An answer that has keys in a plain profile expects us to use them.
+    needed = profile in SECURE_PROFILES or wanted.use == "required" or (
+        wanted.tags is not None and media.has("crypto")
+    )
     if key is None and needed:
         raise NegotiationError(488, f"wants {quote(media.profile)} and has {problem}")
     return key
