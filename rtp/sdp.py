@@ -171,8 +171,9 @@ def _place(line: tuple[str, str]) -> int:
 
 def _shown(line: str, text: str) -> str:
     """The beginning of a line for an error; only its length where it may be a piece of a key."""
-    keys = re.search("inline:|a=crypto", re.sub(r"\s", "", text), re.IGNORECASE)
-    return f"{len(line)} characters" if keys else repr(line[:40])
+    if re.search("inline:|a=crypto", re.sub(r"\s", "", text), re.IGNORECASE):
+        return f"{len(line)} characters"
+    return repr(re.sub("[A-Za-z0-9+/]{16,}.*", "...", line, flags=re.DOTALL)[:40])
 
 
 def _parse_line(number: int, letter: str, value: str, section: Section, text: str) -> None:
