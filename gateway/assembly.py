@@ -12,7 +12,6 @@ from trunkline.gateway.calls.call import MediaSession
 from trunkline.gateway.calls.screen import NewSession
 from trunkline.gateway.calls.srtp_use import srtp_use
 from trunkline.gateway.certificates import Files
-from trunkline.gateway.config.addresses import split_host_port
 from trunkline.gateway.config.checks import unverified_hop
 from trunkline.gateway.config.model import Agent, Config, SipTransport, Trunk
 from trunkline.gateway.config.secrets import Secrets
@@ -154,7 +153,7 @@ def worker_options(config: Config) -> list[str]:
 def registrars(trunks: Sequence[Trunk]) -> dict[str, str]:
     """Registrar's host of each trunk that is known by it alone, by trunk name."""
     return {
-        trunk.name: _host(trunk.registration.server)
+        trunk.name: trunk.registration.host
         for trunk in trunks
         if trunk.registration is not None and not trunk.match
     }
@@ -170,9 +169,3 @@ def resolve(hosts: dict[str, str]) -> dict[str, list[str]]:
             infos = []
         found[name] = sorted({str(info[4][0]) for info in infos})
     return found
-
-
-def _host(server: str) -> str:
-    """Host of a SIP URI that the configuration has checked."""
-    hop = server.removeprefix("sip:").rpartition("@")[2].partition(";")[0].partition("?")[0]
-    return split_host_port(hop)[0]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import time
 from collections.abc import Callable
 
 from trunkline.gateway import logs
@@ -20,6 +21,9 @@ from trunkline.gateway.sip.messages import ReloadCertificates
 LOOK_INTERVAL_S = 5.0
 WARN_DAYS = 14
 "Certificates of 90 days are renewed a month before they end: then nobody sees to it."
+
+REMIND_INTERVAL_S = 86_400.0
+"How soon the end of the certificate in use is looked at again: it may run for longer than a certificate has left."
 
 log = logs.get_logger("trunkline.gateway")
 
@@ -32,6 +36,10 @@ class CertificateWatch:
         self._seen = files.signature
         "of what is in use or was refused"
         self._last = self._seen
+        self._found: Found | None = None
+        "what is in use"
+        self._judged = 0.0
+        "when it was last looked at, by the monotonic clock"
 
     def first(self) -> Found:
         """What to start with. Raises CertificateError."""
@@ -45,8 +53,13 @@ class CertificateWatch:
             await asyncio.sleep(LOOK_INTERVAL_S)
             signature = await asyncio.to_thread(lambda: self._files.signature)
             steady, self._last = signature == self._last, signature
+            if self._found is not None and time.monotonic() - self._judged >= REMIND_INTERVAL_S:
+                self._judge(self._found)
             if steady and signature != self._seen:
-                await self.reload("the files have changed")
+                try:
+                    await self.reload("the files have changed")
+                except Exception:  # the next files may be better, and nobody else looks for them
+                    log.exception("certificates.look_failed", cure="report it; what is in use stays in use")
 
     async def reload(self, why: str) -> bool:
         """Read again and hand over; whether the new ones are in use."""
@@ -83,7 +96,12 @@ class CertificateWatch:
         return await answer
 
     def _in_use(self, found: Found) -> None:
+        self._found = found
         self._metrics.certificate_expires(found.not_after.timestamp())
+        self._judge(found)
+
+    def _judge(self, found: Found) -> None:
+        self._judged = time.monotonic()
         now = dt.datetime.now(dt.UTC)
         days = (found.not_after - now).total_seconds() / 86_400
         if problem := found.problem(now):

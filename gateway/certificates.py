@@ -14,6 +14,7 @@ import warnings
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
@@ -22,6 +23,7 @@ from cryptography.x509.oid import NameOID
 from trunkline.gateway.sip.settings import Credentials
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+_UNKNOWN_KEY = "a key that TLS cannot use; RSA, Ed25519 and the usual curves of EC are known"
 MAX_FILE_BYTES = 4 * 1024 * 1024
 
 
@@ -84,8 +86,13 @@ def read(files: Files) -> Found:
     chain = _certificates(files.certificate, chain_text)
     _certificates(ca_path, ca_text)
     key = _key(files.key, key_text, files.password)
-    if _public(key.public_key()) != _public(chain[0].public_key()):
+    try:
+        public = _public(chain[0].public_key())
+    except (UnsupportedAlgorithm, ValueError):
+        raise CertificateError(f"{files.certificate} is for {_UNKNOWN_KEY}") from None
+    if _public(key.public_key()) != public:
         raise CertificateError(f"{files.key} is not the key of the first certificate in {files.certificate}")
+    _try(files)
     plain = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
@@ -95,6 +102,18 @@ def read(files: Files) -> Found:
         max(one.not_valid_before_utc for one in chain),
         min(one.not_valid_after_utc for one in chain),
     )
+
+
+def _try(files: Files) -> None:
+    """Let OpenSSL have them: what is too weak for this system's rules would fail every handshake, and only then."""
+    try:
+        # The password is a function, as OpenSSL would ask the terminal for one that is missing.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(files.certificate, files.key, lambda: files.password)
+    except ssl.SSLError as error:
+        why = (error.reason or str(error)).replace("_", " ").lower()
+        raise CertificateError(f"{files.certificate} is refused by this system's OpenSSL: {why}") from None
+    except OSError as error:
+        raise CertificateError(f"{files.certificate} or {files.key} cannot be read: {error.strerror}") from None
 
 
 def system_authorities() -> Path:
@@ -111,7 +130,7 @@ def names_of(certificate: x509.Certificate) -> tuple[str, ...]:
     try:
         alternative = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         return tuple(str(name.value) for name in alternative)
-    except (x509.ExtensionNotFound, ValueError):
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, ValueError):
         common = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
         return tuple(str(name.value) for name in common)
 
@@ -144,11 +163,13 @@ def _key(path: Path, text: bytes, password: str) -> PrivateKey:
             raise CertificateError(f"{path} is not encrypted, but a password for it is named") from None
         cure = "name one with key_password_env or key_password_file"
         raise CertificateError(f"{path} is encrypted and needs a password: {cure}") from None
+    except UnsupportedAlgorithm:
+        raise CertificateError(f"{path} has {_UNKNOWN_KEY}") from None
     except ValueError:
         why = "the password is wrong, or it is damaged" if password else "it holds no private key in PEM form"
         raise CertificateError(f"{path} cannot be used: {why}") from None
     if not isinstance(key, (rsa.RSAPrivateKey, ec.EllipticCurvePrivateKey, ed25519.Ed25519PrivateKey)):
-        raise CertificateError(f"{path} has a key that TLS cannot use; RSA, EC and Ed25519 are known")
+        raise CertificateError(f"{path} has {_UNKNOWN_KEY}")
     return key
 
 

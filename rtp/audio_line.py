@@ -136,7 +136,11 @@ def read_audio_line(
         raise NegotiationError(400, "has no c= line, neither of its own nor at session level")
     host = _literal(connection, local_host)
     rtcp_port, elsewhere = attributes.rtcp(media) or ((media.port + 1) % 65536, None)
-    rtcp_host = _literal(elsewhere, local_host) if elsewhere else host
+    rtcp_host = host
+    try:
+        rtcp_host = _literal(elsewhere, local_host) if elsewhere else host
+    except NegotiationError:
+        rtcp_port = 0  # a call without our reports is better than none
     if ipaddress.ip_address(rtcp_host).is_unspecified:
         rtcp_port = 0  # RFC 3264 8.4: no RTCP either; and Linux takes 0.0.0.0 for itself
     if ipaddress.ip_address(host).is_unspecified and media.port == 9 and media.has("ice-ufrag"):
@@ -167,10 +171,12 @@ def _check_profile(media: Media, wanted: Wanted) -> None:
     """NegotiationError where it is one that is not wanted."""
     profile = media.profile.upper()
     on = wanted.use != "off"
+    # Keys in a plain profile say "encrypt if you can", which is enough where we insist on it (RFC 8643, Asterisk).
+    plain = wanted.use != "required" or (wanted.sdes and media.has("crypto"))
     taken = (
         *(SECURE_PROFILES if on and wanted.sdes else ()),
         *(DTLS_PROFILES if on and wanted.dtls else ()),
-        *(() if wanted.use == "required" else PLAIN_PROFILES),
+        *(PLAIN_PROFILES if plain else ()),
     )
     if profile in taken:
         return
@@ -201,8 +207,10 @@ def _keys(media: Media, wanted: Wanted) -> PeerKey | None:
     if wanted.use == "off" or not wanted.sdes:
         return None
     key, problem = pick(attributes.crypto(media), wanted)
-    # Keys in a plain profile say "encrypt if you can". An answer that has some expects us to.
-    needed = profile in SECURE_PROFILES or (wanted.tags is not None and media.has("crypto"))
+    # An answer that has keys in a plain profile expects us to use them.
+    needed = profile in SECURE_PROFILES or wanted.use == "required" or (
+        wanted.tags is not None and media.has("crypto")
+    )
     if key is None and needed:
         raise NegotiationError(488, f"wants {quote(media.profile)} and has {problem}")
     return key
@@ -218,10 +226,12 @@ def _literal(connection: Connection, local_host: str) -> str:
         raise NegotiationError(488, f"is at {shown}; only literal IP addresses are taken") from None
     if connection.network != "IN" or connection.address_type.upper() != f"IP{address.version}":
         raise NegotiationError(400, f"has an address of the wrong type: {quote(str(connection))}")
-    if address.is_unspecified:
+    zone = "%" in connection.address  # of `::%1`, too, which counts as unspecified otherwise
+    mapped = address.version == 6 and address.ipv4_mapped is not None  # IPv4, and ::ffff:0.0.0.0 this very machine
+    if address.is_unspecified and not zone and not mapped:
         return str(address)
-    if address.version != ipaddress.ip_address(local_host).version:
+    if mapped or address.version != ipaddress.ip_address(local_host).version:
         raise NegotiationError(488, f"is at {shown}; our media is at {local_host}")
-    if address.is_multicast or "%" in connection.address:
+    if address.is_multicast or zone:
         raise NegotiationError(488, f"is at {shown}; only unicast addresses without a zone are taken")
     return str(address)

@@ -4,7 +4,8 @@
 A `Session` is what one call knows of its SDP.  `answer` reads an offer and
 returns ours, `offer` makes one and `accepted` reads what came back; each may
 happen any number of times, in any order that SIP allows.  An exchange that fails
-raises `NegotiationError` and changes nothing: the call goes on as it was.
+raises `NegotiationError` and changes nothing: the call goes on as it was.  `withdraw`
+takes back an answer that never went out.
 
 What we do where RFC 3264 leaves a choice:
 
@@ -29,6 +30,7 @@ Not thread-safe: one thread at a time, in practice the one that owns SIP.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Literal
@@ -59,6 +61,9 @@ from trunkline.rtp.session_keys import SessionKeys
 __all__ = ["MediaDescription", "NegotiationError", "Session"]
 
 _XR_VOIP, _XR_ROUND_TRIP = "voip-metrics", "rcvr-rtt=all"
+
+_KEPT = ("_before", "_writer", "_on_hold")
+"what no answer changes, or not in a way that matters: the version in o= may skip numbers"
 
 
 class Session:
@@ -115,6 +120,8 @@ class Session:
         # Payload types of our last offer by encoding, while it may still be answered.
         self._offered: dict[str, int] | None = None
         self._offered_terms = Terms(send=True, receive=True)
+        self._before: dict[str, object] = {}
+        "what the last answer has changed, as it was; empty once it can no longer be withdrawn"
         self.move(local_host, rtp_port, rtcp_port)
 
     def description(self) -> MediaDescription | None:
@@ -157,6 +164,7 @@ class Session:
         selection = Selection.of(line, choice.offered, choice.codec, dtmf=self._dtmf)
         receive = line.sends and not self._on_hold
         terms = Terms(line.receives, receive, line.rtcp_mux, line.rtcp_rsize)
+        self._before = {name: copy.copy(value) for name, value in vars(self).items() if name not in _KEPT}
         self._lines = [None if i == choice.index else media for i, media in enumerate(description.media)]
         self._profile = line.profile
         self._numbers.learn(selection.numbers, (one.payload_type for one in line.formats))
@@ -172,12 +180,18 @@ class Session:
         ]
         return self._write(formats, [choice.codec], keying, terms, xr)
 
+    def withdraw(self) -> None:
+        """Our last answer has not gone out: SIP refused the offer after all. Everything is as before it."""
+        vars(self).update(self._before)
+        self._before = {}
+
     def offer(self) -> str:
         """Our offer: the first of the call, a refresh, hold, resume or another address.
 
         The description stays what it was until `accepted`.
         """
         codecs, agreed = list(self._codecs), self._agreed
+        self._before = {}
         if agreed is not None:
             used = payload.AUDIO_FORMATS[agreed.codec]
             codecs = [used] + [codec for codec in codecs if codec is not used]
@@ -197,8 +211,16 @@ class Session:
     def _offers_dtls(self) -> bool:
         return self._profile in DTLS_PROFILES
 
+    def repeated(self) -> None:
+        """What we said last counts as an offer (again), whose answer comes: of another fork, or to SIP's own refresh.
+
+        An offer that was answered already is the same to the next answer, keys and all.
+        """
+        if self._offered is None:
+            self.offer()
+
     def accepted(self, answer: str, *, keys_unseen: bool = False) -> None:
-        """The peer's answer to our last offer; may come again (183, then 200).
+        """The peer's answer to our last offer; may come again (183, then 200), also from several forks in turn.
 
         `keys_unseen` is for an answer that was put together from what somebody else has understood
         of it, without keys: those in force stay.

@@ -39,4 +39,4 @@ class PayloadNumbers:
         """
         kept = {name: n for name, n in self._by_name.items() if n not in taken.values()}
         self._by_name = kept | dict(taken)
-        self._used.update(number for number in offered if number in _DYNAMIC)
+        self._used = self._used.union(number for number in offered if number in _DYNAMIC)

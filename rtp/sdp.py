@@ -128,18 +128,18 @@ class SessionDescription(Section):
                 continue
             letter, value = line[0], line[2:]
             if line[1:2] != "=" or not (letter.isascii() and letter.isalpha()) or "\0" in line:
-                raise SdpSyntaxError(number, f"{_shown(line)!r} is not of the form x=...")
+                raise SdpSyntaxError(number, f"{_shown(line, text)} is not of the form x=...")
             if not version_seen and line != "v=0":
-                raise SdpSyntaxError(number, f"starts with {_shown(line)!r} instead of v=0")
+                raise SdpSyntaxError(number, f"starts with {_shown(line, text)} instead of v=0")
             if letter == "m":
-                section = _parse_media(number, value)
+                section = _parse_media(number, value, text)
                 description.media.append(section)
             elif letter == "v":
                 if version_seen:
                     raise SdpSyntaxError(number, "a second v= line")
                 version_seen = True
             else:
-                _parse_line(number, letter, value, section)
+                _parse_line(number, letter, value, section, text)
         if not version_seen:
             raise SdpSyntaxError(1, "empty")
         for part in (description, *description.media):
@@ -165,29 +165,31 @@ class SessionDescription(Section):
         return text
 
 
-def _shown(line: str) -> str:
-    """The beginning of a line that makes no sense, without what may be a key: an a=crypto may have been folded."""
-    return re.sub("[A-Za-z0-9+/]{16,}.*", "...", line, flags=re.DOTALL)[:40]
-
-
 def _place(line: tuple[str, str]) -> int:
     return _ORDER.get(line[0], _ORDER["?"])
 
 
-def _parse_line(number: int, letter: str, value: str, section: Section) -> None:
+def _shown(line: str, text: str) -> str:
+    """The beginning of a line for an error; only its length where it may be a piece of a key."""
+    if re.search("inline:|a=crypto", re.sub(r"\s", "", text), re.IGNORECASE):
+        return f"{len(line)} characters"
+    return repr(re.sub("[A-Za-z0-9+/]{16,}.*", "...", line, flags=re.DOTALL)[:40])
+
+
+def _parse_line(number: int, letter: str, value: str, section: Section, text: str) -> None:
     """Any line but v= and m=, into its section."""
     if letter == "a":
         name, colon, rest = value.partition(":")
         if not name or " " in name:
-            raise SdpSyntaxError(number, f"attribute without a name: {_shown(value)!r}")
+            raise SdpSyntaxError(number, f"attribute without a name: {_shown(value, text)}")
         section.attributes.append((name, rest if colon else None))
     elif letter == "c" and section.connection is None:
         words = value.split()
         if len(words) != 3:
-            raise SdpSyntaxError(number, f"c= needs network, address type and address, found {value[:60]!r}")
+            raise SdpSyntaxError(number, f"c= needs network, address type and address, found {_shown(value, text)}")
         section.connection = Connection(words[1], words[2], words[0])
     elif letter == "o" and isinstance(section, SessionDescription) and section.origin is None:
-        section.origin = _parse_origin(number, value)
+        section.origin = _parse_origin(number, value, text)
     elif letter == "s" and isinstance(section, SessionDescription) and section.name is None:
         section.name = value
     elif letter in "os":
@@ -196,22 +198,22 @@ def _parse_line(number: int, letter: str, value: str, section: Section) -> None:
         section.lines.append((letter, value))
 
 
-def _parse_origin(number: int, value: str) -> Origin:
+def _parse_origin(number: int, value: str, text: str) -> Origin:
     # From the right: some devices put a display name with spaces in the place of the user.
     words = value.rsplit(maxsplit=5)
     if len(words) != 6:
-        raise SdpSyntaxError(number, f"o= needs six fields, found {value[:60]!r}")
+        raise SdpSyntaxError(number, f"o= needs six fields, found {_shown(value, text)}")
     username, session_id, version, network, address_type, address = words
     return Origin(username, session_id, version, address_type, address, network)
 
 
-def _parse_media(number: int, value: str) -> Media:
+def _parse_media(number: int, value: str, text: str) -> Media:
     words = value.split()
     if len(words) < 3:
-        raise SdpSyntaxError(number, f"m= needs media, port, profile and formats, found {value[:60]!r}")
+        raise SdpSyntaxError(number, f"m= needs media, port, profile and formats, found {_shown(value, text)}")
     match = re.fullmatch(r"(\d{1,5})(?:/(\d{1,5}))?", words[1], re.ASCII)
     if match is None or int(match[1]) > 65535:
-        raise SdpSyntaxError(number, f"port {words[1][:20]!r} is not a number from 0 to 65535")
+        raise SdpSyntaxError(number, f"port {_shown(words[1], text)} is not a number from 0 to 65535")
     return Media(
         kind=words[0], port=int(match[1]), port_count=int(match[2] or 1), profile=words[2], formats=words[3:]
     )

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The SRTP keys of one call, by a=crypto: what we offer, what we answer, what is in force (RFC 4568 7).
 
-A key that has been in force never comes back once it was replaced: with the same SSRC and
-packet numbers it would encrypt two things alike, and whoever has both can read both.
+A key that has been in force never comes back in a new offer or answer once it was replaced: with
+the same SSRC and packet numbers it would encrypt two things alike, and whoever has both can read
+both.  Answers to one and the same offer, of forks, may take turns: each has the key that went out.
 """
 
 from __future__ import annotations

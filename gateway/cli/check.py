@@ -7,6 +7,7 @@ refused; 2 wrong use of the command.
 
 from __future__ import annotations
 
+import datetime as dt
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -16,8 +17,9 @@ from rich.console import Console
 from rich.table import Table
 
 from trunkline.gateway import outcome
-from trunkline.gateway.assembly import registrars
+from trunkline.gateway.assembly import registrars, tls_files
 from trunkline.gateway.assembly import resolve as resolve_hosts
+from trunkline.gateway.certificates import CertificateError, read
 from trunkline.gateway.cli.call_text import shown
 from trunkline.gateway.cli.options import console
 from trunkline.gateway.config import Config, ConfigError, load
@@ -53,7 +55,7 @@ def check(
         list[str] | None,
         typer.Option(metavar="'X: y'", help="header of the INVITE; repeatable", rich_help_panel=ROUTING),
     ] = None,
-    secrets: Annotated[bool, typer.Option("--secrets", help="also look up passwords and tokens")] = False,
+    secrets: Annotated[bool, typer.Option("--secrets", help="also look up passwords, tokens and certificates")] = False,
     show_example: Annotated[
         bool, typer.Option("--example", help="print a commented example and stop")
     ] = False,
@@ -72,7 +74,8 @@ def check(
     out = console()
     config = _load(file, secrets)
     if route is None:
-        out.print(f"[green]{shown(str(file))} is valid[/]: {_inventory(config)}", soft_wrap=True)
+        unseen = "; certificate and key of TLS were not read, --secrets does that" if config.tls and not secrets else ""
+        out.print(f"[green]{shown(str(file))} is valid[/]: {_inventory(config)}{unseen}", soft_wrap=True)
         return
     name = _trunk_of_call(out, config, trunk, source)
     query = None
@@ -87,8 +90,8 @@ def _load(file: Path, secrets: bool) -> Config:
     errors = console(stderr=True)
     try:
         config = load(file)
-        doubts = config.warnings + (resolve(config, create_api_token=False).warnings if secrets else [])
-    except ConfigError as error:
+        doubts = config.warnings + (_look_up(config) if secrets else [])
+    except (ConfigError, CertificateError) as error:
         # A line per mistake, unwrapped: editors and grep follow file:line.
         for line in str(error).splitlines():
             errors.print(f"[red]error:[/] {shown(line)}", soft_wrap=True)
@@ -96,6 +99,14 @@ def _load(file: Path, secrets: bool) -> Config:
     for doubt in doubts:
         errors.print(f"[yellow]warning:[/] {shown(doubt)}", soft_wrap=True)
     return config
+
+
+def _look_up(config: Config) -> list[str]:
+    """What is doubtful about passwords, tokens and certificates; raises ConfigError or CertificateError."""
+    secrets = resolve(config, create_api_token=False)
+    files = tls_files(config, secrets)
+    problem = read(files).problem(dt.datetime.now(dt.UTC)) if files is not None else ""
+    return secrets.warnings + ([f"{problem}; peers that check will refuse it"] if problem else [])
 
 
 def _inventory(config: Config) -> str:

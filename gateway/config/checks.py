@@ -86,6 +86,11 @@ def _transports(config: Config) -> Iterator[Problem]:
             what = f"{transport.protocol} on {transport.bind}:{transport.port}"
             yield Problem(("sip", "transport", index), f"{what} is there already; one will do")
         seen.add(address)
+        for protocol, bind, port in seen:
+            both = {protocol, transport.protocol} == {"tcp", "tls"}
+            if both and port == transport.port and _meet(bind, transport.bind):
+                message = f"{protocol} on {bind} has port {port} already, and TLS comes by TCP: move one of them"
+                yield Problem(("sip", "transport", index, "port"), message)
         if (":" in transport.bind) != (":" in config.media.bind):
             families = [f"IPv{6 if ':' in bind else 4}" for bind in (transport.bind, config.media.bind)]
             message = (
@@ -103,6 +108,11 @@ def _transports(config: Config) -> Iterator[Problem]:
             yield Problem(("trunk", index, "transport"), f"no SIP transport speaks {trunk.transport}; {cure}")
 
 
+def _meet(one: str, other: str) -> bool:
+    """Whether two sockets of one port cannot listen on these addresses."""
+    return one == other or bool({one, other} & {"0.0.0.0", "::"})
+
+
 def _tls(config: Config) -> Iterator[Problem]:
     """Keys of TLS: all that it needs, once, and nowhere else."""
     seen = 0
@@ -115,6 +125,9 @@ def _tls(config: Config) -> Iterator[Problem]:
         seen += 1
         if seen == 2:
             yield Problem(where, "there is a TLS transport already; there can be one")
+        if ":" in transport.bind:
+            message = f"{transport.bind} is IPv6, which our TLS does not speak: write an IPv4 address, or use tcp"
+            yield Problem((*where, "bind"), message)
         for key in ("certificate", "key"):
             if not getattr(transport, key):
                 yield Problem((*where, key), "TLS needs it: name a file in PEM form")
@@ -136,6 +149,8 @@ def _tls_trunks(config: Config) -> Iterator[Problem]:
         where = ("trunk", index, "verify_certificate")
         if trunk.transport != "tls":
             yield Problem(where, 'goes with transport = "tls" only')
+        elif not trunk.outbound_host:
+            yield Problem(where, "is about the server that calls go to, and this trunk names none: leave it out")
         elif not unverified_hop(trunk):
             message = (
                 "the next hop must then be an address, not a name; or trust its certificate: add it to the `ca` of "
@@ -149,7 +164,10 @@ def unverified_hop(trunk: Trunk) -> str:
     if trunk.verify_certificate or trunk.transport != "tls":
         return ""
     proxy = re.sub(r"^sips?:(?:[^@]*@)?|[;?].*$", "", trunk.outbound_proxy)
-    host, port = split_host_port(proxy or trunk.outbound_host or "-")
+    hop = proxy or trunk.outbound_host
+    if not hop:
+        return ""  # no calls go there
+    host, port = split_host_port(hop)
     return f"{host}:{port or 5061}" if is_ipv4(host) else ""
 
 

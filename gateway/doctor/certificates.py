@@ -57,7 +57,7 @@ def about_names(found: Found, tls: SipTransport) -> Finding:
         return warn(name, f"{', '.join(found.names)}: SIP knows no wildcards (RFC 5922)", "name each host in it")
     if not found.names:
         return warn(name, "the certificate is for nobody", "get one with the name that peers call (subjectAltName)")
-    host = tls.advertise or ("" if tls.bind == "0.0.0.0" else tls.bind)
+    host = tls.advertise or ("" if tls.bind in ("0.0.0.0", "::") else tls.bind)
     if host and not found.covers(host):
         text = f"{', '.join(found.names)}, and not {host}, which our Contact says"
         return warn(name, text, f"set `advertise` to a name of the certificate, or get one for {host}")

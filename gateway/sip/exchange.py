@@ -66,6 +66,8 @@ class Exchange:
         "and that offer came in a re-INVITE or UPDATE"
         self._offering = False
         "the session waits for an answer"
+        self._said = ""
+        "our last offer"
         self._response_sdp = ""
         "SDP of the response that PJSIP is processing"
         self._unseen = False
@@ -100,6 +102,8 @@ class Exchange:
         """PJSIP refused a re-INVITE or UPDATE although the session had an answer."""
         if self._within_call:
             self._answering = self._within_call = False
+            self._remote_offer, self._prepared = "", None
+            self._session.withdraw()
 
     def on_sdp(self, remote: str) -> str | None:
         """Our SDP for the wire."""
@@ -125,7 +129,8 @@ class Exchange:
 
     def _offer(self) -> str:
         self._answering, self._offering = False, True
-        return self._session.offer()
+        self._said = self._session.offer()
+        return self._said
 
     def response_arrived(self, sdp: str) -> None:
         """A response whose state change comes before its negotiation."""
@@ -153,7 +158,7 @@ class Exchange:
         self._unseen = False
         try:
             if not self._offering:
-                self._session.offer()  # PJSIP repeated our last SDP, or a second fork answers the first offer
+                self._session.repeated()  # PJSIP repeated our last SDP, or a second fork answers the first offer
             self._session.accepted(sdp, keys_unseen=keys_unseen)
         except Exception as error:  # noqa: BLE001 - logged there, and the call is ended
             self._refuse(error)
@@ -164,7 +169,7 @@ class Exchange:
 
     def _answer_never_seen(self) -> None:
         if self._unseen and self._host.leg is not None:
-            self._take_answer(negotiated_answer(self._host.leg), keys_unseen=True)
+            self._take_answer(negotiated_answer(self._host.leg, self._said), keys_unseen=True)
 
     def _refuse(self, error: Exception) -> None:
         code = getattr(error, "code", None)

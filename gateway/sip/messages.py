@@ -58,8 +58,14 @@ class SdpSession(Protocol):
     def answer(self, offer: str) -> str:
         """Our answer to the peer's offer; raises SdpError."""
 
+    def withdraw(self) -> None:
+        """That answer does not go out, as PJSIP has refused the offer: what was agreed before still holds."""
+
     def offer(self) -> str:
         """Our offer: outbound call, offerless INVITE, session refresh or hold of ours."""
+
+    def repeated(self) -> None:
+        """Another answer to our last offer comes, or one to what we said last, which SIP has offered by itself."""
 
     def accepted(self, answer: str, *, keys_unseen: bool = False) -> None:
         """The peer's answer to our last offer; raises SdpError.

@@ -3,21 +3,18 @@
 
 from __future__ import annotations
 
+import re
+
 from trunkline.gateway.sip.guard import LegError
 from trunkline.gateway.sip.leg import Leg
 
-INACTIVE = (
-    "v=0\r\no=- 0 0 IN IP4 0.0.0.0\r\ns=-\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\n"
-    "m=audio 9 RTP/AVP 0\r\na=inactive\r\n"
-)
 
-
-def negotiated_answer(leg: Leg) -> str:
-    """An SDP answer that says what PJSIP negotiated; PJSIP's "encoding" is our sending, thus their receiving."""
+def negotiated_answer(leg: Leg, offer: str) -> str:
+    """An SDP answer to `offer` out of what PJSIP negotiated; its "encoding" is our sending, thus their receiving."""
     try:
         info = leg.remote_media()
     except LegError:  # inactive: there is no stream to ask
-        return INACTIVE
+        return _inactive(offer)
     host, _, port = info.remoteRtpAddress.rpartition(":")
     host, family = host.strip("[]"), "IP6" if host.startswith("[") else "IP4"
     direction = {0: "inactive", 1: "recvonly", 2: "sendonly", 3: "sendrecv"}[info.dir & 3]
@@ -40,3 +37,11 @@ def negotiated_answer(leg: Leg) -> str:
     if rtcp_port.isdigit() and int(rtcp_port):
         lines.append(f"a=rtcp:{rtcp_port} IN {family} {rtcp_host.strip('[]')}")
     return "".join(f"{line}\r\n" for line in lines)
+
+
+def _inactive(offer: str) -> str:
+    """Nothing flows: the codec is the one that our offer has first, which is the one in use, by our own number."""
+    audio = re.search(r"^m=audio [1-9]\d* \S+ (\d+)", offer, re.MULTILINE)
+    number = audio[1] if audio else "0"
+    head = "v=0\r\no=- 0 0 IN IP4 0.0.0.0\r\ns=-\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\n"
+    return f"{head}m=audio 9 RTP/AVP {number}\r\na=inactive\r\n"

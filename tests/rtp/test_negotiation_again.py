@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
+import base64
+
 import pytest
 
 from trunkline.rtp.negotiation import MediaDescription, NegotiationError, Session
 from trunkline.rtp.sdp import SessionDescription
+
+LONG = "AES_CM_128_HMAC_SHA1_80"
 
 
 def session(**options: object) -> Session:
@@ -210,3 +214,47 @@ def test_our_media_moves() -> None:
     assert "c=IN IP4 198.51.100.2\r\n" in text
     assert "m=audio 31000 " in text
     assert version(text) == version(first) + 1
+
+
+def test_an_answer_that_does_not_go_out_is_withdrawn() -> None:
+    """Codec, numbers, address, hold, keys and refused lines are as before, and so is the next refresh."""
+    ours, twin = (session(codecs=["PCMU", "PCMA", "OPUS"], srtp="optional") for _ in range(2))
+    first = peer(f"a=crypto:1 {LONG} inline:{base64.b64encode(bytes(30)).decode()}")
+    other = peer(
+        "a=rtpmap:97 opus/48000/2", "a=sendonly", media="audio 5000 RTP/AVP 97 8", more="m=video 4002 RTP/AVP 31\r\n"
+    )
+    ours.answer(first)
+    twin.answer(first)
+    before = now(ours)
+    assert now_after(ours, other) != before and ours.held
+    ours.withdraw()
+    assert now(ours) == before and now(ours).send_key is before.send_key and not ours.held
+    ours.withdraw()
+    assert now(ours) == before, "twice is once"
+    assert formats(ours.offer()) == formats(twin.offer())
+    ours.accepted(peer())
+    assert now(ours).remote_port == 4000
+
+
+def test_the_first_answer_can_be_withdrawn_and_hold_of_ours_cannot() -> None:
+    """Nothing is agreed then. What we have been asked to do since then stays wanted."""
+    ours = session()
+    ours.answer(peer())
+    ours.hold(True)
+    ours.withdraw()
+    assert ours.description() is None and ours.on_hold
+    ours.answer(peer())
+    offer = ours.offer()
+    ours.withdraw()
+    assert "a=sendonly" in offer and now(ours).codec == "PCMU", "the answer was long out"
+
+
+def now_after(ours: Session, offer: str) -> MediaDescription:
+    """What holds after an answer to it."""
+    ours.answer(offer)
+    return now(ours)
+
+
+def formats(text: str) -> list[list[str]]:
+    """Payload types by m-line."""
+    return [media.formats for media in SessionDescription.parse(text).media]

@@ -263,6 +263,10 @@ def test_directions(line: str, answered: str, send: bool, receive: bool, on_hold
         (["c=IN IP4 0.0.0.0"], "0.0.0.0", 0, False),
         (["c=IN IP4 0.0.0.0", "a=rtcp-mux"], "0.0.0.0", 0, True),
         (["a=rtcp:broken"], "192.0.2.1", 4001, False),
+        (["a=rtcp:5555 IN IP4 rtcp.example.com"], "192.0.2.1", 0, False),
+        (["a=rtcp:5555 IN IP6 2001:db8::1"], "192.0.2.1", 0, False),
+        (["a=rtcp:5555 IN IP4 224.2.1.1"], "192.0.2.1", 0, False),
+        (["a=rtcp:5555 IN IP4 rtcp.example.com", "a=rtcp-mux"], "192.0.2.1", 4000, True),
         (["a=rtcp:5555", "a=rtcp-mux"], "192.0.2.1", 4000, True),
     ],
 )
@@ -312,7 +316,6 @@ def test_our_own_rtcp_port_is_named_when_it_is_not_the_next() -> None:
         (offer("c=IN IP4 2001:db8::1"), 400, "address of the wrong type: IN IP4 2001:db8::1"),
         (offer("c=ATM NSAP 192.0.2.1"), 400, "address of the wrong type"),
         (offer(host="2001:db8::1"), 488, "is at IP6 2001:db8::1; our media is at 198.51.100.1"),
-        (offer("a=rtcp:5 IN IP4 rtcp.example.com"), 488, "is at IP4 rtcp.example.com; only literal"),
         (offer(media="video 1 RTP/AVP 31") + "m=audio 0 RTP/AVP 0\r\n", 488, "audio; m-line 2 is switched"),
     ],
 )  # fmt: skip
@@ -324,6 +327,28 @@ def test_refusals_say_what_was_offered_and_what_is_taken(text: str, code: int, r
     assert caught.value.code == code
     assert reason in str(caught.value)
     assert ours.description() is None
+
+
+@pytest.mark.parametrize(
+    ("host", "reason"),
+    [
+        ("::%1", "only unicast addresses without a zone"),
+        ("fe80::1%eth0", "only unicast addresses without a zone"),
+        ("ff02::1", "only unicast addresses"),
+        ("::ffff:192.0.2.1", "our media is at 2001:db8::9"),
+        ("::ffff:0.0.0.0", "our media is at 2001:db8::9"),
+        ("::ffff:224.0.0.1", "our media is at 2001:db8::9"),
+        ("::ffff:192.0.2.1%1", "our media is at 2001:db8::9"),
+    ],
+)
+def test_addresses_that_only_look_like_ipv6_or_belong_to_one_machine(host: str, reason: str) -> None:
+    """Neither hold nor a place to send to; as an address of RTCP, they cost the reports."""
+    ours = session(local_host="2001:db8::9")
+    with pytest.raises(NegotiationError, match=reason) as caught:
+        ours.answer(offer(host=host))
+    assert caught.value.code == 488
+    description = agreed(offer(f"a=rtcp:5555 IN IP6 {host}", host="2001:db8::1"), local_host="2001:db8::9")
+    assert (description.remote_rtcp_host, description.remote_rtcp_port) == ("2001:db8::1", 0)
 
 
 def test_a_refusal_is_short_and_printable_whatever_was_offered() -> None:

@@ -129,6 +129,8 @@ BOTH = "m=audio 4002 RTP/AVP 0\r\n"
         ("optional", peer("a=crypto:1 rubbish", profile="RTP/AVP"), [(30000, "RTP/AVP")], False),
         ("optional", peer(more=BOTH), [(0, "RTP/SAVP"), (30000, "RTP/AVP")], False),
         ("required", peer(line(1), more=BOTH), [(30000, "RTP/SAVP"), (0, "RTP/AVP")], True),
+        ("required", peer(line(1), profile="RTP/AVP"), [(30000, "RTP/AVP")], True),
+        ("required", peer(more=BOTH + line(2) + "\r\n"), [(0, "RTP/SAVP"), (30000, "RTP/AVP")], True),
         (
             "optional",
             peer(profile="RTP/AVP", more=f"m=audio 4002 RTP/SAVP 0\r\n{line(1)}\r\n"),
@@ -153,7 +155,9 @@ def test_which_line_of_an_offer_is_taken(
     [
         ("off", peer(line(1)), "wants RTP/SAVP; taken are RTP/AVP and RTP/AVPF, as SRTP is switched off here"),
         ("required", peer(profile="RTP/AVP"), "wants RTP/AVP; taken are RTP/SAVP and RTP/SAVPF, as SRTP is required"),
-        ("required", peer(line(1), profile="RTP/AVP"), "as SRTP is required"),
+        ("required", peer(line(1, GCM), profile="RTP/AVP"), f"can be used ({GCM} with tag 1 is switched off here)"),
+        ("required", peer("a=crypto:1 rubbish", profile="RTP/AVP"), "wants RTP/AVP and has no a=crypto line that can"),
+        ("required", peer("a=crypto", profile="RTP/AVP"), "wants RTP/AVP and has no a=crypto line"),
         ("required", peer(), "m-line 1 wants RTP/SAVP and has no a=crypto line"),
         ("optional", peer(line(1, GCM)), f"can be used ({GCM} with tag 1 is switched off here)"),
         ("optional", peer(line(1, parameters=" KDR=1")), "can be used (session parameter KDR asks to derive keys"),
@@ -199,6 +203,22 @@ def test_an_answer_takes_one_of_our_keys(profile: str, tag: int, suite: str) -> 
     ours.accepted(peer(line(tag, suite, 9), profile=profile))
     assert now(ours).send_key == offered[tag - 1]
     assert now(ours).receive_key == key(suite, 9)
+
+
+def test_optimistic_encryption_is_enough_where_it_is_required() -> None:
+    """RTP/AVP with keys, as Asterisk offers; refreshes stay in that profile, and an answer needs a key there, too."""
+    ours = session("required")
+    assert profiles(ours.answer(peer(line(1), profile="RTP/AVP"))) == [(30000, "RTP/AVP")]
+    before = now(ours)
+    refresh = ours.offer()
+    assert profiles(refresh) == [(30000, "RTP/AVP")] and crypto(refresh)[0] == (1, LONG)
+    with pytest.raises(NegotiationError, match="as SRTP is required"):
+        ours.accepted(peer(profile="RTP/AVP"))
+    ours.accepted(peer(line(1), profile="RTP/AVP"))
+    assert now(ours) == before
+    with pytest.raises(NegotiationError, match="as SRTP is required"):
+        ours.answer(peer(profile="RTP/AVP"))
+    assert now(ours) == before
 
 
 def test_an_answer_without_keys_is_plain_where_that_may_be() -> None:
@@ -356,3 +376,9 @@ def test_a_session_that_cannot_work_is_not_made(suites: tuple[str, ...], message
     """Mistakes of the caller show at once."""
     with pytest.raises(ValueError, match=message):
         session("optional", suites)
+
+
+def test_required_without_a_safe_way_for_keys_is_never_plain() -> None:
+    """Keys in RTP/AVP are not taken where SIP can be read on its way, and so neither is the offer."""
+    with pytest.raises(NegotiationError, match="SRTP is required here"):
+        session("required", sdes=False).answer(peer(line(1), profile="RTP/AVP"))

@@ -109,6 +109,34 @@ def test_nonsense_is_refused_with_its_line(text: str, line: int, why: str) -> No
     assert why in caught.value.why
 
 
+@pytest.mark.parametrize(
+    "crypto",
+    [
+        "a=crypto:1 AES_CM_128_HMAC_SHA1_80\n inline:{}",
+        "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:\n{}",
+        "a=crypto:1 AES_CM_128_HMAC_SHA1_80 INLINE:\r\n\t{}",
+        "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inli\nne:{}",
+        "a=x\na= inline:{}",
+        "c=inline:{}",
+        "o=inline:{}",
+        "m=inline:{}",
+        "m=audio inline:{} RTP/AVP",
+        "a=crypto:1\nm=audio {} RTP/AVP",
+        "a=crypto:1\n{}\0",
+    ],
+)
+def test_what_can_be_a_key_is_not_shown(crypto: str) -> None:
+    """An a=crypto line that somebody has folded or mangled: a part of it is no SDP, and must not get into a log."""
+    text = "v=0\n" + crypto.format("c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0")
+    with pytest.raises(SdpSyntaxError) as caught:
+        SessionDescription.parse(text)
+    assert "c2V" not in str(caught.value) and "characters" in str(caught.value)
+    for alone in (text.partition("v=0\n")[2], "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0|2^31"):
+        with pytest.raises(SdpSyntaxError) as caught:
+            SessionDescription.parse(alone)
+        assert "c2V" not in str(caught.value)
+
+
 def test_a_value_cannot_smuggle_lines() -> None:
     """A line break in a value is refused when writing, not sent."""
     with pytest.raises(ValueError, match="line break"):

@@ -76,8 +76,14 @@ class FakeSession:
         self.agreed = MEDIA
         return "answer"
 
+    def withdraw(self) -> None:
+        """Not asked for here."""
+
     def offer(self) -> str:
         return "offer"
+
+    def repeated(self) -> None:
+        """Not asked for here."""
 
     def accepted(self, answer: str) -> None:
         self.agreed = MEDIA

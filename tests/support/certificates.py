@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 DAY = dt.timedelta(days=1)
@@ -66,9 +66,10 @@ class Authority:
         since_days: float = 1,
         password: str = "",
         self_signed: bool = False,
+        key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | None = None,
     ) -> Pair:
         """A certificate for these names, in `stem`.pem and `stem`.key; negative `days`: expired."""
-        key = ec.generate_private_key(ec.SECP256R1())
+        key = key or ec.generate_private_key(ec.SECP256R1())
         issuer, signer = (names[0], key) if self_signed else (self.name, self._key)
         leaf = self._build(names[0], issuer, key.public_key(), signer, names=names, days=days, since=since_days)
         pair = Pair(self._folder / f"{stem}.pem", self._folder / f"{stem}.key")
@@ -87,8 +88,8 @@ class Authority:
         self,
         subject: str,
         issuer: str,
-        public: ec.EllipticCurvePublicKey,
-        signer: ec.EllipticCurvePrivateKey,
+        public: ec.EllipticCurvePublicKey | rsa.RSAPublicKey,
+        signer: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey,
         *,
         authority: bool = False,
         names: Sequence[str] = (),

@@ -52,9 +52,15 @@ class StaticSession:
             return our_sdp("recvonly")
         return our_sdp("inactive" if "a=inactive" in offer else "sendrecv")
 
+    def withdraw(self) -> None:
+        self.log.append(("withdraw", ""))
+
     def offer(self) -> str:
         self.log.append(("offer", ""))
         return our_sdp("sendonly" if self.held else "sendrecv")
+
+    def repeated(self) -> None:
+        self.log.append(("repeated", ""))
 
     def accepted(self, answer: str, *, keys_unseen: bool = False) -> None:
         self.log.append(("accepted", answer))

@@ -10,6 +10,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from support.certificates import Authority
 from trunkline.gateway.cli.check import register
 from trunkline.gateway.config.reference import example, reference
 
@@ -90,6 +91,23 @@ def test_secrets_are_looked_up_only_when_asked(config: Path, monkeypatch: pytest
     code, text = run(config, "--secrets")
     assert code == 0
     assert "value-of-the-password" not in text
+
+
+def test_certificates_are_read_when_asked(tmp_path: Path) -> None:
+    """What would keep the gateway from starting is a mistake, an expired one is a warning; unread is said to be."""
+    authority, file = Authority(tmp_path), tmp_path / "c.toml"
+    tls = "[[sip.transport]]\nprotocol = 'tls'\ncertificate = 'a.pem'\nkey = 'a.key'\n[api]\nenabled = false\n"
+    file.write_text(f"{tls}[[trunk]]\nname = 'pbx'\nmatch = ['192.0.2.1']\n[[route]]\nname = 'r'\nrefuse = 486\n")
+    code, text = run(file)
+    assert code == 0 and "certificate and key of TLS were not read, --secrets does that" in text
+    code, text = run(file, "--secrets")
+    assert code == 1 and f"error: {tmp_path / 'a.pem'} (certificate) cannot be read: No such file" in text
+    authority.issue("a")
+    code, text = run(file, "--secrets")
+    assert code == 0 and "were not read" not in text and "warning" not in text
+    authority.issue("a", days=-1)
+    code, text = run(file, "--secrets")
+    assert code == 0 and "warning: the certificate has expired on" in text
 
 
 def test_a_call_that_an_agent_gets(config: Path) -> None:

@@ -176,6 +176,9 @@ TLS = "[[sip.transport]]\nprotocol = 'tls'\ncertificate = 'c'\nkey = 'k'\n"
         ("[[sip.transport]]\nprotocol = 'tls'", "TLS needs it: name a file in PEM form"),
         ("[[sip.transport]]\nca = 'x'", 'goes with protocol = "tls" only'),
         (TLS + TLS.replace("'c'", "'d'") + "port = 5062", "there is a TLS transport already"),
+        (TLS + "[[sip.transport]]\nprotocol = 'tcp'\nport = 5061", "tls on 127.0.0.1 has port 5061 already"),
+        ("[[sip.transport]]\nprotocol = 'tcp'\nbind = '0.0.0.0'\n" + TLS + "port = 5060", "TLS comes by TCP: move one"),
+        (TLS + "bind = '::1'\n[media]\nbind = '::1'", "::1 is IPv6, which our TLS does not speak"),
         (TLS + "client_certificates = 'required'", "needs `ca`"),
         (TLS + "key_password_env = 'A'\nkey_password_file = 'b'", "keep one of them"),
         (TLS + "min_version = '1.1'", "allowed: `1.2` or `1.3`"),
@@ -184,6 +187,7 @@ TLS = "[[sip.transport]]\nprotocol = 'tls'\ncertificate = 'c'\nkey = 'k'\n"
         (TLS + TRUNK + "match_certificate = ['pbx.example.com']", "needs a TLS transport with client_certificates"),
         (TLS + TRUNK + "match_certificate = ['a b']", "a name or address as in a certificate is needed"),
         (TLS + TRUNK + "verify_certificate = false", 'goes with transport = "tls" only'),
+        (TLS + TRUNK + "transport = 'tls'\nverify_certificate = false", "this trunk names none: leave it out"),
         (
             TLS + TRUNK + "host = 'pbx.example.com'\ntransport = 'tls'\nverify_certificate = false",
             "must then be an address, not a name",
@@ -199,6 +203,12 @@ def test_what_does_not_fit_together_with_tls(text: str, expected: str) -> None:
     with pytest.raises(ConfigError) as error:
         parse(text)
     assert expected in str(error.value)
+
+
+def test_a_port_of_udp_and_tls_are_two_and_so_are_addresses() -> None:
+    udp = "[[sip.transport]]\nport = 5061\n"
+    tcp = "[[sip.transport]]\nprotocol = 'tcp'\nbind = '127.0.0.2'\nport = 5061\n"
+    assert len(parse(TLS + udp + tcp).sip.transports) == 3
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,9 @@ import pytest
 
 from support.certificates import Authority, Pair
 from trunkline.codecs import opus_native
+from trunkline.gateway.certificates import Files, read
 from trunkline.gateway.config import Agent, Config, parse
+from trunkline.gateway.config.model import SipTransport
 from trunkline.gateway.doctor import access, certificates, machine, ports, stack
 from trunkline.gateway.doctor.finding import Finding, Level, ok
 from trunkline.gateway.pjsip.facts import PjsipFacts
@@ -303,6 +305,15 @@ def test_a_certificate(
     found = list(certificates.examine(tls_config(authority.issue("a", names, days=days + 0.01), authority, more)))
     worst = max(found, key=lambda one: list(Level).index(one.level))
     assert worst.level is level and any(said in one.found for one in found), found
+
+
+@pytest.mark.parametrize(("bind", "level"), [("0.0.0.0", Level.OK), ("::", Level.OK), ("::1", Level.WARN)])
+def test_a_transport_on_all_addresses_names_none(tmp_path: Path, bind: str, level: Level) -> None:
+    """What our Contact says depends on the way to the peer then: there is nothing to compare."""
+    authority = Authority(tmp_path)
+    pair = authority.issue("a", ["sip.example.com"])
+    found = read(Files(pair.certificate, pair.key, authority.certificate))
+    assert certificates.about_names(found, SipTransport(protocol="tls", bind=bind)).level is level
 
 
 def test_a_certificate_and_a_key_that_do_not_belong_together(tmp_path: Path) -> None:

@@ -194,6 +194,13 @@ def test_only_trunks_without_match_are_known_by_their_registrar() -> None:
     assert assembly.resolve({"pbx": "127.0.0.1"}) == {"pbx": ["127.0.0.1"]}
 
 
+@pytest.mark.parametrize("server", ["sips:pbx.example.com", "sips:pbx.example.com:5071;lr", "sip:u@pbx.example.com"])
+def test_a_registrar_of_any_scheme_is_found(server: str) -> None:
+    """Its host is what names are looked up for."""
+    trunk = f"[[trunk]]\nname = 'pbx'\n[trunk.register]\nserver = '{server}'\nusername = 'u'\n"
+    assert assembly.registrars(parse(trunk).trunks) == {"pbx": "pbx.example.com"}
+
+
 def test_a_trunk_may_follow_the_peers_order_of_codecs() -> None:
     """codec_preference reaches the negotiation: the peer's first choice wins where the trunk says so."""
 

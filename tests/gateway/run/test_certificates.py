@@ -7,15 +7,17 @@ import asyncio
 import dataclasses
 import datetime as dt
 import pathlib
+import time
 from collections.abc import Callable
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 from structlog.testing import capture_logs
 
 from support.certificates import Authority, Pair
 from trunkline.gateway import certificate_watch
 from trunkline.gateway.certificate_watch import CertificateWatch
-from trunkline.gateway.certificates import CertificateError, Files, read
+from trunkline.gateway.certificates import CertificateError, Files, Found, read
 from trunkline.gateway.metrics import Metrics
 from trunkline.gateway.sip.messages import ReloadCertificates
 
@@ -94,6 +96,45 @@ def test_dates(authority: Authority, days: float, since: float, said: str) -> No
     assert said in read(files(pair, authority)).problem(now())
 
 
+# Of the curve secp224k1, which OpenSSL has and cryptography has not; made by openssl for this test alone.
+ODD_KEY = """-----BEGIN PRIVATE KEY-----
+MHkCAQAwEAYHKoZIzj0CAQYFK4EEACAEYjBgAgEBBB0AVCbk90MR94jM7mrOoy76
+51yqsI9U8nIU0Vp4UqE8AzoABFYdcmgC0KP+LHaVvomF2EVqHXRQmAE795w1WhoR
+j4+KRU6L8pggEidstDdg/l3Ihf/sFwxkHTnF
+-----END PRIVATE KEY-----
+"""
+ODD_CERTIFICATE = """-----BEGIN CERTIFICATE-----
+MIIBXDCCAQqgAwIBAgIUcHCEdp7UqXSO3vS7jvzFE81VVcwwCgYIKoZIzj0EAwIw
+DDEKMAgGA1UEAwwBeDAgFw0yNjExMjYxNTUyMzFaGA8yMTI2MTEwMjE1NTIzMVow
+DDEKMAgGA1UEAwwBeDBOMBAGByqGSM49AgEGBSuBBAAgAzoABFYdcmgC0KP+LHaV
+vomF2EVqHXRQmAE795w1WhoRj4+KRU6L8pggEidstDdg/l3Ihf/sFwxkHTnFo1Mw
+UTAdBgNVHQ4EFgQUo5SiCRLdlGRe3N7cg5TiXstI0eEwHwYDVR0jBBgwFoAUo5Si
+CRLdlGRe3N7cg5TiXstI0eEwDwYDVR0TAQH/BAUwAwEB/zAKBggqhkjOPQQDAgNA
+ADA9Ah0A80UPUn5dmMhN4Uys/V9EyFdPVT9ip6zJZdus1gIcEeYwW9JmylX6ctrS
+jAX8CxPDwDPRmw4bl7IeBQ==
+-----END CERTIFICATE-----
+"""
+
+
+@pytest.mark.parametrize(("part", "content"), [("key", ODD_KEY), ("certificate", ODD_CERTIFICATE)])
+def test_a_key_of_a_curve_that_nobody_knows(authority: Authority, part: str, content: str) -> None:
+    where = files(authority.issue("a"), authority)
+    path: pathlib.Path = getattr(where, part)
+    path.write_text(content)
+    with pytest.raises(CertificateError, match=f"{path} .*a key that TLS cannot use"):
+        read(where)
+
+
+def test_a_key_that_is_too_weak_for_openssl(authority: Authority) -> None:
+    """It fits its certificate, and every handshake would fail; encrypted or not, nobody is asked for a password."""
+    weak, strong = (rsa.generate_private_key(65537, bits) for bits in (1024, 2048))
+    pair = authority.issue("a", key=weak, password="s3cret-pass")
+    said = f"{pair.certificate} is refused by this system's OpenSSL: .*key too small"
+    with pytest.raises(CertificateError, match=said):
+        read(files(pair, authority, "s3cret-pass"))
+    read(files(authority.issue("b", key=strong, password="x" * 300), authority, "x" * 300))
+
+
 class Watched:
     """A watch whose SIP thread takes everything, or refuses it for `refusal`."""
 
@@ -149,6 +190,65 @@ def test_changed_files_are_taken_up_when_they_are_whole(
     assert watched.taken == [wanted]
     after = watched.metric("trunkline_certificate_expiry_timestamp_seconds")
     assert after - before == pytest.approx(5 * 86_400, abs=60)
+
+
+def test_a_failure_of_ours_is_told_and_the_next_files_are_taken(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(certificate_watch, "LOOK_INTERVAL_S", 0.01)
+    pair = authority.issue("a")
+    watched = Watched(files(pair, authority))
+    watched.watch.first()
+    wanted = authority.issue("c")
+    content = wanted.certificate.read_bytes()
+
+    def broken(where: Files) -> Found:
+        raise RuntimeError("not thought of")
+
+    async def scene() -> None:
+        task = asyncio.create_task(watched.watch.follow())
+        with monkeypatch.context() as patched, capture_logs() as logs:
+            patched.setattr(certificate_watch, "read", broken)
+            replace(pair, authority.issue("b"))
+            await until(lambda: bool(logs))
+        assert [one["event"] for one in logs] == ["certificates.look_failed"]
+        replace(pair, wanted)
+        await until(lambda: bool(watched.taken))
+        task.cancel()
+
+    asyncio.run(scene())
+    assert watched.taken == [content]
+
+
+def test_the_end_is_told_again_while_it_comes_nearer(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once a day in a gateway that runs for weeks; a day is a fifth of a second here."""
+    monkeypatch.setattr(certificate_watch, "LOOK_INTERVAL_S", 0.01)
+    monkeypatch.setattr(certificate_watch, "REMIND_INTERVAL_S", 0.2)
+    watched = Watched(files(authority.issue("a", days=3), authority))
+    told: list[float] = []
+
+    async def scene() -> None:
+        begun = time.monotonic()
+        task = asyncio.create_task(watched.watch.follow())
+        with capture_logs() as logs:
+            await until(lambda: len(logs) == 2)
+        told.append(time.monotonic() - begun)
+        task.cancel()
+        assert {one["event"] for one in logs} == {"certificates.expiring"}
+
+    with capture_logs() as first:
+        watched.watch.first()
+    assert [one["event"] for one in first] == ["certificates.expiring"]
+    asyncio.run(scene())
+    assert told[0] >= 0.2, "not with every look"
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    for _ in range(500):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("did not come about")
 
 
 def test_what_the_sip_thread_or_the_calendar_refuses_is_not_taken(authority: Authority) -> None:

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trunkline.gateway.sip import info
+from trunkline.gateway.sip.guard import LegError
 from trunkline.gateway.sip.messages import IncomingInvite
 from trunkline.gateway.sip.negotiated import negotiated_answer
 from trunkline.gateway.sip.pjlog import Faucet, redact
@@ -143,13 +144,33 @@ def test_an_answer_that_nobody_showed_us_is_written_from_what_pjsip_knows(
         codecName=codec, codecClockRate=rate_hz,
     )  # fmt: skip
     leg: Any = SimpleNamespace(remote_media=lambda: media)
-    session.accepted(negotiated_answer(leg), keys_unseen=True)
+    session.accepted(negotiated_answer(leg, offered), keys_unseen=True)
     agreed = session.description()
     assert agreed is not None
     assert (agreed.codec.partition("/")[0], agreed.send_pt) == (codec.upper(), pt)
     assert (agreed.send_dtmf_pt, agreed.dtmf_clock_hz) == (event, event_clock_hz)
     assert (agreed.remote_host, agreed.remote_port, agreed.remote_rtcp_port) == (bare, 4000, 4005)
     assert (agreed.send, agreed.receive) == (True, False)
+
+
+@pytest.mark.parametrize(("codecs", "number"), [(["PCMA"], "8"), (["OPUS", "PCMU"], "111"), (["PCMU"], "0")])
+def test_an_inactive_answer_that_nobody_showed_us_keeps_the_codec(codecs: list[str], number: str) -> None:
+    """PJSIP has no stream to tell of then."""
+    session = Session(codecs, local_host="192.0.2.9", rtp_port=30000, rtcp_port=30001)
+    video = "m=video 4002 RTP/AVP 31\r\n"
+    head = "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n"
+    session.answer(f"{head}m=audio 4000 RTP/AVP {number}\r\na=rtpmap:111 opus/48000/2\r\n{video}")
+    before = session.description()
+
+    def remote_media() -> Any:
+        raise LegError("no stream")
+
+    leg: Any = SimpleNamespace(remote_media=remote_media)
+    session.accepted(negotiated_answer(leg, session.offer()), keys_unseen=True)
+    after = session.description()
+    assert before is not None and after is not None and session.held
+    assert (after.codec, after.send_pt) == (before.codec, before.send_pt) == (codecs[0], int(number))
+    assert (after.send, after.receive, after.remote_host) == (False, False, "192.0.2.1")
 
 
 def test_log_lines_are_rationed_and_the_rest_counted() -> None:
