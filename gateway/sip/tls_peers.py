@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """TLS connections that are up: who is at the other end, and why another one failed.
 
-A connection is known by its address as long as PJSIP has it, so an INVITE is taken for
-secure because it came on one, not because its Via says so.  Names count only of a
-certificate that a configured authority has signed.
+A connection is known by PJSIP's handle as long as PJSIP has it, so an INVITE is taken for
+secure because PJSIP has received it on one, not because its Via says so, and not because
+of its source: a UDP socket may have the very address of a connection.  Names count only
+of a certificate that a configured authority has signed.
 
 PJSIP verifies all servers or none.  So when one is excused, the verdict on the others is
 given here, in the moment before PJSIP sends anything on the new connection.
@@ -61,12 +62,10 @@ def names_of(certificate: pj.SslCertInfo) -> tuple[str, ...]:
 
 
 class TlsPeers:
-    """TLS connections by the address of the peer."""
+    """TLS connections by PJSIP's handle."""
 
     def __init__(self) -> None:
-        self._source: dict[int, str] = {}
-        "by PJSIP's handle"
-        self._names: dict[str, tuple[str, ...]] = {}
+        self._names: dict[int, tuple[str, ...]] = {}
         self._doubted: dict[bytes, int] = {}
         "digests of clients' certificates that did not verify, and under which listener; oldest first"
         self._listener = 0
@@ -85,9 +84,9 @@ class TlsPeers:
         """
         self._port, self._strict, self._excused, self._shut_down = port, strict, excused, shut_down
 
-    def names(self, source: str) -> tuple[str, ...] | None:
-        """Names that the peer at `address:port` has proven, perhaps none; None: no TLS connection with it."""
-        return self._names.get(source)
+    def names(self, handle: int) -> tuple[str, ...] | None:
+        """Names that the peer has proven on this transport, perhaps none; None: that is no TLS connection."""
+        return self._names.get(handle)
 
     def changed(self, handle: int, state: int, error: int, info: pj.TlsInfo) -> None:
         """PJSIP's connection `handle` is up, or goes."""
@@ -101,9 +100,7 @@ class TlsPeers:
             if error == CERTIFICATE_REFUSED:
                 self._verified(info)
                 self._refused(info)
-            source = self._source.pop(handle, "")
-            if source and source not in self._source.values():
-                self._names.pop(source, None)
+            self._names.pop(handle, None)
 
     def _connected(self, handle: int, info: pj.TlsInfo) -> None:
         verified = self._verified(info)
@@ -111,8 +108,7 @@ class TlsPeers:
             self._shut_down(handle)
             self._refused(info)
             return
-        source = self._source[handle] = info.remoteAddr
-        self._names[source] = names_of(info.remoteCertInfo) if verified else ()
+        self._names[handle] = names_of(info.remoteCertInfo) if verified else ()
 
     def _to_us(self, info: pj.TlsInfo) -> bool:
         return bool(info.localAddr.rpartition(":")[2] == str(self._port))

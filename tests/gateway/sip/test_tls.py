@@ -140,12 +140,42 @@ def test_a_via_that_says_tls_makes_nothing_secure(tools: Tools, tcp: bool) -> No
 
     text = "INVITE sip:a@b SIP/2.0\r\nVia: SIP/2.0/TLS 127.0.0.1:5061;branch=z9hG4bK1\r\n\r\n"
     assert read_invite(text, "127.0.0.1:5061", None).transport == "tcp"
-    assert read_invite(text, "127.0.0.1:5061", ("a",)).transport == "tls"
     with Sipp("uac_basic", rig.thread.ports[int(tcp)], tcp=tcp) as caller:
         call_id, _ = rig.incoming()
         assert rig.wait(Incoming).invite.transport == ("tcp" if tcp else "udp")
         rig.post(Respond(call_id, 180), Respond(call_id, 200))
         caller.wait()
+
+
+INVITE = (
+    "INVITE {1}:1@127.0.0.1 SIP/2.0", "Via: SIP/2.0/TLS 127.0.0.1:9;rport;branch=z9hG4bK{0}",
+    "From: <{1}:a@b>;tag=1", "To: <{1}:1@127.0.0.1>", "Call-ID: {0}", "CSeq: 1 INVITE",
+    "Contact: <{1}:a@127.0.0.1:9;transport=tls>", "Max-Forwards: 70", "Content-Length: 0", "", "",
+)  # fmt: skip
+
+
+def test_a_datagram_from_the_address_of_a_tls_connection_proves_nothing(tools: Tools) -> None:
+    """It says TLS, and its source is that of a peer whose certificate is good: the transport is what counts."""
+    rig = tools.start(client_certificates="required")
+    peer = tools.authority.issue("peer", ["pbx.example.com"])
+    text = "\r\n".join(INVITE)
+    with (
+        tools.connect(tools.client(peer)) as secure,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as plain,
+    ):
+        plain.bind(secure.getsockname())
+        plain.settimeout(5)
+        secure.sendall(text.format("secure", "sip").encode())
+        first = rig.wait(Incoming).invite
+        assert (first.transport, first.certificate_names) == ("tls", ("pbx.example.com",))
+        plain.sendto(text.format("plain", "sip").encode(), ("127.0.0.1", rig.thread.ports[0]))
+        second = rig.wait(Incoming, 2).invite
+        assert second.source == first.source, "else this shows nothing"
+        assert (second.transport, second.certificate_names) == ("tcp", ()), "the word of its Via, but never TLS"
+        plain.sendto(text.format("sips", "sips").encode(), ("127.0.0.1", rig.thread.ports[0]))
+        while b"Call-ID: sips" not in (answer := plain.recv(4096)) or answer.startswith(b"SIP/2.0 1"):
+            pass
+        assert answer.startswith(b"SIP/2.0 400 SIPS Needs TLS")
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
@@ -469,4 +499,4 @@ def test_whoever_cannot_be_judged_is_shut_out() -> None:
     assert shut == [7]
     with pytest.raises(AttributeError):
         peers.changed(8, pj.PJSIP_TP_STATE_CONNECTED, 0, None)
-    assert shut == [7, 8] and peers.names("") is None
+    assert shut == [7, 8] and peers.names(7) is None and peers.names(8) is None
