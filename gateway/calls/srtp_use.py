@@ -15,7 +15,7 @@ from trunkline.rtp.line_keys import SrtpUse
 def srtp_use(trunk: Trunk, transport: str) -> SrtpUse:
     """What the call's session is told; CallRefused where SRTP is required and its keys cannot be had in secret.
 
-    `transport` is that of its SIP: udp, tcp or tls.
+    `transport` is that of its SIP: tls, or in words what else.
     """
     if trunk.srtp == "off" or transport == "tls" or trunk.srtp_without_tls:
         return trunk.srtp
@@ -26,3 +26,8 @@ def srtp_use(trunk: Trunk, transport: str) -> SrtpUse:
         )
         raise CallRefused("srtp_without_tls", detail)
     return "off"
+
+
+def tls_only(trunk: Trunk, transport: str) -> bool:
+    """Whether keys may stand in a call's SDP because all its SIP goes by TLS, which must then stay so."""
+    return trunk.srtp != "off" and transport == "tls" and not trunk.srtp_without_tls

@@ -17,6 +17,7 @@ from trunkline.gateway.config.errors import Problem
 from trunkline.gateway.config.explain import nearest
 from trunkline.gateway.config.model import Config, Registration, Route, Trunk
 from trunkline.gateway.config.patterns import Pattern
+from trunkline.gateway.sip.hops import first_hop_transport
 from trunkline.rtp.opus_fmtp import BITRATES_BPS
 
 TLS_KEYS = {
@@ -230,9 +231,11 @@ def _srtp(config: Config) -> Iterator[Problem]:
     """Keys of SRTP travel in SIP: by TLS, or on purpose otherwise."""
     for index, trunk in enumerate(config.trunks):
         where = ("trunk", index, "srtp")
-        transport: str = trunk.transport
+        transport = first_hop_transport(trunk.outbound_proxy, "", trunk.transport)
         if trunk.srtp != "off" and transport != "tls" and not trunk.srtp_without_tls:
             found = f'its keys would travel by {transport}, where they can be read: set transport = "tls"'
+            if trunk.transport == "tls":
+                found = f"its keys would travel by {transport}, where they can be read: outbound_proxy asks for that"
             yield Problem(where, f"{found}, or srtp_without_tls = true if nobody can listen there")
         if trunk.srtp == "off" and {"srtp_suites", "srtp_without_tls"} & trunk.model_fields_set:
             key = "srtp_suites" if "srtp_suites" in trunk.model_fields_set else "srtp_without_tls"

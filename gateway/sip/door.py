@@ -20,10 +20,12 @@ import structlog
 from trunkline.gateway.sip.call import Registry, SipCall
 from trunkline.gateway.sip.events import Incoming, Refused
 from trunkline.gateway.sip.guard import LegError
+from trunkline.gateway.sip.hops import way_back
 from trunkline.gateway.sip.leg import Account, Leg, Step
 from trunkline.gateway.sip.message import SipText, name_and_uri
 from trunkline.gateway.sip.messages import Admission, IncomingInvite, Refusal, Screen
 from trunkline.gateway.sip.native import Native
+from trunkline.gateway.sip.secrecy import Secrecy
 from trunkline.gateway.sip.tls_peers import TlsPeers
 
 log = structlog.get_logger(__name__)
@@ -117,6 +119,7 @@ def read_invite(text: str, source: str, names: tuple[str, ...] | None = None) ->
         headers=message.headers,
         sdp=message.sdp,
         certificate_names=names or (),
+        way_back=way_back(message),
     )
 
 
@@ -157,6 +160,8 @@ class InviteDoor:
             self._calls.emit(Refused(invite, verdict))
             return
         call = SipCall(verdict.call_id, verdict.trunk, verdict.session, self._calls, invite.sdp)
+        routed = any(name.lower() == "record-route" for name in invite.headers)
+        call.secrecy = Secrecy(call, verdict.session, self._calls, verdict.tls_only, routed)
         call.leg = Leg(account, call, self._native, call_id)
         self._calls.adopt(call)
         self._calls.emit(Incoming(verdict.call_id, invite))

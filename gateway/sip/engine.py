@@ -52,6 +52,7 @@ class Engine:
         self._config, self._on_event = config, on_event
         self._native = Native()
         self._peers = TlsPeers()
+        self._native.tls = self._peers
         self._door = InviteDoor(screen, self, self._native, self._peers)
         self._timers = Timers()
         self._deferred: collections.deque[Callable[[], None]] = collections.deque()

@@ -11,6 +11,7 @@ message says on which transport it came (`transport_of`).
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Container
 from typing import Any
 
 import pjsua2 as pj
@@ -36,6 +37,8 @@ class Native:
     """PJSIP behind the binding. Only for the thread that owns it."""
 
     def __init__(self) -> None:
+        self.tls: Container[int] = ()
+        "handles of the TLS connections that are up"
         pointer = ctypes.c_void_p
         try:
             library = ctypes.CDLL(pj._pjsua2.__file__)
@@ -60,6 +63,10 @@ class Native:
             return False
         dialog = self._dialog_of(int(transaction))
         return bool(dialog) and self._respond(dialog, int(request), code, None, None, None) == 0
+
+    def by_tls(self, request: Any) -> bool:
+        """Whether PJSIP has received a message by TLS."""
+        return transport_of(request) in self.tls
 
     def call_count(self) -> int | None:
         """Calls that PJSIP still holds a dialog for, those with an unanswered BYE included."""

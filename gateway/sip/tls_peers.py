@@ -88,6 +88,9 @@ class TlsPeers:
         """Names that the peer has proven on this transport, perhaps none; None: that is no TLS connection."""
         return self._names.get(handle)
 
+    def __contains__(self, handle: object) -> bool:
+        return handle in self._names
+
     def changed(self, handle: int, state: int, error: int, info: pj.TlsInfo) -> None:
         """PJSIP's connection `handle` is up, or goes."""
         if state == pj.PJSIP_TP_STATE_CONNECTED:

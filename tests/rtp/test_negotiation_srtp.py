@@ -356,3 +356,18 @@ def test_a_session_that_cannot_work_is_not_made(suites: tuple[str, ...], message
     """Mistakes of the caller show at once."""
     with pytest.raises(ValueError, match=message):
         session("optional", suites)
+
+
+def test_keys_that_could_be_read_are_neither_offered_nor_taken_any_more() -> None:
+    """The session learns after its first offer that SIP leaves TLS."""
+    ours = session()
+    assert keys(ours.offer())
+    ours.accepted(peer("a=rtpmap:0 PCMU/8000", profile="RTP/AVP"))
+    assert not ours.encrypted
+    ours.forgo_keys()
+    assert not keys(ours.offer())
+    ours.accepted(peer("a=rtpmap:0 PCMU/8000", profile="RTP/AVP"))
+    assert not keys(ours.answer(peer(line(1), profile="RTP/AVP"))) and not ours.encrypted
+    other = session()
+    other.answer(peer(line(1)))
+    assert other.encrypted

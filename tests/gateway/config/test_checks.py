@@ -53,6 +53,10 @@ TRUNK = "[[trunk]]\nname = 'pbx'\nmatch = ['192.0.2.1']\n"
             TRUNK + "srtp = 'required'",
             'its keys would travel by udp, where they can be read: set transport = "tls"',
         ),
+        (
+            TRUNK + "transport = 'tls'\nsrtp = 'required'\noutbound_proxy = 'sip:edge;transport=udp'",
+            "its keys would travel by udp, where they can be read: outbound_proxy asks for that",
+        ),
         (TRUNK + "srtp = 'optional'", "or srtp_without_tls = true if nobody can listen there"),
         (TRUNK + "srtp_suites = ['AEAD_AES_128_GCM']", 'goes with srtp = "optional" or "required" only'),
         (TRUNK + "srtp = 'optional'\nsrtp_suites = ['F8']", "AEAD_AES_256_GCM"),

@@ -16,13 +16,13 @@ import pytest
 from cryptography import x509
 
 from support.certificates import Authority, Pair
-from support.sip_rig import SipRig
+from support.sip_rig import SipRig, StaticSession
 from support.sipp import Sipp, free_port
 from support.tls_relay import TlsRelay
 from support.waiting import wait_for
 from trunkline.gateway.sip import engine
 from trunkline.gateway.sip.events import CallState, Incoming, RegistrationChanged
-from trunkline.gateway.sip.messages import HangUp, ReloadCertificates, Respond
+from trunkline.gateway.sip.messages import HangUp, PlaceCall, ReloadCertificates, Respond
 from trunkline.gateway.sip.settings import Credentials, Registration, Tls, Transport, Trunk
 from trunkline.gateway.sip.tls_peers import TlsPeers
 
@@ -294,6 +294,136 @@ def received(connection: socket.socket, until: bytes) -> bytes:
     while b"\r\n\r\n" not in text.partition(until)[2]:
         text += connection.recv(4096)
     return text
+
+
+# --- keys in SDP: by TLS, and by nothing else -----------------------------------------------------
+
+OFFER = (
+    "v=0\r\no=a 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n"
+    "m=audio 40000 RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\n"
+)
+TLS, ELSEWHERE = "<sip:a@127.0.0.1:9;transport=tls>", "<sip:a@127.0.0.1:9>"
+
+
+class Caller:
+    """One side of a dialog, written by hand."""
+
+    def __init__(self, connection: socket.socket, contact: str, more: str = "") -> None:
+        self.connection, self.contact, self.more = connection, contact, more
+        self.number, self.to = 0, "<sip:1@127.0.0.1>"
+
+    def request(self, method: str, sdp: str = "", other: socket.socket | None = None, to: object = None) -> None:
+        self.number += method != "ACK"
+        text = (
+            f"{method} sip:1@127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/TLS 127.0.0.1:9;rport;"
+            f"branch=z9hG4bK{id(self)}{method}{self.number}\r\nFrom: <sip:a@b>;tag=1\r\nTo: {self.to}\r\n"
+            f"Call-ID: {id(self)}\r\nCSeq: {self.number} {method}\r\nContact: {self.contact}\r\n{self.more}"
+            f"Max-Forwards: 70\r\nContent-Type: application/sdp\r\nContent-Length: {len(sdp)}\r\n\r\n{sdp}"
+        ).encode()
+        if other is None:
+            self.connection.sendall(text)
+        else:
+            other.sendto(text, to)  # type: ignore[call-overload]
+
+    def call(self, rig: SipRig) -> tuple[str, Any]:
+        self.request("INVITE", OFFER)
+        call_id, session = rig.incoming()
+        rig.post(Respond(call_id, 200))
+        answer = received(self.connection, b"SIP/2.0 200").decode().partition("SIP/2.0 200")[2]
+        self.to = next(line[4:] for line in answer.split("\r\n") if line.startswith("To: "))
+        self.request("ACK")
+        rig.state(call_id, CallState.CONFIRMED)
+        return call_id, session
+
+
+@pytest.mark.parametrize(
+    ("contact", "more", "by"),
+    [
+        (TLS, "", "tls"),
+        ("<sips:a@127.0.0.1:9>", "", "tls"),
+        (ELSEWHERE, "", "udp"),
+        ("<sip:a@127.0.0.1:9;transport=tls;%74ransport=tcp>", "", "tcp"),
+        ("sip:a@127.0.0.1:9;transport=tls", "", "udp"),  # a parameter of the header, not of the URI
+        ("<sip:a;transport=tls@127.0.0.1:9>", "", "udp"),
+        (ELSEWHERE, "Record-Route: <sip:127.0.0.1:9;transport=tls;lr>, <sip:127.0.0.2;lr>\r\n", "tls"),
+        (TLS, "Record-Route: <sip:127.0.0.1:9;lr>\r\nRecord-Route: <sip:127.0.0.2;transport=tls;lr>\r\n", "udp"),
+    ],
+)
+def test_keys_need_tls_in_both_directions(tools: Tools, contact: str, more: str, by: str) -> None:
+    """Ours go where the route or the Contact says: the INVITE itself came by TLS each time."""
+    rig = tools.start()
+    with tools.connect(tools.client()) as connection:
+        Caller(connection, contact, more).request("INVITE", OFFER)
+        invite = rig.wait(Incoming).invite
+        assert (invite.transport, invite.way_back) == ("tls", by)
+        assert (invite.keys_by == "tls") == (by == "tls") and by in invite.keys_by
+
+
+@pytest.mark.parametrize("method", ["INVITE", "UPDATE"])
+def test_a_call_with_keys_that_moves_its_contact_away_from_tls_is_ended(tools: Tools, method: str) -> None:
+    rig = tools.start()
+    rig.screen.tls_only = True
+    with tools.connect(tools.client()) as connection:
+        caller = Caller(connection, TLS)
+        call_id, session = caller.call(rig)
+        caller.contact = ELSEWHERE
+        caller.request(method, OFFER)
+        assert b"SIP/2.0 488" in received(connection, b"SIP/2.0 488")
+        end = rig.state(call_id, CallState.ENDED)
+        assert end.cause == "media_failed" and "does not ask for TLS" in end.reason
+        assert session.steps == ["answer"], "nothing was agreed on"
+
+
+def test_an_offer_within_a_call_with_keys_that_does_not_come_by_tls_is_refused(tools: Tools) -> None:
+    """It would be answered where it came from, with a key; the call goes on."""
+    rig = tools.start()
+    rig.screen.tls_only = True
+    with (
+        tools.connect(tools.client()) as connection,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as plain,
+    ):
+        plain.bind(connection.getsockname())
+        plain.settimeout(5)
+        caller = Caller(connection, TLS)
+        _, session = caller.call(rig)
+        caller.request("INVITE", OFFER, plain, ("127.0.0.1", rig.thread.ports[0]))
+        while (answer := plain.recv(4096)).startswith(b"SIP/2.0 1"):
+            pass
+        assert answer.startswith(b"SIP/2.0 488") and session.steps == ["answer"]
+        caller.request("ACK", "", plain, ("127.0.0.1", rig.thread.ports[0]))
+        caller.request("INVITE", OFFER)
+        received(connection, b"SIP/2.0 200")
+        assert session.steps == ["answer", "answer"]
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+@pytest.mark.parametrize("tls", [False, True])
+def test_our_call_with_keys_ends_if_the_answer_asks_for_another_transport(
+    tools: Tools, tls: bool, encrypted: bool
+) -> None:
+    """Without keys in the answer it goes on, and never offers any again."""
+    rig = tools.start()
+    port = free_port()
+    with (
+        tools.relay(port) as relay,
+        Sipp("uas_basic", 1, tcp=True, port=port) as callee,
+    ):
+        if not tls:
+            relay._words[1] = (b"transport=TCP", b"transport=UDP")
+        session = StaticSession()
+        session.encrypted = encrypted
+        target = f"sip:600@127.0.0.1:{relay.port}"
+        rig.post(PlaceCall("ours", "pbx", target, session, tls_only=True))
+        if encrypted and not tls:
+            end = rig.state("ours", CallState.ENDED)
+            assert end.cause == "media_failed" and "does not ask for TLS" in end.reason
+        else:
+            rig.state("ours", CallState.CONFIRMED)
+            if not tls:
+                wait_for(lambda: "forgo_keys" in session.steps, "it does without")
+            else:
+                assert "forgo_keys" not in session.steps
+        assert callee
 
 
 # --- calls of ours ------------------------------------------------------------------------------
