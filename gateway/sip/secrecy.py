@@ -5,6 +5,9 @@ Its keys go by TLS only, unless the trunk says otherwise.  But PJSIP answers on 
 transport that a request came on, and sends its own requests, those of the session timer
 included, by what the peer's Contact asks for; it moves there even when it refuses the
 request that says so.  So a call that leaves TLS is ended.
+
+And a new offer of ours, asked for by a re-INVITE without SDP, is answered in an ACK,
+which nobody shows us: a new key in it would be missed, and the audio with it.
 """
 
 from __future__ import annotations
@@ -53,6 +56,8 @@ class Secrecy:
             self._host.fail(REFUSED, why)
         elif self._tls_only and not step.by_tls and (step.message.sdp or step.method == "INVITE"):
             why = "its keys go by TLS, and the request did not come by TLS"
+        elif step.method == "INVITE" and not step.message.sdp and self._session.encrypted:
+            why = "a re-INVITE without SDP in a call with SRTP keys: those of the ACK would not be seen"
         if not why:
             return False
         log.warning("sip.offer_refused", call_id=self._host.call_id, code=REFUSED, reason=why)

@@ -397,6 +397,24 @@ def test_an_offer_within_a_call_with_keys_that_does_not_come_by_tls_is_refused(t
 
 
 @pytest.mark.parametrize("encrypted", [False, True])
+def test_a_reinvite_without_sdp_is_refused_where_keys_are_in_force(tools: Tools, encrypted: bool) -> None:
+    """A new key in its ACK would not be seen. The call goes on with what it has."""
+    rig = tools.start()
+    with tools.connect(tools.client()) as connection:
+        caller = Caller(connection, TLS)
+        _, session = caller.call(rig)
+        session.encrypted = encrypted
+        caller.request("INVITE")
+        received(connection, b"SIP/2.0 488" if encrypted else b"SIP/2.0 200")
+        caller.request("ACK", "" if encrypted else OFFER)
+        if encrypted:
+            caller.request("INVITE", OFFER)
+            received(connection, b"SIP/2.0 200")
+        wait_for(lambda: len(session.steps) > 1, "the session is asked")
+        assert session.steps[1:2] == (["answer"] if encrypted else ["offer"])
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
 @pytest.mark.parametrize("tls", [False, True])
 def test_our_call_with_keys_ends_if_the_answer_asks_for_another_transport(
     tools: Tools, tls: bool, encrypted: bool
