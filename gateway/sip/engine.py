@@ -33,7 +33,7 @@ from trunkline.gateway.sip.messages import (
     SendInfoDtmf,
 )
 from trunkline.gateway.sip.native import Native
-from trunkline.gateway.sip.settings import SipConfig, SipStartError, Transport, Trunk
+from trunkline.gateway.sip.settings import Credentials, SipConfig, SipStartError, Transport, Trunk
 from trunkline.gateway.sip.timers import Timer, Timers
 from trunkline.gateway.sip.tls_peers import TlsPeers
 from trunkline.gateway.sip.tls_port import HANDSHAKE_TIMEOUT_MS, TlsPort
@@ -199,16 +199,22 @@ class Engine:
             call.exchange.reoffer(command)
 
     def _reload(self, command: ReloadCertificates) -> None:
-        if self._tls is None:
-            command.done("there is no TLS transport")
-            return
+        problem = "the SIP thread failed; see the log"
         try:
-            self._tls.reload(command.credentials)
+            problem = self._new_listener(command.credentials)
+        finally:
+            command.done(problem)
+
+    def _new_listener(self, credentials: Credentials) -> str:
+        """Empty, or why the former stays."""
+        if self._tls is None:
+            return "there is no TLS transport"
+        try:
+            self._tls.reload(credentials)
         except SipStartError as error:
-            command.done(str(error))
-        else:
-            self.later(OLD_HANDSHAKES_S, self._peers.new_listener())
-            command.done("")
+            return str(error)
+        self.later(OLD_HANDSHAKES_S, self._peers.new_listener())
+        return ""
 
     def _place(self, command: PlaceCall) -> None:
         sips = command.target.lower().lstrip("<").startswith("sips:")

@@ -25,6 +25,7 @@ from trunkline.gateway.sip.events import CallState, Incoming, RegistrationChange
 from trunkline.gateway.sip.messages import HangUp, PlaceCall, ReloadCertificates, Respond
 from trunkline.gateway.sip.settings import Credentials, Registration, Tls, Transport, Trunk
 from trunkline.gateway.sip.tls_peers import TlsPeers
+from trunkline.gateway.sip.tls_port import TlsPort
 
 Start = Callable[..., SipRig]
 KEYS = {"username": "gw1", "password": "secret"}
@@ -598,6 +599,19 @@ def test_another_certificate_while_a_call_is_up(tools: Tools) -> None:
         rig.post(HangUp(call_id))
         callee.wait()
         assert [shown(one) for one in relay.accepted] == [again.serial], "our own connections show it, too"
+
+
+def test_a_reload_that_breaks_is_answered(tools: Tools, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever waits for it would wait for ever, and never look at the files again."""
+    rig = tools.start()
+
+    def broken(*_: object) -> None:
+        raise OSError("no memory file")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TlsPort, "reload", broken)
+        assert reload(tools, tools.ours) == "the SIP thread failed; see the log"
+    assert reload(tools, tools.authority.issue("fresh")) == "" and rig.thread._thread.is_alive()
 
 
 def test_the_authorities_change_too(tools: Tools, monkeypatch: pytest.MonkeyPatch) -> None:
