@@ -43,6 +43,8 @@ log = structlog.get_logger(__name__)
 BUILD = "Cure: `trunkline pjsip build`"
 OLD_HANDSHAKES_S = HANDSHAKE_TIMEOUT_MS / 1000 + 1
 "How long a handshake with a listener that has been replaced may still go on."
+FORGIVE_S = 60.0
+"How long a client's certificate that did not verify keeps its listener, and so at least stays refused."
 
 
 class Engine:
@@ -53,6 +55,8 @@ class Engine:
         self._native = Native()
         self._peers = TlsPeers()
         self._native.tls = self._peers
+        self._peers.on_doubt = self._forgive_later
+        self._forgiving = False
         self._door = InviteDoor(screen, self, self._native, self._peers)
         self._timers = Timers()
         self._deferred: collections.deque[Callable[[], None]] = collections.deque()
@@ -215,6 +219,18 @@ class Engine:
             return str(error)
         self.later(OLD_HANDSHAKES_S, self._peers.new_listener())
         return ""
+
+    def _forgive_later(self) -> None:
+        if not self._forgiving:
+            self._forgiving = True
+            self.later(FORGIVE_S, self._forgive)
+
+    def _forgive(self) -> None:
+        """No session with a certificate that did not verify is left: it may be shown again."""
+        self._forgiving = False
+        if self._tls is not None and (problem := self._new_listener(self._tls.credentials)):
+            log.warning("sip.listener_kept", detail=problem, cure="tried again in a minute")
+            self._forgive_later()
 
     def _place(self, command: PlaceCall) -> None:
         sips = command.target.lower().lstrip("<").startswith("sips:")

@@ -12,7 +12,9 @@ given here, in the moment before PJSIP sends anything on the new connection.
 And PJSIP 2.17 does not know a resumed session (TLS 1.2) from a new one: OpenSSL verifies
 nothing again, so a client whose certificate has just been refused comes back with the
 session of that handshake and passes for verified.  Therefore certificates that did not
-verify are remembered for as long as OpenSSL can remember a session with them.
+verify are remembered for as long as OpenSSL can remember a session with them.  It keeps
+sessions with the listener, so that ends soon: whoever owns the listener is asked for a
+new one (`on_doubt`), and a peer that has mended its chain gets in again.
 """
 
 from __future__ import annotations
@@ -72,6 +74,8 @@ class TlsPeers:
         self._faucet = Faucet()
         self._port, self._strict, self._excused = 0, False, frozenset[str]()
         self._shut_down: Callable[[int], None] = lambda transport: None
+        self.on_doubt: Callable[[], None] = lambda: None
+        "called when a client's certificate has not verified: a new listener is wanted, within a while"
         self.failure = ""
         "what was wrong with the certificate that was refused last, until `forget_failure`"
 
@@ -129,6 +133,7 @@ class TlsPeers:
             self._doubted[digest] = self._listener
             if len(self._doubted) > MAX_DOUBTED:
                 del self._doubted[next(iter(self._doubted))]
+            self.on_doubt()
         return digest not in self._doubted
 
     def new_listener(self) -> Callable[[], None]:

@@ -244,6 +244,35 @@ def test_a_resumed_session_proves_no_more_than_its_first_handshake(tools: Tools,
             assert (seen.transport, seen.certificate_names) == ("tls", ())
 
 
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_certificate_that_was_refused_gets_in_once_its_chain_is_whole(
+    tools: Tools, monkeypatch: pytest.MonkeyPatch, version: ssl.TLSVersion, tmp_path: pathlib.Path
+) -> None:
+    """However often it tries meanwhile; and the session of the refused handshake is worth nothing afterwards."""
+    monkeypatch.setattr(engine, "FORGIVE_S", 0.3)
+    monkeypatch.setattr(engine, "OLD_HANDSHAKES_S", 0.1)
+    tools.start(client_certificates="required")
+    whole, bad = tools.authority.issue("peer", ["pbx.example.com"]), tools.strangers.issue("bad")
+    leaf = tmp_path / "leaf.pem"
+    first_of_all, end, _ = whole.certificate.read_text().partition("-----END CERTIFICATE-----\n")
+    leaf.write_text(first_of_all + end)
+    assert not admitted(tools, tools.client(Pair(leaf, whole.key), version))
+    context = tools.client(bad, version)
+    with tools.connect(context) as first:
+        assert not answers(first)
+        session = first.session
+    wait_for(lambda: admitted(tools, tools.client(whole, version)), "the whole chain gets in", 5)
+    deadline = time.monotonic() + 1.5
+    while time.monotonic() < deadline:
+        try:
+            with tools.connect(context, session) as again:
+                assert not answers(again)
+        except OSError as error:
+            print("refused:", error)
+        time.sleep(0.1)
+    assert admitted(tools, tools.client(whole, version)), "a stranger's attempts do not spoil it"
+
+
 @pytest.mark.parametrize("wanted", ["optional", "required"])
 def test_the_names_of_a_verified_caller_are_told(tools: Tools, wanted: str) -> None:
     rig = tools.start(client_certificates=wanted)
