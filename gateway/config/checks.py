@@ -298,6 +298,29 @@ def _no_password(config: Config) -> Iterator[Problem]:
             yield Problem(("trunk", index, "register"), message)
 
 
+def _borrowed_connections(config: Config) -> Iterator[Problem]:
+    """PJSIP sends on a connection that the peer has made, if its address and port are those that we want to reach.
+
+    Only where we call an address: it compares the name that we call, too, and a client's is its address.
+    """
+    if all(t.protocol != "tls" or t.client_certificates == "required" for t in config.sip.transports):
+        return
+    for index, trunk in enumerate(config.trunks):
+        proxy = re.sub(r"^sips?:(?:[^@]*@)?|[;?].*$", "", trunk.outbound_proxy)
+        hop = proxy or trunk.outbound_host
+        if not hop:
+            continue
+        host, port = split_host_port(hop)
+        by_tls = first_hop_transport(trunk.outbound_proxy, "", trunk.transport) == "tls"
+        if by_tls and trunk.verify_certificate and is_ipv4(host):
+            message = (
+                f"whoever connects to us from {host}:{port or 5061}, port and all, may get what is sent to it, "
+                'and has perhaps shown no certificate: set client_certificates = "required" in the TLS transport, '
+                "or call it by its name"
+            )
+            yield Problem(("trunk", index, "host"), message)
+
+
 def _same_source(config: Config) -> Iterator[Problem]:
     """Two trunks for one address: the first in the file gets all of its calls."""
     seen: dict[SourceMatch | str, str] = {}
@@ -330,4 +353,4 @@ def _comparable(source: str) -> SourceMatch | str:
 _ERRORS = [
     _transports, _tls, _tls_trunks, _port_range, _jitter, _opus, _slots, _api, _secrets, _trunks, _srtp, _routes,
 ]  # fmt: skip
-_DOUBTS = [_room, _unreachable, _idle, _no_password, _same_source]
+_DOUBTS = [_room, _unreachable, _idle, _no_password, _same_source, _borrowed_connections]

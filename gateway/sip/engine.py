@@ -21,6 +21,7 @@ from trunkline.gateway.sip.call import SipCall
 from trunkline.gateway.sip.door import STRANGERS, InviteDoor, TurnedAway
 from trunkline.gateway.sip.endpoint import Endpoint, listen, start_library
 from trunkline.gateway.sip.events import CallState, Event, StateChanged
+from trunkline.gateway.sip.hops import first_hop_transport, hop_address
 from trunkline.gateway.sip.leg import NO_MESSAGE, Leg
 from trunkline.gateway.sip.messages import (
     Command,
@@ -244,6 +245,9 @@ class Engine:
         call = SipCall(command.call_id, command.trunk, command.session, self, None)
         self.adopt(call)
         target = command.target.strip("<>")
+        proxy = account.trunk.outbound_proxy
+        if first_hop_transport(proxy, target, account.trunk.transport) == "tls" and not account.trunk.unverified:
+            self._peers.give_up_unproven(*hop_address(proxy, target))
         call.place(Leg(account, call, self._native), command, f"<{by_transport(target, account.trunk.transport)}>")
 
     # --- for calls, accounts and the door -----------------------------------------------------

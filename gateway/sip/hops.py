@@ -6,6 +6,7 @@ Keys of SRTP stand in SDP, so this decides whether a call may have any.  What is
 
 from __future__ import annotations
 
+import re
 from urllib.parse import unquote
 
 from trunkline.gateway.sip.message import SipText, name_and_uri
@@ -33,6 +34,13 @@ def first_hop_transport(proxy: str, target: str, default: str) -> str:
     if target.lower().startswith("sips:"):
         return "tls"
     return uri_transport(proxy or target) or default
+
+
+def hop_address(proxy: str, target: str) -> tuple[str, int]:
+    """Host, as it is written, and port of the first hop by TLS."""
+    hop = re.sub(r"^<?sips?:(?:[^@]*@)?|[;?>].*$", "", proxy or target, flags=re.IGNORECASE)
+    host, colon, port = hop.rpartition(":") if not hop.endswith("]") else (hop, "", "")
+    return (host, int(port)) if colon and port.isdigit() else (hop, 5061)
 
 
 def way_back(invite: SipText) -> str:

@@ -68,6 +68,8 @@ class TlsPeers:
 
     def __init__(self) -> None:
         self._names: dict[int, tuple[str, ...]] = {}
+        self._from: dict[int, str] = {}
+        "`address:port` of those who have connected to us"
         self._doubted: dict[bytes, int] = {}
         "digests of clients' certificates that did not verify, and under which listener; oldest first"
         self._listener = 0
@@ -92,6 +94,17 @@ class TlsPeers:
         """Names that the peer has proven on this transport, perhaps none; None: that is no TLS connection."""
         return self._names.get(handle)
 
+    def give_up_unproven(self, host: str, port: int) -> None:
+        """A call is to go to that address: not on a connection that was made from there by whoever it may be.
+
+        PJSIP would take one.  What it has been told to shut down it does not take, and dialogs connect anew.
+        """
+        for handle, source in list(self._from.items()):
+            if source == f"{host}:{port}" and host not in self._names.get(handle, ()):
+                log.info("sip.connection_given_up", source=source, why="it has not proven to be whom we call")
+                del self._from[handle]
+                self._shut_down(handle)
+
     def __contains__(self, handle: object) -> bool:
         return handle in self._names
 
@@ -108,6 +121,7 @@ class TlsPeers:
                 self._verified(info)
                 self._refused(info)
             self._names.pop(handle, None)
+            self._from.pop(handle, None)
 
     def _connected(self, handle: int, info: pj.TlsInfo) -> None:
         verified = self._verified(info)
@@ -115,6 +129,8 @@ class TlsPeers:
             self._shut_down(handle)
             self._refused(info)
             return
+        if self._to_us(info):
+            self._from[handle] = info.remoteAddr
         self._names[handle] = names_of(info.remoteCertInfo) if verified else ()
 
     def _to_us(self, info: pj.TlsInfo) -> bool:

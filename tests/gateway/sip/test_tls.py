@@ -495,6 +495,24 @@ def test_we_place_a_call_and_show_our_certificate(tools: Tools, scheme: str) -> 
     assert invite.start_line.startswith(f"INVITE {scheme}:600@") and invite.header("Contact").startswith(f"<{scheme}:")
 
 
+@pytest.mark.parametrize("proven", [False, True])
+def test_a_call_does_not_go_out_on_a_connection_that_has_proven_nothing(tools: Tools, proven: bool) -> None:
+    """Somebody connects to us from the very address and port that is called; with its certificate it is the peer."""
+    rig = tools.start(client_certificates="optional")
+    context = tools.client(tools.authority.issue("peer", ["127.0.0.1"]) if proven else None)
+    plain = socket.create_connection(("127.0.0.1", tools.port), timeout=5)
+    with context.wrap_socket(plain, server_hostname="127.0.0.1") as other:
+        assert answers(other), "it is up, for PJSIP too"
+        call_id, _ = rig.place(f"127.0.0.1:{other.getsockname()[1]}")
+        if proven:
+            assert b"INVITE sip:600@" in received(other, b"INVITE")
+        else:
+            assert rig.state(call_id, CallState.ENDED).cause == "peer_unreachable", "nobody listens there"
+            other.settimeout(0.5)
+            with contextlib.suppress(TimeoutError):
+                assert b"INVITE" not in other.recv(4096)
+
+
 def refusal(tools: Tools, pair: Pair, host: str, excused: str) -> tuple[str, str]:
     """Cause and reason of a call to a server that shows `pair`; another, `excused`, need not verify."""
     port = free_port()
