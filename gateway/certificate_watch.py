@@ -19,6 +19,8 @@ from trunkline.gateway.metrics import Metrics
 from trunkline.gateway.sip.messages import ReloadCertificates
 
 LOOK_INTERVAL_S = 5.0
+HAND_OVER_S = 15.0
+"The SIP thread needs milliseconds."
 WARN_DAYS = 14
 "Certificates of 90 days are renewed a month before they end: then nobody sees to it."
 
@@ -89,11 +91,18 @@ class CertificateWatch:
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[str] = loop.create_future()
 
+        def settle(problem: str) -> None:
+            if not answer.done():
+                answer.set_result(problem)
+
         def done(problem: str) -> None:
-            loop.call_soon_threadsafe(answer.set_result, problem)
+            loop.call_soon_threadsafe(settle, problem)
 
         self._post(ReloadCertificates(found.credentials, done))
-        return await answer
+        try:
+            return await asyncio.wait_for(answer, HAND_OVER_S)
+        except TimeoutError:  # it may still take them, for the file is good; what it says then is lost
+            return f"the SIP thread has not answered within {HAND_OVER_S:.0f} s"
 
     def _in_use(self, found: Found) -> None:
         self._found = found

@@ -138,6 +138,15 @@ class Session:
         """We put the peer on hold, from our next offer or answer on."""
         return self._on_hold
 
+    @property
+    def encrypted(self) -> bool:
+        """Keys that stood in SDP are in force."""
+        return self._keys.send is not None
+
+    def forgo_keys(self) -> None:
+        """Neither offer nor take keys in SDP from now on: they could be read."""
+        self._keys.forgo()
+
     def hold(self, held: bool) -> None:
         """Let the next offer put the peer on hold, or take it back."""
         self._on_hold = held

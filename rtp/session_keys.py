@@ -67,6 +67,10 @@ class SessionKeys:
         """The peer's."""
         return self._receive
 
+    def forgo(self) -> None:
+        """No key in SDP from now on."""
+        self._sdes = False
+
     def offer(self) -> list[str]:
         """The a=crypto lines of an offer: what is in force first, unchanged, then each other suite."""
         if self.use == "off" or not self._sdes:

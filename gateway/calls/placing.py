@@ -19,6 +19,7 @@ from trunkline.gateway.calls.call import Call, Phase
 from trunkline.gateway.calls.headers import problem_of
 from trunkline.gateway.calls.refused import CallRefused
 from trunkline.gateway.calls.screen import NewSession, word_of
+from trunkline.gateway.calls.srtp_use import tls_only
 from trunkline.gateway.calls.streams import Streams
 from trunkline.gateway.calls.uri import SipUri, UriError, compact_number, is_uri, parse_uri
 from trunkline.gateway.calls.view import PlaceRequest
@@ -27,6 +28,7 @@ from trunkline.gateway.config.model import Agent, Trunk
 from trunkline.gateway.media.control import CallInfo
 from trunkline.gateway.media.ports import PortPair, PortPool, PortsExhausted
 from trunkline.gateway.routing import number_of
+from trunkline.gateway.sip.hops import first_hop_transport
 from trunkline.gateway.sip.messages import PlaceCall
 from trunkline.gateway.sip.settings import DEFAULT_USER
 
@@ -93,7 +95,7 @@ class Placing:
             headers=dict(request.headers),
             metadata={**agent.metadata, **request.metadata},
         )
-        transport = parse_uri(target).transport or trunk.transport
+        transport = first_hop_transport(trunk.outbound_proxy, target, trunk.transport)
         session = self._new_session(trunk, agent, host, ports, transport)
         local = f"{bracketed(host)}:{ports.rtp_port}"
         call = Call(info, trunk, agent, session, ports, local, Phase.PREPARING)
@@ -101,8 +103,9 @@ class Placing:
         call.sip_over = True
         call.cut_tones = request.dtmf_audio == "cut"
         call.place = PlaceCall(
-            call.id, trunk.name, target, session, from_uri, dict(request.headers), request.timeout_s
-        )
+            call.id, trunk.name, target, session, from_uri, dict(request.headers), request.timeout_s,
+            tls_only=tls_only(trunk, transport),
+        )  # fmt: skip
         return call
 
     async def _local_host(self, trunk: Trunk, target: str) -> str:

@@ -20,6 +20,7 @@ from trunkline.gateway.calls.call import Call, MediaSession, Phase
 from trunkline.gateway.calls.headers import for_agent
 from trunkline.gateway.calls.limits import Limits
 from trunkline.gateway.calls.refused import CallRefused
+from trunkline.gateway.calls.srtp_use import tls_only
 from trunkline.gateway.config.addresses import bracketed
 from trunkline.gateway.config.model import Agent, Config, Route, Trunk
 from trunkline.gateway.media.control import CallInfo
@@ -30,7 +31,7 @@ from trunkline.gateway.sip.messages import Admission, IncomingInvite, Refusal
 
 NewSession = Callable[[Trunk, Agent, str, PortPair, str], MediaSession]
 """Makes the offer/answer session of a call between a trunk and an agent, with our host and ports; the last is the
-transport of its SIP (udp, tcp or tls), which decides whether keys may stand in it. Raises CallRefused."""
+transport of its SIP, tls or in words what else, which decides whether keys may stand in it. Raises CallRefused."""
 
 ADMISSION_LIMIT_S = 10.0
 "An admitted call of which SIP says nothing more is given up; PJSIP needs microseconds to go on."
@@ -107,7 +108,7 @@ class CallScreen:
             return refusal("no_common_codec" if code == 488 else "bad_sdp", str(error), code=code)
         call.wait(ADMISSION_LIMIT_S, "admission")
         self.admitted[call.id] = call
-        return Admission(call.id, call.session, trunk.name)
+        return Admission(call.id, call.session, trunk.name, tls_only(trunk, invite.keys_by))
 
     def _call(
         self, invite: IncomingInvite, trunk: Trunk, route: Route, query: RouteQuery, ports: PortPair
@@ -115,7 +116,7 @@ class CallScreen:
         """The call, its offer tried; raises whatever the session raises."""
         agent = self._agents[route.agent or ""]
         host = self._address.towards(invite.source.rpartition(":")[0].strip("[]"))
-        session = self._new_session(trunk, agent, host, ports, invite.transport)
+        session = self._new_session(trunk, agent, host, ports, invite.keys_by)
         if invite.sdp:
             session.answer(invite.sdp)
         headers, left_out = for_agent(trunk.headers_to_agent, invite.headers)

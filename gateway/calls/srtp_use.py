@@ -18,7 +18,7 @@ def srtp_use(trunk: Trunk, transport: str) -> tuple[SrtpUse, bool]:
 
     CallRefused where SRTP is required and its keys cannot be had in secret.
 
-    `transport` is that of its SIP: udp, tcp or tls.
+    `transport` is that of its SIP: tls, or in words what else.
     """
     in_sdp = transport == "tls" or trunk.srtp_without_tls
     if trunk.srtp == "required" and trunk.srtp_keys == "sdes" and not in_sdp:
@@ -28,3 +28,8 @@ def srtp_use(trunk: Trunk, transport: str) -> tuple[SrtpUse, bool]:
         )
         raise CallRefused("srtp_without_tls", detail)
     return trunk.srtp, in_sdp
+
+
+def tls_only(trunk: Trunk, transport: str) -> bool:
+    """Whether keys may stand in a call's SDP because all its SIP goes by TLS, which must then stay so."""
+    return trunk.srtp != "off" and transport == "tls" and not trunk.srtp_without_tls

@@ -11,6 +11,9 @@ from __future__ import annotations
 import ipaddress
 import re
 from typing import NamedTuple
+from urllib.parse import unquote
+
+from trunkline.gateway.sip.hops import uri_transport
 
 _USER = r"(?:[A-Za-z0-9_.!~*'()&=+$,;?/:-]|%[2-7][0-9A-Fa-f](?<!%7[Ff])|%[89A-Fa-f][0-9A-Fa-f])"
 _PARAMETER = r"(?:[A-Za-z0-9_.!~*'()\[\]/:&+$-]|%[0-9A-Fa-f]{2})+"
@@ -56,8 +59,10 @@ def parse_uri(text: str) -> SipUri:
             ipaddress.IPv6Address(host[1:-1])
         except ValueError:
             raise UriError(f"{host} is no IPv6 address") from None
-    named = re.search(r";transport=([^;]*)", match["parameters"], re.IGNORECASE)
-    transport = named[1].lower() if named else ""
+    parameters = [unquote(one.partition("=")[0]).lower() for one in match["parameters"].split(";")[1:]]
+    if twice := next((name for name in parameters if parameters.count(name) > 1), ""):
+        raise UriError(f"it has {twice} twice")  # RFC 3261 19.1.1; PJSIP takes the last, others the first
+    transport = uri_transport(f"sip:{match['host']}{match['parameters']}")
     if match["scheme"].lower() == "sips":
         if transport not in ("", "tcp", "tls"):  # RFC 3261 26.2.2: TLS over it
             raise UriError(f"sips: is TLS, which transport {transport} is not")

@@ -17,6 +17,7 @@ from trunkline.gateway.config.errors import Problem
 from trunkline.gateway.config.explain import nearest
 from trunkline.gateway.config.model import Config, Registration, Route, Trunk
 from trunkline.gateway.config.patterns import Pattern
+from trunkline.gateway.sip.hops import first_hop_transport
 from trunkline.rtp.opus_fmtp import BITRATES_BPS
 
 TLS_KEYS = {
@@ -248,12 +249,15 @@ def _srtp(config: Config) -> Iterator[Problem]:
     """Keys of SRTP travel in SIP: by TLS, or on purpose otherwise."""
     for index, trunk in enumerate(config.trunks):
         where = ("trunk", index, "srtp")
-        transport: str = trunk.transport
+        transport = first_hop_transport(trunk.outbound_proxy, "", trunk.transport)
         in_sdp = trunk.srtp != "off" and trunk.srtp_keys == "sdes"
         if in_sdp and transport != "tls" and not trunk.srtp_without_tls:
-            found = f'its keys would travel by {transport}, where they can be read: set transport = "tls"'
+            found = f'its keys would travel by {transport}, where they can be read: set transport = "tls",'
+            if trunk.transport == "tls":
+                found = f"its keys would travel by {transport}, where they can be read: outbound_proxy asks for that;"
+                found += " set"
             cure = 'srtp_keys = "dtls", or srtp_without_tls = true if nobody can listen there'
-            yield Problem(where, f"{found}, {cure}")
+            yield Problem(where, f"{found} {cure}")
         given = [key for key in ("srtp_suites", "srtp_keys", "srtp_without_tls") if key in trunk.model_fields_set]
         if trunk.srtp == "off" and given:
             yield Problem((*where[:2], given[0]), 'goes with srtp = "optional" or "required" only')
@@ -315,6 +319,29 @@ def _no_password(config: Config) -> Iterator[Problem]:
             yield Problem(("trunk", index, "register"), message)
 
 
+def _borrowed_connections(config: Config) -> Iterator[Problem]:
+    """PJSIP sends on a connection that the peer has made, if its address and port are those that we want to reach.
+
+    Only where we call an address: it compares the name that we call, too, and a client's is its address.
+    """
+    if all(t.protocol != "tls" or t.client_certificates == "required" for t in config.sip.transports):
+        return
+    for index, trunk in enumerate(config.trunks):
+        proxy = re.sub(r"^sips?:(?:[^@]*@)?|[;?].*$", "", trunk.outbound_proxy)
+        hop = proxy or trunk.outbound_host
+        if not hop:
+            continue
+        host, port = split_host_port(hop)
+        by_tls = first_hop_transport(trunk.outbound_proxy, "", trunk.transport) == "tls"
+        if by_tls and trunk.verify_certificate and is_ipv4(host):
+            message = (
+                f"whoever connects to us from {host}:{port or 5061}, port and all, may get what is sent to it, "
+                'and has perhaps shown no certificate: set client_certificates = "required" in the TLS transport, '
+                "or call it by its name"
+            )
+            yield Problem(("trunk", index, "host"), message)
+
+
 def _same_source(config: Config) -> Iterator[Problem]:
     """Two trunks for one address: the first in the file gets all of its calls."""
     seen: dict[SourceMatch | str, str] = {}
@@ -347,4 +374,4 @@ def _comparable(source: str) -> SourceMatch | str:
 _ERRORS = [
     _transports, _tls, _tls_trunks, _port_range, _jitter, _opus, _slots, _api, _secrets, _trunks, _srtp, _routes,
 ]  # fmt: skip
-_DOUBTS = [_room, _unreachable, _idle, _no_password, _same_source]
+_DOUBTS = [_room, _unreachable, _idle, _no_password, _same_source, _borrowed_connections]

@@ -17,6 +17,7 @@ import structlog
 from trunkline.gateway.sip.backoff import Backoff
 from trunkline.gateway.sip.events import RegistrationChanged
 from trunkline.gateway.sip.guard import guarded
+from trunkline.gateway.sip.hops import uri_transport
 from trunkline.gateway.sip.message import SipText
 from trunkline.gateway.sip.services import Services
 from trunkline.gateway.sip.settings import DEFAULT_USER, SipConfig, Transport, Trunk
@@ -52,7 +53,7 @@ def _host_of(uri_or_host: str) -> str:
 
 def by_transport(uri: str, transport: Transports) -> str:
     """The URI with the trunk's transport, unless it has its own; `sips:` means TLS on every hop."""
-    if transport == "udp" or uri.lower().startswith("sips:") or ";transport=" in uri.lower():
+    if transport == "udp" or uri_transport(uri):
         return uri
     head, question, headers = uri.partition("?")
     return f"{head};transport={transport}{question}{headers}"

@@ -26,6 +26,7 @@ from trunkline.gateway.sip.headers import HeaderError, check_headers
 from trunkline.gateway.sip.leg import Leg, Step
 from trunkline.gateway.sip.message import SipText, reason_text
 from trunkline.gateway.sip.messages import HangUp, PlaceCall, Respond, SdpSession
+from trunkline.gateway.sip.secrecy import Secrecy
 from trunkline.gateway.sip.services import Services
 from trunkline.gateway.sip.timers import Timer
 
@@ -55,6 +56,7 @@ class SipCall:
         self.state: CallState | None = None
         self.exchange = Exchange(self, session, registry, offer or "")
         self.digits = InfoDigits(self, registry)
+        self.secrecy = Secrecy(self, session, registry, tls_only=False)
         self._session, self._registry = session, registry
         self._ending: Ending | None = None
         self._timeout: Timer | None = None
@@ -66,6 +68,7 @@ class SipCall:
     def place(self, leg: Leg, command: PlaceCall, target: str) -> None:
         """Send the INVITE; failures end the call at once."""
         self.leg = leg
+        self.secrecy = Secrecy(self, command.session, self._registry, command.tls_only)
         try:
             check_headers(command.headers)
             self.exchange.prepare_offer()
@@ -174,6 +177,7 @@ class SipCall:
                 self.exchange.answer_refused()
         else:
             self._heard = self._heard or bool(step.message.start_line)
+            self.secrecy.heard(step.method, step.message)
             if step.method == "INVITE" and step.state == pj.PJSIP_TSX_STATE_PROCEEDING and step.code > 100:
                 self._progress(step.message)
             self.exchange.message_over(step.message.sdp)
@@ -184,6 +188,8 @@ class SipCall:
 
     def _request(self, step: Step) -> None:
         message = step.message
+        if self.secrecy.refuses(step):
+            return
         if step.method in ("INVITE", "UPDATE", "PRACK"):
             self.exchange.request_arrived(message.sdp)
         elif step.method == "INFO":

@@ -20,10 +20,12 @@ import structlog
 from trunkline.gateway.sip.call import Registry, SipCall
 from trunkline.gateway.sip.events import Incoming, Refused
 from trunkline.gateway.sip.guard import LegError
+from trunkline.gateway.sip.hops import way_back
 from trunkline.gateway.sip.leg import Account, Leg, Step
 from trunkline.gateway.sip.message import SipText, name_and_uri
 from trunkline.gateway.sip.messages import Admission, IncomingInvite, Refusal, Screen
 from trunkline.gateway.sip.native import Native
+from trunkline.gateway.sip.secrecy import Secrecy
 from trunkline.gateway.sip.tls_peers import TlsPeers
 
 log = structlog.get_logger(__name__)
@@ -102,15 +104,13 @@ class TurnedAway:
 
 
 def read_invite(text: str, source: str, names: tuple[str, ...] | None = None) -> IncomingInvite:
-    """An INVITE as the screen sees it. `names` are those of the TLS connection with `source`, None without one."""
+    """An INVITE as the screen sees it. `names` are those of the TLS connection that it came on, None: on no such."""
     message = SipText.parse(text)
     name, from_uri = name_and_uri(message.header("From"))
     via = message.header("Via").upper().partition(" ")[0]
-    # A Via may say what it likes; and a UDP socket of the peer may have the port number of its connection.
-    secure = names is not None and "/UDP" not in via
     return IncomingInvite(
         source=source,
-        transport="tls" if secure else "udp" if "/UDP" in via else "tcp",
+        transport="tls" if names is not None else "udp" if "/UDP" in via else "tcp",  # a Via may say what it likes
         request_uri=message.request_uri,
         from_uri=from_uri,
         from_name=name,
@@ -118,7 +118,8 @@ def read_invite(text: str, source: str, names: tuple[str, ...] | None = None) ->
         sip_call_id=message.header("Call-ID"),
         headers=message.headers,
         sdp=message.sdp,
-        certificate_names=(names or ()) if secure else (),
+        certificate_names=names or (),
+        way_back=way_back(message),
     )
 
 
@@ -129,10 +130,10 @@ class InviteDoor:
         self._screen, self._calls, self._native, self._peers = screen, calls, native, peers
         self._pending: tuple[IncomingInvite, Admission | Refusal] | None = None
 
-    def screen(self, text: str, source: str) -> pj.Account | None:
-        """Decide on a new INVITE and choose the account that goes on with it."""
+    def screen(self, text: str, source: str, transport: int) -> pj.Account | None:
+        """Decide on a new INVITE and choose the account that goes on with it; `transport` is PJSIP's handle."""
         self.abandon(500, "Server Internal Error")
-        invite = read_invite(text, source, self._peers.names(source))
+        invite = read_invite(text, source, self._peers.names(transport))
         verdict: Admission | Refusal = SHUTTING_DOWN
         sips = invite.request_uri.lower().startswith("sips:")
         if sips and invite.transport != "tls":
@@ -159,6 +160,8 @@ class InviteDoor:
             self._calls.emit(Refused(invite, verdict))
             return
         call = SipCall(verdict.call_id, verdict.trunk, verdict.session, self._calls, invite.sdp)
+        routed = any(name.lower() == "record-route" for name in invite.headers)
+        call.secrecy = Secrecy(call, verdict.session, self._calls, verdict.tls_only, routed)
         call.leg = Leg(account, call, self._native, call_id)
         self._calls.adopt(call)
         self._calls.emit(Incoming(verdict.call_id, invite))
@@ -174,12 +177,12 @@ class InviteDoor:
         else:
             turned_away.refuse(refusal)
 
-    def rejected(self, text: str, source: str, code: int, reason: str) -> None:
+    def rejected(self, text: str, source: str, transport: int, code: int, reason: str) -> None:
         """PJSIP refused an INVITE by itself."""
         if self._pending is not None:
             self.abandon(code, reason)
             return
-        invite = read_invite(text, source, self._peers.names(source)) if text else None
+        invite = read_invite(text, source, self._peers.names(transport)) if text else None
         self._calls.emit(Refused(invite, _by_pjsip(code, reason)))
 
     def abandon(self, code: int, reason: str) -> None:

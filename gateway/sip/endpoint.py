@@ -7,7 +7,7 @@ import pjsua2 as pj
 
 from trunkline.gateway.sip.door import InviteDoor
 from trunkline.gateway.sip.guard import guarded
-from trunkline.gateway.sip.native import Native
+from trunkline.gateway.sip.native import Native, transport_of
 from trunkline.gateway.sip.pjlog import PjsipLog
 from trunkline.gateway.sip.settings import SipConfig, SipStartError, Transport
 from trunkline.gateway.sip.sockets import check_free
@@ -30,19 +30,21 @@ class Endpoint(pj.Endpoint):
     def onSelectAccount(self, prm: pj.OnSelectAccountParam) -> None:  # noqa: N802
         # also asked for OPTIONS, SUBSCRIBE and MESSAGE outside of a dialog
         if self.door is not None and prm.rdata.info.startswith("Request msg INVITE"):
-            account = self.door.screen(prm.rdata.wholeMsg, prm.rdata.srcAddress)
+            account = self.door.screen(prm.rdata.wholeMsg, prm.rdata.srcAddress, transport_of(prm.rdata.pjRxData))
             if account is not None:
                 prm.accountIndex = account.getId()
 
     @guarded
     def onTransportState(self, prm: pj.OnTransportStateParam) -> None:  # noqa: N802
         if self.peers is not None and prm.type.startswith("TLS"):
-            self.peers.changed(prm.hnd, prm.state, prm.lastError, prm.tlsInfo)
+            self.peers.changed(int(prm.hnd), prm.state, prm.lastError, prm.tlsInfo)
 
     @guarded
     def onRejectedIncomingCall(self, prm: pj.OnRejectedIncomingCallParam) -> None:  # noqa: N802
         if self.door is not None:
-            self.door.rejected(prm.rdata.wholeMsg, prm.rdata.srcAddress, int(prm.statusCode), prm.reason)
+            rdata = prm.rdata
+            handle = transport_of(rdata.pjRxData)
+            self.door.rejected(rdata.wholeMsg, rdata.srcAddress, handle, int(prm.statusCode), prm.reason)
 
 
 def start_library(config: SipConfig, native: Native) -> Endpoint:

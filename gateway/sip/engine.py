@@ -21,6 +21,7 @@ from trunkline.gateway.sip.call import SipCall
 from trunkline.gateway.sip.door import STRANGERS, InviteDoor, TurnedAway
 from trunkline.gateway.sip.endpoint import Endpoint, listen, start_library
 from trunkline.gateway.sip.events import CallState, Event, StateChanged
+from trunkline.gateway.sip.hops import first_hop_transport, hop_address
 from trunkline.gateway.sip.leg import NO_MESSAGE, Leg
 from trunkline.gateway.sip.messages import (
     Command,
@@ -33,7 +34,7 @@ from trunkline.gateway.sip.messages import (
     SendInfoDtmf,
 )
 from trunkline.gateway.sip.native import Native
-from trunkline.gateway.sip.settings import SipConfig, SipStartError, Transport, Trunk
+from trunkline.gateway.sip.settings import Credentials, SipConfig, SipStartError, Transport, Trunk
 from trunkline.gateway.sip.timers import Timer, Timers
 from trunkline.gateway.sip.tls_peers import TlsPeers
 from trunkline.gateway.sip.tls_port import HANDSHAKE_TIMEOUT_MS, TlsPort
@@ -43,6 +44,8 @@ log = structlog.get_logger(__name__)
 BUILD = "Cure: `trunkline pjsip build`"
 OLD_HANDSHAKES_S = HANDSHAKE_TIMEOUT_MS / 1000 + 1
 "How long a handshake with a listener that has been replaced may still go on."
+FORGIVE_S = 60.0
+"How long a client's certificate that did not verify keeps its listener, and so at least stays refused."
 
 
 class Engine:
@@ -52,6 +55,9 @@ class Engine:
         self._config, self._on_event = config, on_event
         self._native = Native()
         self._peers = TlsPeers()
+        self._native.tls = self._peers
+        self._peers.on_doubt = self._forgive_later
+        self._forgiving = False
         self._door = InviteDoor(screen, self, self._native, self._peers)
         self._timers = Timers()
         self._deferred: collections.deque[Callable[[], None]] = collections.deque()
@@ -198,16 +204,34 @@ class Engine:
             call.exchange.reoffer(command)
 
     def _reload(self, command: ReloadCertificates) -> None:
-        if self._tls is None:
-            command.done("there is no TLS transport")
-            return
+        problem = "the SIP thread failed; see the log"
         try:
-            self._tls.reload(command.credentials)
+            problem = self._new_listener(command.credentials)
+        finally:
+            command.done(problem)
+
+    def _new_listener(self, credentials: Credentials) -> str:
+        """Empty, or why the former stays."""
+        if self._tls is None:
+            return "there is no TLS transport"
+        try:
+            self._tls.reload(credentials)
         except SipStartError as error:
-            command.done(str(error))
-        else:
-            self.later(OLD_HANDSHAKES_S, self._peers.new_listener())
-            command.done("")
+            return str(error)
+        self.later(OLD_HANDSHAKES_S, self._peers.new_listener())
+        return ""
+
+    def _forgive_later(self) -> None:
+        if not self._forgiving:
+            self._forgiving = True
+            self.later(FORGIVE_S, self._forgive)
+
+    def _forgive(self) -> None:
+        """No session with a certificate that did not verify is left: it may be shown again."""
+        self._forgiving = False
+        if self._tls is not None and (problem := self._new_listener(self._tls.credentials)):
+            log.warning("sip.listener_kept", detail=problem, cure="tried again in a minute")
+            self._forgive_later()
 
     def _place(self, command: PlaceCall) -> None:
         sips = command.target.lower().lstrip("<").startswith("sips:")
@@ -221,6 +245,9 @@ class Engine:
         call = SipCall(command.call_id, command.trunk, command.session, self, None)
         self.adopt(call)
         target = command.target.strip("<>")
+        proxy = account.trunk.outbound_proxy
+        if first_hop_transport(proxy, target, account.trunk.transport) == "tls" and not account.trunk.unverified:
+            self._peers.give_up_unproven(*hop_address(proxy, target))
         call.place(Leg(account, call, self._native), command, f"<{by_transport(target, account.trunk.transport)}>")
 
     # --- for calls, accounts and the door -----------------------------------------------------

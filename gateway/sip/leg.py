@@ -38,6 +38,8 @@ class Step:
     "what came in, or an empty message for a timer or what we sent"
     respond: Callable[[int], bool]
     "answer the request now, instead of PJSIP"
+    by_tls: bool = False
+    "what came in came by TLS"
 
     @property
     def arrived(self) -> bool:
@@ -200,6 +202,7 @@ class Leg(pj.Call):
                 transaction.statusText,
                 message,
                 lambda code: self._native.respond(pointer, request, code),
+                self._native.by_tls(request),
             )
         )
 

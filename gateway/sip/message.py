@@ -25,6 +25,8 @@ class SipText:
     headers: dict[str, str]
     "first value of each, names as sent except that compact forms are spelled out"
     body: str
+    record_routes: tuple[str, ...] = ()
+    "URIs of all Record-Route headers, in order"
 
     @classmethod
     def parse(cls, text: str) -> SipText:
@@ -37,14 +39,17 @@ class SipText:
         lines = _LINE_END.split(_FOLD.sub(" ", head))
         headers: dict[str, str] = {}
         seen: set[str] = set()
+        routes: list[str] = []
         for line in lines[1:]:
             name, colon, value = line.partition(":")
             name = name.strip()
             name = COMPACT.get(name.lower(), name)
+            if name.lower() == "record-route":
+                routes += re.findall(r"<([^>]*)>", value)
             if colon and name and name.lower() not in seen:
                 seen.add(name.lower())
                 headers[name] = value.strip()
-        return cls(lines[0], headers, body)
+        return cls(lines[0], headers, body, tuple(routes))
 
     def header(self, name: str) -> str:
         """First value of a header, in any case of letters; empty when it is missing."""

@@ -42,6 +42,15 @@ class IncomingInvite:
     "the offer, or empty (offerless INVITE); may hold keys"
     certificate_names: tuple[str, ...] = ()
     "TLS: names in the peer's certificate, if it showed one that our authorities vouch for"
+    way_back: str = ""
+    "transport of our requests within its dialog, by its route or Contact; empty: the same"
+
+    @property
+    def keys_by(self) -> str:
+        """What keys in SDP would travel by: tls only if that is so both ways, else in words what it is."""
+        if self.transport == "tls" and self.way_back not in ("", "tls"):
+            return f"{self.way_back}, which its Contact or Record-Route asks for instead of TLS"
+        return self.transport
 
 
 class SdpError(Exception):
@@ -73,6 +82,13 @@ class SdpSession(Protocol):
         `keys_unseen`: we have put it together ourselves, without the peer's keys; those in force stay.
         """
 
+    @property
+    def encrypted(self) -> bool:
+        """Keys that stood in SDP are in force."""
+
+    def forgo_keys(self) -> None:
+        """Neither offer nor take keys from now on: they could be read."""
+
     def hold(self, held: bool) -> None:
         """Let the next offer put the peer on hold, or take it back."""
 
@@ -98,6 +114,8 @@ class Admission:
     call_id: str
     session: SdpSession
     trunk: str
+    tls_only: bool = False
+    "keys of SRTP may stand in its SDP by TLS, and by nothing else"
 
 
 class Screen(Protocol):
@@ -124,6 +142,8 @@ class PlaceCall:
     headers: Headers = dataclasses.field(default_factory=dict)
     timeout_s: float = 30.0
     "without a final answer by then: CANCEL, and the call ends with 408, or unreachable if nothing came at all"
+    tls_only: bool = False
+    "as in `Admission`"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

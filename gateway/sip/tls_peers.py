@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """TLS connections that are up: who is at the other end, and why another one failed.
 
-A connection is known by its address as long as PJSIP has it, so an INVITE is taken for
-secure because it came on one, not because its Via says so.  Names count only of a
-certificate that a configured authority has signed.
+A connection is known by PJSIP's handle as long as PJSIP has it, so an INVITE is taken for
+secure because PJSIP has received it on one, not because its Via says so, and not because
+of its source: a UDP socket may have the very address of a connection.  Names count only
+of a certificate that a configured authority has signed.
 
 PJSIP verifies all servers or none.  So when one is excused, the verdict on the others is
 given here, in the moment before PJSIP sends anything on the new connection.
@@ -11,7 +12,9 @@ given here, in the moment before PJSIP sends anything on the new connection.
 And PJSIP 2.17 does not know a resumed session (TLS 1.2) from a new one: OpenSSL verifies
 nothing again, so a client whose certificate has just been refused comes back with the
 session of that handshake and passes for verified.  Therefore certificates that did not
-verify are remembered for as long as OpenSSL can remember a session with them.
+verify are remembered for as long as OpenSSL can remember a session with them.  It keeps
+sessions with the listener, so that ends soon: whoever owns the listener is asked for a
+new one (`on_doubt`), and a peer that has mended its chain gets in again.
 """
 
 from __future__ import annotations
@@ -61,18 +64,20 @@ def names_of(certificate: pj.SslCertInfo) -> tuple[str, ...]:
 
 
 class TlsPeers:
-    """TLS connections by the address of the peer."""
+    """TLS connections by PJSIP's handle."""
 
     def __init__(self) -> None:
-        self._source: dict[int, str] = {}
-        "by PJSIP's handle"
-        self._names: dict[str, tuple[str, ...]] = {}
+        self._names: dict[int, tuple[str, ...]] = {}
+        self._from: dict[int, str] = {}
+        "`address:port` of those who have connected to us"
         self._doubted: dict[bytes, int] = {}
         "digests of clients' certificates that did not verify, and under which listener; oldest first"
         self._listener = 0
         self._faucet = Faucet()
         self._port, self._strict, self._excused = 0, False, frozenset[str]()
         self._shut_down: Callable[[int], None] = lambda transport: None
+        self.on_doubt: Callable[[], None] = lambda: None
+        "called when a client's certificate has not verified: a new listener is wanted, within a while"
         self.failure = ""
         "what was wrong with the certificate that was refused last, until `forget_failure`"
 
@@ -85,9 +90,23 @@ class TlsPeers:
         """
         self._port, self._strict, self._excused, self._shut_down = port, strict, excused, shut_down
 
-    def names(self, source: str) -> tuple[str, ...] | None:
-        """Names that the peer at `address:port` has proven, perhaps none; None: no TLS connection with it."""
-        return self._names.get(source)
+    def names(self, handle: int) -> tuple[str, ...] | None:
+        """Names that the peer has proven on this transport, perhaps none; None: that is no TLS connection."""
+        return self._names.get(handle)
+
+    def give_up_unproven(self, host: str, port: int) -> None:
+        """A call is to go to that address: not on a connection that was made from there by whoever it may be.
+
+        PJSIP would take one.  What it has been told to shut down it does not take, and dialogs connect anew.
+        """
+        for handle, source in list(self._from.items()):
+            if source == f"{host}:{port}" and host not in self._names.get(handle, ()):
+                log.info("sip.connection_given_up", source=source, why="it has not proven to be whom we call")
+                del self._from[handle]
+                self._shut_down(handle)
+
+    def __contains__(self, handle: object) -> bool:
+        return handle in self._names
 
     def changed(self, handle: int, state: int, error: int, info: pj.TlsInfo) -> None:
         """PJSIP's connection `handle` is up, or goes."""
@@ -101,9 +120,8 @@ class TlsPeers:
             if error == CERTIFICATE_REFUSED:
                 self._verified(info)
                 self._refused(info)
-            source = self._source.pop(handle, "")
-            if source and source not in self._source.values():
-                self._names.pop(source, None)
+            self._names.pop(handle, None)
+            self._from.pop(handle, None)
 
     def _connected(self, handle: int, info: pj.TlsInfo) -> None:
         verified = self._verified(info)
@@ -111,8 +129,9 @@ class TlsPeers:
             self._shut_down(handle)
             self._refused(info)
             return
-        source = self._source[handle] = info.remoteAddr
-        self._names[source] = names_of(info.remoteCertInfo) if verified else ()
+        if self._to_us(info):
+            self._from[handle] = info.remoteAddr
+        self._names[handle] = names_of(info.remoteCertInfo) if verified else ()
 
     def _to_us(self, info: pj.TlsInfo) -> bool:
         return bool(info.localAddr.rpartition(":")[2] == str(self._port))
@@ -130,6 +149,7 @@ class TlsPeers:
             self._doubted[digest] = self._listener
             if len(self._doubted) > MAX_DOUBTED:
                 del self._doubted[next(iter(self._doubted))]
+            self.on_doubt()
         return digest not in self._doubted
 
     def new_listener(self) -> Callable[[], None]:

@@ -73,6 +73,11 @@ class TlsPort:
         address = endpoint.transportGetInfo(self._number).localAddress
         self.port = int(address.rpartition(":")[2]) if address else transport.port
 
+    @property
+    def credentials(self) -> Credentials:
+        """What new connections are made with."""
+        return self._now
+
     def reload(self, credentials: Credentials) -> None:
         """New connections are made with these; raises SipStartError and leaves everything as it was."""
         before = self._now

@@ -382,3 +382,18 @@ def test_required_without_a_safe_way_for_keys_is_never_plain() -> None:
     """Keys in RTP/AVP are not taken where SIP can be read on its way, and so neither is the offer."""
     with pytest.raises(NegotiationError, match="SRTP is required here"):
         session("required", sdes=False).answer(peer(line(1), profile="RTP/AVP"))
+
+
+def test_keys_that_could_be_read_are_neither_offered_nor_taken_any_more() -> None:
+    """The session learns after its first offer that SIP leaves TLS."""
+    ours = session()
+    assert keys(ours.offer())
+    ours.accepted(peer("a=rtpmap:0 PCMU/8000", profile="RTP/AVP"))
+    assert not ours.encrypted
+    ours.forgo_keys()
+    assert not keys(ours.offer())
+    ours.accepted(peer("a=rtpmap:0 PCMU/8000", profile="RTP/AVP"))
+    assert not keys(ours.answer(peer(line(1), profile="RTP/AVP"))) and not ours.encrypted
+    other = session()
+    other.answer(peer(line(1)))
+    assert other.encrypted

@@ -42,6 +42,7 @@ class StaticSession:
         self.refuse_next = ""
         "the next answer is refused, for this reason"
         self.held = False
+        self.encrypted = False
 
     def answer(self, offer: str) -> str:
         self.log.append(("answer", offer))
@@ -67,6 +68,9 @@ class StaticSession:
         if self.refuse_next:
             raise SdpError(self.refuse_next)
 
+    def forgo_keys(self) -> None:
+        self.log.append(("forgo_keys", ""))
+
     def hold(self, held: bool) -> None:
         self.log.append(("hold", str(held)))
         self.held = held
@@ -88,6 +92,7 @@ class ScriptedScreen:
         self.trunks = trunks
         self.refusal: Refusal | None = None
         self.error: Exception | None = None
+        self.tls_only = False
         self.seen: list[IncomingInvite] = []
         self.new_session: Callable[[], Any] = StaticSession
         self.sessions: dict[str, Any] = {}
@@ -99,10 +104,11 @@ class ScriptedScreen:
             raise self.error
         if self.refusal is not None:
             return self.refusal
+        tls_only = self.tls_only and invite.keys_by == "tls"
         user = invite.request_uri.removeprefix("sip:").partition("@")[0]
         call_id = f"in-{next(self._numbers)}"
         self.sessions[call_id] = self.new_session()
-        return Admission(call_id, self.sessions[call_id], user if user in self.trunks else "pbx")
+        return Admission(call_id, self.sessions[call_id], user if user in self.trunks else "pbx", tls_only)
 
 
 class SipRig:

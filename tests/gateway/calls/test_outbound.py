@@ -249,6 +249,8 @@ def test_the_view_names_the_dialog_and_the_from_that_was_used() -> None:
         ("sip:600@192.0.2.10?X-Evil=1&Contact=%3Csip:evil@x%3E", "headers"),
         ("sip:600@192.0.2.10;transport=tls", "transport tls"),
         ("sip:600@192.0.2.10;transport=tcp", "configured: udp"),
+        ("sip:600@192.0.2.10;transport=udp;transport=tls", "it has transport twice"),
+        ("sip:600@192.0.2.10;Transport=udp;%74ransport=tls", "it has transport twice"),
         ("sip:60\u00df@192.0.2.10", "ASCII"),
         ("sip:6%000@192.0.2.10", "form"),
         ("sip:600@[::zz]", "form"),

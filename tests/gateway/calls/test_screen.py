@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import msgspec
 import pytest
@@ -15,8 +16,10 @@ from trunkline.gateway.calls import screen as screen_module
 from trunkline.gateway.calls import sip_flow
 from trunkline.gateway.calls.limits import Limits
 from trunkline.gateway.calls.refused import CallRefused
+from trunkline.gateway.calls.srtp_use import srtp_use
 from trunkline.gateway.calls.throttle import Throttle
 from trunkline.gateway.media.ports import PortPool, PortsExhausted
+from trunkline.gateway.routing import TrunkTable
 from trunkline.gateway.sip.events import CallState, Incoming, Refused
 from trunkline.gateway.sip.messages import Admission, HangUp, Refusal
 
@@ -266,5 +269,42 @@ def test_srtp_without_tls_is_refused_where_it_is_required() -> None:
         refusal = await rig.refused()
         assert (refusal.code, refusal.cause) == (488, "srtp_without_tls")
         assert refusal.detail == "keys would be readable"
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("transport", "back", "without", "told", "only"),
+    [
+        ("tls", "tls", False, "tls", True),
+        ("tls", "tls", True, "tls", False),
+        ("tls", "udp", False, "udp, which its Contact or Record-Route asks for instead of TLS", False),
+        ("udp", "tls", False, "udp", False),
+    ],
+)
+def test_keys_need_tls_both_ways(transport: str, back: str, without: bool, told: str, only: bool) -> None:
+    """What came by TLS may ask for our requests by UDP; and SIP is told where TLS is what allows the keys."""
+
+    async def scenario(rig: Rig) -> None:
+        seen: list[str] = []
+        real = rig.screen._new_session
+
+        def new(*arguments: Any) -> Any:
+            seen.append(arguments[-1])
+            return real(*arguments)
+
+        rig.screen._new_session = new
+        plain = next(one for one in rig.config.trunks if one.name == "pbx")
+        trunk = plain.model_copy(update={"srtp": "optional", "srtp_without_tls": without})
+        rig.screen.trunks = TrunkTable([trunk])
+        invite = dataclasses.replace(invite_of("600", "v=0", "192.0.2.10:5060"), transport=transport, way_back=back)
+        verdict = rig.screen.incoming(invite)
+        assert isinstance(verdict, Admission) and seen == [told] and verdict.tls_only == only
+        await rig.sip(Incoming(verdict.call_id, invite))
+        await rig.state(verdict.call_id, CallState.ENDED, 487)
+        rig.ended(verdict.call_id)
+        if told.startswith("udp"):
+            with pytest.raises(CallRefused, match="readable in SIP by udp"):
+                srtp_use(trunk.model_copy(update={"srtp": "required", "srtp_without_tls": False}), invite.keys_by)
 
     run(scenario)

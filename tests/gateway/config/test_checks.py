@@ -53,6 +53,10 @@ TRUNK = "[[trunk]]\nname = 'pbx'\nmatch = ['192.0.2.1']\n"
             TRUNK + "srtp = 'required'",
             'its keys would travel by udp, where they can be read: set transport = "tls"',
         ),
+        (
+            TRUNK + "transport = 'tls'\nsrtp = 'required'\noutbound_proxy = 'sip:edge;transport=udp'",
+            "its keys would travel by udp, where they can be read: outbound_proxy asks for that",
+        ),
         (TRUNK + "srtp = 'optional'", 'srtp_keys = "dtls", or srtp_without_tls = true if nobody can listen there'),
         (TRUNK + "srtp_keys = 'dtls'", 'goes with srtp = "optional" or "required" only'),
         (TRUNK + "srtp_suites = ['AEAD_AES_128_GCM']", 'goes with srtp = "optional" or "required" only'),
@@ -225,3 +229,26 @@ def test_the_hop_that_is_not_verified(trunk: str, hop: str) -> None:
     assert config.tls is not None and config.tls.port == 5061
     config = parse(TLS + TRUNK + trunk + "\ntransport = 'tls'")
     assert unverified_hop(config.trunks[0]) == ""
+
+
+@pytest.mark.parametrize(
+    ("clients", "trunk", "warned"),
+    [
+        ("", "host = '192.0.2.10'\ntransport = 'tls'", "192.0.2.10:5061"),
+        ("client_certificates = 'optional'\nca = 'a'", "host = '192.0.2.10:99'\ntransport = 'tls'", "192.0.2.10:99"),
+        ("", "host = 'pbx.example.com'\noutbound_proxy = 'sip:192.0.2.9;transport=tls'", "192.0.2.9:5061"),
+        ("client_certificates = 'required'\nca = 'a'", "host = '192.0.2.10'\ntransport = 'tls'", ""),
+        ("", "host = 'pbx.example.com'\ntransport = 'tls'", ""),
+        ("", "host = '192.0.2.10'", ""),
+        ("", "host = '192.0.2.10'\ntransport = 'tls'\noutbound_proxy = 'sip:192.0.2.9;transport=udp'", ""),
+        ("", "host = '192.0.2.10'\ntransport = 'tls'\nverify_certificate = false", ""),
+        ("", "transport = 'tls'", ""),
+    ],
+)
+def test_a_connection_of_the_peers_may_be_used_for_calls_to_it(clients: str, trunk: str, warned: str) -> None:
+    """PJSIP does so, whoever that is: told where nobody has to show a certificate, and an address is called."""
+    routes = "[[route]]\nname = 'r'\nrefuse = 404\n"
+    udp = "[[sip.transport]]\n"
+    warnings = parse(f"{udp}{TLS}{clients}\n{TRUNK}{trunk}\n{routes}").warnings
+    assert len(warnings) == bool(warned)
+    assert all(f"whoever connects to us from {warned}, port and all" in one for one in warnings)

@@ -271,3 +271,25 @@ def test_what_the_sip_thread_or_the_calendar_refuses_is_not_taken(authority: Aut
     count = watched.metrics.registry.get_sample_value
     assert count("trunkline_certificate_reloads_total", {"result": "ok"}) == 1
     assert count("trunkline_certificate_reloads_total", {"result": "refused"}) == 2
+
+
+def test_a_sip_thread_that_does_not_answer_keeps_nobody_waiting(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next look must come; and an answer that comes too late does no harm."""
+    monkeypatch.setattr(certificate_watch, "HAND_OVER_S", 0.05)
+    commands: list[ReloadCertificates] = []
+    watch = CertificateWatch(files(authority.issue("a"), authority), Metrics([]), commands.append)
+
+    async def scenario() -> bool:
+        taken = await asyncio.wait_for(watch.reload("SIGHUP"), 5)
+        errors: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
+        commands[0].done("")
+        await asyncio.sleep(0.05)
+        assert not errors
+        return taken
+
+    with capture_logs() as logs:
+        assert not asyncio.run(scenario())
+    assert "has not answered" in logs[0]["detail"]

@@ -13,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trunkline.gateway.sip import info
+from trunkline.gateway.sip.account import by_transport
 from trunkline.gateway.sip.guard import LegError
+from trunkline.gateway.sip.hops import first_hop_transport
 from trunkline.gateway.sip.messages import IncomingInvite
 from trunkline.gateway.sip.negotiated import negotiated_answer
 from trunkline.gateway.sip.pjlog import Faucet, redact
@@ -178,3 +180,30 @@ def test_log_lines_are_rationed_and_the_rest_counted() -> None:
     assert sum(faucet.admit(100.0) for _ in range(1000)) == Faucet.BURST
     assert faucet.dropped == 1000 - Faucet.BURST
     assert sum(faucet.admit(101.0) for _ in range(1000)) == Faucet.PER_SECOND
+
+
+@pytest.mark.parametrize(
+    ("proxy", "target", "trunk", "found"),
+    [
+        ("", "sip:1@h", "tls", "tls"),
+        ("", "sip:1@h;transport=UDP", "tls", "udp"),
+        ("", "sip:1@h;transport=tls;transport=udp", "tls", "udp"),
+        ("", "sip:1@h;transport=udp;transport=tls", "tls", "udp"),
+        ("", "sip:1@h;trans%70ort=t%63p", "tls", "tcp"),
+        ("", "sip:1;transport=tls@h", "udp", "udp"),
+        ("", "sip:1@h?x=;transport=tls", "udp", "udp"),
+        ("", "sips:1@h;transport=tcp", "udp", "tls"),
+        ("sip:edge;transport=udp", "sip:1@h;transport=tls", "tls", "udp"),
+        ("sip:edge;transport=tls", "sip:1@h", "udp", "tls"),
+        ("sip:edge;lr", "sip:1@h;transport=udp", "tls", "tls"),
+        ("sips:edge", "sip:1@h", "udp", "tls"),
+        ("sip:edge;transport=udp", "sips:1@h", "tls", "tls"),
+    ],
+)
+def test_the_transport_that_a_request_leaves_by(proxy: str, target: str, trunk: str, found: str) -> None:
+    """The proxy counts before the target, and what is doubtful is not TLS."""
+    assert first_hop_transport(proxy, target, trunk) == found
+
+
+def test_a_user_that_looks_like_a_parameter_does_not_take_a_call_off_tls() -> None:
+    assert by_transport("sip:1;transport=udp@h", "tls") == "sip:1;transport=udp@h;transport=tls"

@@ -16,15 +16,16 @@ import pytest
 from cryptography import x509
 
 from support.certificates import Authority, Pair
-from support.sip_rig import SipRig
+from support.sip_rig import SipRig, StaticSession
 from support.sipp import Sipp, free_port
 from support.tls_relay import TlsRelay
 from support.waiting import wait_for
 from trunkline.gateway.sip import engine
 from trunkline.gateway.sip.events import CallState, Incoming, RegistrationChanged
-from trunkline.gateway.sip.messages import HangUp, ReloadCertificates, Respond
+from trunkline.gateway.sip.messages import HangUp, PlaceCall, ReloadCertificates, Respond
 from trunkline.gateway.sip.settings import Credentials, Registration, Tls, Transport, Trunk
 from trunkline.gateway.sip.tls_peers import TlsPeers
+from trunkline.gateway.sip.tls_port import TlsPort
 
 Start = Callable[..., SipRig]
 KEYS = {"username": "gw1", "password": "secret"}
@@ -140,12 +141,42 @@ def test_a_via_that_says_tls_makes_nothing_secure(tools: Tools, tcp: bool) -> No
 
     text = "INVITE sip:a@b SIP/2.0\r\nVia: SIP/2.0/TLS 127.0.0.1:5061;branch=z9hG4bK1\r\n\r\n"
     assert read_invite(text, "127.0.0.1:5061", None).transport == "tcp"
-    assert read_invite(text, "127.0.0.1:5061", ("a",)).transport == "tls"
     with Sipp("uac_basic", rig.thread.ports[int(tcp)], tcp=tcp) as caller:
         call_id, _ = rig.incoming()
         assert rig.wait(Incoming).invite.transport == ("tcp" if tcp else "udp")
         rig.post(Respond(call_id, 180), Respond(call_id, 200))
         caller.wait()
+
+
+INVITE = (
+    "INVITE {1}:1@127.0.0.1 SIP/2.0", "Via: SIP/2.0/TLS 127.0.0.1:9;rport;branch=z9hG4bK{0}",
+    "From: <{1}:a@b>;tag=1", "To: <{1}:1@127.0.0.1>", "Call-ID: {0}", "CSeq: 1 INVITE",
+    "Contact: <{1}:a@127.0.0.1:9;transport=tls>", "Max-Forwards: 70", "Content-Length: 0", "", "",
+)  # fmt: skip
+
+
+def test_a_datagram_from_the_address_of_a_tls_connection_proves_nothing(tools: Tools) -> None:
+    """It says TLS, and its source is that of a peer whose certificate is good: the transport is what counts."""
+    rig = tools.start(client_certificates="required")
+    peer = tools.authority.issue("peer", ["pbx.example.com"])
+    text = "\r\n".join(INVITE)
+    with (
+        tools.connect(tools.client(peer)) as secure,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as plain,
+    ):
+        plain.bind(secure.getsockname())
+        plain.settimeout(5)
+        secure.sendall(text.format("secure", "sip").encode())
+        first = rig.wait(Incoming).invite
+        assert (first.transport, first.certificate_names) == ("tls", ("pbx.example.com",))
+        plain.sendto(text.format("plain", "sip").encode(), ("127.0.0.1", rig.thread.ports[0]))
+        second = rig.wait(Incoming, 2).invite
+        assert second.source == first.source, "else this shows nothing"
+        assert (second.transport, second.certificate_names) == ("tcp", ()), "the word of its Via, but never TLS"
+        plain.sendto(text.format("sips", "sips").encode(), ("127.0.0.1", rig.thread.ports[0]))
+        while b"Call-ID: sips" not in (answer := plain.recv(4096)) or answer.startswith(b"SIP/2.0 1"):
+            pass
+        assert answer.startswith(b"SIP/2.0 400 SIPS Needs TLS")
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
@@ -213,6 +244,35 @@ def test_a_resumed_session_proves_no_more_than_its_first_handshake(tools: Tools,
             assert (seen.transport, seen.certificate_names) == ("tls", ())
 
 
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_certificate_that_was_refused_gets_in_once_its_chain_is_whole(
+    tools: Tools, monkeypatch: pytest.MonkeyPatch, version: ssl.TLSVersion, tmp_path: pathlib.Path
+) -> None:
+    """However often it tries meanwhile; and the session of the refused handshake is worth nothing afterwards."""
+    monkeypatch.setattr(engine, "FORGIVE_S", 0.3)
+    monkeypatch.setattr(engine, "OLD_HANDSHAKES_S", 0.1)
+    tools.start(client_certificates="required")
+    whole, bad = tools.authority.issue("peer", ["pbx.example.com"]), tools.strangers.issue("bad")
+    leaf = tmp_path / "leaf.pem"
+    first_of_all, end, _ = whole.certificate.read_text().partition("-----END CERTIFICATE-----\n")
+    leaf.write_text(first_of_all + end)
+    assert not admitted(tools, tools.client(Pair(leaf, whole.key), version))
+    context = tools.client(bad, version)
+    with tools.connect(context) as first:
+        assert not answers(first)
+        session = first.session
+    wait_for(lambda: admitted(tools, tools.client(whole, version)), "the whole chain gets in", 5)
+    deadline = time.monotonic() + 1.5
+    while time.monotonic() < deadline:
+        try:
+            with tools.connect(context, session) as again:
+                assert not answers(again)
+        except OSError as error:
+            print("refused:", error)
+        time.sleep(0.1)
+    assert admitted(tools, tools.client(whole, version)), "a stranger's attempts do not spoil it"
+
+
 @pytest.mark.parametrize("wanted", ["optional", "required"])
 def test_the_names_of_a_verified_caller_are_told(tools: Tools, wanted: str) -> None:
     rig = tools.start(client_certificates=wanted)
@@ -266,6 +326,154 @@ def received(connection: socket.socket, until: bytes) -> bytes:
     return text
 
 
+# --- keys in SDP: by TLS, and by nothing else -----------------------------------------------------
+
+OFFER = (
+    "v=0\r\no=a 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n"
+    "m=audio 40000 RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\n"
+)
+TLS, ELSEWHERE = "<sip:a@127.0.0.1:9;transport=tls>", "<sip:a@127.0.0.1:9>"
+
+
+class Caller:
+    """One side of a dialog, written by hand."""
+
+    def __init__(self, connection: socket.socket, contact: str, more: str = "") -> None:
+        self.connection, self.contact, self.more = connection, contact, more
+        self.number, self.to = 0, "<sip:1@127.0.0.1>"
+
+    def request(self, method: str, sdp: str = "", other: socket.socket | None = None, to: object = None) -> None:
+        self.number += method != "ACK"
+        text = (
+            f"{method} sip:1@127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/TLS 127.0.0.1:9;rport;"
+            f"branch=z9hG4bK{id(self)}{method}{self.number}\r\nFrom: <sip:a@b>;tag=1\r\nTo: {self.to}\r\n"
+            f"Call-ID: {id(self)}\r\nCSeq: {self.number} {method}\r\nContact: {self.contact}\r\n{self.more}"
+            f"Max-Forwards: 70\r\nContent-Type: application/sdp\r\nContent-Length: {len(sdp)}\r\n\r\n{sdp}"
+        ).encode()
+        if other is None:
+            self.connection.sendall(text)
+        else:
+            other.sendto(text, to)  # type: ignore[call-overload]
+
+    def call(self, rig: SipRig) -> tuple[str, Any]:
+        self.request("INVITE", OFFER)
+        call_id, session = rig.incoming()
+        rig.post(Respond(call_id, 200))
+        answer = received(self.connection, b"SIP/2.0 200").decode().partition("SIP/2.0 200")[2]
+        self.to = next(line[4:] for line in answer.split("\r\n") if line.startswith("To: "))
+        self.request("ACK")
+        rig.state(call_id, CallState.CONFIRMED)
+        return call_id, session
+
+
+@pytest.mark.parametrize(
+    ("contact", "more", "by"),
+    [
+        (TLS, "", "tls"),
+        ("<sips:a@127.0.0.1:9>", "", "tls"),
+        (ELSEWHERE, "", "udp"),
+        ("<sip:a@127.0.0.1:9;transport=tls;%74ransport=tcp>", "", "tcp"),
+        ("sip:a@127.0.0.1:9;transport=tls", "", "udp"),  # a parameter of the header, not of the URI
+        ("<sip:a;transport=tls@127.0.0.1:9>", "", "udp"),
+        (ELSEWHERE, "Record-Route: <sip:127.0.0.1:9;transport=tls;lr>, <sip:127.0.0.2;lr>\r\n", "tls"),
+        (TLS, "Record-Route: <sip:127.0.0.1:9;lr>\r\nRecord-Route: <sip:127.0.0.2;transport=tls;lr>\r\n", "udp"),
+    ],
+)
+def test_keys_need_tls_in_both_directions(tools: Tools, contact: str, more: str, by: str) -> None:
+    """Ours go where the route or the Contact says: the INVITE itself came by TLS each time."""
+    rig = tools.start()
+    with tools.connect(tools.client()) as connection:
+        Caller(connection, contact, more).request("INVITE", OFFER)
+        invite = rig.wait(Incoming).invite
+        assert (invite.transport, invite.way_back) == ("tls", by)
+        assert (invite.keys_by == "tls") == (by == "tls") and by in invite.keys_by
+
+
+@pytest.mark.parametrize("method", ["INVITE", "UPDATE"])
+def test_a_call_with_keys_that_moves_its_contact_away_from_tls_is_ended(tools: Tools, method: str) -> None:
+    rig = tools.start()
+    rig.screen.tls_only = True
+    with tools.connect(tools.client()) as connection:
+        caller = Caller(connection, TLS)
+        call_id, session = caller.call(rig)
+        caller.contact = ELSEWHERE
+        caller.request(method, OFFER)
+        assert b"SIP/2.0 488" in received(connection, b"SIP/2.0 488")
+        end = rig.state(call_id, CallState.ENDED)
+        assert end.cause == "media_failed" and "does not ask for TLS" in end.reason
+        assert session.steps == ["answer"], "nothing was agreed on"
+
+
+def test_an_offer_within_a_call_with_keys_that_does_not_come_by_tls_is_refused(tools: Tools) -> None:
+    """It would be answered where it came from, with a key; the call goes on."""
+    rig = tools.start()
+    rig.screen.tls_only = True
+    with (
+        tools.connect(tools.client()) as connection,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as plain,
+    ):
+        plain.bind(connection.getsockname())
+        plain.settimeout(5)
+        caller = Caller(connection, TLS)
+        _, session = caller.call(rig)
+        caller.request("INVITE", OFFER, plain, ("127.0.0.1", rig.thread.ports[0]))
+        while (answer := plain.recv(4096)).startswith(b"SIP/2.0 1"):
+            pass
+        assert answer.startswith(b"SIP/2.0 488") and session.steps == ["answer"]
+        caller.request("ACK", "", plain, ("127.0.0.1", rig.thread.ports[0]))
+        caller.request("INVITE", OFFER)
+        received(connection, b"SIP/2.0 200")
+        assert session.steps == ["answer", "answer"]
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_a_reinvite_without_sdp_is_refused_where_keys_are_in_force(tools: Tools, encrypted: bool) -> None:
+    """A new key in its ACK would not be seen. The call goes on with what it has."""
+    rig = tools.start()
+    with tools.connect(tools.client()) as connection:
+        caller = Caller(connection, TLS)
+        _, session = caller.call(rig)
+        session.encrypted = encrypted
+        caller.request("INVITE")
+        received(connection, b"SIP/2.0 488" if encrypted else b"SIP/2.0 200")
+        caller.request("ACK", "" if encrypted else OFFER)
+        if encrypted:
+            caller.request("INVITE", OFFER)
+            received(connection, b"SIP/2.0 200")
+        wait_for(lambda: len(session.steps) > 1, "the session is asked")
+        assert session.steps[1:2] == (["answer"] if encrypted else ["offer"])
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+@pytest.mark.parametrize("tls", [False, True])
+def test_our_call_with_keys_ends_if_the_answer_asks_for_another_transport(
+    tools: Tools, tls: bool, encrypted: bool
+) -> None:
+    """Without keys in the answer it goes on, and never offers any again."""
+    rig = tools.start()
+    port = free_port()
+    with (
+        tools.relay(port) as relay,
+        Sipp("uas_basic", 1, tcp=True, port=port) as callee,
+    ):
+        if not tls:
+            relay._words[1] = (b"transport=TCP", b"transport=UDP")
+        session = StaticSession()
+        session.encrypted = encrypted
+        target = f"sip:600@127.0.0.1:{relay.port}"
+        rig.post(PlaceCall("ours", "pbx", target, session, tls_only=True))
+        if encrypted and not tls:
+            end = rig.state("ours", CallState.ENDED)
+            assert end.cause == "media_failed" and "does not ask for TLS" in end.reason
+        else:
+            rig.state("ours", CallState.CONFIRMED)
+            if not tls:
+                wait_for(lambda: "forgo_keys" in session.steps, "it does without")
+            else:
+                assert "forgo_keys" not in session.steps
+        assert callee
+
+
 # --- calls of ours ------------------------------------------------------------------------------
 
 
@@ -285,6 +493,24 @@ def test_we_place_a_call_and_show_our_certificate(tools: Tools, scheme: str) -> 
         assert [shown(one) for one in relay.accepted] == [tools.ours.serial], "INVITE, ACK and BYE: one connection"
     invite = messages[0]
     assert invite.start_line.startswith(f"INVITE {scheme}:600@") and invite.header("Contact").startswith(f"<{scheme}:")
+
+
+@pytest.mark.parametrize("proven", [False, True])
+def test_a_call_does_not_go_out_on_a_connection_that_has_proven_nothing(tools: Tools, proven: bool) -> None:
+    """Somebody connects to us from the very address and port that is called; with its certificate it is the peer."""
+    rig = tools.start(client_certificates="optional")
+    context = tools.client(tools.authority.issue("peer", ["127.0.0.1"]) if proven else None)
+    plain = socket.create_connection(("127.0.0.1", tools.port), timeout=5)
+    with context.wrap_socket(plain, server_hostname="127.0.0.1") as other:
+        assert answers(other), "it is up, for PJSIP too"
+        call_id, _ = rig.place(f"127.0.0.1:{other.getsockname()[1]}")
+        if proven:
+            assert b"INVITE sip:600@" in received(other, b"INVITE")
+        else:
+            assert rig.state(call_id, CallState.ENDED).cause == "peer_unreachable", "nobody listens there"
+            other.settimeout(0.5)
+            with contextlib.suppress(TimeoutError):
+                assert b"INVITE" not in other.recv(4096)
 
 
 def refusal(tools: Tools, pair: Pair, host: str, excused: str) -> tuple[str, str]:
@@ -422,6 +648,19 @@ def test_another_certificate_while_a_call_is_up(tools: Tools) -> None:
         assert [shown(one) for one in relay.accepted] == [again.serial], "our own connections show it, too"
 
 
+def test_a_reload_that_breaks_is_answered(tools: Tools, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever waits for it would wait for ever, and never look at the files again."""
+    rig = tools.start()
+
+    def broken(*_: object) -> None:
+        raise OSError("no memory file")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TlsPort, "reload", broken)
+        assert reload(tools, tools.ours) == "the SIP thread failed; see the log"
+    assert reload(tools, tools.authority.issue("fresh")) == "" and rig.thread._thread.is_alive()
+
+
 def test_the_authorities_change_too(tools: Tools, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "OLD_HANDSHAKES_S", 0.1)
     tools.start(client_certificates="required")
@@ -469,4 +708,4 @@ def test_whoever_cannot_be_judged_is_shut_out() -> None:
     assert shut == [7]
     with pytest.raises(AttributeError):
         peers.changed(8, pj.PJSIP_TP_STATE_CONNECTED, 0, None)
-    assert shut == [7, 8] and peers.names("") is None
+    assert shut == [7, 8] and peers.names(7) is None and peers.names(8) is None
