@@ -160,7 +160,9 @@ class Timeline:
         Or every lost packet of 2.5 ms would make the agent's time shorter.
         """
         slip, c = self._table.slip, self._table.shared
-        slip[rows] += let_go / c.rx_ptime_ts[rows]
+        packet_ts = c.rx_ptime_ts[rows]
+        # A whole packet time back: the sender's clock stood still, and its silence has been filled, not borrowed.
+        slip[rows] += np.where(let_go <= -packet_ts, 0, let_go) / packet_ts
         owed = rows[slip[rows] >= 1]
         if len(owed):
             slip[owed] -= 1
