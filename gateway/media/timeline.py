@@ -183,6 +183,10 @@ class Timeline:
             c.rx_base_delay_ns[rows[stood]] = delay_ns[stood]
         return np.asarray(stood)
 
+    def note_stall(self) -> None:
+        """Packets have waited for us: that they are late says nothing of their senders' clocks."""
+        self._table.late_since_ns[self._table.active] = 0
+
     def jump(self, rows: Rows, timestamp: NDArray[np.int64], now_ns: int) -> None:
         """The sender's timestamps leapt: the timeline goes on from there, nothing is filled for the leap."""
         c = self._table.shared
