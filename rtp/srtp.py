@@ -106,8 +106,8 @@ class Receiver(_Context):
         packet = twin.protect(header)
         twin.close()
         library.set_roc(handle, ssrc, index >> 16)
-        assert packet is not None
-        self.unprotect(packet)
+        if packet is not None:
+            self.unprotect(packet)
 
     def roc(self, ssrc: int) -> int | None:
         """Rollover counter of a source, None if nothing of it has been taken."""

@@ -84,6 +84,7 @@ ROW_FIELDS: list[tuple[str, Any, tuple[int, ...]]] = [
     ("rx_base_seq", np.int64, ()),  # extended; first of this source
     ("rx_has_transit", np.uint8, ()),
     ("rx_jitter_ts", np.float64, ()),
+    ("rx_clock_hz", np.int32, ()),  # RTP clock that all `_ts` of receiving are in, 0: none yet
     ("rx_ptime_ts", np.int64, ()),  # packet time that the peer really sends
     ("rx_base_delay_ns", np.float64, ()),  # least relative delay, slowly forgotten
     ("rx_target_ns", np.float64, ()),  # how long a gap is held back

@@ -251,6 +251,8 @@ class Engine:
             batch = proven
         rest = self.express.take(batch, now_ns)
         if rest is None:
+            if self.srtp.unsettled:
+                self.srtp.settle()
             return
         batch = rest
         muxed = self.table.rtcp_mux[batch.rows]

@@ -108,9 +108,7 @@ class Filler:
                 sound[loud] = self._concealed(fmt, rows[loud], samples, start[loud])
         else:
             sound = self._concealed(fmt, rows, samples, start)
-        if self._ahead:
-            for row in rows.tolist():
-                self._ahead.pop(row, None)
+        self.pass_over(rows)
         if int(start.max()) + samples > fmt.line_hz * HOLD_MS // 1000:  # not in the first packets of a loss
             share = np.sqrt(1 - np.square(fade_left(start, samples, fmt.line_hz)))
             share[quiet] = 1
@@ -174,6 +172,12 @@ class Filler:
         known = np.where(table.ahead_from[rows] < 0, start, table.ahead_from[rows])
         table.ahead_from[rows] = known
         return conceal_between(history, ahead, samples, start, known, length, fmt.line_hz)
+
+    def pass_over(self, rows: Rows) -> None:
+        """Their next fill is done: what was expected behind it says nothing of a later one."""
+        if self._ahead:
+            for row in rows.tolist():
+                self._ahead.pop(row, None)
 
     def forget(self, row: int) -> None:
         """The row ends."""

@@ -76,17 +76,20 @@ class SrtpIn:
             return Drop.SSRC
         length = int(batch.lengths[i])
         before = batch.packets[i, :length].copy()  # a wrong key may leave something else behind
-        reason, spare = Drop.SRTP_AUTH, None
-        for receiver, spare in self._candidates(row, now_ns):  # noqa: B007 - which one it was is needed below
+        reason, spare, verdict = Drop.SRTP_AUTH, None, Drop.SRTP_AUTH
+        for receiver, spare in self._candidates(row, now_ns):
+            if verdict is Drop.SRTP_REPLAY and not (spare and spare.fresh):
+                continue
             batch.packets[i, :length], batch.lengths[i] = before, length
             handle, mki = np.array([receiver.handle]), np.array([receiver.mki])
             (status,) = unprotect(handle, mki, batch.packets, batch.lengths, np.array([i]))
             reason = drop_reason(status) if status else Drop.NONE
-            if reason is not Drop.SRTP_AUTH:  # a replay is one, whatever other keys would say
-                break
-        if reason is Drop.NONE:
-            self._good(row, ssrc, spare, now_ns)
-        return reason
+            if reason is Drop.SRTP_REPLAY:  # one it is, whatever other keys would say, unless the peer
+                verdict = reason  # has begun anew with this one: nothing of it has been taken yet
+            elif reason is Drop.NONE:
+                self._good(row, ssrc, spare, now_ns)
+                return reason
+        return verdict
 
     def open_report(self, stream: Stream, data: bytes, now_ns: int) -> bytes | None:
         """An RTCP datagram of a row that has keys; None if it is not proven."""
@@ -95,15 +98,15 @@ class SrtpIn:
         reason = Drop.SSRC if self._too_many(row, ssrc) else Drop.SRTP_AUTH
         for receiver, spare in self._candidates(row, now_ns) if reason is Drop.SRTP_AUTH else ():
             number = _report_index(data, receiver) + 1
-            if spare is None and number <= self._rows.report_floor[row]:
+            of_old = spare is None and ssrc == self._rows.report_ssrc[row]
+            if of_old and number <= self._rows.report_floor[row]:
                 reason = Drop.SRTP_REPLAY
                 break
             opened = receiver.unprotect_rtcp(data)
             if isinstance(opened, bytes):
                 self._good(row, ssrc, spare, now_ns)
                 if spare is None:
-                    seen = self._table.shared.srtp_rx_report
-                    seen[row] = max(int(seen[row]), number)
+                    self._rows.report_proved(row, ssrc, number)
                 return opened
             reason = opened
             if reason is not Drop.SRTP_AUTH:

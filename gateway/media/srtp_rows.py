@@ -65,6 +65,8 @@ class SrtpRows:
         "SSRCs that have proved to have the row's key"
         self.report_floor = np.zeros(n, np.int64)
         "SRTCP indexes (plus one) that a predecessor has seen"
+        self.report_ssrc = np.zeros(n, np.int64)
+        "of the source that it and column `srtp_rx_report` tell of"
         self.unsettled: set[int] = set()
         "rows whose `srtp_rx_base` is to be found out"
 
@@ -73,12 +75,17 @@ class SrtpRows:
         row, send, receive = stream.row, media.send_key, media.receive_key
         if send is None and receive is None:
             self.forget(row)
-            self._table.shared.srtp_known[row] = 0
+            self._table.shared.srtp_known[row] = self._table.shared.srtp_rx_report[row] = 0
             return
         if send is None or receive is None:
             raise ValueError("SRTP needs a key for each direction")
+        before = self.receivers.get(row)
+        made = []
+        if before is None or before.key != receive:  # all that can fail comes before anything is kept
+            made = [Receiver(receive) for _ in range(1 if before is None else 2)]
         self._apply_send(row, send)
-        self._apply_receive(row, receive, now_ns)
+        if made:
+            self._apply_receive(row, made, now_ns)
         self._table.secure[row] = True
         self.count = len(self.senders)
 
@@ -88,12 +95,12 @@ class SrtpRows:
 
     def forget(self, row: int) -> None:
         """The row has no keys any more."""
-        if row not in self.senders:
-            return
-        self.senders.pop(row).close()
-        self.receivers.pop(row).close()
+        for contexts in (self.senders, self.receivers):
+            context = contexts.pop(row, None)
+            if context is not None:
+                context.close()
         self._drop_spares(row)
-        self.sources.pop(row)
+        self.sources.pop(row, None)
         self.unsettled.discard(row)
         self._table.secure[row] = False
         self.count = len(self.senders)
@@ -115,11 +122,8 @@ class SrtpRows:
         if before is not None:
             before.close()
 
-    def _apply_receive(self, row: int, key: CryptoKey, now_ns: int) -> None:
-        c, before = self._table.shared, self.receivers.get(row)
-        if before is not None and before.key == key:
-            return
-        receiver = Receiver(key)
+    def _apply_receive(self, row: int, made: list[Receiver], now_ns: int) -> None:
+        c, before, receiver = self._table.shared, self.receivers.get(row), made[0]
         known = bool(c.srtp_known[row] & RX_KNOWN) and bool(c.rx_proven[row])
         ssrc = int(c.rx_ssrc[row])
         if known:
@@ -127,7 +131,9 @@ class SrtpRows:
             receiver.resume(ssrc, roc << 16 | int(c.rx_max_seq[row]) & 0xFFFF)
         else:
             self.unsettled.add(row)
-        self.report_floor[row] = c.srtp_rx_report[row] if before is None else 0
+        if before is not None:
+            c.srtp_rx_report[row] = 0
+        self.report_floor[row], self.report_ssrc[row] = c.srtp_rx_report[row], ssrc
         self._take(row, receiver)
         self.sources[row] = {ssrc} if known else set()
         if before is not None:
@@ -136,7 +142,7 @@ class SrtpRows:
             for spare in older[1:]:
                 spare.receiver.close()
             if known:
-                self.spares[row].insert(0, Spare(Receiver(key), True, 1 << 62))
+                self.spares[row].insert(0, Spare(made[1], True, 1 << 62))
             self.odd[row] = True
 
     def _take(self, row: int, receiver: Receiver) -> None:
@@ -152,6 +158,7 @@ class SrtpRows:
             if spare is other and other.fresh:  # the peer has begun its counters anew
                 self.receivers[row].close()
                 self._take(row, other.receiver)
+                self._table.shared.srtp_known[row] &= ~RX_KNOWN & 0xFF
                 self.unsettled.add(row)
             elif other.until_ns < now_ns or (other.fresh and spare is None):
                 other.receiver.close()
@@ -178,6 +185,19 @@ class SrtpRows:
         if row in self.receivers:
             self._table.shared.srtp_known[row] &= ~RX_KNOWN & 0xFF
             self.unsettled.add(row)
+            self._count_reports_of(row, int(self._table.shared.rx_ssrc[row]))
+
+    def report_proved(self, row: int, ssrc: int, number: int) -> None:
+        """An SRTCP packet with this index (plus one) was good."""
+        seen = self._table.shared.srtp_rx_report
+        if ssrc == self._table.shared.rx_ssrc[row]:
+            self._count_reports_of(row, ssrc)
+            seen[row] = max(int(seen[row]), number)
+
+    def _count_reports_of(self, row: int, ssrc: int) -> None:
+        if self.report_ssrc[row] != ssrc:
+            self.report_ssrc[row], self.report_floor[row] = ssrc, 0
+            self._table.shared.srtp_rx_report[row] = 0
 
     def _drop_spares(self, row: int) -> None:
         for spare in self.spares.pop(row, ()):

@@ -146,7 +146,7 @@ class Table:
         self.sending = np.zeros(n, bool)
         self.variable = np.zeros(n, bool)  # the encoding's payloads have any length
         self.any_variable = False
-        "whether there has been such a row"
+        "whether there is such a row"
         self.receive_pt = np.zeros(n, np.int16)
         self.dtmf_pt = np.zeros(n, np.int16)
         self.send_pt = np.zeros(n, np.uint8)
@@ -271,11 +271,14 @@ class Table:
         new = self.formats.get(key)
         if stream.media is not media:  # not the first description of the call
             change_format(self, row, self.formats.at(row), new)
+        if clock_hz := int(self.shared.rx_clock_hz[row]):  # of before, or of a predecessor
+            self.clock_hz[row] = clock_hz
             change_clock(self, row, payload.clock_hz)
+        self.shared.rx_clock_hz[row] = payload.clock_hz
         self.formats.of_row[row] = new.index
         new.codec.configure(row, media.send_fmtp)
         self.variable[row] = new.codec.variable
-        self.any_variable |= new.codec.variable
+        self._note_variable()
         self.shared.expected_bytes[row] = 0
         self.receiving[row], self.sending[row] = media.receive, media.send
         self.receive_pt[row], self.send_pt[row] = media.receive_pt, media.send_pt
@@ -323,7 +326,9 @@ class Table:
         self.streams[row] = None
         self.by_call.pop(stream.call_id, None)
         self._free.append(row)
+        self.variable[row] = False
         self._activate()
+        self._note_variable()
 
     def rows_of(self, channels: NDArray[np.uint32]) -> Rows:
         """Row of each channel number, -1 where no such call is up."""
@@ -333,6 +338,9 @@ class Table:
         if not known.all():
             rows[~known] = -1
         return rows
+
+    def _note_variable(self) -> None:
+        self.any_variable = bool(self.variable[self.active].any())
 
     def _activate(self) -> None:
         self.active = np.flatnonzero(self.used)

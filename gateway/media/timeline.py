@@ -160,7 +160,9 @@ class Timeline:
         Or every lost packet of 2.5 ms would make the agent's time shorter.
         """
         slip, c = self._table.slip, self._table.shared
-        slip[rows] += let_go / c.rx_ptime_ts[rows]
+        packet_ts = c.rx_ptime_ts[rows]
+        # A whole packet time back: the sender's clock stood still, and its silence has been filled, not borrowed.
+        slip[rows] += np.where(let_go <= -packet_ts, 0, let_go) / packet_ts
         owed = rows[slip[rows] >= 1]
         if len(owed):
             slip[owed] -= 1
@@ -180,6 +182,10 @@ class Timeline:
             self._catch_up(rows[stood], now_ns)
             c.rx_base_delay_ns[rows[stood]] = delay_ns[stood]
         return np.asarray(stood)
+
+    def note_stall(self) -> None:
+        """Packets have waited for us: that they are late says nothing of their senders' clocks."""
+        self._table.late_since_ns[self._table.active] = 0
 
     def jump(self, rows: Rows, timestamp: NDArray[np.int64], now_ns: int) -> None:
         """The sender's timestamps leapt: the timeline goes on from there, nothing is filled for the leap."""

@@ -119,6 +119,7 @@ class Uplink:
             if self.hurried:
                 pcm = np.zeros((len(of_format), samples), np.int16)
                 flags = np.full(len(of_format), FLAG_GAP, np.uint16)
+                self._filler.pass_over(of_format)
             else:
                 pcm, flags = self._filler.frame(fmt, of_format, samples, quiet)
             c.frames_gap[of_format] += flags == FLAG_GAP
@@ -171,7 +172,8 @@ class Uplink:
     def change(self, row: int, old: Format) -> None:
         """The row has another format than `old`: what waits at the agent's rate goes on, what does not is owed."""
         lost = self._odd.forget(row)
-        self._table.slip[row] += lost / (old.line_hz * old.key.ptime_ms / 1000)
+        packet_s = self._table.shared.rx_ptime_ts[row] / self._table.clock_hz[row]  # the peer's, not ours
+        self._table.slip[row] += lost / (old.line_hz * packet_s)
         self._filler.forget(row)
 
     def forget(self, row: int) -> None:

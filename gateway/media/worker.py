@@ -246,7 +246,8 @@ class Worker:
     def _tick(self, ready: list[tuple[int, int]], now_ns: int, looks: int) -> None:
         """Take what the sockets have, then let the engine do what is due."""
         self.sockets.sampled_row = -1
-        begun_ns, lagging, control_fd = now_ns, False, self.channel.fileno()
+        begun_ns, control_fd = now_ns, self.channel.fileno()
+        behind_still = lagging = False
         # With many calls up, what agents say is taken just before packets fall due.
         all_handlers = (
             not self.rhythm.crowded
@@ -258,6 +259,8 @@ class Worker:
         handlers = self.poller.handlers
         self.rhythm.crowded = len(ready) > FEW_SOCKETS
         late_ns = self.rhythm.late_ns
+        if looks == LOOKS_AFTER_STALL and now_ns < self._stalled_ns + CATCH_UP_LIMIT_NS:
+            self.engine.timeline.note_stall()
         self.engine.uplink.hurried = hurried = late_ns > HURRIED_NS
         if self.rhythm.crowded and looks == LOOKS_PER_TICK:
             looks = min(1 + late_ns // PACKET_TIME_NS, MOST_LOOKS) if hurried else 1
@@ -266,7 +269,8 @@ class Worker:
             if look:  # only what lies behind a packet of the last one: others' new packets are for the next tick
                 now_ns = time.monotonic_ns()  # what has come meanwhile is no faster than time
                 if now_ns - begun_ns > CATCH_UP_NS:
-                    lagging = now_ns < self._stalled_ns + CATCH_UP_LIMIT_NS
+                    # Gaps are filled meanwhile or not: reading goes on, or all that comes is late for as long.
+                    behind_still, lagging = True, now_ns < self._stalled_ns + CATCH_UP_LIMIT_NS
                     break
                 behind = set(ready)
                 ready = [item for item in self.poller.epoll.poll(0) if item in behind and item[0] not in handlers]
@@ -274,6 +278,8 @@ class Worker:
             if not look:
                 first_ready = others
             if batch is None:
+                if looks == LOOKS_AFTER_STALL:  # all that waited has been read: the next stall is another one
+                    self._stalled_ns = 0
                 break
             self.engine.receive(batch, now_ns)
         self.engine.pass_on(now_ns, fill_gaps=not lagging)
@@ -285,7 +291,7 @@ class Worker:
             if fd in handlers and (all_handlers or fd == control_fd):  # an earlier one may have closed it
                 handlers[fd](events)
         self.engine.play(now_ns)
-        if lagging:
+        if behind_still:
             self._catch_up_ns = now_ns + STALL_NS
 
     def _note_stall(self, now_ns: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -151,7 +152,10 @@ def test_nearly_all_packets_take_the_short_way(codec: str, ptime_ms: int) -> Non
     rig = VirtualEngine(rate_hz=16000, **media_of(codec, ptime_ms))  # type: ignore[arg-type]
     phone, long_way = Phone(rig, codec, ptime_ms), []
     receive = rig.engine.receiver.receive
-    rig.engine.receiver.receive = lambda batch, now_ns: (long_way.append(len(batch.rows)), receive(batch, now_ns))  # type: ignore[method-assign,assignment]
+    rig.engine.receiver.receive = lambda batch, now_ns: (
+        long_way.append(len(batch.rows)),
+        receive(batch, now_ns),
+    )  # type: ignore[method-assign,assignment]
     phone.talk(2000)
     assert sum(long_way) <= 3
     assert int(rig.table.shared.packets_received[0]) == 2000 // ptime_ms
@@ -228,7 +232,9 @@ def test_timestamps_of_long_calls_are_time_to_the_nanosecond() -> None:
 # -- change in mid-call ----------------------------------------------------------------------
 
 
-def change(rig: VirtualEngine, phone: Phone, codec: str, ptime_ms: int, pt: int, *, peer_ptime_ms: int = 20) -> None:
+def change(
+    rig: VirtualEngine, phone: Phone, codec: str, ptime_ms: int, pt: int, *, peer_ptime_ms: int = 20
+) -> None:
     """As a re-INVITE does it."""
     stream = rig.streams[0]
     media = dataclasses.replace(stream.media, **media_of(codec, ptime_ms, pt))  # type: ignore[arg-type]
@@ -265,7 +271,10 @@ def test_another_codec_in_mid_call_leaves_no_seam(first: str, second: str, stamp
     assert rig.agent.misplaced == 0
     assert int(rig.table.shared.up_position[0]) == int(rig.agent.frames[0]) * 320
     assert tone_share(ear.sound()[-8000:], 16000) > 0.98
-    assert (rig.sockets.sent[0], rig.sockets.out_of_sequence) == ((rig.now_ns - START_NS) // 20_000_000 + 1, 0)
+    assert (rig.sockets.sent[0], rig.sockets.out_of_sequence) == (
+        (rig.now_ns - START_NS) // 20_000_000 + 1,
+        0,
+    )
     assert len(packets) == 50
 
 
@@ -376,3 +385,44 @@ def test_a_successor_goes_on_with_decoders_of_its_own(codec: str) -> None:
     rate = AUDIO_FORMATS[codec].sample_rate_hz
     assert tone_share(phone.sound()[-rate // 2 :], rate) > 0.98
 
+
+@pytest.mark.parametrize(("first", "second"), [("PCMU", "OPUS"), ("OPUS", "PCMU")])
+def test_a_clock_that_changes_while_the_worker_is_dead(first: str, second: str) -> None:
+    """What the row counts in is in the row: the successor's timeline goes on in its own clock."""
+    rig = VirtualEngine(rate_hz=16000, **media_of(first))  # type: ignore[arg-type]
+    phone = Phone(rig, first)
+    phone.talk(1000)
+    stream = rig.streams[0]
+    stream.media = dataclasses.replace(stream.media, **media_of(second, 20, 97))  # type: ignore[arg-type]
+    begun, position = rig.now_ns, int(rig.table.shared.up_position[0])
+    phone.rig = successor = rig.successor()
+    successor.sockets.on_packets = phone._hear
+    phone.speak_in(second, 20, 97)
+    phone.ts += 12_345_678
+    successor.run(0.1)
+    phone.talk(1000)
+    frames = (int(successor.table.shared.up_position[0]) - position) / 320
+    assert abs(frames - (successor.now_ns - begun) / 20e6) <= 5
+    assert not successor.drops()
+
+
+def test_rows_of_any_length_are_looked_for_only_while_there_are_any() -> None:
+    rig = VirtualEngine(**media_of("OPUS"))  # type: ignore[arg-type]
+    assert rig.table.any_variable
+    change(rig, Phone(rig, "OPUS"), "PCMU", 20, 0)
+    assert not rig.table.any_variable
+    change(rig, Phone(rig, "PCMU"), "OPUS", 20, 97)
+    assert rig.table.any_variable
+    rig.engine.stop(rig.streams[0], "bye", rig.now_ns)
+    assert not rig.table.any_variable
+
+
+@pytest.mark.parametrize("ptime_ms", [10, 30])
+def test_what_a_change_leaves_over_is_counted_in_the_packets_of_the_peer(ptime_ms: int) -> None:
+    rig = VirtualEngine(rate_hz=16000, **media_of("PCMU"))  # type: ignore[arg-type]
+    phone = Phone(rig, "PCMU", ptime_ms)
+    phone.talk(300)
+    rig.table.slip[0] = 0
+    with mock.patch.object(rig.engine.uplink._odd, "forget", return_value=40):
+        rig.engine.uplink.change(0, rig.table.formats.at(0))
+    assert rig.table.slip[0] == pytest.approx(5 / ptime_ms)

@@ -214,3 +214,12 @@ def test_a_worker_that_is_behind_fills_with_silence() -> None:
     rig.uplink.hurried = False
     talk(rig, range(10, 40))
     assert rig.heard[-1].flags & FLAG_SPEECH
+
+
+def test_what_waited_behind_a_gap_that_was_filled_in_a_hurry_is_forgotten() -> None:
+    rig = UplinkRig()
+    talk(rig, range(10))
+    rig.uplink.hurried = True
+    talk(rig, range(11, 20))
+    assert any(frame.flags == FLAG_GAP for frame in rig.heard)
+    assert not rig.uplink._filler._ahead

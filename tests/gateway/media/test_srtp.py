@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from support.media_rig import PEER
 from support.srtp_call import PEER_SSRC, SecureCall, batch, key_of, speech
 from support.srtp_reference import Reference
 from support.virtual_engine import VirtualEngine
+from trunkline.gateway.media import srtp_rows
 from trunkline.gateway.media.srtp_rows import MAX_SOURCES, OLD_KEY_NS, RESUME_SKIP
 from trunkline.rtp import rtcp
 from trunkline.rtp.outcomes import Drop
@@ -313,6 +315,85 @@ def test_one_key_is_none() -> None:
     """The worker reports such a description as bad media."""
     with pytest.raises(ValueError, match="a key for each direction"):
         VirtualEngine(send_key=key_of("AEAD_AES_128_GCM", "x"))
+
+
+def take_new_keys(call: SecureCall) -> None:
+    rekey(call, "ours 2", "theirs 2")
+    call.out, call.into = Reference(key_of(call.suite, "theirs 2")), Reference(key_of(call.suite, "ours 2"))
+
+
+def test_a_successor_knows_a_counter_that_a_new_key_has_set_back() -> None:
+    """The packet that proves the new key takes the short way, and the base is found all the same."""
+    call = SecureCall(seq=65_530)
+    call.talk(20)
+    old = call.out
+    take_new_keys(call)
+    call.receive(old.protect(call.packet(), call.seq >> 16))  # it was on its way
+    call.rig.step()
+    call.rig.step()
+    call.roc_base = 1
+    call.talk(100)
+    assert not call.rig.engine.srtp.unsettled
+    call.watch(call.rig.successor())
+    call.talk(50)
+    assert call.drops == {}
+
+
+@pytest.mark.parametrize("seq", [60_000, 40_000, 1000])
+def test_a_new_key_may_begin_with_any_sequence_number(seq: int) -> None:
+    call = SecureCall(seq=50_000)
+    call.talk(20)
+    take_new_keys(call)
+    call.seq = seq
+    before = int(call.rig.table.shared.packets_received[0])
+    call.talk(50)
+    assert call.rig.table.shared.packets_received[0] >= before + 45
+
+
+def report(call: SecureCall, index: int, key: str, ssrc: int = PEER_SSRC) -> dict[str, int]:
+    """What a receiver report of the peer, of this SRTCP index, adds to the drops."""
+    data = bytes(rtcp.ReceiverReport(ssrc, ()))
+    secured = Reference(key_of(call.suite, key)).protect_rtcp(data, index)
+    before = call.drops
+    call.rig.engine.receive_rtcp(call.rig.streams[0], secured, PEER, call.rig.now_ns)
+    return {name: n - before.get(name, 0) for name, n in call.drops.items() if n != before.get(name, 0)}
+
+
+def test_the_report_indexes_of_one_key_or_source_are_not_those_of_another() -> None:
+    call = SecureCall()
+    call.talk(20)
+    assert report(call, 100, "theirs") == {}
+    call.watch(call.rig.successor())
+    call.talk(10)
+    assert report(call, 100, "theirs") == {"SRTP_REPLAY": 1}
+    assert report(call, 1, "theirs", PEER_SSRC + 1) == {}
+    assert report(call, 101, "theirs") == {}
+    take_new_keys(call)
+    call.talk(10)
+    assert report(call, 1, "theirs 2") == {}
+    call.watch(call.rig.successor())
+    call.talk(10)
+    assert report(call, 2, "theirs 2") == {}
+    stream = call.rig.streams[0]
+    plain = dataclasses.replace(stream.media, send_key=None, receive_key=None)
+    call.rig.engine.update(stream, plain, call.rig.now_ns)
+    rekey(call, "ours 3", "theirs 3")
+    assert report(call, 1, "theirs 3") == {}
+
+
+def test_a_key_that_could_not_be_put_into_force_leaves_a_call_that_can_be_ended() -> None:
+    rig = VirtualEngine()
+    stream = rig.streams[0]
+    suite = "AEAD_AES_128_GCM"
+    media = dataclasses.replace(stream.media, send_key=key_of(suite, "a"), receive_key=key_of(suite, "b"))
+    with (
+        mock.patch.object(srtp_rows, "Receiver", side_effect=ValueError("no room")),
+        pytest.raises(ValueError, match="no room"),
+    ):
+        rig.engine.update(stream, media, rig.now_ns)
+    assert not rig.engine.srtp.senders
+    rig.engine.stop(stream, "bye", rig.now_ns)
+    assert not rig.table.by_call
 
 
 def test_rows_are_given_back() -> None:
