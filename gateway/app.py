@@ -170,7 +170,9 @@ class Gateway:
         """Where a trunk has SRTP, the library that does it must be there, and right."""
         try:
             if any(trunk.srtp != "off" for trunk in self.config.trunks):
-                libsrtp.load()
+                library = libsrtp.load()
+                if not library.bundled:  # PJSIP is going to initialise it; only the workers use it
+                    library.release()
         except libsrtp.SrtpUnavailable as error:
             raise StartError(f"a trunk has SRTP, but there is {error}") from error
 

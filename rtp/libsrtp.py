@@ -127,6 +127,13 @@ class Library:
         # Whoever else in the process has initialised it before makes this fail, harmlessly: `_proven` tells.
         function("srtp_init")()
 
+    def release(self) -> None:
+        """Undo the initialisation: of the system's copy, which PJSIP in the same process must initialise itself.
+
+        Nothing may be in use; what comes after needs another `Library`.
+        """
+        self._dll.srtp_shutdown()
+
     def create(self, key: CryptoKey, ssrc: int | None) -> int:
         """A context that sends as `ssrc`, or receives: from anybody if it is None."""
         handle = ctypes.c_void_p()

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import errno
 import os
 import socket
@@ -55,6 +56,18 @@ def test_sockets_that_no_call_could_have_are_found_before_the_first_call(
         return str(error.value)
 
     assert cure in asyncio.run(start())
+
+
+def test_the_systems_libsrtp_is_left_as_pjsip_wants_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both are in one process, and the library can be initialised once."""
+    monkeypatch.setattr(libsrtp, "load", libsrtp.load.__wrapped__)
+    monkeypatch.setattr(libsrtp, "_candidates", lambda: iter(["libsrtp2.so.1"]))
+    trunk = '[[trunk]]\nname = "a"\nmatch = ["192.0.2.9"]\nsrtp = "optional"\nsrtp_without_tls = true\n'
+    config = parse(CONFIG.replace("192.0.2.99", "127.0.0.1") + trunk)
+    Gateway(config, resolve(config, {}))._try_srtp()
+    initialise = ctypes.CDLL("libsrtp2.so.1").srtp_init
+    assert initialise() == 0, "PJSIP's turn"
+    libsrtp.Library("libsrtp2.so.1").release()
 
 
 def test_srtp_without_a_library_is_found_before_the_first_call(monkeypatch: pytest.MonkeyPatch) -> None:

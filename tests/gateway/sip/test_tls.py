@@ -626,7 +626,9 @@ def test_another_certificate_while_a_call_is_up(tools: Tools) -> None:
         rig.post(Respond(call_id, 180), Respond(call_id, 200))
         rig.state(call_id, CallState.CONFIRMED)
         with tools.connect(tools.client()) as before:
-            assert shown(before) == tools.ours.serial
+            # Answered: a client of TLS 1.3 is done with the handshake before the server is, and one whose
+            # handshake is under way at a reload has to connect again.
+            assert shown(before) == tools.ours.serial and answers(before)
             fresh = tools.authority.issue("fresh")
             assert reload(tools, fresh) == ""
             assert answers(before), "what was up goes on"
