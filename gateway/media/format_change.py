@@ -35,7 +35,8 @@ def change_format(table: Table, row: int, old: Format, new: Format) -> None:
     if new.codec is not old.codec:
         old.codec.forget(row)
         table.shared.tx_talking[row] = 0  # so that the first packet has the marker
-    _keep_newest(table.down_history[row], old.down.history_samples, new.down.history_samples)
+    kept = table.down_history[row, : old.down.history_samples].copy()
+    _keep_in(table.down_history[row, : new.down.history_samples], kept)
     if new.line_hz != old.line_hz:
         _change_line_rate(table, row, old, new)
 
@@ -53,13 +54,6 @@ def change_clock(table: Table, row: int, new_hz: int) -> None:
     table.restamped.add(row)
 
 
-def _keep_newest(history: NDArray[np.int16], had: int, has: int) -> None:
-    """Samples in place, newest last: of `had` the newest `has`, with zeros before them if those are more."""
-    kept = history[:had][max(had - has, 0) :].copy()
-    history[:has] = 0
-    history[has - len(kept) : has] = kept
-
-
 def _change_line_rate(table: Table, row: int, old: Format, new: Format) -> None:
     heard = _converted(old.line_history[row], old.line_hz, new.line_hz)
     _keep_in(new.line_history[row], heard)
@@ -70,7 +64,7 @@ def _change_line_rate(table: Table, row: int, old: Format, new: Format) -> None:
 
 
 def _keep_in(history: NDArray[np.int16], sound: NDArray[np.int16]) -> None:
-    """The end of `sound` becomes the end of `history`."""
+    """The end of `sound` becomes the end of `history`, with zeros before it if it is shorter."""
     history[:] = 0
     kept = sound[max(len(sound) - len(history), 0) :]
     history[len(history) - len(kept) :] = kept
