@@ -117,8 +117,6 @@ class PacketWriter:
         """RFC 4733 events take the place of audio; returns which rows sent one, None if none did."""
         table, c = self._table, self._table.shared
         keyed: Mask | None = None
-        if not table.keying:
-            return None
         for i, row in enumerate(rows.tolist()):
             if row not in table.keying:
                 continue
