@@ -3,17 +3,15 @@
 
 from __future__ import annotations
 
-import os
 import pathlib
-import signal
 from collections.abc import Iterator
 
-import numpy as np
 import pytest
 
 from support.agents import AgentHost, say
 from support.asterisk import BYIP_HOST, CALLER_HOST, Asterisk
-from support.audio import compare, speechlike, tone_share
+from support.audio import compare, speechlike
+from support.encrypted_calls import TONE, goes_on_after_a_workers_death
 from support.gateway import GatewayProcess
 from support.waiting import wait_for
 
@@ -75,23 +73,8 @@ def test_an_encrypted_call_survives_its_worker(
     asterisk: Asterisk, short_path: pathlib.Path, suite: str
 ) -> None:
     """Killed in mid-call: a tone of ours goes on coming back, so each side understands the other."""
-    tone = (8000 * np.sin(np.arange(8000 * 20) * 2 * np.pi * 500 / 8000)).astype(np.int16)
     with (
-        AgentHost(f"unix:{short_path}/a.sock", say(tone)) as agent,
+        AgentHost(f"unix:{short_path}/a.sock", say(TONE)) as agent,
         gateway_with(asterisk, short_path, agent, suite) as gateway,
     ):
-        call_id = gateway.place("600", "a", trunk="pbx")
-        gateway.wait_call("up", id=call_id)
-        heard = agent.wait_call(call_id)
-        wait_for(lambda: len(heard.frames) >= 75, "1.5 s of frames")
-        os.kill(gateway.workers[0], signal.SIGKILL)
-        wait_for(lambda: any("Resumed" in type(one).__name__ for one in heard.events), "the agent is told")
-        heard.call.play(tone)  # what the worker had queued is gone
-        count = len(heard.frames)
-        wait_for(lambda: len(heard.frames) >= count + 150, "3 s of frames")
-        last = np.concatenate([frame.pcm for frame in heard.frames[-50:]])
-        assert tone_share(last, 500) > 0.9
-        drops = gateway.call(call_id)["media"]["drops"]
-        assert not {"srtp_auth", "srtp_replay"} & drops.keys(), drops
-        gateway.hang_up(call_id)
-        gateway.wait_end(call_id)
+        goes_on_after_a_workers_death(gateway, agent)
