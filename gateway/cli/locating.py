@@ -19,6 +19,7 @@ import httpx
 
 from trunkline.gateway.cli.client import TOKEN_VARIABLE, URL_VARIABLE, ClientError, Gateway
 from trunkline.gateway.config import Config, ConfigError, load
+from trunkline.gateway.config.addresses import bracketed
 from trunkline.gateway.config.model import State
 from trunkline.gateway.config.secrets import TOKEN, TOKEN_FILE
 
@@ -66,7 +67,7 @@ def _url_of(config: Config | None) -> str:
     if config is None:
         return DEFAULT_URL
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(config.api.bind, config.api.bind)
-    return f"http://[{host}]:{config.api.port}" if ":" in host else f"http://{host}:{config.api.port}"
+    return f"http://{bracketed(host)}:{config.api.port}"
 
 
 def _token(token_file: Path | None, config: Config | None) -> tuple[str, str]:

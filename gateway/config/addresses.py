@@ -51,7 +51,7 @@ class SourceMatch:
         host = str(self.network.network_address if single else self.network)
         if self.port is None:
             return host
-        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+        return f"{bracketed(host)}:{self.port}"
 
 
 def split_source(text: str) -> tuple[IpAddress, int | None]:

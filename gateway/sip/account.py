@@ -51,6 +51,11 @@ def _host_of(uri_or_host: str) -> str:
     return match[1] if match else ""
 
 
+def _bracketed(host: str) -> str:
+    """A host as it stands in a URI: an IPv6 address in brackets."""
+    return f"[{host}]" if ":" in host else host
+
+
 def by_transport(uri: str, transport: Transports) -> str:
     """The URI with the trunk's transport, unless it has its own; `sips:` means TLS on every hop."""
     if transport == "udp" or uri_transport(uri):
@@ -69,8 +74,8 @@ def identity(trunk: Trunk, local_host: str, scheme: str = "sip") -> str:
     """The trunk's own From URI."""
     registration = trunk.registration
     user = trunk.from_user or (registration.username if registration else "") or DEFAULT_USER
-    own = f"[{trunk.caller_domain}]" if ":" in trunk.caller_domain else trunk.caller_domain
-    domain = own or _host_of(trunk.host) or (_host_of(registration.server) if registration else "")
+    registrar = _host_of(registration.server) if registration else ""
+    domain = _bracketed(trunk.caller_domain) or _host_of(trunk.host) or registrar
     return f"<{scheme}:{user}@{domain or local_host}>"
 
 
@@ -87,7 +92,7 @@ def account_config(
     local: Transport = listening[0]
     host = local.advertise or local.bind
     account = pj.AccountConfig()
-    account.idUri = identity(trunk, f"[{host}]" if ":" in host else host, "sips" if sips else "sip")
+    account.idUri = identity(trunk, _bracketed(host), "sips" if sips else "sip")
     if transport_id is not None:
         account.sipConfig.transportId = transport_id
     if trunk.outbound_proxy:
