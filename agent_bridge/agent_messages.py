@@ -24,6 +24,7 @@ from trunkline.agent_bridge.reassembly import ProtocolViolation
 
 _MAX_POSITION = (1 << 63) - 1
 _MAX_MS = 1 << 53
+_PARTIES = ("direction", "caller", "called", "trunk", "route")
 
 
 def _offered(message: fields.Message) -> CallOffered:
@@ -33,12 +34,16 @@ def _offered(message: fields.Message) -> CallOffered:
     call, audio = {"type": "start", **call}, {"type": "start", **audio}
     if audio.get("encoding") != "s16le":
         raise ProtocolViolation(f'audio is {str(audio.get("encoding"))[:40]!r}; version 1 has only "s16le"')
-    names = ("direction", "caller", "called", "trunk", "route")
+    said = {name: fields.text(call, name, default="", longest=4096) for name in _PARTIES}
     return CallOffered(
         fields.channel(message),
         StartInfo(
             call_id=fields.text(call, "call_id"),
-            **{name: fields.text(call, name, default="", longest=4096) for name in names},
+            direction=said["direction"],
+            caller=said["caller"],
+            called=said["called"],
+            trunk=said["trunk"],
+            route=said["route"],
             headers=fields.texts(call, "headers"),
             metadata=fields.texts(call, "metadata"),
             sample_rate_hz=fields.integer(audio, "sample_rate_hz", 1, 1_000_000),

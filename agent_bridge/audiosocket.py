@@ -31,7 +31,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from trunkline.agent_bridge.dialect import Accepted, Audio, Hangup, LinkEvent, LinkFailed, LinkUp, StartInfo
+from trunkline.agent_bridge.dialect import StartInfo, Unsaid
+from trunkline.agent_bridge.link_events import Accepted, Audio, Hangup, LinkEvent, LinkFailed, LinkUp
 from trunkline.agent_bridge.reassembly import Buffer, ProtocolViolation, Reassembler
 
 HANGUP, UUID, DTMF, ERROR = 0x00, 0x01, 0x03, 0xFF
@@ -83,7 +84,7 @@ class AudioJoiner:
         return np.frombuffer(data, "<i2", even // 2) if even else None
 
 
-class AudioSocketLink:
+class AudioSocketLink(Unsaid):
     """One call to an AudioSocket server; see `dialect.Link` for the methods."""
 
     max_calls = 1
@@ -189,29 +190,6 @@ class AudioSocketLink:
         """The caller pressed a key: one ASCII byte."""
         if not self._over and channel == self._channel:
             self._out.append(frame(DTMF, digit.encode("ascii", "replace")))
-
-    def send_mark(self, channel: int, name: str, position: int, outcome: str) -> None:
-        """Cannot be said in this dialect."""
-
-    def send_cleared(
-        self, channel: int, name: str, played_ms: int, discarded_ms: int, marks: Sequence[str]
-    ) -> None:
-        """Cannot be said in this dialect."""
-
-    def send_flow(self, channel: int, ready: bool, queued_ms: int) -> None:
-        """Cannot be said in this dialect; an owner may stop reading, and TCP tells the server."""
-
-    def send_hold(self, channel: int, held: bool) -> None:
-        """Cannot be said in this dialect."""
-
-    def send_quality(self, channel: int, stats: Mapping[str, float]) -> None:
-        """Cannot be said in this dialect."""
-
-    def send_network(self, channel: int, silent: bool, idle_ms: int) -> None:
-        """Cannot be said in this dialect."""
-
-    def send_error(self, channel: int, code: str, text: str) -> None:
-        """Cannot be said in this dialect, nor can what it would be about."""
 
     # --- what the server says ----------------------------------------------------------------
 

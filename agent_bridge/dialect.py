@@ -23,11 +23,15 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from trunkline.agent_bridge.link_events import LinkEvent
+
 # Flags of an audio frame (PCM contract). The same values on the wire of our dialect.
 FLAG_SPEECH = 0x01
 FLAG_CONCEALED = 0x02
 FLAG_COMFORT_NOISE = 0x04
 FLAG_GAP = 0x08
+FLAG_REPLAY = 0x10
+"Said before: to an agent that was lost, or while there was none."
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -50,90 +54,40 @@ class StartInfo:
     "sample position of the first frame that will follow"
     gap_ms: int = 0
     "with `resumed`: for how long the caller has been sent nothing"
-
-
-# --- events: what the agent said ------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class LinkUp:
-    """The handshake is done: calls may be started."""
-
-    agent: str
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class LinkFailed:
-    """The link is dead. `reason`: `agent_version`, `agent_protocol`, `agent_timeout` or `agent_lost`."""
-
-    reason: str
-    detail: str
+    answered: bool = True
+    "the caller hears what is said; False for one that still rings, until `call_state` says `answered`"
+    variables: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    "what agents have set on the call"
+    attempt: int = 1
+    "which agent this is that gets the call: 2 after the first was lost"
+    state: bytes = b""
+    "with `attempt` above 1: what the agent before it left with us"
+    played_ms: int = 0
+    "... what has been played of agents before it,"
+    replay_ms: int = 0
+    "... and how much of the caller's audio comes again, flagged, before it goes on"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Accepted:
-    """The agent takes the call."""
+class LinkSettings:
+    """What a connection to an agent needs to know, beyond where it listens."""
 
-    channel: int
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Rejected:
-    """The agent does not take the call; `code` is a SIP code or 0."""
-
-    channel: int
-    code: int
-    reason: str
-    timeout: bool = False
-    "it did not say so: it was silent for too long (`reason` says how long, `code` is 0)"
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Audio:
-    """Speech for callers, one row per record; rows keep the order of arrival."""
-
-    channels: NDArray[np.uint32]
-    "[n]"
-    pcm: NDArray[np.int16]
-    "[n, samples] at the call's sample rate; a view of the bytes given to receive(), valid as long as they are"
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Mark:
-    """Report when all audio of this channel sent before this has been played."""
-
-    channel: int
-    name: str
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Clear:
-    """Throw away what is queued for this channel, at once."""
-
-    channel: int
-    name: str = ""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Dtmf:
-    """Send digits to the caller."""
-
-    channel: int
-    digits: str
-    duration_ms: int = 160
-    gap_ms: int = 80
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Hangup:
-    """End the call."""
-
-    channel: int
-    reason: str = ""
-    code: int = 0
-
-
-LinkEvent = LinkUp | LinkFailed | Accepted | Rejected | Audio | Mark | Clear | Dtmf | Hangup
+    url: str = ""
+    "WebSocket dialects: `ws://` or `wss://` host, port and path, as the user wrote it"
+    sample_rate_hz: int = 16000
+    frame_ms: int = 20
+    timeout_ms: int | None = None
+    "how long the agent may take for the handshake, and for each answer; None: the dialect's own"
+    gateway_name: str = "trunkline"
+    token: str | None = dataclasses.field(default=None, repr=False)
+    "our dialect: shown in the hello. WebSocket: bearer token, or the key that a dialect signs with"
+    username: str = ""
+    password: str | None = dataclasses.field(default=None, repr=False)
+    "WebSocket: basic credentials, with `username`"
+    headers: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
+    "WebSocket: further headers of the request"
+    account: str = ""
+    "account id that some dialects name"
 
 
 class Link(Protocol):
@@ -202,8 +156,74 @@ class Link(Protocol):
     def send_network(self, channel: int, silent: bool, idle_ms: int) -> None:
         """Nothing comes from the caller's side since `idle_ms`, or something does again, after so long."""
 
+    def send_speech(self, channel: int, started: bool, position: int, level_dbov: float) -> None:
+        """The caller begins to speak at this position of the timeline, or has stopped there."""
+
+    def send_turn(self, channel: int, turn: Mapping[str, float]) -> None:
+        """How long one turn took, and whose part that was: figures by name."""
+
+    def send_underrun(self, channel: int, position: int, missing_ms: int) -> None:
+        """The agent's speech ran dry at this position of its own samples, and went on so much later."""
+
+    def send_call_state(self, channel: int, state: str) -> None:
+        """`ringing`, `early`, `answered`: how far the call has got that was not up when it started."""
+
+    def send_transfer(self, channel: int, state: str, code: int, reason: str) -> None:
+        """How a transfer goes: `trying`, `ringing`, `done`, `failed`; code and reason as SIP said them."""
+
+    def send_status(self, channel: int, status: Mapping[str, float]) -> None:
+        """Answer to AskStatus: figures by name, `queued_ms` and `max_queue_ms` among them."""
+
     def send_error(self, channel: int, code: str, text: str) -> None:
         """A command about the call was not carried out; `code` is a word for programs, `text` for people."""
 
     def data_to_send(self) -> list[bytes | memoryview]:
         """Take everything that waits to be written, in order."""
+
+
+class Unsaid:
+    """Base of links: what a dialect has no words for is not said."""
+
+    def send_dtmf(self, channel: int, digit: str, duration_ms: int, method: str) -> None:
+        """Not said."""
+
+    def send_mark(self, channel: int, name: str, position: int, outcome: str) -> None:
+        """Not said."""
+
+    def send_cleared(
+        self, channel: int, name: str, played_ms: int, discarded_ms: int, marks: Sequence[str]
+    ) -> None:
+        """Not said."""
+
+    def send_flow(self, channel: int, ready: bool, queued_ms: int) -> None:
+        """Not said."""
+
+    def send_hold(self, channel: int, held: bool) -> None:
+        """Not said."""
+
+    def send_quality(self, channel: int, stats: Mapping[str, float]) -> None:
+        """Not said."""
+
+    def send_network(self, channel: int, silent: bool, idle_ms: int) -> None:
+        """Not said."""
+
+    def send_speech(self, channel: int, started: bool, position: int, level_dbov: float) -> None:
+        """Not said."""
+
+    def send_turn(self, channel: int, turn: Mapping[str, float]) -> None:
+        """Not said."""
+
+    def send_underrun(self, channel: int, position: int, missing_ms: int) -> None:
+        """Not said."""
+
+    def send_call_state(self, channel: int, state: str) -> None:
+        """Not said."""
+
+    def send_transfer(self, channel: int, state: str, code: int, reason: str) -> None:
+        """Not said."""
+
+    def send_status(self, channel: int, status: Mapping[str, float]) -> None:
+        """Not said."""
+
+    def send_error(self, channel: int, code: str, text: str) -> None:
+        """Not said."""

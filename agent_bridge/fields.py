@@ -9,6 +9,8 @@ reach a SIP header.
 
 from __future__ import annotations
 
+import base64
+import binascii
 from collections.abc import Mapping
 from typing import Any
 
@@ -75,6 +77,22 @@ def boolean(message: Message, name: str, default: bool = False) -> bool:
         return default
     if not isinstance(value, bool):
         raise ProtocolViolation(f'"{name}" of "{message["type"]}" is not true or false')
+    return value
+
+
+def choice(message: Message, name: str) -> bool | None:
+    """A truth value that may be left out: None."""
+    return None if message.get(name) is None else boolean(message, name)
+
+
+def octets(message: Message, name: str, longest: int) -> bytes:
+    """Bytes in base64 (RFC 4648, section 4)."""
+    try:
+        value = base64.b64decode(text(message, name, longest=longest * 4 // 3 + 4), validate=True)
+    except binascii.Error:
+        raise ProtocolViolation(f'"{name}" of "{message["type"]}" is not base64') from None
+    if len(value) > longest:
+        raise ProtocolViolation(f'"{name}" of "{message["type"]}" is longer than {longest} bytes')
     return value
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 
 from trunkline.agent_bridge.audiosocket import AudioSocketLink
-from trunkline.agent_bridge.dialect import Link
+from trunkline.agent_bridge.dialect import Link, LinkSettings
 from trunkline.agent_bridge.native import NativeLink
 
 DIALECTS = ("trunkline", "audiosocket")
@@ -79,25 +79,16 @@ def _tcp(text: str, rest: str) -> TcpAddress:
     return TcpAddress(host, int(port))
 
 
-def create_link(
-    dialect: str,
-    *,
-    token: str | None = None,
-    sample_rate_hz: int = 16000,
-    gateway_name: str = "trunkline",
-    timeout_ms: int | None = None,
-) -> Link:
-    """The gateway's end of a new connection in this dialect.
-
-    `sample_rate_hz` is the rate of all its calls for a dialect without negotiation;
-    `timeout_ms` how long its agent may take for the hello, and for each answer.
-    """
+def create_link(dialect: str, settings: LinkSettings) -> Link:
+    """The gateway's end of a new connection in this dialect; raises ValueError for one that there is not."""
     match dialect:
         case "trunkline":
+            timeout_ms = settings.timeout_ms
             if timeout_ms is None:
-                return NativeLink(token, gateway_name)
-            return NativeLink(token, gateway_name, timeout_ms * 1_000_000, timeout_ms * 1_000_000)
+                return NativeLink(settings.token, settings.gateway_name)
+            limit_ns = timeout_ms * 1_000_000
+            return NativeLink(settings.token, settings.gateway_name, limit_ns, limit_ns)
         case "audiosocket":
-            return AudioSocketLink(sample_rate_hz)
+            return AudioSocketLink(settings.sample_rate_hz)
         case _:
             raise ValueError(f"dialect {dialect!r} is unknown: it is one of {', '.join(DIALECTS)}")

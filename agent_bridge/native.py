@@ -16,18 +16,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from trunkline.agent_bridge import fields, wire
-from trunkline.agent_bridge.dialect import (
-    Accepted,
-    Audio,
-    Dtmf,
-    LinkEvent,
-    LinkFailed,
-    LinkUp,
-    Rejected,
-    StartInfo,
-)
+from trunkline.agent_bridge.dialect import StartInfo
 from trunkline.agent_bridge.keepalive import Due, KeepAlive
-from trunkline.agent_bridge.native_messages import DIGITS, number, parse_command, silence, start_fields
+from trunkline.agent_bridge.link_events import Accepted, Audio, Dtmf, LinkEvent, LinkFailed, LinkUp, Rejected
+from trunkline.agent_bridge.native_commands import COMMANDS, DIGITS, parse_command
+from trunkline.agent_bridge.native_messages import number, silence, start_fields
 from trunkline.agent_bridge.native_speech import NativeSpeech
 from trunkline.agent_bridge.reassembly import Buffer, ProtocolViolation
 
@@ -190,7 +183,7 @@ class NativeLink(NativeSpeech):
                 pass  # any byte proves life; an error about one call is for the agent's own log
             case "accept" | "reject":
                 self._answered(message, events)
-            case "mark" | "clear" | "dtmf" | "hangup":
+            case kind if kind in COMMANDS:
                 self._take_command(message, events)
             case _:
                 self.ignored["unknown_type"] += 1
@@ -219,7 +212,8 @@ class NativeLink(NativeSpeech):
             self.ignored["unknown_channel"] += 1
         elif accepted:
             self._calls.add(channel)
-            events.append(Accepted(channel))
+            answer = fields.boolean(message, "answer", default=True)
+            events.append(Accepted(channel, answer, fields.texts(message, "headers")))
         else:
             events.append(Rejected(channel, code, fields.prose(message, "reason")))
 

@@ -3,13 +3,11 @@
 
 from __future__ import annotations
 
+import base64
 import math
 from typing import Any
 
-from trunkline.agent_bridge import fields
-from trunkline.agent_bridge.dialect import Clear, Dtmf, Hangup, Mark, StartInfo
-
-DIGITS = frozenset("0123456789*#ABCD")
+from trunkline.agent_bridge.dialect import StartInfo
 
 
 def start_fields(channel: int, info: StartInfo) -> dict[str, Any]:
@@ -35,23 +33,16 @@ def start_fields(channel: int, info: StartInfo) -> dict[str, Any]:
         "resumed": info.resumed,
         "position": int(info.position),
         **({"gap_ms": info.gap_ms} if info.gap_ms else {}),
+        **({} if info.answered else {"answered": False}),
+        **({"variables": dict(info.variables)} if info.variables else {}),
+        **(_handed_over(info) if info.attempt > 1 else {}),
     }
 
 
-def parse_command(message: fields.Message) -> Mark | Clear | Dtmf | Hangup:
-    """A command about a call; raises ProtocolViolation."""
-    channel = fields.channel(message)
-    match message["type"]:
-        case "mark":
-            return Mark(channel, fields.text(message, "name"))
-        case "clear":
-            return Clear(channel, fields.text(message, "name", default=""))
-        case "dtmf":
-            duration_ms = fields.integer(message, "duration_ms", 40, 6000, default=160)
-            gap_ms = fields.integer(message, "gap_ms", 40, 6000, default=80)
-            return Dtmf(channel, fields.text(message, "digits").upper(), duration_ms, gap_ms)
-        case _:
-            return Hangup(channel, fields.prose(message, "reason"), fields.sip_code(message))
+def _handed_over(info: StartInfo) -> dict[str, Any]:
+    """What the agent must know of those that had the call before it."""
+    state = {"state": base64.b64encode(info.state).decode()} if info.state else {}
+    return {"attempt": info.attempt, "played_ms": info.played_ms, "replay_ms": info.replay_ms, **state}
 
 
 def number(value: float) -> float | int | None:

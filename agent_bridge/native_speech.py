@@ -83,6 +83,31 @@ class NativeSpeech:
         """The caller's side has fallen silent as a network does, or is heard again."""
         self._tell(channel, "network", state="silent" if silent else "heard", idle_ms=int(idle_ms))
 
+    def send_speech(self, channel: int, started: bool, position: int, level_dbov: float) -> None:
+        """The caller begins or ends to speak."""
+        state = "started" if started else "stopped"
+        self._tell(channel, "speech", state=state, position=int(position), level_dbov=number(level_dbov))
+
+    def send_turn(self, channel: int, turn: Mapping[str, float]) -> None:
+        """What one turn took."""
+        self._tell(channel, "turn", turn={name: number(value) for name, value in turn.items()})
+
+    def send_underrun(self, channel: int, position: int, missing_ms: int) -> None:
+        """The agent's speech ran dry."""
+        self._tell(channel, "underrun", position=int(position), missing_ms=int(missing_ms))
+
+    def send_call_state(self, channel: int, state: str) -> None:
+        """How far the call has got."""
+        self._tell(channel, "call_state", state=state)
+
+    def send_transfer(self, channel: int, state: str, code: int, reason: str) -> None:
+        """How a transfer goes."""
+        self._tell(channel, "transfer", state=state, code=int(code), reason=reason[:MAX_ERROR_CHARS])
+
+    def send_status(self, channel: int, status: Mapping[str, float]) -> None:
+        """Figures of the moment."""
+        self._tell(channel, "status", status={name: number(value) for name, value in status.items()})
+
     def _tell(self, channel: int, kind: str, **content: Any) -> None:
         if channel in self._calls:
             self._say(kind, channel=int(channel), **content)

@@ -24,15 +24,18 @@ from types import TracebackType
 from typing import Any, Self
 
 from trunkline.agent_bridge.agent import Agent
-from trunkline.agent_bridge.dialect import (
+from trunkline.agent_bridge.dialect import Link, LinkSettings, StartInfo
+from trunkline.agent_bridge.link_events import (
     Accepted,
     Audio,
-    Link,
+    Clear,
+    Dtmf,
+    Hangup,
     LinkEvent,
     LinkFailed,
     LinkUp,
+    Mark,
     Rejected,
-    StartInfo,
 )
 from trunkline.agent_bridge.links import UnixAddress, create_link, parse_address
 from trunkline.agent_bridge.testing_call import DoubleCall
@@ -74,7 +77,7 @@ class GatewayDouble:
     def of(cls, agent: Agent, **options: Any) -> GatewayDouble:
         """To an agent in this process, over a socket pair; options: dialect, token, sample_rate_hz."""
         ours, theirs = socket.socketpair()
-        double = cls(lambda: ours, create_link(options.pop("dialect", "trunkline"), **options))
+        double = cls(lambda: ours, create_link(options.pop("dialect", "trunkline"), LinkSettings(**options)))
         double._served = agent, theirs
         return double
 
@@ -90,7 +93,7 @@ class GatewayDouble:
                 return sock
             return socket.create_connection((where.host, where.port), TIMEOUT_S)
 
-        return cls(connect, create_link(options.pop("dialect", "trunkline"), **options))
+        return cls(connect, create_link(options.pop("dialect", "trunkline"), LinkSettings(**options)))
 
     async def __aenter__(self) -> Self:
         """Connect, and wait for the handshake; raises ConnectionError when it fails."""
@@ -205,7 +208,7 @@ class GatewayDouble:
                     for i, channel in enumerate(channels.tolist()):
                         if channel in self._calls:
                             self._calls[channel]._take_audio(pcm[i])
-                case _:
+                case Mark() | Clear() | Dtmf() | Hangup():
                     self._calls[event.channel]._take(event)
         self.write()
         self._changed.set()

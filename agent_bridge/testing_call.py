@@ -9,7 +9,8 @@ from typing import Protocol, TypeVar
 import numpy as np
 
 from trunkline.agent_bridge.call_types import Pcm
-from trunkline.agent_bridge.dialect import Clear, Dtmf, Hangup, Link, LinkEvent, Mark, StartInfo
+from trunkline.agent_bridge.dialect import Link, StartInfo
+from trunkline.agent_bridge.link_events import Clear, Dtmf, Hangup, LinkEvent, Mark
 from trunkline.agent_bridge.playout import Playout
 
 E = TypeVar("E")

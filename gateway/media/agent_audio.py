@@ -14,8 +14,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from trunkline.agent_bridge import dialect
-from trunkline.agent_bridge.dialect import LinkEvent
+from trunkline.agent_bridge import link_events
+from trunkline.agent_bridge.link_events import LinkEvent
 
 Rows = NDArray[np.intp]
 Pcm = NDArray[np.int16]
@@ -23,12 +23,12 @@ Pcm = NDArray[np.int16]
 
 def joined(events: Sequence[LinkEvent]) -> Iterator[LinkEvent]:
     """The same events, with audio that follows audio of the same length as one: an agent may write call by call."""
-    audio: list[dialect.Audio] = []
+    audio: list[link_events.Audio] = []
     for event in events:
-        if audio and not (isinstance(event, dialect.Audio) and event.pcm.shape[1] == audio[0].pcm.shape[1]):
+        if audio and not (isinstance(event, link_events.Audio) and event.pcm.shape[1] == audio[0].pcm.shape[1]):
             yield _join(audio)
             audio = []
-        if isinstance(event, dialect.Audio):
+        if isinstance(event, link_events.Audio):
             audio.append(event)
         else:
             yield event
@@ -36,10 +36,10 @@ def joined(events: Sequence[LinkEvent]) -> Iterator[LinkEvent]:
         yield _join(audio)
 
 
-def _join(audio: list[dialect.Audio]) -> dialect.Audio:
+def _join(audio: list[link_events.Audio]) -> link_events.Audio:
     if len(audio) == 1:
         return audio[0]
-    return dialect.Audio(np.concatenate([a.channels for a in audio]), np.concatenate([a.pcm for a in audio]))
+    return link_events.Audio(np.concatenate([a.channels for a in audio]), np.concatenate([a.pcm for a in audio]))
 
 
 def by_row(rows: Rows, pcm: Pcm) -> Iterator[tuple[Rows, Pcm]]:

@@ -15,7 +15,8 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from trunkline.agent_bridge.dialect import Link, LinkEvent, LinkFailed, LinkUp
+from trunkline.agent_bridge.dialect import Link, LinkSettings
+from trunkline.agent_bridge.link_events import LinkEvent, LinkFailed, LinkUp
 from trunkline.agent_bridge.links import create_link
 from trunkline.gateway.media.agent_socket import Target, contained, open_socket, widen
 from trunkline.gateway.media.control import AgentParams
@@ -71,9 +72,14 @@ class AgentLink:
         """`clock` is monotonic, in ns; `on_events` gets what the agent says, and LinkFailed once at the end."""
         self.index = index
         self.agent = agent
-        rate_hz = agent.sample_rate_hz
         self.protocol: Link = create_link(
-            agent.dialect, token=agent.token, sample_rate_hz=rate_hz, timeout_ms=agent.connect_timeout_ms
+            agent.dialect,
+            LinkSettings(
+                sample_rate_hz=agent.sample_rate_hz,
+                frame_ms=agent.frame_ms,
+                timeout_ms=agent.connect_timeout_ms,
+                token=agent.token,
+            ),
         )
         self.open = True
         self.connected = False

@@ -13,13 +13,23 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from trunkline.agent_bridge import dialect
-from trunkline.agent_bridge.dialect import FLAG_GAP, LinkEvent, LinkFailed, LinkUp, StartInfo
+from trunkline.agent_bridge.dialect import FLAG_GAP, StartInfo
+from trunkline.agent_bridge.link_events import (
+    Accepted,
+    Audio,
+    Command,
+    LinkEvent,
+    LinkFailed,
+    LinkUp,
+    Rejected,
+)
 from trunkline.gateway.media import control
 from trunkline.gateway.media.agent_audio import by_row, joined
+from trunkline.gateway.media.agent_commands import AgentCommands
 from trunkline.gateway.media.agent_link import AgentLink, Poller
 from trunkline.gateway.media.playback import Playback
 from trunkline.gateway.media.table import Stream, Table
+from trunkline.gateway.media.telling import Telling
 from trunkline.rtp.outcomes import Drop
 
 Rows = NDArray[np.intp]
@@ -38,6 +48,8 @@ class AgentLinks:
         self._poller = poller
         self._clock = clock
         self._post = post
+        self.telling = Telling()
+        self._commands = AgentCommands(playback, post)
         self._links: dict[int, AgentLink] = {}
         self._shared: dict[control.AgentParams, AgentLink] = {}
         self._calls: dict[int, dict[int, Stream]] = {}
@@ -46,7 +58,7 @@ class AgentLinks:
         "connections whose call is over and that have something left to write"
         self._index_of_row = np.full(table.capacity, -1, np.int64)
         self._next_index = 0
-        self.on_accepted: Callable[[Stream, int], None] = lambda stream, now_ns: None
+        self.on_accepted: Callable[[Stream, int, Accepted], None] = lambda stream, now_ns, how: None
 
     # -- calls ------------------------------------------------------------------------------
 
@@ -150,31 +162,6 @@ class AgentLinks:
         c.drops[rows, Drop.AGENT_SLOW] += 1
         c.worker.drops[Drop.AGENT_SLOW] += len(rows)
 
-    def digit(self, stream: Stream, digit: str, duration_ms: int, method: str) -> None:
-        """The caller pressed a key."""
-        if stream.link is not None and stream.accepted:
-            stream.link.protocol.send_dtmf(stream.channel, digit, duration_ms, method)
-
-    def quality(self, stream: Stream, figures: dict[str, float]) -> None:
-        """How good the call is now, for agents whose dialect can say it."""
-        if stream.link is not None and stream.accepted:
-            stream.link.protocol.send_quality(stream.channel, figures)
-
-    def refused(self, stream: Stream, code: str, text: str) -> None:
-        """A command of the agent could not be carried out."""
-        if stream.link is not None and stream.accepted:
-            stream.link.protocol.send_error(stream.channel, code, text)
-
-    def hold(self, stream: Stream, held: bool) -> None:
-        """The caller put us on hold or came back."""
-        if stream.link is not None and stream.accepted:
-            stream.link.protocol.send_hold(stream.channel, held)
-
-    def network(self, stream: Stream, silent: bool, idle_ms: int) -> None:
-        """Nothing comes from the caller's side, or something does again."""
-        if stream.link is not None and stream.accepted:
-            stream.link.protocol.send_network(stream.channel, silent, idle_ms)
-
     def flush(self) -> None:
         """End of a tick: one write a connection."""
         for link in list(self._links.values()):
@@ -207,7 +194,7 @@ class AgentLinks:
 
     def _on_events(self, link: AgentLink, events: Sequence[LinkEvent], now_ns: int) -> None:
         for event in joined(events):
-            if isinstance(event, dialect.Audio):
+            if isinstance(event, Audio):
                 self._audio(link, event, now_ns)
             elif isinstance(event, LinkUp):
                 for waiting in list(self._calls.get(link.index, {}).values()):
@@ -217,9 +204,9 @@ class AgentLinks:
             else:
                 stream = self._calls.get(link.index, {}).get(event.channel)
                 if stream is not None:
-                    self._command(stream, event, now_ns)
+                    self._take(stream, event, now_ns)
 
-    def _audio(self, link: AgentLink, audio: dialect.Audio, now_ns: int) -> None:
+    def _audio(self, link: AgentLink, audio: Audio, now_ns: int) -> None:
         """Speech for calls of this link; of any other it is not heard."""
         rows = self._table.rows_of(audio.channels)
         mine = self._index_of_row[rows] == link.index
@@ -230,29 +217,23 @@ class AgentLinks:
         for each, speech in by_row(rows, pcm):
             self._playback.push(each, speech, now_ns)
 
-    def _command(self, stream: Stream, event: LinkEvent, now_ns: int) -> None:
+    def _take(self, stream: Stream, event: Accepted | Rejected | Command, now_ns: int) -> None:
         match event:
-            case dialect.Accepted():
+            case Accepted():
                 stream.accepted = True
-                self.on_accepted(stream, now_ns)
+                self.on_accepted(stream, now_ns, event)
                 self._hold_again(stream)
-            case dialect.Rejected(_, code, reason, timeout):
+            case Rejected(_, code, reason, timeout):
                 why = "agent_timeout" if timeout else "agent_rejected"
                 self._fail(stream, why, reason or "the agent rejected the call", code)
-            case dialect.Mark(_, name):
-                self._playback.mark(stream, name)
-            case dialect.Clear(_, name):
-                self._playback.clear(stream, name)
-            case dialect.Dtmf(_, digits, duration_ms, gap_ms):
-                self._playback.send_digits(stream, digits, duration_ms, gap_ms)
-            case dialect.Hangup(_, reason, code):
-                self._post(control.AgentHangup(stream.call_id, reason, code))
+            case _:
+                self._commands.take(stream, event, now_ns)
 
     def _hold_again(self, stream: Stream) -> None:
         """A new connection knows nothing of a hold that began on the one before."""
         if stream.resumed and not stream.held_media and not stream.media.send and not stream.on_hold:
             stream.on_hold = True
-            self.hold(stream, True)
+            self.telling.hold(stream, True)
 
     def _failed(self, link: AgentLink, failure: LinkFailed) -> None:
         """The connection is gone: so are its calls, each with a reason."""
@@ -270,4 +251,3 @@ class AgentLinks:
 def _before_accept(reason: str) -> str:
     """An agent that breaks off before it took the call was not reached."""
     return "agent_unreachable" if reason == "agent_lost" else reason
-

@@ -11,22 +11,25 @@ Nothing here does I/O, and `gateway.sip` never sees these types.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import msgspec
 
+from trunkline.gateway.media.agent_asks import (
+    AgentAnswer,
+    AgentChanged,
+    AgentHold,
+    AgentProgress,
+    AgentRing,
+    AgentState,
+    AgentTransfer,
+    AgentVariables,
+    TurnTaken,
+)
+from trunkline.gateway.media.call_policy import PERMISSIONS, RescueParams, TurnParams
+from trunkline.gateway.media.message import Message as Message  # noqa: PLC0414 - users of control need both
+from trunkline.gateway.media.message import Post as Post  # noqa: PLC0414
 from trunkline.rtp.dtls_certificate import Fingerprint
 from trunkline.rtp.negotiation import MediaDescription
 from trunkline.rtp.sdes import CryptoKey
-
-
-class Message(msgspec.Struct, frozen=True, tag_field="type", tag=True):
-    """Base of all control messages; the class name is the tag on the wire."""
-
-
-Post = Callable[[Message], None]
-"Sends a message to the other process."
-
 
 # --- what the worker must know of an agent -------------------------------------------------
 
@@ -38,14 +41,26 @@ class AgentParams(msgspec.Struct, frozen=True):
     address: str
     "`unix:/path` or `tcp:host:port`"
     dialect: str
-    "`trunkline` or `audiosocket`"
+    "one of `agent_bridge.links.DIALECTS`"
     sample_rate_hz: int = 16000
     frame_ms: int = 20
     connect_timeout_ms: int = 2000
     max_queue_ms: int = 60000
     "downlink audio held for one call at most; what does not fit is dropped and counted"
     token: str | None = None
-    "secret for the `hello` of our dialect, if the agent asks for one"
+    "secret for the `hello` of our dialect; WebSocket: bearer token, or the key that a dialect signs with"
+    url: str = ""
+    "WebSocket: `ws://` or `wss://`, as configured; `address` is what its host resolves to"
+    username: str = ""
+    password: str | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    "WebSocket: further headers of the request"
+    account: str = ""
+    "account id that some dialects name"
+    ca: str = ""
+    "wss: file with the authorities that are believed; empty: the system's"
+    verify: bool = True
+    "wss: whether the certificate must be good and name the host"
 
 
 class CallInfo(msgspec.Struct, frozen=True):
@@ -90,6 +105,18 @@ class StartStream(Message, frozen=True):
     state: bytes = b""
     "columns of the row that the call had in another worker's table (`Columns.row_state`); without `slot`"
     digits: DigitParams = DigitParams()
+    turns: TurnParams = TurnParams()
+    rescue: RescueParams = RescueParams()
+    others: tuple[AgentParams, ...] = ()
+    "agents that get the call when its own is lost, in the order in which they are asked"
+    agent_may: tuple[str, ...] = PERMISSIONS
+    "what the agent may ask for: words of `call_policy.PERMISSIONS`"
+    variables: dict[str, str] = msgspec.field(default_factory=dict)
+    "that agents have set on the call"
+    agent_state: bytes = b""
+    "what the agent of the call has last left with us; for a worker that takes the call over"
+    answered: bool = False
+    "the call is up; only with `slot` or `state`"
     hold_media: bool = False
     "connect the agent but send and deliver nothing until an UpdateStream says so"
 
@@ -135,6 +162,47 @@ class DtmfRefused(Message, frozen=True):
     text: str
 
 
+class CommandRefused(Message, frozen=True):
+    """A command of the agent could not be carried out: tell it why."""
+
+    call_id: str
+    code: str
+    "a word for programs"
+    text: str
+    "a sentence for people"
+
+
+class TellCallState(Message, frozen=True):
+    """Tell the agent how far the call has got: `ringing`, `early`, `answered`."""
+
+    call_id: str
+    state: str
+
+
+class TellTransfer(Message, frozen=True):
+    """Tell the agent how its transfer goes: `trying`, `ringing`, `done`, `failed`."""
+
+    call_id: str
+    state: str
+    code: int = 0
+    reason: str = ""
+
+
+class PlaySound(Message, frozen=True):
+    """Let the caller hear a sound file in place of the agent, until it ends or StopSound."""
+
+    call_id: str
+    path: str
+    "WAV file that the gateway has checked; empty: the built-in music"
+    loop: bool = False
+
+
+class StopSound(Message, frozen=True):
+    """The agent is heard again."""
+
+    call_id: str
+
+
 class ClearAudio(Message, frozen=True):
     """Silence what the agent has queued, as its own `clear` would."""
 
@@ -170,6 +238,10 @@ class StreamReady(Message, frozen=True):
     slot: int
     generation: int
     agent_connect_ms: float
+    answer: bool = True
+    "False: not yet; the agent will ask for it (AgentAnswer)"
+    headers: dict[str, str] = msgspec.field(default_factory=dict)
+    "SIP headers for our 200"
 
 
 class StreamFailed(Message, frozen=True):
@@ -212,6 +284,8 @@ class AgentHangup(Message, frozen=True):
     reason: str = ""
     sip_code: int = 0
     "used only before answer"
+    headers: dict[str, str] = msgspec.field(default_factory=dict)
+    "SIP headers for the BYE or the refusal"
 
 
 class AgentDtmf(Message, frozen=True):
@@ -269,7 +343,22 @@ class MediaSilent(Message, frozen=True):
     idle_ms: int
 
 
-ToWorker = StartStream | UpdateStream | StopStream | SendDtmf | InjectDtmf | DtmfRefused | ClearAudio | Adopt | Drain
+ToWorker = (
+    StartStream
+    | UpdateStream
+    | StopStream
+    | SendDtmf
+    | InjectDtmf
+    | DtmfRefused
+    | CommandRefused
+    | TellCallState
+    | TellTransfer
+    | PlaySound
+    | StopSound
+    | ClearAudio
+    | Adopt
+    | Drain
+)
 FromWorker = (
     WorkerReady
     | StreamReady
@@ -277,6 +366,15 @@ FromWorker = (
     | StreamEnded
     | KeysAgreed
     | AgentHangup
+    | AgentRing
+    | AgentProgress
+    | AgentAnswer
+    | AgentHold
+    | AgentTransfer
+    | AgentVariables
+    | AgentState
+    | AgentChanged
+    | TurnTaken
     | AgentDtmf
     | DtmfQueued
     | AgentEvent

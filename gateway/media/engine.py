@@ -18,6 +18,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from trunkline.agent_bridge.link_events import Accepted
 from trunkline.codecs.opus_sending import OpusSettings
 from trunkline.gateway.media import control, source
 from trunkline.gateway.media.agent_link import Poller
@@ -106,15 +107,15 @@ class Engine:
         self.timeline = Timeline(table, self.uplink)
         self.receiver = Receiver(table, self.timeline, jitter)
         self.express = Express(table, self.uplink, self.receiver.lateness)
-        self.quality = QualityWatch(table, self.agents.quality)
+        self.quality = QualityWatch(table, self.agents.telling.quality)
         self.timeline.on_missing = self.quality.missing
         if wall_offset_ns is None:
             wall_offset_ns = time.time_ns() - clock()
         self.heard_reports = HeardReports(table, wall_offset_ns)
         voip = VoipColumns(table, jitter.max_ns / 1e6)
         self.reports = Reports(table, out.send_rtcp, rng, self.heard_reports, voip, wall_offset_ns)
-        self.keys = Keys(table, self.agents, post, self.uplink.tones)
-        self.quiet = QuietWatch(table, self.agents.network, post)
+        self.keys = Keys(table, self.agents.telling, post, self.uplink.tones)
+        self.quiet = QuietWatch(table, self.agents.telling.network, post)
         self.receiver.on_event_packet = self.keys.receive
         self.receiver.on_source_end = self.keys.end_source
         self.receiver.on_comfort_noise = self.uplink.comfort_noise
@@ -151,7 +152,7 @@ class Engine:
         # Held is who may not speak: nobody listens (RFC 3264 8.4). Early media, where nobody was told yet, are not.
         if media.send != old.send and stream.on_hold != (not media.send):
             stream.on_hold = not media.send
-            self.agents.hold(stream, stream.on_hold)
+            self.agents.telling.hold(stream, stream.on_hold)
         if stream.held_media:
             stream.held_media = False
             self._run(stream, now_ns)
@@ -192,11 +193,16 @@ class Engine:
         if formats[old].line_hz != formats[new].line_hz:
             self.uplink.tones.end(row)  # what it has heard of a tone is at the old rate
 
-    def _on_accepted(self, stream: Stream, now_ns: int) -> None:
+    def _on_accepted(self, stream: Stream, now_ns: int, how: Accepted) -> None:
         c = self.table.shared
         self.table.agent_ready[stream.row] = True  # what it says before the answer waits in its queue
         connect_ms = (now_ns - stream.begun_ns) / 1e6
-        self._post(control.StreamReady(stream.call_id, stream.row, int(c.generation[stream.row]), connect_ms))
+        generation = int(c.generation[stream.row])
+        self._post(
+            control.StreamReady(
+                stream.call_id, stream.row, generation, connect_ms, how.answer, dict(how.headers)
+            )
+        )
         self._run(stream, now_ns)
 
     def _run(self, stream: Stream, now_ns: int) -> None:

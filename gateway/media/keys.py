@@ -13,9 +13,9 @@ when time passes.
 from __future__ import annotations
 
 from trunkline.gateway.media import control
-from trunkline.gateway.media.agents import AgentLinks
 from trunkline.gateway.media.presses import Presses
 from trunkline.gateway.media.table import Stream, Table
+from trunkline.gateway.media.telling import Telling
 from trunkline.gateway.media.tone_watch import ToneWatch
 from trunkline.rtp.dtmf import DigitEvent
 from trunkline.rtp.outcomes import Drop
@@ -28,9 +28,9 @@ while we send tones ourselves, nobody has pressed."""
 class Keys:
     """Digits from callers: by RTP event, by sound, or handed in by signalling."""
 
-    def __init__(self, table: Table, agents: AgentLinks, post: control.Post, tones: ToneWatch) -> None:
+    def __init__(self, table: Table, telling: Telling, post: control.Post, tones: ToneWatch) -> None:
         self._table = table
-        self._agents = agents
+        self._telling = telling
         self._post = post
         self._tones = tones
         self._pending: set[int] = set()
@@ -105,7 +105,7 @@ class Keys:
         if not presses.is_new(digit, duration_ms, method, now_ns):
             return
         if presses.may_tell(now_ns):
-            self._agents.digit(stream, digit, duration_ms, method)
+            self._telling.digit(stream, digit, duration_ms, method)
             self._post(control.CallerDtmf(stream.call_id, digit, duration_ms, method))
         else:
             self._drop(stream.row)

@@ -17,6 +17,7 @@ import uuid
 import numpy as np
 from numpy.typing import NDArray
 
+from trunkline.agent_bridge.link_events import Accepted
 from trunkline.codecs.registry import open_codec
 from trunkline.gateway.media import control
 from trunkline.gateway.media.batch import PACKET_BYTES, Batch
@@ -77,7 +78,7 @@ def _run() -> None:
         stream = table.take(_start(number), None, None)  # type: ignore[arg-type] # nothing reads them
         engine.start(stream, now[0])  # nobody listens at its agent's address
         stream.accepted = True
-        engine.agents.on_accepted(stream, now[0])
+        engine.agents.on_accepted(stream, now[0], Accepted(stream.channel))
         streams.append(stream)
     rows = np.array([stream.row for stream in streams], np.intp)
     speech = (np.sin(np.arange(640) / 7) * 8000).astype(np.int16)

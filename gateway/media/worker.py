@@ -196,7 +196,7 @@ class Worker:
             case control.InjectDtmf(digit=digit, duration_ms=duration_ms, method=method):
                 self.engine.keys.press(stream, digit, duration_ms, method, now_ns)
             case control.DtmfRefused(text=text):
-                self.engine.agents.refused(stream, "dtmf_not_sent", text)
+                self.engine.agents.telling.refused(stream, "dtmf_not_sent", text)
             case control.ClearAudio():
                 self.engine.playback.clear(stream)
 

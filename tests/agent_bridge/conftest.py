@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from trunkline.agent_bridge import wire
-from trunkline.agent_bridge.dialect import LinkEvent, StartInfo
+from trunkline.agent_bridge.dialect import StartInfo
+from trunkline.agent_bridge.link_events import LinkEvent
 from trunkline.agent_bridge.native import NativeLink
 
 SECOND_NS = 1_000_000_000
@@ -62,7 +63,10 @@ def readable(events: Any) -> list[Any]:
 
 
 def _values(event: Any) -> list[Any]:
-    return [getattr(event, name) for name in event.__dataclass_fields__]
+    """Fields in their order; those that are seldom set are left out while they are not."""
+    seldom = {"sample_rate_hz": 0, "headers": {}, "answer": True}
+    values = {name: getattr(event, name) for name in event.__dataclass_fields__}
+    return [v for name, v in values.items() if name not in seldom or v != seldom[name]]
 
 
 @pytest.fixture(name="readable")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from trunkline.agent_bridge.audiosocket import AudioSocketLink, frame
-from trunkline.agent_bridge.dialect import Accepted, Hangup, LinkFailed, LinkUp
+from trunkline.agent_bridge.link_events import Accepted, Hangup, LinkFailed, LinkUp
 
 CALL_ID = "4f8f6c0e-54c5-4a0c-9f4f-6f1f0f3c5b7e"
 

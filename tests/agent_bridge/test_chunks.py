@@ -17,7 +17,8 @@ from trunkline.agent_bridge import audiosocket, wire
 from trunkline.agent_bridge.agent_audiosocket import AudioSocketConnection
 from trunkline.agent_bridge.agent_protocol import AgentConnection
 from trunkline.agent_bridge.audiosocket import AudioSocketLink
-from trunkline.agent_bridge.dialect import Audio, StartInfo
+from trunkline.agent_bridge.dialect import StartInfo
+from trunkline.agent_bridge.link_events import Audio
 from trunkline.agent_bridge.native import NativeLink
 from trunkline.agent_bridge.reassembly import ProtocolViolation
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from trunkline.agent_bridge.audiosocket import AudioSocketLink
+from trunkline.agent_bridge.dialect import LinkSettings
 from trunkline.agent_bridge.links import AddressError, TcpAddress, UnixAddress, create_link, parse_address
 from trunkline.agent_bridge.listening import ListenError, SocketFile, listen, listening_address
 from trunkline.agent_bridge.native import NativeLink
@@ -57,10 +58,10 @@ def test_wrong_addresses_say_what_is_wrong(text, says):
 
 def test_links_by_dialect():
     """The two dialects, and an error that lists them."""
-    assert isinstance(create_link("trunkline", token="t"), NativeLink)
-    assert isinstance(create_link("audiosocket", sample_rate_hz=8000), AudioSocketLink)
+    assert isinstance(create_link("trunkline", LinkSettings(token="t")), NativeLink)
+    assert isinstance(create_link("audiosocket", LinkSettings(sample_rate_hz=8000)), AudioSocketLink)
     with pytest.raises(ValueError, match="one of trunkline, audiosocket"):
-        create_link("twilio")
+        create_link("carrier-pigeon", LinkSettings())
 
 
 def test_listening_defaults_to_loopback():

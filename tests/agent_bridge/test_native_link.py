@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from trunkline.agent_bridge import wire
-from trunkline.agent_bridge.dialect import (
+from trunkline.agent_bridge.dialect import LinkSettings
+from trunkline.agent_bridge.link_events import (
     Accepted,
     Audio,
     Clear,
@@ -155,7 +156,7 @@ def test_agent_that_does_not_answer_a_call_loses_it_after_three_seconds(talk, in
 
 def test_the_owner_may_wait_shorter_or_longer():
     """A configured time-out holds for the hello, and its figure is in the sentence."""
-    link = create_link("trunkline", timeout_ms=300)
+    link = create_link("trunkline", LinkSettings(timeout_ms=300))
     link.connected(1_000)
     assert link.next_deadline_ns == 1_000 + 300_000_000
     assert "within 0.3 s" in failure(list(link.handle_timeout(1_000 + 300_000_000))).detail
@@ -317,7 +318,7 @@ def test_wrong_digits_are_refused_without_hurting_the_connection(talk):
 def test_unknown_messages_and_fields_are_ignored(talk):
     """That is how the protocol can grow."""
     talk.up(1)
-    assert talk.agent("transfer", channel=1, to="sip:x") == []
+    assert talk.agent("teleport", channel=1, to="sip:x") == []
     assert talk.agent("mark", channel=1, name="m", colour="blue", channel2=None) == [Mark(1, "m")]
     assert talk.link.ignored["unknown_type"] == 1
 

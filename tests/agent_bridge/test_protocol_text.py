@@ -17,7 +17,7 @@ import pytest
 import trunkline.agent_bridge.wire
 from trunkline.agent_bridge import wire
 from trunkline.agent_bridge.agent_protocol import AgentConnection
-from trunkline.agent_bridge.dialect import Accepted, Audio
+from trunkline.agent_bridge.link_events import Accepted, Audio
 from trunkline.agent_bridge.native import NativeLink
 
 TEXT = Path(trunkline.agent_bridge.wire.__file__).with_name("PROTOCOL.md").read_text()

@@ -19,7 +19,7 @@ from trunkline.agent_bridge.agent_audiosocket import (
 )
 from trunkline.agent_bridge.agent_events import AudioArrived, CallOffered, CallStopped, ConnectionFailed
 from trunkline.agent_bridge.audiosocket import frame
-from trunkline.agent_bridge.dialect import Hangup
+from trunkline.agent_bridge.link_events import Hangup
 from trunkline.agent_bridge.testing import GatewayDouble
 
 MS = 1_000_000

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from trunkline.agent_bridge import Agent, Call, CallEnded, Cleared, Dtmf, Hold, Network, Quality, Refused
-from trunkline.agent_bridge.dialect import FLAG_CONCEALED, FLAG_GAP, FLAG_SPEECH, Clear, Hangup, Mark
+from trunkline.agent_bridge.dialect import FLAG_CONCEALED, FLAG_GAP, FLAG_SPEECH
+from trunkline.agent_bridge.link_events import Clear, Hangup, Mark
 from trunkline.agent_bridge.testing import CallRejected, GatewayDouble
 
 NOISE = np.random.default_rng(7).integers(-32768, 32767, 32000, np.int16)

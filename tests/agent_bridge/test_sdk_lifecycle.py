@@ -11,7 +11,8 @@ import pytest
 
 from trunkline.agent_bridge import Agent, AudioBatch, Call, Resumed, call, serve
 from trunkline.agent_bridge import agent as agent_module
-from trunkline.agent_bridge.dialect import FLAG_GAP, Hangup
+from trunkline.agent_bridge.dialect import FLAG_GAP
+from trunkline.agent_bridge.link_events import Hangup
 from trunkline.agent_bridge.testing import DoubleCall, GatewayDouble
 
 NOISE = np.random.default_rng(7).integers(-32768, 32767, 32000, np.int16)

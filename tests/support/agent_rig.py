@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from support.media_rig import MS, start_message
 from trunkline.agent_bridge import wire
+from trunkline.agent_bridge.link_events import Accepted
 from trunkline.gateway.media import control
 from trunkline.gateway.media.agents import AgentLinks
 from trunkline.gateway.media.columns import Columns
@@ -81,7 +82,7 @@ class AgentRig:
         )
         self.links.on_accepted = self._accepted
 
-    def _accepted(self, stream: Stream, now_ns: int) -> None:
+    def _accepted(self, stream: Stream, now_ns: int, how: Accepted) -> None:
         self.table.agent_ready[stream.row] = True
 
     def send(

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support.agent_rig import AgentRig
-from trunkline.agent_bridge import dialect, wire
+from trunkline.agent_bridge import link_events, wire
 from trunkline.agent_bridge.dialect import FLAG_GAP
 from trunkline.gateway.media import agent_link, control
 from trunkline.gateway.media.agent_audio import by_row, joined
@@ -103,11 +103,11 @@ def test_audio_of_consecutive_messages_is_joined_up_to_the_next_command() -> Non
     """Lengths and commands cut; order is kept."""
     channel = np.array([1], np.uint32)
 
-    def audio(*samples: int) -> dialect.Audio:
-        return dialect.Audio(channel, np.array([samples], np.int16))
+    def audio(*samples: int) -> link_events.Audio:
+        return link_events.Audio(channel, np.array([samples], np.int16))
 
-    events = [audio(1), audio(2), dialect.Mark(1, "m"), audio(3), audio(4, 5), audio(6, 7)]
-    out = [e.pcm.tolist() if isinstance(e, dialect.Audio) else e.name for e in joined(events)]  # type: ignore[union-attr]
+    events = [audio(1), audio(2), link_events.Mark(1, "m"), audio(3), audio(4, 5), audio(6, 7)]
+    out = [e.pcm.tolist() if isinstance(e, link_events.Audio) else e.name for e in joined(events)]  # type: ignore[union-attr]
     assert out == [[[1], [2]], "m", [[3]], [[4, 5], [6, 7]]]
 
 

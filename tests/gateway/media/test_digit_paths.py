@@ -482,7 +482,7 @@ def test_events_come_before_tones_where_the_peer_takes_them() -> None:
 
 def test_an_agent_is_told_that_its_digits_could_not_be_sent() -> None:
     caller = Caller(send_dtmf_pt=-1)
-    caller.rig.engine.agents.refused(caller.rig.streams[0], "dtmf_not_sent", "415 Unsupported Media Type")
+    caller.rig.engine.agents.telling.refused(caller.rig.streams[0], "dtmf_not_sent", "415 Unsupported Media Type")
     caller.rig.turn()
     (error,) = [m for m in caller.rig.agent.control if m["type"] == "error"]
     assert (error["code"], error["text"]) == ("dtmf_not_sent", "415 Unsupported Media Type")
