@@ -9,10 +9,13 @@ from trunkline.agent_bridge.audiosocket import AudioSocketLink
 from trunkline.agent_bridge.dialect import Link, LinkSettings
 from trunkline.agent_bridge.message_dialect import MessageDialect
 from trunkline.agent_bridge.native import NativeLink
+from trunkline.agent_bridge.twilio import TwilioDialect
 
 DIALECTS = ("trunkline", "audiosocket")
 "On a plain socket, `unix:` or `tcp:`; agents that are written with this package speak these."
-MESSAGE_DIALECTS: dict[str, type[MessageDialect]] = {}
+MESSAGE_DIALECTS: dict[str, type[MessageDialect]] = {
+    "twilio": TwilioDialect,
+}
 "Over WebSocket, `ws://` or `wss://`."
 
 _LONGEST_UNIX_PATH_BYTES = 107
@@ -98,7 +101,11 @@ def create_link(dialect: str, settings: LinkSettings) -> Link:
             # Only here: whoever writes an agent has no need of a WebSocket library.
             from trunkline.agent_bridge.websocket_link import WebSocketLink  # noqa: PLC0415
 
-            return WebSocketLink(MESSAGE_DIALECTS[dialect](settings), settings)
+            spoken = MESSAGE_DIALECTS[dialect]
+            if settings.sample_rate_hz not in spoken.sample_rates_hz:
+                rates = ", ".join(map(str, spoken.sample_rates_hz))
+                raise ValueError(f"{dialect} at {settings.sample_rate_hz} Hz: its audio is at {rates} Hz")
+            return WebSocketLink(spoken(settings), settings)
         case _:
             known = ", ".join([*DIALECTS, *MESSAGE_DIALECTS])
             raise ValueError(f"dialect {dialect!r} is unknown: it is one of {known}")
