@@ -101,11 +101,7 @@ def create_link(dialect: str, settings: LinkSettings) -> Link:
             # Only here: whoever writes an agent has no need of a WebSocket library.
             from trunkline.agent_bridge.websocket_link import WebSocketLink  # noqa: PLC0415
 
-            spoken = MESSAGE_DIALECTS[dialect]
-            if settings.sample_rate_hz not in spoken.sample_rates_hz:
-                rates = ", ".join(map(str, spoken.sample_rates_hz))
-                raise ValueError(f"{dialect} at {settings.sample_rate_hz} Hz: its audio is at {rates} Hz")
-            return WebSocketLink(spoken(settings), settings)
+            return WebSocketLink(MESSAGE_DIALECTS[dialect](settings), settings)
         case _:
             known = ", ".join([*DIALECTS, *MESSAGE_DIALECTS])
             raise ValueError(f"dialect {dialect!r} is unknown: it is one of {known}")
