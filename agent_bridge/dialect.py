@@ -88,6 +88,8 @@ class LinkSettings:
     "WebSocket: further headers of the request"
     account: str = ""
     "account id that some dialects name"
+    hang_timeout_ms: int | None = None
+    "an agent that says nothing for so long in spite of a ping hangs; None: the dialect's own"
 
 
 class Link(Protocol):

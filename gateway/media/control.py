@@ -16,6 +16,7 @@ import msgspec
 from trunkline.gateway.media.agent_asks import (
     AgentAnswer,
     AgentChanged,
+    AgentFailed,
     AgentHold,
     AgentProgress,
     AgentRing,
@@ -128,6 +129,8 @@ class StartStream(Message, frozen=True):
     "the call is up; only with `slot` or `state`"
     hold_media: bool = False
     "connect the agent but send and deliver nothing until an UpdateStream says so"
+    attempt: int = 1
+    "which agent this is that has the call"
 
 
 class UpdateStream(Message, frozen=True):
@@ -251,6 +254,10 @@ class StreamReady(Message, frozen=True):
     "False: not yet; the agent will ask for it (AgentAnswer)"
     headers: dict[str, str] = msgspec.field(default_factory=dict)
     "SIP headers for our 200"
+    agent: str = ""
+    "name of the one that has taken it"
+    tries: int = 1
+    "agents and retries that it took"
 
 
 class StreamFailed(Message, frozen=True):
@@ -383,6 +390,7 @@ FromWorker = (
     | AgentVariables
     | AgentState
     | AgentChanged
+    | AgentFailed
     | TurnTaken
     | AgentDtmf
     | DtmfQueued

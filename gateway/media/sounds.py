@@ -76,6 +76,15 @@ class Sounds:
         self.playing.discard(stream.row)
         self._clip[stream.row] = -1
 
+    def stop_under(self, stream: Stream) -> None:
+        """Of a sound under speech only: music on hold goes on."""
+        if self._under[stream.row]:
+            self.stop(stream)
+
+    def hears_over(self, stream: Stream) -> bool:
+        """Whether the row hears a sound that speech waits for."""
+        return stream.row in self.playing and not self._under[stream.row]
+
     def _find(self, name: str, rate_hz: int) -> int:
         if (name, rate_hz) not in self._index:
             if name in BUILT_IN:
