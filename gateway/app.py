@@ -71,7 +71,8 @@ class Gateway:
         """Nothing is opened yet."""
         media, limits = config.media, config.limits
         self.config = config
-        self.metrics = Metrics([trunk.name for trunk in config.trunks if trunk.registration], version())
+        self.metrics = Metrics([trunk.name for trunk in config.trunks if trunk.registration], version(),
+                               agents=[agent.name for agent in config.agents])  # fmt: skip
         self.ports = PortPool(media.bind, *media.port_range)
         self.pool = MediaPool(
             media.workers,

@@ -162,6 +162,14 @@ class Call:
     "outbound: the INVITE that waits for the agent"
     route: Route | None = None
     "the route that it came by, or whose settings were asked for"
+    others: tuple[Agent, ...] = ()
+    "agents that get the call when `agent` fails, in the order in which they are asked"
+    agents: list[str] = dataclasses.field(default_factory=list)
+    "names of those that had it, one after the other"
+    attempts: int = 1
+    "which agent in turn has it"
+    fell_back: bool = False
+    "there was no agent any more, and it is being handed on"
 
     @property
     def id(self) -> str:

@@ -46,7 +46,8 @@ class Placing:
         """The call on its way; raises CallRefused. Waits for nothing but a name's address."""
         config = self._book.config
         route = choose_route(request, config.routes)
-        agent = self._agent(request, route)
+        call_id = str(uuid.uuid4())
+        agents = self._chosen(request, route, call_id)
         if problem := problem_of(request.headers):
             raise CallRefused("bad_header", problem)
         trunk = choose_trunk(request, config.trunks)
@@ -62,42 +63,45 @@ class Placing:
             self._book.limits.release(trunk.name)
             raise CallRefused(word_of(error), str(error), 503) from error
         try:
-            call = self._call(request, trunk, agent, route, target, from_uri, host, ports)
+            call = self._call(request, trunk, agents, route, target, from_uri, host, ports, call_id)
         except BaseException:
             ports.release()
             self._book.limits.release(trunk.name)
             raise
         self._book.calls[call.id] = call
         self._book.observer.call_started(call.id, call.direction)
-        log.debug("call.placed", call_id=call.id, trunk=trunk.name, agent=agent.name)
+        log.debug("call.placed", call_id=call.id, trunk=trunk.name, agent=call.agent.name)
         self._streams.start(call)
         return call
 
-    def _agent(self, request: PlaceRequest, route: Route | None) -> Agent:
-        """The one that is named, else that of the route."""
+    def _chosen(self, request: PlaceRequest, route: Route | None, call_id: str) -> list[Agent]:
+        """The agent that is named and no other, else those of the route."""
         config = self._book.config
-        name = request.agent or (route.agent if route is not None else None)
-        if name is None:  # the model sees to it that one of them is named
+        if request.agent is not None:
+            agent = config.agent(request.agent)
+            if agent is None:
+                known = ", ".join(a.name for a in config.agents) or "none"
+                raise CallRefused("unknown_agent", f"there is no agent {request.agent!r}; configured: {known}")
+            return [agent]
+        if route is None or not route.all_agents:  # the model sees to it that one of them is named
             raise CallRefused("unknown_agent", f"route {request.route!r} refuses calls and has no agent: name one")
-        agent = config.agent(name)
-        if agent is None:
-            known = ", ".join(a.name for a in config.agents) or "none"
-            raise CallRefused("unknown_agent", f"there is no agent {name!r}; configured: {known}")
-        return agent
+        return self._book.agents.order(route, request.to, call_id)
 
     def _call(
         self,
         request: PlaceRequest,
         trunk: Trunk,
-        agent: Agent,
+        agents: list[Agent],
         route: Route | None,
         target: str,
         from_uri: str,
         host: str,
         ports: PortPair,
+        call_id: str,
     ) -> Call:
+        agent, *others = agents
         info = CallInfo(
-            call_id=str(uuid.uuid4()),
+            call_id=call_id,
             direction="outbound",
             caller=number_of(from_uri) or from_uri or own_user(trunk),
             called=number_of(target) or target,
@@ -112,7 +116,7 @@ class Placing:
         call = Call(info, trunk, agent, session, ports, local, Phase.PREPARING)
         # No SIP leg before the agent is there: an end that comes first has nothing to hang up.
         call.sip_over = True
-        call.route = route
+        call.route, call.others = route, tuple(others)
         call.cut_tones = (request.dtmf_audio or (route.dtmf_audio if route else "keep")) == "cut"
         call.place = PlaceCall(
             call.id, trunk.name, target, session, from_uri, dict(request.headers), request.timeout_s,

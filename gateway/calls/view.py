@@ -128,6 +128,23 @@ class CallView(BaseModel):
     detail: str = ""
     "a sentence for people about the end, where there is more to say than the cause does"
     media: MediaView | None = None
+    agents: list[str] = Field(default_factory=list, description="agents that had it, where there was more than one")
+    attempts: int = Field(1, description="which agent in turn has or had it; above 1, agents before it were lost")
+
+
+class AgentView(BaseModel):
+    """One agent, as calls have found it."""
+
+    name: str
+    address: str
+    dialect: str
+    up: bool = Field(description="it took its last call, or none has failed")
+    since_s: float = Field(description="for how long it has been up, or down")
+    avoided_s: float = Field(description="for how long other agents of a route are asked before it")
+    reason: str = Field(description="why it is down: agent_unreachable, agent_lost, agent_hung, ...")
+    detail: str = Field(description="a sentence about it, for people")
+    failures: dict[str, int] = Field(description="how often it has failed since the gateway was started, by reason")
+    calls: int = Field(description="calls that it has now, counting those that are offered to it")
 
 
 class CallEvent(BaseModel):
