@@ -90,6 +90,8 @@ class LinkSettings:
     "account id that some dialects name"
     options: Mapping[str, str] = dataclasses.field(default_factory=dict)
     "what can be chosen in some dialects, by name: `MessageDialect.options`"
+    hang_timeout_ms: int | None = None
+    "an agent that says nothing for so long in spite of a ping hangs; None: the dialect's own"
 
 
 class Link(Protocol):

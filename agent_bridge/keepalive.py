@@ -26,15 +26,18 @@ class Due(enum.Enum):
 class KeepAlive:
     """The clock of one direction."""
 
-    def __init__(self, now_ns: int) -> None:
+    def __init__(
+        self, now_ns: int, ping_after_ns: int = PING_AFTER_NS, dead_after_ns: int = DEAD_AFTER_PING_NS
+    ) -> None:
+        self._ping_after_ns, self._dead_after_ns = ping_after_ns, dead_after_ns
         self._asked = False
-        self.deadline_ns = now_ns + PING_AFTER_NS
+        self.deadline_ns = now_ns + ping_after_ns
         "when `check` has something to say, if nothing is heard before"
 
     def heard(self, now_ns: int) -> None:
         """Bytes came from the peer."""
         self._asked = False
-        self.deadline_ns = now_ns + PING_AFTER_NS
+        self.deadline_ns = now_ns + self._ping_after_ns
 
     def check(self, now_ns: int) -> Due:
         """To be called at `deadline_ns`."""
@@ -43,5 +46,5 @@ class KeepAlive:
         if self._asked:
             return Due.DEAD
         self._asked = True
-        self.deadline_ns = now_ns + DEAD_AFTER_PING_NS
+        self.deadline_ns = now_ns + self._dead_after_ns
         return Due.PING

@@ -90,11 +90,12 @@ def create_link(dialect: str, settings: LinkSettings) -> Link:
     """The gateway's end of a new connection in this dialect; raises ValueError for one that there is not."""
     match dialect:
         case "trunkline":
-            timeout_ms = settings.timeout_ms
+            timeout_ms, hang_ms = settings.timeout_ms, settings.hang_timeout_ms
+            limits = {} if hang_ms is None else {"hang_timeout_ns": hang_ms * 1_000_000}
             if timeout_ms is None:
-                return NativeLink(settings.token, settings.gateway_name)
+                return NativeLink(settings.token, settings.gateway_name, **limits)
             limit_ns = timeout_ms * 1_000_000
-            return NativeLink(settings.token, settings.gateway_name, limit_ns, limit_ns)
+            return NativeLink(settings.token, settings.gateway_name, limit_ns, limit_ns, **limits)
         case "audiosocket":
             return AudioSocketLink(settings.sample_rate_hz)
         case _ if dialect in MESSAGE_DIALECTS:

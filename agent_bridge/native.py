@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from trunkline.agent_bridge import fields, wire
 from trunkline.agent_bridge.dialect import StartInfo
-from trunkline.agent_bridge.keepalive import Due, KeepAlive
+from trunkline.agent_bridge.keepalive import DEAD_AFTER_PING_NS, PING_AFTER_NS, Due, KeepAlive
 from trunkline.agent_bridge.link_events import Accepted, Audio, Dtmf, LinkEvent, LinkFailed, LinkUp, Rejected
 from trunkline.agent_bridge.native_commands import COMMANDS, DIGITS, parse_command
 from trunkline.agent_bridge.native_messages import number, silence, start_fields
@@ -47,8 +47,10 @@ class NativeLink(NativeSpeech):
         gateway_name: str = "trunkline",
         hello_timeout_ns: int = HANDSHAKE_TIMEOUT_NS,
         answer_timeout_ns: int = ANSWER_TIMEOUT_NS,
+        hang_timeout_ns: int = PING_AFTER_NS + DEAD_AFTER_PING_NS,
     ) -> None:
         super().__init__()
+        self._hang_timeout_ns = hang_timeout_ns
         self._hello_timeout_ns = hello_timeout_ns
         self._answer_timeout_ns = answer_timeout_ns
         self._token = token
@@ -135,8 +137,9 @@ class NativeLink(NativeSpeech):
             case Due.PING:
                 self._say("ping")
             case Due.DEAD:
-                detail = "nothing was heard for 10 s, in spite of a ping"
-                self._fail(events, "agent_timeout", detail, "timeout")
+                seconds = self._hang_timeout_ns / 1_000_000_000
+                detail = f"nothing was heard for {seconds:g} s, in spite of a ping"
+                self._fail(events, "agent_hung", detail, "timeout")
         return events
 
     # --- what the gateway says ---------------------------------------------------------------
@@ -198,7 +201,8 @@ class NativeLink(NativeSpeech):
             self._fail(events, "agent_version", detail, "version")
             return
         self._state, self._up = _State.UP, True
-        self._keepalive = KeepAlive(now_ns)
+        half_ns = self._hang_timeout_ns // 2
+        self._keepalive = KeepAlive(now_ns, half_ns, self._hang_timeout_ns - half_ns)
         events.append(LinkUp(fields.prose(message, "agent")))
         waiting, self._waiting = self._waiting, {}
         for channel, (info, _) in waiting.items():

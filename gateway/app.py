@@ -72,7 +72,8 @@ class Gateway:
         """Nothing is opened yet."""
         media, limits = config.media, config.limits
         self.config = config
-        self.metrics = Metrics([trunk.name for trunk in config.trunks if trunk.registration], version())
+        self.metrics = Metrics([trunk.name for trunk in config.trunks if trunk.registration], version(),
+                               agents=[agent.name for agent in config.agents])  # fmt: skip
         self.ports = PortPool(media.bind, *media.port_range)
         self.pool = MediaPool(
             media.workers,
@@ -145,6 +146,8 @@ class Gateway:
         raise_descriptor_limit(self.config.limits.descriptors)
         self._try_ports()
         self._try_srtp()
+        if problems := assembly.sound_problems(self.config):
+            raise StartError(f"callers could not hear a sound: {'; '.join(problems)}")
         await self._resolve_names()
         try:
             await self.pool.start()

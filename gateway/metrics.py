@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Sequence
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from trunkline.gateway import outcome
+from trunkline.gateway.agent_metrics import AgentMetrics
 from trunkline.gateway.calls.view import MediaView
 from trunkline.gateway.media.columns import Columns
 from trunkline.gateway.media.load import LoadMeter
@@ -39,9 +40,13 @@ class Metrics:
     """What the rest of the gateway calls; `render` is the page of `/metrics`."""
 
     def __init__(
-        self, trunks: Iterable[str] = (), version: str = "", clock: Callable[[], int] = time.monotonic_ns
+        self,
+        trunks: Iterable[str] = (),
+        version: str = "",
+        clock: Callable[[], int] = time.monotonic_ns,
+        agents: Iterable[str] = (),
     ) -> None:
-        """`trunks` are those that register, whose names become labels; `clock` gives monotonic ns."""
+        """`trunks` are those that register, whose names become labels, as those of `agents` do; `clock` in ns."""
         self.registry = CollectorRegistry()
         self._trunks = frozenset(trunks)
         self._active: dict[str, str] = {}
@@ -49,6 +54,10 @@ class Metrics:
         self._workers = WorkerCollector(clock)
         self.registry.register(self._workers)
         self._create(version)
+        self._agents = AgentMetrics(self.registry, agents)
+        self.agent_state = self._agents.state
+        self.agent_failed = self._agents.failed
+        self.agent_changed = self._agents.changed
 
     def _create(self, version: str) -> None:
         """The collectors, each with all its label values present from the start.

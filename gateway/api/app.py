@@ -32,6 +32,7 @@ Errors are `{"error": word, "detail": sentence}`. Times are Unix seconds, ids ar
 
 TAGS = [
     {"name": "calls", "description": "Place, list, inspect, end; send digits."},
+    {"name": "agents", "description": "Which are up, and why others are not."},
     {"name": "events", "description": "What happens, as it happens (Server-Sent Events)."},
     {"name": "gateway", "description": "State and metrics of the gateway itself."},
 ]

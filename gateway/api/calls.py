@@ -15,7 +15,7 @@ from trunkline.gateway.api.errors import ApiProblem, documented
 from trunkline.gateway.api.events import EventStream
 from trunkline.gateway.api.service import Calls, refusal_of
 from trunkline.gateway.calls.texts import Plain
-from trunkline.gateway.calls.view import CallView, DtmfRequest, PlaceRequest
+from trunkline.gateway.calls.view import AgentView, CallView, DtmfRequest, PlaceRequest
 
 T = TypeVar("T")
 
@@ -98,6 +98,11 @@ def calls_router(service: Calls, closing: asyncio.Event) -> APIRouter:
         view = _found(service, call_id)
         await _asked(service.clear_audio(call_id))
         return view
+
+    @router.get("/agents", tags=["agents"], responses=documented(401))
+    async def list_agents() -> list[AgentView]:
+        """The agents of the configuration: which are up, why others are not, and their calls."""
+        return list(service.agents())
 
     @router.get(
         "/events",

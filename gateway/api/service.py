@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry
 
-from trunkline.gateway.calls.view import CallEvent, CallView, PlaceRequest
+from trunkline.gateway.calls.view import AgentView, CallEvent, CallView, PlaceRequest
 
 
 class Calls(Protocol):
@@ -40,6 +40,9 @@ class Calls(Protocol):
 
     def subscribe(self) -> AbstractAsyncContextManager[AsyncIterator[CallEvent]]:
         """Events from the moment the context is entered."""
+
+    def agents(self) -> Sequence[AgentView]:
+        """Agents of the configuration, and how calls have found them."""
 
     def status(self) -> dict[str, Any]:
         """What the gateway is and does, for `GET /v1/status`."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from trunkline.gateway import logs
+from trunkline.gateway.calls.agents import Agents
 from trunkline.gateway.calls.call import Call
 from trunkline.gateway.calls.limits import Limits
 from trunkline.gateway.calls.media_view import call_view, media_view
@@ -79,6 +80,15 @@ class Observer(Protocol):
     def registration(self, trunk: str, registered: bool, code: int = 0) -> None:
         """A REGISTER came to something."""
 
+    def agent_state(self, name: str, up: bool) -> None:
+        """An agent is down, or up again."""
+
+    def agent_failed(self, name: str, reason: str) -> None:
+        """An agent could not be reached, or was lost."""
+
+    def agent_changed(self, found: bool, took_s: float) -> None:
+        """A call whose agent was lost has another, or none came in time."""
+
 
 class Book:
     """Calls by id, and the ended ones that are still remembered."""
@@ -102,6 +112,8 @@ class Book:
         self._ended: OrderedDict[str, CallView] = OrderedDict()
         self.agent_params: Mapping[str, control.AgentParams] = {}
         "by agent name, with their tokens"
+        self.agents = Agents(config)
+        "order and health; the screen's, once there is one"
         self.registrations: dict[str, dict[str, Any]] = {}
         "by trunk: what SIP last said of its registration"
 

@@ -113,6 +113,8 @@ class Ending:
         call.deadline = 0.0
         if call.deadline_for == "agent":
             self.end(call, "agent_timeout", "the media worker said nothing about the agent")
+        elif call.deadline_for == "fallback":
+            self.end(call, "agent_lost", "no agent took the call over, and its transfer came to nothing")
         elif call.deadline_for == "media_stop":
             log.warning("media.stop_timeout", call_id=call.id)
             self._book.media.forget(call.id)

@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from trunkline.gateway.calls.book import Book
+from trunkline.gateway.calls.book import Book, log
 from trunkline.gateway.calls.call import OPEN, Call, Phase, Trigger
 from trunkline.gateway.calls.digits import Digits
 from trunkline.gateway.calls.ending import Ending
+from trunkline.gateway.calls.fallback import Fallback
 from trunkline.gateway.media import control
+from trunkline.gateway.media.agent_asks import AgentChanged, AgentState
 from trunkline.gateway.sip.messages import Respond
 
 _NEVER_TAKEN = frozenset({"table_full", "worker_lost", "no_descriptors"})
@@ -38,7 +40,10 @@ class MediaFlow:
             control.CallerDtmf: self._caller_dtmf,
             control.MediaStarted: self._media_started,
             control.MediaSilent: self._media_silent,
+            AgentChanged: self._agent_changed,
+            AgentState: self._agent_state,
         }
+        self.fallback = Fallback(book, ending)
 
     def handle(self, message: control.Message) -> None:
         """React to one message; about a call that is over, not at all."""
@@ -52,6 +57,7 @@ class MediaFlow:
             return
         call.deadline = 0.0
         call.agent_connect_ms = round(message.agent_connect_ms, 2)
+        self._has(call, message.agent or call.agent.name)
         if call.direction == "inbound":
             call.sip_code, call.sip_reason = 200, "OK"
             self._book.post(Respond(call.id, 200))
@@ -67,8 +73,35 @@ class MediaFlow:
             call.media_over = True
         if reason == "bad_media" and call.phase in OPEN:
             reason = "media_failed"
+        if reason == "agent_lost":
+            self.fallback.agent_lost(call, message.detail)
+            return
         code = message.sip_code if 400 <= message.sip_code <= 699 else 0
         self._ending.end(call, reason, message.detail, code=code, reason=message.sip_reason)
+
+    def _has(self, call: Call, name: str) -> None:
+        """An agent has taken the call."""
+        agent = self._book.agents.get(name)
+        if agent is not None:
+            call.agent = agent
+            call.agents.append(name)
+            self._book.agents.works(name)
+
+    def _agent_changed(self, call: Call, message: AgentChanged) -> None:
+        """Its agent was lost: another one has it, or nobody."""
+        before, call.attempts = call.agent.name, message.attempt
+        if message.name:
+            self._has(call, message.name)
+        self._book.observer.agent_changed(bool(message.name), message.took_ms / 1000)
+        data = {
+            "before": before, "to": message.name, "why": message.why, "attempt": message.attempt,
+            "took_ms": round(message.took_ms, 1), "replayed_ms": message.replayed_ms,
+        }  # fmt: skip
+        log.warning("agent.changed", call_id=call.id, **data)
+        self._book.publish("agent.changed", call, **data)
+
+    def _agent_state(self, call: Call, message: AgentState) -> None:
+        """The pool keeps it, for a worker that takes the call over."""
 
     def _keys_agreed(self, call: Call, message: control.KeysAgreed) -> None:
         call.dtls_suite = message.send_key.suite

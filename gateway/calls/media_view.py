@@ -127,4 +127,6 @@ def call_view(call: Call, media: MediaView | None) -> CallView:
         sip_reason=call.sip_reason,
         detail=call.detail,
         media=media,
+        agents=call.agents if len(call.agents) > 1 else [],
+        attempts=call.attempts,
     )

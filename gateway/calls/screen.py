@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Callable
 
 from trunkline.gateway.calls.addresses import MediaAddress
+from trunkline.gateway.calls.agents import Agents
 from trunkline.gateway.calls.call import Call, MediaSession, Phase
 from trunkline.gateway.calls.headers import for_agent
 from trunkline.gateway.calls.limits import Limits
@@ -58,7 +59,8 @@ class CallScreen:
         "replaced as a whole when registrars' names resolve to other addresses"
         self._limits, self._ports = limits, ports
         self._address, self._new_session = address, new_session
-        self._agents = {agent.name: agent for agent in config.agents}
+        self.agents = Agents(config)
+        "who gets a call, and how each of them is"
         self.admitted: dict[str, Call] = {}
         "calls that the event loop has not taken over yet"
 
@@ -114,14 +116,15 @@ class CallScreen:
         self, invite: IncomingInvite, trunk: Trunk, route: Route, query: RouteQuery, ports: PortPair
     ) -> Call:
         """The call, its offer tried; raises whatever the session raises."""
-        agent = self._agents[route.agent or ""]
+        call_id = str(uuid.uuid4())
+        agent, *others = self.agents.order(route, query.calling, call_id)
         host = self._address.towards(invite.source.rpartition(":")[0].strip("[]"))
         session = self._new_session(trunk, agent, host, ports, invite.keys_by)
         if invite.sdp:
             session.answer(invite.sdp)
         headers, left_out = for_agent(trunk.headers_to_agent, invite.headers)
         info = CallInfo(
-            call_id=str(uuid.uuid4()),
+            call_id=call_id,
             direction="inbound",
             caller=(query.calling or invite.from_uri)[:MAX_NUMBER],
             called=(query.called or invite.request_uri)[:MAX_NUMBER],
@@ -133,6 +136,7 @@ class CallScreen:
         call = Call(
             info, trunk, agent, session, ports, f"{bracketed(host)}:{ports.rtp_port}", Phase.INCOMING, invite
         )
+        call.route, call.others = route, tuple(others)
         call.cut_tones = route.dtmf_audio == "cut"
         call.sip_call_id, call.left_out = invite.sip_call_id, tuple(left_out)
         return call

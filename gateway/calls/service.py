@@ -12,6 +12,7 @@ import builtins
 import contextlib
 import math
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -27,8 +28,9 @@ from trunkline.gateway.calls.screen import CallScreen, NewSession
 from trunkline.gateway.calls.sip_flow import SipFlow
 from trunkline.gateway.calls.streams import Streams
 from trunkline.gateway.calls.subscribers import Subscription
-from trunkline.gateway.calls.view import CallView, PlaceRequest
+from trunkline.gateway.calls.view import AgentView, CallView, PlaceRequest
 from trunkline.gateway.media import control
+from trunkline.gateway.media.agent_asks import AgentFailed
 from trunkline.gateway.media.ports import PortPool
 from trunkline.gateway.sip.events import Event
 
@@ -54,6 +56,10 @@ class CallService:
         self._book, self._ports = book, ports
         self._admitted = screen.admitted
         self._ending = Ending(book)
+        book.agents = screen.agents
+        screen.agents.params = lambda: book.agent_params
+        screen.agents.tell = self.gateway_event
+        screen.agents.on_state, screen.agents.on_failure = book.observer.agent_state, book.observer.agent_failed
         streams = Streams(book, self._ending)
         self._placing = Placing(book, streams, ports, address, new_session)
         self._digits = Digits(book)
@@ -73,6 +79,7 @@ class CallService:
         if self._sweep_timer is not None:
             self._sweep_timer.cancel()
         self._loop = None
+        self._book.agents.stop()
         for call in [*self._book.calls.values(), *self._admitted.values()]:
             self._book.give_back(call)  # of peers that never answered our BYE
         self._sip.flush_refusals(math.inf)
@@ -117,6 +124,11 @@ class CallService:
         if not self._book.media.send(control.ClearAudio(call_id)):
             raise CallRefused("no_worker", "the media worker of this call is being replaced: try again", 503)
 
+    def agents(self) -> builtins.list[AgentView]:
+        """Agents, and how calls have found them."""
+        having = [call.agent.name for call in self._book.calls.values()]
+        return self._book.agents.views(Counter(having))
+
     def subscribe(self) -> Subscription:
         """Events from now on."""
         return self._book.hub.subscribe()
@@ -141,6 +153,7 @@ class CallService:
             "registrations": dict(self._book.registrations),
             "subscribers": len(self._book.hub),
             **self._about(),
+            "agents_down": {view.name: view.reason for view in self.agents() if not view.up},
         }
 
     # --- what SIP and media report ------------------------------------------------------------
@@ -154,6 +167,9 @@ class CallService:
 
     def media_message(self, message: control.Message) -> None:
         """A message of a media worker."""
+        if isinstance(message, AgentFailed):  # of no single call
+            self._book.agents.failed(message)
+            return
         self._guarded(self._media.handle, message)
 
     def gateway_event(self, event: str, data: dict[str, Any]) -> None:
@@ -197,6 +213,7 @@ class CallService:
             return
         self._sweep_timer = self._loop.call_later(SWEEP_S, self._sweep)
         now = time.monotonic()
+        self._book.agents.look_after()
         for call in list(self._book.calls.values()):
             if call.deadline and now >= call.deadline:
                 self._guarded(lambda overdue: self._ending.overdue(overdue, now), call)

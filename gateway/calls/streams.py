@@ -9,6 +9,7 @@ from trunkline.gateway.calls.agent_url import for_call
 from trunkline.gateway.calls.book import Book, log
 from trunkline.gateway.calls.call import ANSWERED, Call, Phase, Trigger
 from trunkline.gateway.calls.ending import Ending
+from trunkline.gateway.calls.rescue_use import patience_s, rescue_params
 from trunkline.gateway.media.control import DigitParams, StartStream
 from trunkline.gateway.media.pool import NoWorker
 from trunkline.rtp.negotiation import MediaDescription
@@ -32,7 +33,8 @@ class Streams:
         Then it may flow as soon as the agent has accepted, which is when our 200 leaves: the caller has
         been ready to receive since its offer (RFC 3264 5.1), and not a packet of its is missed.
         """
-        call.wait(3 * call.agent.connect_timeout_ms / 1000 + AGENT_MARGIN_S, "agent")
+        agents = (call.agent, *call.others)
+        call.wait(patience_s(call.route, agents) + AGENT_MARGIN_S, "agent")
         try:
             agreed = call.session.description()
             call.media = None if agreed is None else _for_worker(call, agreed)
@@ -42,6 +44,8 @@ class Streams:
                 for_call(self._book.agent_params[call.agent.name], call.info),
                 digits=DigitParams(call.trunk.dtmf == "inband", call.trunk.dtmf_detect, call.cut_tones),
                 hold_media=call.media is None,
+                rescue=rescue_params(call.route, agents, self._path_of),
+                others=tuple(self._book.agent_params[agent.name] for agent in call.others),
             )
             self._book.media.start_stream(start, call.ports)
         except NoWorker as problem:
@@ -51,6 +55,10 @@ class Streams:
             log.exception("media.start_failed", call_id=call.id)
             self._book.media.forget(call.id)
             self._ending.end(call, "internal_error", f"{type(error).__name__}: {error}")
+
+    def _path_of(self, text: str) -> str:
+        """A file of the configuration, wherever a worker may stand."""
+        return str(self._book.config.resolve_path(text)) if text else ""
 
     def refresh(self, call: Call) -> None:
         """An offer/answer exchange has completed, or the call was answered: tell the worker what holds now."""

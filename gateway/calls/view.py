@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from trunkline.gateway.calls.texts import Address, HeaderTexts, Name, Texts
 
@@ -18,17 +18,26 @@ class PlaceRequest(BaseModel, extra="forbid"):
     to: Address = Field(
         description="SIP URI, or a number when `trunk` is given", examples=["sip:600@pbx.example.com"]
     )
-    agent: Name = Field(description="name of the agent that gets the call")
+    agent: Name | None = Field(None, description="name of the agent that gets the call; default: that of `route`")
     trunk: Name | None = Field(
         None, description="trunk to use; default: the one whose host matches, else the only one"
     )
     from_: Address | None = Field(None, alias="from", description="calling number or SIP URI")
     headers: HeaderTexts = Field(default_factory=dict, description="extra headers of the INVITE")
     metadata: Texts = Field(default_factory=dict, description="told to the agent; 16 kB in all")
-    dtmf_audio: Literal["keep", "cut"] = Field(
-        "keep", description="whether the agent hears the tones of keys, as of a route"
+    dtmf_audio: Literal["keep", "cut"] | None = Field(
+        None, description="whether the agent hears the tones of keys; default as `route` says, else `keep`"
     )
     timeout_s: float = Field(30.0, gt=0, le=300, description="give up ringing after this many seconds")
+    route: Name | None = Field(
+        None, description="route whose agents and settings hold for the call, whatever calls it takes itself"
+    )
+
+    @model_validator(mode="after")
+    def _who_gets_it(self) -> PlaceRequest:
+        if self.agent is None and self.route is None:
+            raise ValueError("name an agent, or a route whose agent gets the call")
+        return self
 
 
 class DtmfRequest(BaseModel, extra="forbid"):
@@ -119,6 +128,23 @@ class CallView(BaseModel):
     detail: str = ""
     "a sentence for people about the end, where there is more to say than the cause does"
     media: MediaView | None = None
+    agents: list[str] = Field(default_factory=list, description="agents that had it, where there was more than one")
+    attempts: int = Field(1, description="which agent in turn has or had it; above 1, agents before it were lost")
+
+
+class AgentView(BaseModel):
+    """One agent, as calls have found it."""
+
+    name: str
+    address: str
+    dialect: str
+    up: bool = Field(description="it took its last call, or none has failed")
+    since_s: float = Field(description="for how long it has been up, or down")
+    avoided_s: float = Field(description="for how long other agents of a route are asked before it")
+    reason: str = Field(description="why it is down: agent_unreachable, agent_lost, agent_hung, ...")
+    detail: str = Field(description="a sentence about it, for people")
+    failures: dict[str, int] = Field(description="how often it has failed since the gateway was started, by reason")
+    calls: int = Field(description="calls that it has now, counting those that are offered to it")
 
 
 class CallEvent(BaseModel):

@@ -21,6 +21,7 @@ COMMANDS = {
     "check": ("check",),
     "calls": ("calls", "call", "hangup", "dtmf", "events"),
     "agent": ("agent",),
+    "agents": ("agents",),
     "doctor": ("doctor",),
     "bench": ("bench",),
     "pjsip": ("pjsip",),

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 from pydantic import ValidationError
 
-from trunkline.gateway.calls.view import CallEvent, CallView, DtmfRequest, PlaceRequest
+from trunkline.gateway.calls.view import AgentView, CallEvent, CallView, DtmfRequest, PlaceRequest
 
 TOKEN_VARIABLE = "TRUNKLINE_API_TOKEN"
 URL_VARIABLE = "TRUNKLINE_API_URL"
@@ -96,6 +96,11 @@ class Gateway:
     def send_dtmf(self, call_id: str, request: DtmfRequest) -> None:
         """Send digits to the other party."""
         self._ask("POST", f"/v1/calls/{call_id}/dtmf", json=request.model_dump())
+
+    def agents(self) -> list[AgentView]:
+        """Agents of the configuration."""
+        with self._explained():
+            return [AgentView.model_validate(item) for item in self._ask("GET", "/v1/agents").json()]
 
     def status(self) -> dict[str, Any]:
         """The gateway's own state."""

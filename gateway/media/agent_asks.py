@@ -73,6 +73,17 @@ class AgentChanged(Message, frozen=True):
     replayed_ms: int = 0
 
 
+class AgentFailed(Message, frozen=True):
+    """An agent could not be reached, died, or did not take a call; told once a connection, whatever was on it."""
+
+    agent: str
+    reason: str
+    "`agent_unreachable`, `agent_timeout`, `agent_version`, `agent_protocol`, `agent_rejected`, `agent_lost`, ..."
+    detail: str
+    calls: int = 0
+    "that it had"
+
+
 class TurnTaken(Message, frozen=True):
     """The caller spoke, the agent answered: figures of `turns.py`, by name."""
 

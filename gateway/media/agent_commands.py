@@ -7,16 +7,18 @@ from trunkline.agent_bridge import link_events as said
 from trunkline.agent_bridge.link_events import Command
 from trunkline.gateway.media import control
 from trunkline.gateway.media.playback import Playback
+from trunkline.gateway.media.rescue import Rescue
 from trunkline.gateway.media.table import Stream
 
 
 class AgentCommands:
     """One call's commands, after its agent has accepted it."""
 
-    def __init__(self, playback: Playback, post: control.Post) -> None:
+    def __init__(self, playback: Playback, post: control.Post, rescue: Rescue) -> None:
         """`post` sends a message to the gateway process."""
         self._playback = playback
         self._post = post
+        self.rescue = rescue
 
     def take(self, stream: Stream, event: Command, now_ns: int) -> None:
         """Do it, or have it done."""
@@ -29,3 +31,7 @@ class AgentCommands:
                 self._playback.send_digits(stream, digits, duration_ms, gap_ms)
             case said.Hangup(_, reason, code, headers):
                 self._post(control.AgentHangup(stream.call_id, reason, code, dict(headers)))
+            case said.State(_, data):
+                self.rescue.keep_state(stream, data)
+            case said.Acknowledge(_, position):
+                self.rescue.acknowledge(stream, position)

@@ -31,7 +31,7 @@ READ_BYTES_ONE_CALL = 1 << 14
 MESSAGES_PER_TICK = 200
 "What is left waits in the buffer and the socket. 10 to 30 us each: 5 ms at worst, and 80,000 a second pass."
 STALL_NS = 5_000_000_000
-"An agent that has read nothing for so long, with audio waiting, is lost; so is one that keeps us from closing."
+"An agent that keeps us from closing for so long is left."
 LAST_WORDS_NS = 1_000_000_000
 "An agent that takes nothing more may have said something before: so long we read on."
 LINGER_NS = 1_000_000_000
@@ -84,6 +84,7 @@ class AgentLink:
                 headers=dict(agent.headers),
                 account=agent.account,
                 options=dict(agent.options),
+                hang_timeout_ms=agent.hang_timeout_ms,
             ),
         )
         self.open = True
@@ -100,6 +101,8 @@ class AgentLink:
         self._deadline_ns: int | None = None
         self.protocol.most_messages = MESSAGES_PER_TICK
         self._buffer = bytearray(READ_BYTES if self.protocol.max_calls > 1 else READ_BYTES_ONE_CALL)
+        self._hang_ns = agent.hang_timeout_ms * 1_000_000
+        "an agent that has read nothing for so long, with audio waiting, is lost"
         self._wake_ns: int | None = None
         "when to go on with what was read, or with connecting"
         self._broken = ""
@@ -237,8 +240,8 @@ class AgentLink:
             soonest = self._deadline_ns
         if self._wake_ns is not None and (soonest is None or self._wake_ns < soonest):
             soonest = self._wake_ns
-        if self._out and (soonest is None or self._out.waiting_since_ns + STALL_NS < soonest):
-            soonest = self._out.waiting_since_ns + STALL_NS
+        if self._out and (soonest is None or self._out.waiting_since_ns + self._hang_ns < soonest):
+            soonest = self._out.waiting_since_ns + self._hang_ns
         return soonest
 
     def handle_timeout(self, now_ns: int) -> None:
@@ -251,8 +254,9 @@ class AgentLink:
             return
         if self._deadline_ns is not None and now_ns >= self._deadline_ns:
             self._give_up()
-        elif self._out and now_ns - self._out.waiting_since_ns >= STALL_NS:
-            self.fail("agent_lost", f"agent {self.agent.name} has read nothing for {STALL_NS // 10**9} s")
+        elif self._out and now_ns - self._out.waiting_since_ns >= self._hang_ns:
+            seconds = self._hang_ns / 1_000_000_000
+            self.fail("agent_hung", f"agent {self.agent.name} has read nothing for {seconds:g} s")
         elif self.connected:
             if self._wake_ns is not None and now_ns >= self._wake_ns:
                 self._read()

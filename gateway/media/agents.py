@@ -24,10 +24,13 @@ from trunkline.agent_bridge.link_events import (
     Rejected,
 )
 from trunkline.gateway.media import control
+from trunkline.gateway.media.agent_asks import AgentFailed
 from trunkline.gateway.media.agent_audio import by_row, joined
 from trunkline.gateway.media.agent_commands import AgentCommands
 from trunkline.gateway.media.agent_link import AgentLink, Poller
 from trunkline.gateway.media.playback import Playback
+from trunkline.gateway.media.replay import Replay
+from trunkline.gateway.media.rescue import Rescue
 from trunkline.gateway.media.table import Stream, Table
 from trunkline.gateway.media.telling import Telling
 from trunkline.rtp.outcomes import Drop
@@ -49,7 +52,11 @@ class AgentLinks:
         self._clock = clock
         self._post = post
         self.telling = Telling()
-        self._commands = AgentCommands(playback, post)
+        self.replay = Replay(table)
+        self.rescue = Rescue(table, playback, playback.sounds, self.replay, post)
+        self.rescue.connect, self.rescue.withdraw = self._connect, self._withdraw
+        playback.on_dropped = self._dropped
+        self._commands = AgentCommands(playback, post, self.rescue)
         self._links: dict[int, AgentLink] = {}
         self._shared: dict[control.AgentParams, AgentLink] = {}
         self._calls: dict[int, dict[int, Stream]] = {}
@@ -63,7 +70,11 @@ class AgentLinks:
     # -- calls ------------------------------------------------------------------------------
 
     def start(self, stream: Stream, now_ns: int) -> None:
-        """Offer the call to its agent; Accepted or a StreamFailed message follows."""
+        """Offer the call to its agents, one after the other; Accepted or a StreamFailed message follows."""
+        self.rescue.begin(stream, now_ns)
+
+    def _connect(self, stream: Stream, now_ns: int) -> None:
+        """Offer the call to `stream.start.agent`."""
         link = self._shared.get(stream.start.agent)
         if link is None:
             link = self._new_link(stream.start.agent)
@@ -86,15 +97,14 @@ class AgentLinks:
         return link
 
     def _offer(self, link: AgentLink, stream: Stream, now_ns: int) -> None:
-        info, agent, c = stream.start.info, stream.start.agent, self._table.shared
+        info, agent = stream.start.info, stream.start.agent
         link.protocol.start(
             stream.channel,
             StartInfo(
                 call_id=info.call_id, direction=info.direction, caller=info.caller, called=info.called,
                 trunk=info.trunk, route=info.route, headers=info.headers, metadata=info.metadata,
                 sample_rate_hz=agent.sample_rate_hz, frame_ms=agent.frame_ms,
-                resumed=stream.resumed, position=int(c.up_position[stream.row]),
-                gap_ms=self._gap_ms(stream, now_ns),
+                resumed=stream.resumed, gap_ms=self._gap_ms(stream, now_ns), **self.rescue.handed_over(stream),
             ),
             now_ns,
         )  # fmt: skip
@@ -106,6 +116,14 @@ class AgentLinks:
 
     def stop(self, stream: Stream, reason: str, stats: dict[str, float]) -> None:
         """The call is over: tell the agent, and hang up a connection that was its own."""
+        self.rescue.end(stream)
+        self._take_off(stream, reason, stats)
+
+    def _withdraw(self, stream: Stream, reason: str) -> None:
+        """The call goes to another agent, or to none."""
+        self._take_off(stream, reason, {})
+
+    def _take_off(self, stream: Stream, reason: str, stats: dict[str, float]) -> None:
         link = stream.link
         if link is None:
             return
@@ -133,6 +151,16 @@ class AgentLinks:
 
     def deliver(self, rows: Rows, positions: NDArray[np.int64], flags: NDArray[np.uint16], pcm: Pcm) -> None:
         """Frames of one length, one for each row, to the connections of their rows."""
+        if self.replay.rows:
+            self.replay.keep(rows, positions, flags, pcm)
+            if self.replay.waiting:
+                live = ~self.replay.behind[rows]
+                rows, positions, flags, pcm = rows[live], positions[live], flags[live], pcm[live]
+                if not len(rows):
+                    return
+        self._send(rows, positions, flags, pcm)
+
+    def _send(self, rows: Rows, positions: NDArray[np.int64], flags: NDArray[np.uint16], pcm: Pcm) -> None:
         indices = self._index_of_row[rows]
         first = int(indices[0])
         if (indices == first).all():  # one agent: no need to part anything
@@ -149,18 +177,34 @@ class AgentLinks:
         if link is None:
             return
         if link.backlog_bytes > link.limit_bytes:
-            self._drop_frames(rows)
+            self._hold_frames(rows, positions)
             return
         self._table.shared.frames_to_agent[rows] += 1
         self._table.shared.worker.frames_to_agent[0] += len(rows)
         link.protocol.send_audio(self._table.channels[rows], positions, flags, pcm)
 
-    def _drop_frames(self, rows: Rows) -> None:
-        c = self._table.shared
+    def _hold_frames(self, rows: Rows, positions: NDArray[np.int64]) -> None:
+        """The agent does not read: its calls' frames wait in their rings, of which the oldest give way.
+
+        A call without a ring loses the newest: what waits already is in messages with other calls' frames.
+        """
+        kept = self.replay.hold(rows, positions)
+        rows, c = rows[~kept], self._table.shared
+        if not len(rows):
+            return
         c.up_flags[rows] |= FLAG_GAP
         self._table.flagged = True
         c.drops[rows, Drop.AGENT_SLOW] += 1
         c.worker.drops[Drop.AGENT_SLOW] += len(rows)
+
+    def _able(self, rows: Rows) -> NDArray[np.bool_]:
+        """Of calls that are behind: which have an agent that takes more now."""
+        able = np.zeros(len(rows), bool)
+        for i, row in enumerate(rows.tolist()):
+            stream = self._table.streams[row]
+            link = stream.link if stream is not None and stream.accepted else None
+            able[i] = link is not None and link.backlog_bytes <= link.limit_bytes // 2
+        return able
 
     def flush(self) -> None:
         """End of a tick: one write a connection."""
@@ -178,8 +222,9 @@ class AgentLinks:
     @property
     def next_deadline_ns(self) -> int | None:
         """The earliest deadline of any connection."""
-        deadlines = [d for link in self._all_links() if (d := link.next_deadline_ns) is not None]
-        return min(deadlines, default=None)
+        deadlines = [link.next_deadline_ns for link in self._all_links()]
+        deadlines += [self.rescue.next_deadline_ns, self.replay.next_deadline_ns]
+        return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
     def handle_timeouts(self, now_ns: int) -> None:
         """Let connections whose time has come act on it."""
@@ -189,6 +234,8 @@ class AgentLinks:
                 link.handle_timeout(now_ns)
         if self._closing:
             self._closing = [link for link in self._closing if link.open]
+        self.rescue.advance(now_ns)
+        self.replay.step(now_ns, self._able, self._send)
 
     # -- from the agents --------------------------------------------------------------------
 
@@ -200,7 +247,7 @@ class AgentLinks:
                 for waiting in list(self._calls.get(link.index, {}).values()):
                     self._offer(link, waiting, now_ns)
             elif isinstance(event, LinkFailed):
-                self._failed(link, event)
+                self._failed(link, event, now_ns)
             else:
                 stream = self._calls.get(link.index, {}).get(event.channel)
                 if stream is not None:
@@ -221,33 +268,51 @@ class AgentLinks:
         match event:
             case Accepted():
                 stream.accepted = True
-                self.on_accepted(stream, now_ns, event)
+                if self.rescue.accepted(stream, now_ns, event):
+                    self.on_accepted(stream, now_ns, event)
                 self._hold_again(stream)
             case Rejected(_, code, reason, timeout):
                 why = "agent_timeout" if timeout else "agent_rejected"
-                self._fail(stream, why, reason or "the agent rejected the call", code)
+                detail = reason or "the agent rejected the call"
+                self._post(AgentFailed(stream.start.agent.name, why, detail, 1))
+                self._withdraw(stream, "rejected")
+                self.rescue.failed(stream, now_ns, why, detail, code)
             case _:
                 self._commands.take(stream, event, now_ns)
+                self._flooded(stream, self.rescue.count_command(stream, now_ns), now_ns)
+
+    def _dropped(self, stream: Stream, dropped_ms: int, now_ns: int) -> None:
+        self._flooded(stream, self.rescue.count_overflow(stream, dropped_ms, now_ns), now_ns)
+
+    def _flooded(self, stream: Stream, detail: str, now_ns: int) -> None:
+        """An agent that has gone mad over a call loses it; its other calls go on."""
+        if detail and stream.accepted:
+            self._post(AgentFailed(stream.start.agent.name, "agent_flooded", detail, 1))
+            self._withdraw(stream, "agent_flooded")
+            self.rescue.failed(stream, now_ns, "agent_flooded", detail)
 
     def _hold_again(self, stream: Stream) -> None:
         """A new connection knows nothing of a hold that began on the one before."""
-        if stream.resumed and not stream.held_media and not stream.media.send and not stream.on_hold:
+        again = stream.resumed or self.rescue.attempt(stream) > 1
+        if again and not stream.held_media and not stream.media.send and not stream.on_hold:
             stream.on_hold = True
             self.telling.hold(stream, True)
 
-    def _failed(self, link: AgentLink, failure: LinkFailed) -> None:
-        """The connection is gone: so are its calls, each with a reason."""
-        for stream in self._discard(link).values():
+    def _failed(self, link: AgentLink, failure: LinkFailed, now_ns: int) -> None:
+        """The connection is gone: its calls go to other agents, or end with a reason each."""
+        known, streams = link.index in self._links, list(self._discard(link).values())
+        had = any(stream.accepted for stream in streams) or not streams
+        reason = failure.reason if had else _before_accept(failure.reason)
+        hangs_up = link.protocol.max_calls == 1 and all(not s.start.rescue.within_ms for s in streams)
+        if known and not (hangs_up and reason == "agent_lost"):
+            self._post(AgentFailed(link.agent.name, reason, failure.detail, len(streams)))
+        for stream in streams:
             stream.link = None
             self._index_of_row[stream.row] = -1
-            reason = "agent_lost" if stream.accepted else _before_accept(failure.reason)
-            self._fail(stream, reason, failure.detail)
-
-    def _fail(self, stream: Stream, reason: str, detail: str, code: int = 0) -> None:
-        self._table.agent_ready[stream.row] = False
-        self._post(control.StreamFailed(stream.call_id, reason, detail, code, detail if code else ""))
+            why = failure.reason if stream.accepted else _before_accept(failure.reason)
+            self.rescue.failed(stream, now_ns, why, failure.detail)
 
 
 def _before_accept(reason: str) -> str:
     """An agent that breaks off before it took the call was not reached."""
-    return "agent_unreachable" if reason == "agent_lost" else reason
+    return {"agent_lost": "agent_unreachable", "agent_hung": "agent_timeout"}.get(reason, reason)

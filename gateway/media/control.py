@@ -16,6 +16,7 @@ import msgspec
 from trunkline.gateway.media.agent_asks import (
     AgentAnswer,
     AgentChanged,
+    AgentFailed,
     AgentHold,
     AgentProgress,
     AgentRing,
@@ -63,6 +64,15 @@ class AgentParams(msgspec.Struct, frozen=True):
     "wss: whether the certificate must be good and name the host"
     options: tuple[tuple[str, str], ...] = ()
     "what can be chosen in some dialects"
+    hang_timeout_ms: int = 5000
+    "an agent that has said nothing for so long in spite of a ping, or has read nothing, hangs"
+    connect_retries: int = 0
+    "how often connecting is tried again before the answer, each time after"
+    retry_pause_ms: int = 200
+    flood_ms: int = 600_000
+    "speech of one call beyond its queue, in 10 s, with which the agent has gone mad"
+    flood_commands: int = 5000
+    "... and commands about one call in a second"
 
 
 class CallInfo(msgspec.Struct, frozen=True):
@@ -121,6 +131,8 @@ class StartStream(Message, frozen=True):
     "the call is up; only with `slot` or `state`"
     hold_media: bool = False
     "connect the agent but send and deliver nothing until an UpdateStream says so"
+    attempt: int = 1
+    "which agent this is that has the call"
 
 
 class UpdateStream(Message, frozen=True):
@@ -244,6 +256,10 @@ class StreamReady(Message, frozen=True):
     "False: not yet; the agent will ask for it (AgentAnswer)"
     headers: dict[str, str] = msgspec.field(default_factory=dict)
     "SIP headers for our 200"
+    agent: str = ""
+    "name of the one that has taken it"
+    tries: int = 1
+    "agents and retries that it took"
 
 
 class StreamFailed(Message, frozen=True):
@@ -376,6 +392,7 @@ FromWorker = (
     | AgentVariables
     | AgentState
     | AgentChanged
+    | AgentFailed
     | TurnTaken
     | AgentDtmf
     | DtmfQueued

@@ -122,6 +122,8 @@ class Engine:
         self.receiver.on_first_packet = self.quiet.first_packet
         self.receiver.on_begin = self.srtp.source_begins
         self.agents.on_accepted = self._on_accepted
+        self.agents.rescue.on_regained = self._run
+        self.agents.rescue.on_orphan = self._begin
         self.on_running: Callable[[Stream], None] = lambda stream: None
         "called when a stream's sockets may be read"
 
@@ -198,17 +200,23 @@ class Engine:
         self.table.agent_ready[stream.row] = True  # what it says before the answer waits in its queue
         connect_ms = (now_ns - stream.begun_ns) / 1e6
         generation = int(c.generation[stream.row])
+        agent, tries = self.agents.rescue.tries(stream)
         self._post(
             control.StreamReady(
-                stream.call_id, stream.row, generation, connect_ms, how.answer, dict(how.headers)
+                stream.call_id, stream.row, generation, connect_ms, how.answer, dict(how.headers), agent, tries
             )
         )
         self._run(stream, now_ns)
 
     def _run(self, stream: Stream, now_ns: int) -> None:
-        """Agent and media are both there: the clocks of the call start."""
+        """Agent and media are both there."""
+        if stream.accepted:
+            self._begin(stream, now_ns)
+
+    def _begin(self, stream: Stream, now_ns: int) -> None:
+        """The clocks of the call start, once."""
         c, row = self.table.shared, stream.row
-        if not stream.accepted or stream.held_media or c.state[row] == RUNNING:
+        if stream.held_media or c.state[row] == RUNNING:
             return
         self.table.run(row)
         stream.silence_told_ns = stream.receiving_since_ns = now_ns
@@ -232,6 +240,7 @@ class Engine:
         self.reports.goodbye(stream, now_ns)
         self.keys.end(stream, now_ns)
         self.playback.end(stream)
+        self.downlink.sounds.stop(stream)
         self.agents.stop(stream, reason, stats)
         self.timeline.forget_held(stream.row)
         self.uplink.forget(stream.row)

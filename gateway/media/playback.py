@@ -9,6 +9,8 @@ next packet that leaves.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -38,6 +40,7 @@ class Playback:
     def __init__(self, table: Table, downlink: Downlink, post: control.Post) -> None:
         self._table = table
         self._downlink = downlink
+        self.sounds = downlink.sounds
         self._post = post
         self._events = AgentEvents(post)
         self._marked: set[int] = set()
@@ -46,6 +49,8 @@ class Playback:
         "rows whose last packet the kernel refused: nothing is reached there before another one leaves"
         self._paused: set[int] = set()
         "rows whose agent was asked to pause"
+        self.on_dropped: Callable[[Stream, int, int], None] = lambda stream, dropped_ms, now_ns: None
+        "called when speech of a call found no room"
         downlink.on_sent = self._on_sent
         downlink.on_refused = self._on_refused
 
@@ -68,6 +73,7 @@ class Playback:
             if stream is not None:
                 dropped_ms = -(-int(dropped[i]) * 1000 // stream.start.agent.sample_rate_hz)
                 self._events.overflow(stream, "dropped_ms", dropped_ms, now_ns)
+                self.on_dropped(stream, dropped_ms, now_ns)
 
     def mark(self, stream: Stream, name: str) -> None:
         """Remember a mark at the end of what is queued; at once if nothing is."""
@@ -129,6 +135,22 @@ class Playback:
         """From now on this call's digits are sent as sound."""
         if stream.tones_out is None:
             stream.tones_out = ToneSender(stream.start.agent.sample_rate_hz)
+
+    def orphan(self, stream: Stream, *, discard: bool) -> tuple[int, int]:
+        """The agent is lost: its marks are nobody's any more. What it has said is played on, or is not.
+
+        Returns how many marks that were, and the milliseconds that are played on.
+        """
+        row = stream.row
+        marks = len(stream.marks)
+        stream.marks.clear()
+        self._marked.discard(row)
+        self._paused.discard(row)
+        stream.flow_paused = False
+        if discard:
+            self._downlink.clear(stream)
+        queued = int(self._table.formats.at(row).queue.queued_samples(np.array([row]))[0])
+        return marks, queued * 1000 // stream.start.agent.sample_rate_hz
 
     def end(self, stream: Stream) -> None:
         """The call is over: no mark of it will ever be reached."""

@@ -26,6 +26,7 @@ from typing import Any
 import msgspec
 
 from trunkline.gateway.media import control
+from trunkline.gateway.media.agent_asks import AgentChanged, AgentState
 from trunkline.gateway.media.columns import Columns
 from trunkline.gateway.media.load import LoadMeter
 from trunkline.gateway.media.ports import PortPair
@@ -293,11 +294,34 @@ class MediaPool:
             stream = self._streams.get(message.call_id)
             if stream is not None:
                 stream.slot, stream.generation, stream.state = message.slot, message.generation, b""
+            self._note_agent(message.call_id, message.agent)
         elif isinstance(message, control.KeysAgreed):
             self._keep_keys(message)
+        elif isinstance(message, AgentChanged):
+            self._note_agent(message.call_id, message.name, message.attempt)
+        elif isinstance(message, AgentState):
+            self._note_state(message)
         self._on_message(message)
         if isinstance(message, control.StreamEnded):
             self.forget(message.call_id)  # after: call control still reads the row's last figures
+
+    def _note_agent(self, call_id: str, name: str, attempt: int = 0) -> None:
+        """A successor of the worker goes on with the agent that has the call now."""
+        stream = self._streams.get(call_id)
+        if stream is None:
+            return
+        start = stream.start
+        agents = (start.agent, *start.others)
+        place = next((i for i, agent in enumerate(agents) if agent.name == name), 0)
+        first, *others = agents[place:] + agents[:place]
+        stream.start = msgspec.structs.replace(
+            start, agent=first, others=tuple(others), attempt=attempt or start.attempt
+        )
+
+    def _note_state(self, message: AgentState) -> None:
+        stream = self._streams.get(message.call_id)
+        if stream is not None:
+            stream.start = msgspec.structs.replace(stream.start, agent_state=message.data)
 
     def _keep_keys(self, message: control.KeysAgreed) -> None:
         """For a successor; unless other terms hold by now."""

@@ -327,13 +327,13 @@ def test_unknown_messages_and_fields_are_ignored(talk):
 
 
 def test_keepalive_asks_after_five_seconds_and_gives_up_after_ten(talk):
-    """A ping, then agent_timeout."""
+    """A ping, then agent_hung."""
     talk.up()
     assert talk.link.next_deadline_ns == 5 * SECOND_NS
     assert talk.link.handle_timeout(5 * SECOND_NS) == []
     assert talk.said() == [{"type": "ping"}]
     assert talk.link.next_deadline_ns == 10 * SECOND_NS
-    assert failure(list(talk.link.handle_timeout(10 * SECOND_NS))).reason == "agent_timeout"
+    assert failure(list(talk.link.handle_timeout(10 * SECOND_NS))).reason == "agent_hung"
 
 
 def test_any_byte_is_a_sign_of_life(talk):

@@ -136,7 +136,8 @@ class Rig:
         self.limits = Limits(self.config.limits.max_calls, self.config.limits.calls_per_second)
         self.media = FakeMedia()
         self.commands: list[Command] = []
-        self.metrics = Metrics([trunk.name for trunk in self.config.trunks])
+        names = [agent.name for agent in self.config.agents]
+        self.metrics = Metrics([trunk.name for trunk in self.config.trunks], agents=names)
         self.fatal: list[str] = []
         address = MediaAddress("192.0.2.1", "0.0.0.0")
         self.screen = CallScreen(

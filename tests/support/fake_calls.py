@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-from trunkline.gateway.calls.view import CallEvent, CallView, MediaView, PlaceRequest
+from trunkline.gateway.calls.view import AgentView, CallEvent, CallView, MediaView, PlaceRequest
 
 TOKEN = "correct-horse"
 
@@ -28,6 +28,7 @@ class FakeService:
     def __init__(self) -> None:
         self.calls: dict[str, CallView] = {}
         self.asked: list[tuple[Any, ...]] = []
+        self.agent_views: list[AgentView] = []
         self.refuse: Exception | None = None
         self.subscribers: list[asyncio.Queue[CallEvent | None]] = []
         self.script: Callable[[FakeService, CallView], Awaitable[None]] | None = None
@@ -73,6 +74,9 @@ class FakeService:
         if self.script is not None:
             self.running = asyncio.create_task(self.script(self, view))
         return view
+
+    def agents(self):
+        return self.agent_views
 
     def list(self):
         return list(self.calls.values())

@@ -31,6 +31,7 @@ from trunkline.rtp.packet import Packet
 MS = 1_000_000
 PEER = ("192.0.2.1", 4000)
 DIGITS = control.DigitParams()
+NO_RESCUE = control.RescueParams(within_ms=0)
 
 
 @dataclasses.dataclass
@@ -75,9 +76,10 @@ def start_message(
     frame_ms: int = 20,
     queue_ms: int = 60000,
     digits: control.DigitParams = DIGITS,
+    rescue: control.RescueParams = NO_RESCUE,
     **media: object,
 ) -> control.StartStream:
-    """A call as the gateway would start it: PCMU, 20 ms, telephone-event 101."""
+    """A call as the gateway would start it: PCMU, 20 ms, telephone-event 101; it ends with its agent."""
     description = {
         "codec": "PCMU", "send_pt": 0, "receive_pt": 0, "remote_host": PEER[0], "remote_port": PEER[1],
         "remote_rtcp_host": PEER[0], "remote_rtcp_port": PEER[1] + 1, "ptime_ms": 20,
@@ -88,6 +90,7 @@ def start_message(
         MediaDescription(**description),  # type: ignore[arg-type]
         control.AgentParams("echo", "unix:/nowhere", "trunkline", rate_hz, frame_ms, max_queue_ms=queue_ms),
         digits=digits,
+        rescue=rescue,
     )
 
 

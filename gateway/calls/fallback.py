@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A call whose agent is lost, and for which none was found: over, or handed on, as its route says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from trunkline.gateway.calls.book import Book, log
+from trunkline.gateway.calls.call import ANSWERED, Call
+from trunkline.gateway.calls.ending import Ending
+
+TRANSFER_LIMIT_S = 40.0
+"A transfer of which nothing is heard for so long has failed; a REFER that nobody answers takes 32 s."
+
+
+class Fallback:
+    """What comes after `agent_lost`."""
+
+    def __init__(self, book: Book, ending: Ending) -> None:
+        self._book, self._ending = book, ending
+        self.transfer: Callable[[Call, str], bool] = lambda call, target: False
+        """Hands the other party on to a number or URI; False where that cannot be done. Whoever does it ends the call
+        when the peer has taken the transfer, and calls `failed` when it has not."""
+
+    def agent_lost(self, call: Call, detail: str) -> None:
+        """The worker has given up, and the caller has heard so."""
+        route = call.route
+        if route is not None and route.fallback == "transfer" and call.phase in ANSWERED and not call.fell_back:
+            call.fell_back = True
+            if self.transfer(call, route.fallback_target):
+                self._book.publish("call.fallback", call, to=route.fallback_target)
+                call.wait(TRANSFER_LIMIT_S, "fallback")
+                return
+            log.warning("call.fallback_failed", call_id=call.id, to=route.fallback_target)
+        self._ending.end(call, "agent_lost", detail)
+
+    def failed(self, call: Call, why: str) -> None:
+        """The transfer came to nothing: then there is nobody to talk to."""
+        self._ending.end(call, "agent_lost", f"no agent took the call over, and its transfer failed: {why}")
