@@ -24,7 +24,7 @@ from trunkline.gateway.calls.streams import Streams
 from trunkline.gateway.calls.uri import SipUri, UriError, compact_number, is_uri, parse_uri
 from trunkline.gateway.calls.view import PlaceRequest
 from trunkline.gateway.config.addresses import bracketed, split_host_port
-from trunkline.gateway.config.model import Agent, Trunk
+from trunkline.gateway.config.model import Agent, Route, Trunk
 from trunkline.gateway.media.control import CallInfo
 from trunkline.gateway.media.ports import PortPair, PortPool, PortsExhausted
 from trunkline.gateway.routing import number_of
@@ -45,10 +45,8 @@ class Placing:
     async def place(self, request: PlaceRequest) -> Call:
         """The call on its way; raises CallRefused. Waits for nothing but a name's address."""
         config = self._book.config
-        agent = config.agent(request.agent)
-        if agent is None:
-            known = ", ".join(a.name for a in config.agents) or "none"
-            raise CallRefused("unknown_agent", f"there is no agent {request.agent!r}; configured: {known}")
+        route = choose_route(request, config.routes)
+        agent = self._agent(request, route)
         if problem := problem_of(request.headers):
             raise CallRefused("bad_header", problem)
         trunk = choose_trunk(request, config.trunks)
@@ -64,7 +62,7 @@ class Placing:
             self._book.limits.release(trunk.name)
             raise CallRefused(word_of(error), str(error), 503) from error
         try:
-            call = self._call(request, trunk, agent, target, from_uri, host, ports)
+            call = self._call(request, trunk, agent, route, target, from_uri, host, ports)
         except BaseException:
             ports.release()
             self._book.limits.release(trunk.name)
@@ -75,11 +73,24 @@ class Placing:
         self._streams.start(call)
         return call
 
+    def _agent(self, request: PlaceRequest, route: Route | None) -> Agent:
+        """The one that is named, else that of the route."""
+        config = self._book.config
+        name = request.agent or (route.agent if route is not None else None)
+        if name is None:  # the model sees to it that one of them is named
+            raise CallRefused("unknown_agent", f"route {request.route!r} refuses calls and has no agent: name one")
+        agent = config.agent(name)
+        if agent is None:
+            known = ", ".join(a.name for a in config.agents) or "none"
+            raise CallRefused("unknown_agent", f"there is no agent {name!r}; configured: {known}")
+        return agent
+
     def _call(
         self,
         request: PlaceRequest,
         trunk: Trunk,
         agent: Agent,
+        route: Route | None,
         target: str,
         from_uri: str,
         host: str,
@@ -91,9 +102,9 @@ class Placing:
             caller=number_of(from_uri) or from_uri or own_user(trunk),
             called=number_of(target) or target,
             trunk=trunk.name,
-            route="",
+            route="" if route is None else route.name,
             headers=dict(request.headers),
-            metadata={**agent.metadata, **request.metadata},
+            metadata={**agent.metadata, **(route.metadata if route else {}), **request.metadata},
         )
         transport = first_hop_transport(trunk.outbound_proxy, target, trunk.transport)
         session = self._new_session(trunk, agent, host, ports, transport)
@@ -101,7 +112,8 @@ class Placing:
         call = Call(info, trunk, agent, session, ports, local, Phase.PREPARING)
         # No SIP leg before the agent is there: an end that comes first has nothing to hang up.
         call.sip_over = True
-        call.cut_tones = request.dtmf_audio == "cut"
+        call.route = route
+        call.cut_tones = (request.dtmf_audio or (route.dtmf_audio if route else "keep")) == "cut"
         call.place = PlaceCall(
             call.id, trunk.name, target, session, from_uri, dict(request.headers), request.timeout_s,
             tls_only=tls_only(trunk, transport),
@@ -126,6 +138,17 @@ class Placing:
         except OSError as error:
             detail = f"no way to {peer}: {error.strerror or error}"
             raise CallRefused("peer_unreachable", detail, 503) from error
+
+
+def choose_route(request: PlaceRequest, routes: list[Route]) -> Route | None:
+    """The route whose settings are asked for."""
+    if request.route is None:
+        return None
+    for route in routes:
+        if route.name == request.route:
+            return route
+    known = ", ".join(route.name for route in routes) or "none"
+    raise CallRefused("unknown_route", f"there is no route {request.route!r}; configured: {known}")
 
 
 def choose_trunk(request: PlaceRequest, trunks: list[Trunk]) -> Trunk:

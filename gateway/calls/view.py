@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from trunkline.gateway.calls.texts import Address, HeaderTexts, Name, Texts
 
@@ -18,17 +18,26 @@ class PlaceRequest(BaseModel, extra="forbid"):
     to: Address = Field(
         description="SIP URI, or a number when `trunk` is given", examples=["sip:600@pbx.example.com"]
     )
-    agent: Name = Field(description="name of the agent that gets the call")
+    agent: Name | None = Field(None, description="name of the agent that gets the call; default: that of `route`")
     trunk: Name | None = Field(
         None, description="trunk to use; default: the one whose host matches, else the only one"
     )
     from_: Address | None = Field(None, alias="from", description="calling number or SIP URI")
     headers: HeaderTexts = Field(default_factory=dict, description="extra headers of the INVITE")
     metadata: Texts = Field(default_factory=dict, description="told to the agent; 16 kB in all")
-    dtmf_audio: Literal["keep", "cut"] = Field(
-        "keep", description="whether the agent hears the tones of keys, as of a route"
+    dtmf_audio: Literal["keep", "cut"] | None = Field(
+        None, description="whether the agent hears the tones of keys; default as `route` says, else `keep`"
     )
     timeout_s: float = Field(30.0, gt=0, le=300, description="give up ringing after this many seconds")
+    route: Name | None = Field(
+        None, description="route whose agents and settings hold for the call, whatever calls it takes itself"
+    )
+
+    @model_validator(mode="after")
+    def _who_gets_it(self) -> PlaceRequest:
+        if self.agent is None and self.route is None:
+            raise ValueError("name an agent, or a route whose agent gets the call")
+        return self
 
 
 class DtmfRequest(BaseModel, extra="forbid"):

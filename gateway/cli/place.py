@@ -116,7 +116,9 @@ class Story:
 
 def call(
     to: Annotated[str, typer.Argument(metavar="TARGET", help="SIP URI, or a number together with --trunk")],
-    agent: Annotated[str, typer.Option("--agent", "-a", help="agent that gets the call")],
+    agent: Annotated[
+        str | None, typer.Option("--agent", "-a", help="agent that gets the call; default: that of --route")
+    ] = None,
     trunk: Annotated[
         str | None, typer.Option(help="trunk to use; by default the one whose host matches")
     ] = None,
@@ -131,14 +133,18 @@ def call(
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="told to the agent; repeatable")
     ] = None,
     dtmf_audio: Annotated[
-        Literal["keep", "cut"], typer.Option(help="whether the agent hears the tones of keys")
-    ] = "keep",
+        Literal["keep", "cut"] | None,
+        typer.Option(help="whether the agent hears the tones of keys; default as --route says, else keep"),
+    ] = None,
     timeout: Annotated[float, typer.Option(min=1, max=300, help="seconds to let it ring")] = 30.0,
     wait_end: Annotated[
         bool,
         typer.Option("--wait-end/--no-wait", help="stay until the call ends, or return once it is placed"),
     ] = True,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="return as soon as it is answered")] = False,
+    route: Annotated[
+        str | None, typer.Option(help="route whose agents and settings hold, whatever calls it takes itself")
+    ] = None,
     api_url: ApiUrl = None,
     token_file: TokenFile = None,
     config: ConfigFile = None,
@@ -157,7 +163,7 @@ def call(
     """
     request = _request({
         "to": to, "agent": agent, "trunk": trunk, "from": from_, "timeout_s": timeout,
-        "dtmf_audio": dtmf_audio,
+        "dtmf_audio": dtmf_audio, "route": route,
         "headers": _pairs(header or [], ":", "--header", "'Name: value'"),
         "metadata": _pairs(metadata or [], "=", "--metadata", "key=value"),
     })  # fmt: skip
