@@ -123,6 +123,7 @@ def call_summary(view: CallView) -> dict[str, Any]:
         "duration_s": round(ended - answered, 3) if answered and ended else 0.0,
         "setup_s": round((answered or ended or view.created) - view.created, 3),
         "sip_call_id": view.sip_call_id,
+        "variables": view.variables,
     }
     if view.media is not None:
         summary.update(view.media.model_dump(include=set(_MEDIA_KEYS)))

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from trunkline.gateway.calls.agent_flow import AgentFlow
 from trunkline.gateway.calls.book import Book
 from trunkline.gateway.calls.call import OPEN, Call, Phase, Trigger
 from trunkline.gateway.calls.digits import Digits
 from trunkline.gateway.calls.ending import Ending
 from trunkline.gateway.media import control
-from trunkline.gateway.sip.messages import Respond
 
 _NEVER_TAKEN = frozenset({"table_full", "worker_lost", "no_descriptors"})
 "Failures of streams that no worker has: there is nothing to stop."
@@ -24,20 +24,20 @@ _NEVER_TAKEN = frozenset({"table_full", "worker_lost", "no_descriptors"})
 class MediaFlow:
     """Reactions to messages of workers, on the event loop."""
 
-    def __init__(self, book: Book, ending: Ending, digits: Digits) -> None:
-        self._book, self._ending = book, ending
+    def __init__(self, book: Book, ending: Ending, digits: Digits, agent: AgentFlow) -> None:
+        self._book, self._ending, self._agent = book, ending, agent
         self._reactions: dict[type[Any], Callable[[Call, Any], None]] = {
             control.StreamReady: self._ready,
             control.StreamFailed: self._failed,
             control.StreamEnded: self._ended,
             control.KeysAgreed: self._keys_agreed,
-            control.AgentHangup: self._agent_hangup,
             control.AgentDtmf: digits.asked_by_agent,
             control.DtmfQueued: self._dtmf_queued,
             control.AgentEvent: self._agent_event,
             control.CallerDtmf: self._caller_dtmf,
             control.MediaStarted: self._media_started,
             control.MediaSilent: self._media_silent,
+            **agent.reactions,
         }
 
     def handle(self, message: control.Message) -> None:
@@ -47,15 +47,13 @@ class MediaFlow:
             self._reactions[type(message)](call, message)
 
     def _ready(self, call: Call, message: control.StreamReady) -> None:
-        """The agent has the call: answer the caller, or ring the called party."""
-        if not call.apply(Trigger.AGENT_READY):
-            return
-        call.deadline = 0.0
-        call.agent_connect_ms = round(message.agent_connect_ms, 2)
+        """The agent has the call: answer the caller or let it ring, or ring the called party."""
+        if call.phase in (Phase.INCOMING, Phase.PREPARING):
+            call.deadline = 0.0
+            call.agent_connect_ms = round(message.agent_connect_ms, 2)
         if call.direction == "inbound":
-            call.sip_code, call.sip_reason = 200, "OK"
-            self._book.post(Respond(call.id, 200))
-        elif call.place is not None:
+            self._agent.taken(call, message)
+        elif call.apply(Trigger.AGENT_READY) and call.place is not None:
             call.sip_over = False
             self._book.post(call.place)
             self._book.publish("call.calling", call, to=call.place.target)
@@ -78,10 +76,6 @@ class MediaFlow:
             call.media_over = True
             self._ending.end(call, "worker_lost", "the media worker ended the stream by itself")
         self._ending.media_ended(call, message.stats)
-
-    def _agent_hangup(self, call: Call, message: control.AgentHangup) -> None:
-        code = message.sip_code if 400 <= message.sip_code <= 699 else 0
-        self._ending.end(call, "agent_hangup", message.reason, code=code)
 
     def _dtmf_queued(self, call: Call, message: control.DtmfQueued) -> None:
         self._book.observer.digits_sent(message.method, message.digits)

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from trunkline.gateway.calls.call import SHOWN, Call
+from trunkline.gateway.calls.call import SHOWN, Call, Phase
 from trunkline.gateway.calls.view import CallView, MediaView
 from trunkline.gateway.config.addresses import bracketed
 from trunkline.gateway.media.columns import Columns, delay_percentile
@@ -112,7 +112,7 @@ def call_view(call: Call, media: MediaView | None) -> CallView:
     return CallView(
         id=call.id,
         direction=call.direction,
-        state=SHOWN[call.phase],
+        state="held" if call.holding and call.phase is Phase.UP else SHOWN[call.phase],
         caller=call.info.caller,
         called=call.info.called,
         trunk=call.trunk.name,
@@ -127,4 +127,6 @@ def call_view(call: Call, media: MediaView | None) -> CallView:
         sip_reason=call.sip_reason,
         detail=call.detail,
         media=media,
+        variables=dict(call.variables),
+        transfer=call.transfer,
     )

@@ -8,6 +8,7 @@ import dataclasses
 from trunkline.gateway.calls.book import Book, log
 from trunkline.gateway.calls.call import ANSWERED, Call, Phase, Trigger
 from trunkline.gateway.calls.ending import Ending
+from trunkline.gateway.media.call_policy import PERMISSIONS
 from trunkline.gateway.media.control import DigitParams, StartStream
 from trunkline.gateway.media.pool import NoWorker
 from trunkline.rtp.negotiation import MediaDescription
@@ -34,13 +35,15 @@ class Streams:
         call.wait(3 * call.agent.connect_timeout_ms / 1000 + AGENT_MARGIN_S, "agent")
         try:
             agreed = call.session.description()
-            call.media = None if agreed is None else _for_worker(call, agreed)
+            call.media = None if agreed is None else for_worker(call, agreed)
             start = StartStream(
                 call.info,
                 call.media or _placeholder(call, self._book.config.media.packet_time_ms),
                 self._book.agent_params[call.agent.name],
                 digits=DigitParams(call.trunk.dtmf == "inband", call.trunk.dtmf_detect, call.cut_tones),
                 hold_media=call.media is None,
+                agent_may=PERMISSIONS if call.route is None else tuple(call.route.agent_may),
+                variables=dict(call.variables),
             )
             self._book.media.start_stream(start, call.ports)
         except NoWorker as problem:
@@ -56,7 +59,9 @@ class Streams:
         agreed = call.session.description()
         if agreed is None or call.closing:
             return
-        media = _for_worker(call, agreed)
+        if call.direction == "inbound" and call.phase is Phase.RINGING:
+            return  # the agent has not asked for audio yet (answering.py)
+        media = for_worker(call, agreed)
         if media != call.media:
             call.media = media
             self._book.media.update(call.id, media)
@@ -66,9 +71,9 @@ class Streams:
                 self._book.publish("call.held" if held else "call.resumed", call)
 
 
-def _for_worker(call: Call, agreed: MediaDescription) -> MediaDescription:
+def for_worker(call: Call, agreed: MediaDescription) -> MediaDescription:
     """What was agreed on, less what this call does not do."""
-    if call.phase in _UNANSWERED and agreed.send:
+    if call.direction == "outbound" and call.phase in _UNANSWERED and agreed.send:
         # Early media is for listening: a greeting spoken into the ringing would be lost, so it waits.
         agreed = dataclasses.replace(agreed, send=False)
     if call.trunk.dtmf in ("info", "inband") and agreed.send_dtmf_pt >= 0:

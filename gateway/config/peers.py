@@ -11,7 +11,12 @@ from pydantic import Field, model_validator
 from trunkline.gateway.config import types
 from trunkline.gateway.config.addresses import split_host_port
 from trunkline.gateway.config.sections import Section
+from trunkline.gateway.media.call_policy import PERMISSIONS
 from trunkline.rtp.sdes import SUITES
+
+
+Permission = Literal["early_media", "hold", "transfer", "dtmf", "mute", "hangup", "headers", "variables"]
+"Those of `call_policy.PERMISSIONS`."
 
 
 class Registration(Section):
@@ -170,3 +175,12 @@ class Route(Section):
     "reason phrase that goes with `refuse`; default the usual one of the code"
     metadata: dict[str, str] = Field(default_factory=dict)
     "texts that the agent is told, over those of the agent itself"
+    agent_may: list[Permission] = Field(default_factory=lambda: list(PERMISSIONS))
+    """what its agents may do with a call beside taking, answering and rejecting it: `early_media` (be heard before the
+    answer), `hold`, `transfer`, `dtmf`, `mute`, `hangup`, `headers` (of SIP, of their own), `variables`"""
+    transfer_targets: list[types.TransferTarget] = Field(default_factory=list)
+    """whom calls may be transferred to by agents: patterns of numbers, as `called`, which are called at the call's own
+    trunk, and `sip:user@host` with patterns for user and host. Absent: any number at the call's own trunk"""
+    answer_timeout_s: Annotated[float, Field(gt=0, le=170)] = 60.0
+    """how long an agent that has taken a call may let it ring; then the caller gets 480. Proxies give up after three
+    minutes (RFC 3261 16.6)"""

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from trunkline.gateway.config import addresses, patterns
+from trunkline.gateway.config import addresses, patterns, targets
 from trunkline.rtp.payload import AUDIO_FORMATS
 from trunkline.rtp.sdes import ALIASES, SUITES
 
@@ -154,6 +154,9 @@ AgentAddress = Annotated[
     str, AfterValidator(addresses.check_agent_address), Allowed("`unix:/path` or `tcp:host:port`")
 ]
 NumberPattern = Annotated[str, AfterValidator(_number_pattern), Allowed("pattern")]
+TransferTarget = Annotated[
+    str, AfterValidator(targets.check_target), Allowed("patterns of numbers, or `sip:user@host` with patterns")
+]
 ValuePattern = Annotated[str, AfterValidator(_pattern), Allowed("patterns")]
 Codec = Annotated[
     str,

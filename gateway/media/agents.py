@@ -49,7 +49,7 @@ class AgentLinks:
         self._clock = clock
         self._post = post
         self.telling = Telling()
-        self._commands = AgentCommands(playback, post)
+        self._commands = AgentCommands(playback, post, table, self.telling)
         self._links: dict[int, AgentLink] = {}
         self._shared: dict[control.AgentParams, AgentLink] = {}
         self._calls: dict[int, dict[int, Stream]] = {}
@@ -95,6 +95,7 @@ class AgentLinks:
                 sample_rate_hz=agent.sample_rate_hz, frame_ms=agent.frame_ms,
                 resumed=stream.resumed, position=int(c.up_position[stream.row]),
                 gap_ms=self._gap_ms(stream, now_ns),
+                answered=stream.start.answered, variables=stream.start.variables,
             ),
             now_ns,
         )  # fmt: skip
@@ -221,7 +222,7 @@ class AgentLinks:
         match event:
             case Accepted():
                 stream.accepted = True
-                self.on_accepted(stream, now_ns, event)
+                self.on_accepted(stream, now_ns, self._commands.checked(stream, event))
                 self._hold_again(stream)
             case Rejected(_, code, reason, timeout):
                 why = "agent_timeout" if timeout else "agent_rejected"
