@@ -140,6 +140,8 @@ class Gateway:
         raise_descriptor_limit(self.config.limits.descriptors)
         self._try_ports()
         self._try_srtp()
+        if problems := assembly.sound_problems(self.config):
+            raise StartError(f"callers could not hear a sound: {'; '.join(problems)}")
         await self._resolve_names()
         try:
             await self.pool.start()

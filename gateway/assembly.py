@@ -17,6 +17,7 @@ from trunkline.gateway.config.model import Agent, Config, SipTransport, Trunk
 from trunkline.gateway.config.secrets import Secrets
 from trunkline.gateway.media.control import AgentParams
 from trunkline.gateway.media.ports import PortPair
+from trunkline.gateway.media.sound_files import problem_of
 from trunkline.gateway.sip import settings
 from trunkline.rtp.dtls_certificate import Identity, new_identity
 from trunkline.rtp.negotiation import Session
@@ -106,8 +107,27 @@ def agent_params(
             connect_timeout_ms=agent.connect_timeout_ms,
             max_queue_ms=agent.max_queue_ms,
             token=token.get_secret_value() if token else None,
+            hang_timeout_ms=agent.hang_timeout_ms,
+            connect_retries=agent.connect_retries,
+            retry_pause_ms=agent.retry_pause_ms,
+            flood_ms=agent.flood_ms,
+            flood_commands=agent.flood_commands,
         )
     return params
+
+
+def sounds(config: Config) -> list[tuple[str, int]]:
+    """Sound files that calls may need, as paths that need no folder, each with a rate at which they may need it."""
+    found = set()
+    for route in config.routes:
+        rates = {agent.sample_rate_hz for name in route.all_agents if (agent := config.agent(name))}
+        found |= {(str(config.resolve_path(path)), rate) for path in route.sounds for rate in rates}
+    return sorted(found)
+
+
+def sound_problems(config: Config) -> list[str]:
+    """What is wrong with sound files, a sentence each."""
+    return [problem for path in sorted({path for path, _ in sounds(config)}) if (problem := problem_of(path))]
 
 
 def session_factory(config: Config) -> NewSession:
@@ -147,6 +167,7 @@ def worker_options(config: Config) -> list[str]:
         "--jitter-min-ms", str(least), "--jitter-max-ms", str(media.jitter_max_ms), "--silence", media.silence,
         "--opus-complexity", str(opus.complexity), "--opus-bitrate-bps", str(opus.bitrate_bps),
         *([] if opus.fec else ["--no-opus-fec"]), *(["--opus-dtx"] if opus.dtx else []),
+        *(word for path, rate_hz in sounds(config) for word in ("--sound", f"{rate_hz}:{path}")),
     ]  # fmt: skip
 
 

@@ -44,7 +44,12 @@ class AgentFlow:
     def taken(self, call: Call, message: control.StreamReady) -> None:
         """An agent has taken an inbound call."""
         headers = self._good_headers(call, message.headers)
-        self._answering.taken(call, answer=message.answer, headers=headers)
+        if not call.closing:
+            self._answering.taken(call, answer=message.answer, headers=headers)
+
+    def taken_again(self, call: Call) -> None:
+        """The worker was replaced."""
+        self._holding.again(call)
 
     def _telling_refusals(self, reaction: Callable[[Call, Any], None]) -> Callable[[Call, Any], None]:
         def guarded(call: Call, message: Any) -> None:

@@ -167,11 +167,12 @@ class Call:
     "outbound: the INVITE that waits for the agent"
     route: Route | None = None
     "the route that it came by, or whose settings were asked for"
-
     variables: dict[str, str] = dataclasses.field(default_factory=dict)
     "texts that agents and the API have set"
     holding: bool = False
     "we have put the other party on hold"
+    hold_sound: str = ""
+    "... where it hears this file, or the built-in music"
     transfer: str = ""
     "how a transfer of it stands: empty, or `asked`, `trying`, `ringing`, `done`"
     attended: str = ""

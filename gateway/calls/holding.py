@@ -29,7 +29,7 @@ class Holding:
         sound = self._sound(call, music)
         if call.holding == held:
             return
-        call.holding = held
+        call.holding, call.hold_sound = held, sound
         self._book.post(Reinvite(call.id, hold=held))
         message = control.PlaySound(call.id, sound, loop=True) if held else control.StopSound(call.id)
         self._book.media.send(message)
@@ -38,10 +38,14 @@ class Holding:
 
     def _sound(self, call: Call, music: str) -> str:
         """File of the music; empty for the built-in one."""
-        if not music:
-            return call.route.hold_music if call.route is not None else ""
         named = call.route.music if call.route is not None else {}
-        if music not in named:
+        if music and music not in named:
             known = ", ".join(named) or "none"
-            raise CallRefused("no_such_music", f"the route has no music {music!r}; it has: {known}")
-        return named[music]
+            raise CallRefused("no_such_music", f"the route has no music {music[:64]!r}; it has: {known}")
+        path = named[music] if music else call.route.hold_music if call.route is not None else ""
+        return str(self._book.config.resolve_path(path)) if path else ""
+
+    def again(self, call: Call) -> None:
+        """Another worker has the call: it knows nothing of the music."""
+        if call.holding and not call.closing:
+            self._book.media.send(control.PlaySound(call.id, call.hold_sound, loop=True))

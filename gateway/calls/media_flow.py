@@ -51,6 +51,8 @@ class MediaFlow:
         if call.phase in (Phase.INCOMING, Phase.PREPARING):
             call.deadline = 0.0
             call.agent_connect_ms = round(message.agent_connect_ms, 2)
+        else:
+            self._agent.taken_again(call)
         if call.direction == "inbound":
             self._agent.taken(call, message)
         elif call.apply(Trigger.AGENT_READY) and call.place is not None:

@@ -17,12 +17,12 @@ from rich.console import Console
 from rich.table import Table
 
 from trunkline.gateway import outcome
-from trunkline.gateway.assembly import registrars, tls_files
+from trunkline.gateway.assembly import registrars, sound_problems, tls_files
 from trunkline.gateway.assembly import resolve as resolve_hosts
 from trunkline.gateway.certificates import CertificateError, read
 from trunkline.gateway.cli.call_text import shown
 from trunkline.gateway.cli.options import console
-from trunkline.gateway.config import Config, ConfigError, load
+from trunkline.gateway.config import Config, ConfigError, Route, load
 from trunkline.gateway.config.reference import example, reference
 from trunkline.gateway.config.secrets import resolve
 from trunkline.gateway.routing import RouteQuery, RouteTable, TrunkTable, Verdict
@@ -96,6 +96,10 @@ def _load(file: Path, secrets: bool) -> Config:
         for line in str(error).splitlines():
             errors.print(f"[red]error:[/] {shown(line)}", soft_wrap=True)
         raise typer.Exit(1) from None
+    if problems := sound_problems(config):
+        for problem in problems:
+            errors.print(f"[red]error:[/] sound file {shown(problem)}", soft_wrap=True)
+        raise typer.Exit(1)
     for doubt in doubts:
         errors.print(f"[yellow]warning:[/] {shown(doubt)}", soft_wrap=True)
     return config
@@ -212,5 +216,17 @@ def _print_result(out: Console, config: Config, taker: Verdict) -> bool:
     assert agent is not None, "checked when the file was loaded"
     form = f"{agent.dialect}, {agent.sample_rate_hz} Hz, {agent.frame_ms} ms"
     text = f"route {route.name} gives it to agent {agent.name} at {shown(agent.address)} ({form})"
-    out.print(f"[green]answered[/]: {text}", soft_wrap=True)
+    out.print(f"[green]answered[/]: {text}{_others(route)}", soft_wrap=True)
     return True
+
+
+def _others(route: Route) -> str:
+    """What else may become of it."""
+    if len(route.all_agents) == 1:
+        return ""
+    rest = [name for name in route.all_agents if name != route.agent]
+    if route.agent_policy == "failover":
+        return f", or if it fails to {', '.join(rest)}"
+    backup = f", or if all fail to {', '.join(route.backup_agents)}" if route.backup_agents else ""
+    others = ", ".join(name for name in route.main_agents if name != route.agent)
+    return f", or by weight to {others}{backup}" if others else backup

@@ -67,8 +67,12 @@ def _names(entries: Any) -> list[str | None]:
 
 def _references(config: Config, names: Names) -> Iterator[Problem]:
     for index, route in enumerate(config.routes):
-        if route.agent is not None and route.agent not in names.agent:
+        if not route.agents and route.agent is not None and route.agent not in names.agent:
             yield Problem(("route", index, "agent"), _no_such("agent", route.agent, names.agent))
+        for key in ("agents", "backup_agents"):
+            for name in getattr(route, key):
+                if name not in names.agent:
+                    yield Problem(("route", index, key), _no_such("agent", name, names.agent))
         if route.trunk is not None and route.trunk not in names.trunk:
             yield Problem(("route", index, "trunk"), _no_such("trunk", route.trunk, names.trunk))
 
@@ -275,6 +279,38 @@ def _routes(config: Config) -> Iterator[Problem]:
             yield Problem(("route", index, "header"), "names one header twice (case does not count)")
 
 
+def _agent_lists(config: Config) -> Iterator[Problem]:
+    """Several agents of a route: each once, and all of them with one form of audio, since a call may change over."""
+    for index, route in enumerate(config.routes):
+        where = ("route", index)
+        if route.agents and route.agent != route.agents[0]:
+            yield Problem((*where, "agent"), "`agents` names agents too; keep one of them")
+        names = route.all_agents
+        if twice := next((name for name in names if names.count(name) > 1), ""):
+            yield Problem((*where, "agents"), f"names {twice!r} twice")
+        if not names:
+            needless = [key for key in _AGENT_KEYS if key in route.model_fields_set]
+            if needless:
+                yield Problem((*where, needless[0]), "goes with an agent only, and this route refuses")
+            continue
+        forms = {(agent.sample_rate_hz, agent.frame_ms): name for name in names if (agent := config.agent(name))}
+        if len(forms) > 1:
+            shown = " and ".join(f"{name} has {rate} Hz, {frame} ms" for (rate, frame), name in forms.items())
+            message = f"a call cannot change over between them: {shown}; give all the same sample_rate_hz and frame_ms"
+            yield Problem((*where, "agents"), message)
+        if route.sticky != "none" and route.agent_policy != "balance":
+            yield Problem((*where, "sticky"), 'goes with agent_policy = "balance" only')
+        if (route.fallback == "transfer") != bool(route.fallback_target):
+            message = 'fallback = "transfer" and fallback_target go together: one of them is missing'
+            yield Problem((*where, "fallback"), message)
+
+
+_AGENT_KEYS = (
+    "agent_policy", "sticky", "backup_agents", "patience_ms", "rescue_ms", "rescue_sound", "replay_ms", "fallback",
+    "fallback_target", "fallback_sound",
+)  # fmt: skip
+
+
 def _room(config: Config) -> Iterator[Problem]:
     first, last = config.media.port_range
     if config.media.max_calls < config.limits.max_calls:
@@ -373,5 +409,6 @@ def _comparable(source: str) -> SourceMatch | str:
 
 _ERRORS = [
     _transports, _tls, _tls_trunks, _port_range, _jitter, _opus, _slots, _api, _secrets, _trunks, _srtp, _routes,
+    _agent_lists,
 ]  # fmt: skip
 _DOUBTS = [_room, _unreachable, _idle, _no_password, _same_source, _borrowed_connections]

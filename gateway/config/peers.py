@@ -141,6 +141,19 @@ class Agent(Section):
     "file with that token (mode 0600), relative to this configuration file"
     metadata: dict[str, str] = Field(default_factory=dict)
     "texts that this agent is told with each call"
+    weight: Annotated[int, Field(ge=1, le=1000)] = 1
+    'share of the calls of a route with agent_policy = "balance": twice the weight, twice as many'
+    connect_retries: Annotated[int, Field(ge=0, le=10)] = 0
+    "how often connecting is tried again before a call goes to the next agent, or is refused"
+    retry_pause_ms: Annotated[int, Field(ge=10, le=10_000)] = 200
+    "pause before each of these tries"
+    hang_timeout_ms: Annotated[int, Field(ge=200, le=60_000)] = 5000
+    """an agent that has said nothing for so long in spite of a ping, or has read nothing, hangs: its calls go to
+    another. Dialects without a ping notice only that nothing is read"""
+    flood_ms: Annotated[int, Field(ge=1000, le=86_400_000)] = 600_000
+    "speech of one call beyond its queue, in 10 s, with which an agent counts as gone mad: the call goes to another"
+    flood_commands: Annotated[int, Field(ge=100, le=1_000_000)] = 5000
+    "... and commands about one call in a second"
 
     @model_validator(mode="before")
     @classmethod
@@ -175,6 +188,31 @@ class Route(Section):
     "reason phrase that goes with `refuse`; default the usual one of the code"
     metadata: dict[str, str] = Field(default_factory=dict)
     "texts that the agent is told, over those of the agent itself"
+    agents: list[types.Reference] = Field(default_factory=list)
+    "several agents in place of `agent`: one gets the call, the others when it fails, before the answer or after"
+    agent_policy: Literal["failover", "balance"] = "failover"
+    "`failover`: in the order of `agents`; `balance`: by their weights. Those that have just failed come last"
+    sticky: Literal["none", "caller"] = "none"
+    'with "balance": calls of one caller go to one agent, as long as it is healthy'
+    backup_agents: list[types.Reference] = Field(default_factory=list)
+    "agents that are asked, in this order, when none of the others takes the call"
+    patience_ms: Annotated[int, Field(ge=500, le=60_000)] = 10_000
+    "how long agents are tried before the answer, all together; then the caller is refused"
+    rescue_ms: Annotated[int, Field(ge=0, le=30_000)] | None = None
+    """how long another agent, or the same one restarted, is looked for when the agent is lost during the call; 0: not
+    at all, the call ends. Default 2000, but 0 for a single agent of a dialect other than ours: there, to close the
+    connection is how agents hang up"""
+    rescue_sound: str = ""
+    "WAV file that the caller hears meanwhile, again and again; default a soft tone"
+    replay_ms: Annotated[int, Field(ge=0, le=60_000)] | None = None
+    """audio of the caller that is kept for the next agent at most, less what the agent has acknowledged. Default
+    10000, but 0 for a single agent; 10 s are 320 kB a call at 16 kHz"""
+    fallback: Literal["hangup", "transfer"] = "hangup"
+    "what becomes of the call when no agent is found"
+    fallback_target: str = ""
+    'number or SIP URI that "transfer" sends the caller to'
+    fallback_sound: str = ""
+    "WAV file that the caller hears before that, once; default three notes"
     agent_may: list[Permission] = Field(default_factory=lambda: list(PERMISSIONS))
     """what its agents may do with a call beside taking, answering and rejecting it: `early_media` (be heard before the
     answer), `hold`, `transfer`, `dtmf`, `mute`, `hangup`, `headers` (of SIP, of their own), `variables`"""
@@ -184,3 +222,33 @@ class Route(Section):
     answer_timeout_s: Annotated[float, Field(gt=0, le=170)] = 60.0
     """how long an agent that has taken a call may let it ring; then the caller gets 480. Proxies give up after three
     minutes (RFC 3261 16.6)"""
+    hold_music: str = ""
+    "WAV file that the other party hears when we put it on hold, again and again; default a soft tune"
+    music: dict[str, str] = Field(default_factory=dict)
+    'further WAV files for that, by the names that agents call them: `{ jazz = "jazz.wav" }`'
+
+    @model_validator(mode="before")
+    @classmethod
+    def _first_of_several(cls, data: object) -> object:
+        """`agent` is the first of `agents`: who needs one of them to go by has it there."""
+        if isinstance(data, dict) and "agent" not in data:
+            several = data.get("agents")
+            if isinstance(several, list) and several:
+                return {**data, "agent": several[0]}
+        return data
+
+    @property
+    def main_agents(self) -> list[str]:
+        """Agents that may get the call first; none for a route that refuses."""
+        return self.agents or ([self.agent] if self.agent is not None else [])
+
+    @property
+    def all_agents(self) -> list[str]:
+        """Every agent of the route."""
+        return [*self.main_agents, *self.backup_agents]
+
+    @property
+    def sounds(self) -> list[str]:
+        """Sound files that its calls may need."""
+        several = (self.rescue_sound, self.fallback_sound, self.hold_music, *self.music.values())
+        return [path for path in several if path]

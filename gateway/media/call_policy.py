@@ -28,11 +28,15 @@ class TurnParams(msgspec.Struct, frozen=True):
 
 
 class RescueParams(msgspec.Struct, frozen=True):
-    """What becomes of a call whose agent is lost."""
+    """What becomes of a call whose agent fails."""
 
     within_ms: int = 2000
-    "how long another agent is looked for, from the loss on"
-    replay_ms: int = 10_000
-    "the caller's audio that is kept for it at most"
+    "how long another agent is looked for, from its loss in mid-call on; 0: the call ends"
+    replay_ms: int = 0
+    "the caller's audio that is kept for the next one at most"
     sound: str = ""
     "WAV file that the caller hears meanwhile; empty: a soft tone"
+    fallback_sound: str = ""
+    "... and, once, when none was found; empty: three notes"
+    patience_ms: int = 10_000
+    "how long agents are tried before the answer, all together"

@@ -62,6 +62,15 @@ class AgentParams(msgspec.Struct, frozen=True):
     "wss: file with the authorities that are believed; empty: the system's"
     verify: bool = True
     "wss: whether the certificate must be good and name the host"
+    hang_timeout_ms: int = 5000
+    "an agent that has said nothing for so long in spite of a ping, or has read nothing, hangs"
+    connect_retries: int = 0
+    "how often connecting is tried again before the answer, each time after"
+    retry_pause_ms: int = 200
+    flood_ms: int = 600_000
+    "speech of one call beyond its queue, in 10 s, with which the agent has gone mad"
+    flood_commands: int = 5000
+    "... and commands about one call in a second"
 
 
 class CallInfo(msgspec.Struct, frozen=True):

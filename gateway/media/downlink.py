@@ -29,6 +29,7 @@ from trunkline.gateway.media.formats import Format
 from trunkline.gateway.media.pace import Pace
 from trunkline.gateway.media.packets import PacketSink as PacketSink  # noqa: PLC0414 - Downlink's users need it
 from trunkline.gateway.media.packets import PacketWriter, Sizes
+from trunkline.gateway.media.sounds import Sounds
 from trunkline.gateway.media.table import Stream, Table
 from trunkline.rtp.outcomes import Drop
 
@@ -70,6 +71,7 @@ class Downlink:
         self._table = table
         self._writer = PacketWriter(table, sink)
         self._pace = Pace(table)
+        self.sounds = Sounds(table, self._writer)
         self._send_silence = send_silence
         self.now_ns = 0
         "time of the last push or tick"
@@ -173,8 +175,9 @@ class Downlink:
     def _send_due(self, fmt: Format, rows: Rows, now_ns: int) -> None:
         """One packet for each of these rows, all of one format."""
         table, c = self._table, self._table.shared
-        usual = not (table.keying or table.muted_down or self._pace.pending) and fmt.queue.count[rows].all() and c.tx_talking[rows].all()
-        if usual and table.sending[rows].all():
+        fluent = fmt.queue.count[rows].all() and c.tx_talking[rows].all()
+        usual = fluent and not (table.keying or table.muted_down or self._pace.pending)
+        if usual and not self.sounds.playing and table.sending[rows].all():
             self._send_speech(fmt, rows, now_ns)
             return
         speaking = rows[table.sending[rows]]
@@ -212,6 +215,8 @@ class Downlink:
             rows = rows if keyed is None else rows[~keyed]
             keyed = self._writer.send_tones(fmt, rows)
             rows = rows if keyed is None else rows[~keyed]
+        if self.sounds.playing and (heard := self.sounds.send(fmt, rows, now_ns)) is not None:
+            rows = rows[~heard]
         talking = c.tx_talking[rows] == 1
         count = queue.count[rows]
         waited = now_ns - table.queued_since_ns[rows] >= CUSHION_NS

@@ -236,6 +236,7 @@ class Engine:
         self.reports.goodbye(stream, now_ns)
         self.keys.end(stream, now_ns)
         self.playback.end(stream)
+        self.downlink.sounds.stop(stream)
         self.agents.stop(stream, reason, stats)
         self.timeline.forget_held(stream.row)
         self.uplink.forget(stream.row)

@@ -30,6 +30,7 @@ from trunkline.gateway.media.columns import Columns
 from trunkline.gateway.media.engine import Engine
 from trunkline.gateway.media.poller import EpollPoller
 from trunkline.gateway.media.rhythm import Rhythm
+from trunkline.gateway.media.sound_files import SoundError
 from trunkline.gateway.media.table import Stream, Table, TableFull
 from trunkline.gateway.media.udp import UdpSockets
 from trunkline.gateway.media.warm import warm_up
@@ -84,6 +85,7 @@ class Worker:
             jitter=jitter, send_silence=options.silence == "send", opus=_opus_settings(options),
         )  # fmt: skip
         self.engine.on_running = self._listen
+        self._load_sounds(options.sound)
         self.running = True
         self.draining = False
         self._failures = 0
@@ -94,6 +96,15 @@ class Worker:
         self._stalled_ns = 0
         "when the last stall was found"
         self._collect_ns = time.monotonic_ns() + COLLECT_NS
+
+    def _load_sounds(self, sounds: list[str]) -> None:
+        """Before there are calls: `rate:path` each. The gateway has checked them; one that is gone since is told."""
+        for text in sounds:
+            rate_hz, _, path = text.partition(":")
+            try:
+                self.engine.downlink.sounds.load(path, int(rate_hz))
+            except SoundError as error:
+                print(f"sound: {error}", flush=True)
 
     # -- the gateway process ----------------------------------------------------------------
 
@@ -199,6 +210,10 @@ class Worker:
                 self.engine.agents.telling.refused(stream, "dtmf_not_sent", text)
             case control.ClearAudio():
                 self.engine.playback.clear(stream)
+            case control.PlaySound(path=path, loop=loop):
+                self.engine.downlink.sounds.play(stream, path, loop, now_ns)
+            case control.StopSound():
+                self.engine.downlink.sounds.stop(stream)
             case _:
                 agent_news.tell(self.engine.agents.telling, stream, message)
 
@@ -352,6 +367,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--opus-bitrate-bps", type=int, default=opus.bitrate_bps)
     parser.add_argument("--opus-fec", action=argparse.BooleanOptionalAction, default=opus.fec)
     parser.add_argument("--opus-dtx", action="store_true")
+    parser.add_argument("--sound", action="append", default=[], help="rate:path of a WAV file that calls may need")
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the gateway
     if problem := warm_up():
