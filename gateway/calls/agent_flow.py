@@ -19,7 +19,7 @@ from trunkline.gateway.calls.holding import Holding
 from trunkline.gateway.calls.refused import CallRefused
 from trunkline.gateway.calls.transferring import Transferring
 from trunkline.gateway.calls.variables import set_variables
-from trunkline.gateway.media import control
+from trunkline.gateway.media import agent_asks, control
 
 
 class AgentFlow:
@@ -31,13 +31,13 @@ class AgentFlow:
         self._book, self._ending = book, ending
         self._answering, self._holding, self._transferring = answering, holding, transferring
         self.reactions: dict[type[Any], Callable[[Call, Any], None]] = {
-            control.AgentRing: self._telling_refusals(self._ring),
-            control.AgentProgress: self._telling_refusals(self._progress),
-            control.AgentAnswer: self._telling_refusals(self._answer),
-            control.AgentHold: self._telling_refusals(self._hold),
-            control.AgentTransfer: self._telling_refusals(self._transfer),
-            control.AgentVariables: self._telling_refusals(self._variables),
-            control.AgentMuted: self._muted,
+            agent_asks.AgentRing: self._telling_refusals(self._ring),
+            agent_asks.AgentProgress: self._telling_refusals(self._progress),
+            agent_asks.AgentAnswer: self._telling_refusals(self._answer),
+            agent_asks.AgentHold: self._telling_refusals(self._hold),
+            agent_asks.AgentTransfer: self._telling_refusals(self._transfer),
+            agent_asks.AgentVariables: self._telling_refusals(self._variables),
+            agent_asks.AgentMuted: self._muted,
             control.AgentHangup: self._hangup,
         }
 
@@ -73,25 +73,25 @@ class AgentFlow:
             self._refuse(call, "bad_header", problem)
         return {} if problem else headers
 
-    def _ring(self, call: Call, message: control.AgentRing) -> None:
+    def _ring(self, call: Call, message: agent_asks.AgentRing) -> None:
         self._answering.ring(call, self._good_headers(call, message.headers))
 
-    def _progress(self, call: Call, message: control.AgentProgress) -> None:
+    def _progress(self, call: Call, message: agent_asks.AgentProgress) -> None:
         self._answering.progress(call, self._good_headers(call, message.headers))
 
-    def _answer(self, call: Call, message: control.AgentAnswer) -> None:
+    def _answer(self, call: Call, message: agent_asks.AgentAnswer) -> None:
         self._answering.answer(call, self._good_headers(call, message.headers))
 
-    def _hold(self, call: Call, message: control.AgentHold) -> None:
+    def _hold(self, call: Call, message: agent_asks.AgentHold) -> None:
         self._holding.hold(call, held=message.held, music=message.music)
 
-    def _transfer(self, call: Call, message: control.AgentTransfer) -> None:
+    def _transfer(self, call: Call, message: agent_asks.AgentTransfer) -> None:
         self._transferring.ask(call, message.target, message.attended, message.headers, by_agent=True)
 
-    def _variables(self, call: Call, message: control.AgentVariables) -> None:
+    def _variables(self, call: Call, message: agent_asks.AgentVariables) -> None:
         set_variables(self._book, call, message.values)
 
-    def _muted(self, call: Call, message: control.AgentMuted) -> None:
+    def _muted(self, call: Call, message: agent_asks.AgentMuted) -> None:
         self._book.media.remember(call.id, muted=(message.uplink, message.downlink))
         self._book.publish("agent.muted", call, uplink=message.uplink, downlink=message.downlink)
 

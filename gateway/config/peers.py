@@ -4,19 +4,17 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
 from trunkline.gateway.config import types
 from trunkline.gateway.config.addresses import split_host_port
 from trunkline.gateway.config.sections import Section
-from trunkline.gateway.media.call_policy import PERMISSIONS
 from trunkline.rtp.sdes import SUITES
 
-
 Permission = Literal["early_media", "hold", "transfer", "dtmf", "mute", "hangup", "headers", "variables"]
-"Those of `call_policy.PERMISSIONS`."
+"Those of `media.call_policy.PERMISSIONS`."
 
 
 class Registration(Section):
@@ -213,7 +211,7 @@ class Route(Section):
     'number or SIP URI that "transfer" sends the caller to'
     fallback_sound: str = ""
     "WAV file that the caller hears before that, once; default three notes"
-    agent_may: list[Permission] = Field(default_factory=lambda: list(PERMISSIONS))
+    agent_may: list[Permission] = Field(default_factory=lambda: list(get_args(Permission)))
     """what its agents may do with a call beside taking, answering and rejecting it: `early_media` (be heard before the
     answer), `hold`, `transfer`, `dtmf`, `mute`, `hangup`, `headers` (of SIP, of their own), `variables`"""
     transfer_targets: list[types.TransferTarget] = Field(default_factory=list)

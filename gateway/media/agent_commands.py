@@ -14,7 +14,7 @@ import msgspec
 
 from trunkline.agent_bridge import link_events as said
 from trunkline.agent_bridge.link_events import Accepted, Command
-from trunkline.gateway.media import control
+from trunkline.gateway.media import agent_asks, control
 from trunkline.gateway.media.playback import Playback
 from trunkline.gateway.media.table import Stream, Table
 from trunkline.gateway.media.telling import Telling
@@ -47,7 +47,6 @@ class AgentCommands:
         if need is not None and need not in stream.start.agent_may:
             self._forbid(stream, need)
             return
-        call_id = stream.call_id
         match event:
             case said.Mark(_, name):
                 self._playback.mark(stream, name)
@@ -58,19 +57,29 @@ class AgentCommands:
             case said.Mute(_, uplink, downlink):
                 self._mute(stream, uplink, downlink, now_ns)
             case said.Hangup(_, reason, code, headers):
-                self._post(control.AgentHangup(call_id, reason, code, self._headers(stream, headers)))
+                self._post(control.AgentHangup(stream.call_id, reason, code, self._headers(stream, headers)))
+            case _:
+                message = self._ask_of(stream, event)
+                if message is not None:
+                    self._ask(stream, now_ns, message)
+
+    def _ask_of(self, stream: Stream, event: Command) -> control.Message | None:
+        """What is said to the gateway process, which has the SIP."""
+        call_id = stream.call_id
+        match event:
             case said.Ring(_, headers):
-                self._ask(stream, now_ns, control.AgentRing(call_id, self._headers(stream, headers)))
+                return agent_asks.AgentRing(call_id, self._headers(stream, headers))
             case said.Progress(_, headers):
-                self._ask(stream, now_ns, control.AgentProgress(call_id, self._headers(stream, headers)))
+                return agent_asks.AgentProgress(call_id, self._headers(stream, headers))
             case said.Answer(_, headers):
-                self._ask(stream, now_ns, control.AgentAnswer(call_id, self._headers(stream, headers)))
+                return agent_asks.AgentAnswer(call_id, self._headers(stream, headers))
             case said.HoldCall(_, held, music):
-                self._ask(stream, now_ns, control.AgentHold(call_id, held, music))
+                return agent_asks.AgentHold(call_id, held, music)
             case said.Transfer(_, target, attended, headers):
-                self._ask(stream, now_ns, control.AgentTransfer(call_id, target, attended, self._headers(stream, headers)))
+                return agent_asks.AgentTransfer(call_id, target, attended, self._headers(stream, headers))
             case said.Variables(_, values):
-                self._ask(stream, now_ns, control.AgentVariables(call_id, dict(values)))
+                return agent_asks.AgentVariables(call_id, dict(values))
+        return None
 
     def checked(self, stream: Stream, event: Accepted) -> Accepted:
         """The acceptance with the headers that the agent may set."""
@@ -114,4 +123,4 @@ class AgentCommands:
         if (up, down) == before:
             return
         table.mute(row, uplink=up, downlink=down)
-        self._ask(stream, now_ns, control.AgentMuted(stream.call_id, up, down))
+        self._ask(stream, now_ns, agent_asks.AgentMuted(stream.call_id, up, down))
