@@ -13,7 +13,14 @@ from typing import Any
 import httpx
 from pydantic import ValidationError
 
-from trunkline.gateway.calls.view import CallEvent, CallView, DtmfRequest, PlaceRequest
+from trunkline.gateway.calls.view import (
+    CallEvent,
+    CallView,
+    DtmfRequest,
+    HoldRequest,
+    PlaceRequest,
+    TransferRequest,
+)
 
 TOKEN_VARIABLE = "TRUNKLINE_API_TOKEN"
 URL_VARIABLE = "TRUNKLINE_API_URL"
@@ -96,6 +103,14 @@ class Gateway:
     def send_dtmf(self, call_id: str, request: DtmfRequest) -> None:
         """Send digits to the other party."""
         self._ask("POST", f"/v1/calls/{call_id}/dtmf", json=request.model_dump())
+
+    def transfer(self, call_id: str, request: TransferRequest) -> None:
+        """Hand the other party on."""
+        self._ask("POST", f"/v1/calls/{call_id}/transfer", json=request.model_dump())
+
+    def hold(self, call_id: str, request: HoldRequest) -> None:
+        """Put the other party on hold, or take it back."""
+        self._ask("POST", f"/v1/calls/{call_id}/hold", json=request.model_dump())
 
     def status(self) -> dict[str, Any]:
         """The gateway's own state."""

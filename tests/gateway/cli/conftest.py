@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from support.fake_calls import TOKEN, FakeService, Refused
 from trunkline.gateway.api import ApiServer, create_app
-from trunkline.gateway.cli import calls
+from trunkline.gateway.cli import calls, deciding
 
 
 class Running:
@@ -72,4 +72,5 @@ def trunkline() -> Callable[..., Any]:
     """Run the program with these arguments; the result has exit_code, stdout and stderr."""
     app = typer.Typer()
     calls.register(app)
+    deciding.register(app)
     return lambda *args: CliRunner().invoke(app, list(args))
