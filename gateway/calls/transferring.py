@@ -78,7 +78,6 @@ class Transferring:
 
     def _uri(self, call: Call, target: str, *, by_agent: bool) -> str:
         allowed = call.route.transfer_targets if call.route is not None else []
-        transports = {transport.protocol for transport in self._book.config.sip.transports}
         if is_uri(target):
             try:
                 uri = parse_uri(target)
@@ -93,7 +92,7 @@ class Transferring:
             text = f"the route allows no transfer to {target!r} (transfer_targets)"
             raise CallRefused("forbidden", text, 403)
         trunk = call.trunk if call.trunk.outbound_host else call.trunk.model_copy(update={"host": _home(call)})
-        return target_uri(target, trunk, transports)
+        return target_uri(target, trunk, ("udp", "tcp", "tls"))  # it is the peer who calls it, by what it has
 
     def changed(self, call: Call, event: TransferChanged) -> None:
         """What the peer says of it."""
