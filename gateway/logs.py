@@ -125,6 +125,7 @@ def call_summary(view: CallView) -> dict[str, Any]:
         "sip_call_id": view.sip_call_id,
         "agents": ",".join(view.agents),
         "attempts": view.attempts if view.attempts > 1 else None,
+        "variables": view.variables,
     }
     if view.media is not None:
         summary.update(view.media.model_dump(include=set(_MEDIA_KEYS)))

@@ -28,6 +28,8 @@ from trunkline.gateway.worker_metrics import WorkerCollector
 
 DIRECTIONS = ("inbound", "outbound")
 DIGIT_METHODS = ("rfc4733", "info", "inband")
+TRANSFER_KINDS = ("blind", "attended")
+TRANSFER_RESULTS = ("done", "failed", "ended")
 REGISTER_RESULTS = ("ok", "refused", "unreachable")
 
 SETUP_BUCKETS_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60)
@@ -127,6 +129,12 @@ class Metrics:
             ["direction", "method"],
             registry=registry,
         )
+        self._transfers = Counter(
+            "trunkline_transfers",
+            "Calls that we asked the peer to hand on (REFER), by kind and result; ended: the call was over first.",
+            ["kind", "result"],
+            registry=registry,
+        )
         build = Gauge(
             "trunkline_build_info", "Always 1; the version is a label.", ["version"], registry=registry
         )
@@ -144,6 +152,9 @@ class Metrics:
             self._refused.labels(word)
             for direction in DIRECTIONS:
                 self._ended.labels(direction, word)
+        for kind in TRANSFER_KINDS:
+            for result in TRANSFER_RESULTS:
+                self._transfers.labels(kind, result)
         for method in DIGIT_METHODS:
             for direction in ("received", "sent"):
                 self._digits.labels(direction, method)
@@ -151,6 +162,10 @@ class Metrics:
             self._registered.labels(trunk)
             for result in REGISTER_RESULTS:
                 self._registrations.labels(trunk, result)
+
+    def transfer(self, kind: str, result: str) -> None:
+        """What a transfer came to."""
+        self._transfers.labels(kind, result).inc()
 
     def certificate_expires(self, at_s: float) -> None:
         """The certificate that the TLS transport shows from now on."""

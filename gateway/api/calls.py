@@ -4,26 +4,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Depends, Path, Query
+from fastapi import APIRouter, Body, Depends, Query
 from fastapi.responses import Response
 from fastapi.security import HTTPBearer
 
-from trunkline.gateway.api.errors import ApiProblem, documented
+from trunkline.gateway.api.asking import CallId, asked, found
+from trunkline.gateway.api.deciding import deciding_routes
+from trunkline.gateway.api.errors import documented
 from trunkline.gateway.api.events import EventStream
-from trunkline.gateway.api.service import Calls, refusal_of
+from trunkline.gateway.api.service import Calls
 from trunkline.gateway.calls.texts import Plain
 from trunkline.gateway.calls.view import AgentView, CallView, DtmfRequest, PlaceRequest
-
-T = TypeVar("T")
 
 # The guard has checked the token long before; this only tells OpenAPI about it, so
 # that /docs has its "Authorize" button.
 SECURITY = [Depends(HTTPBearer(auto_error=False, description="the gateway's API token"))]
-
-CallId = Annotated[str, Path(description="id of the call", examples=["0b8f5e7e-6c2a-4a57-9d0e-3f6d9d4f8b11"])]
 
 PLACE_EXAMPLES: dict[str, Any] = {
     "uri": {"summary": "a SIP URI", "value": {"to": "sip:600@pbx.example.com", "agent": "echo"}},
@@ -55,7 +52,7 @@ def calls_router(service: Calls, closing: asyncio.Event) -> APIRouter:
         request: Annotated[PlaceRequest, Body(openapi_examples=PLACE_EXAMPLES)], response: Response
     ) -> CallView:
         """Place a call. The answer comes at once; ringing, answer and end are events."""
-        view = await _asked(service.place(request))
+        view = await asked(service.place(request))
         response.headers["Location"] = f"/v1/calls/{view.id}"
         return view
 
@@ -67,7 +64,7 @@ def calls_router(service: Calls, closing: asyncio.Event) -> APIRouter:
     @router.get("/calls/{call_id}", tags=["calls"], responses=documented(401, 404))
     async def get_call(call_id: CallId) -> CallView:
         """One call, with the quality of its audio so far."""
-        return _found(service, call_id)
+        return found(service, call_id)
 
     @router.delete("/calls/{call_id}", status_code=202, tags=["calls"], responses=documented(401, 404))
     async def hang_up(
@@ -75,8 +72,8 @@ def calls_router(service: Calls, closing: asyncio.Event) -> APIRouter:
         reason: Annotated[Plain, Query(max_length=200, description="for the log and the event")] = "api",
     ) -> CallView:
         """End a call: BYE, CANCEL or a refusal, as its state asks. `call.ended` tells when it is over."""
-        view = _found(service, call_id)
-        await _asked(service.hangup(call_id, reason))
+        view = found(service, call_id)
+        await asked(service.hangup(call_id, reason))
         return view
 
     @router.post(
@@ -86,8 +83,8 @@ def calls_router(service: Calls, closing: asyncio.Event) -> APIRouter:
         call_id: CallId, request: Annotated[DtmfRequest, Body(openapi_examples=DTMF_EXAMPLES)]
     ) -> CallView:
         """Send digits to the other party: RTP events (RFC 4733), SIP INFO or tones, as trunk and peer have it."""
-        view = _found(service, call_id)
-        await _asked(service.send_dtmf(call_id, request.digits, request.duration_ms, request.gap_ms))
+        view = found(service, call_id)
+        await asked(service.send_dtmf(call_id, request.digits, request.duration_ms, request.gap_ms))
         return view
 
     @router.post(
@@ -95,14 +92,16 @@ def calls_router(service: Calls, closing: asyncio.Event) -> APIRouter:
     )
     async def clear_audio(call_id: CallId) -> CallView:
         """Silence the agent: what it has queued is thrown away, and it is told how much was played."""
-        view = _found(service, call_id)
-        await _asked(service.clear_audio(call_id))
+        view = found(service, call_id)
+        await asked(service.clear_audio(call_id))
         return view
 
     @router.get("/agents", tags=["agents"], responses=documented(401))
     async def list_agents() -> list[AgentView]:
         """The agents of the configuration: which are up, why others are not, and their calls."""
         return list(service.agents())
+
+    deciding_routes(router, service)
 
     @router.get(
         "/events",
@@ -123,23 +122,3 @@ def calls_router(service: Calls, closing: asyncio.Event) -> APIRouter:
         return EventStream(service.subscribe, closing, call_id)
 
     return router
-
-
-def _found(service: Calls, call_id: str) -> CallView:
-    try:
-        return service.get(call_id)
-    except KeyError:
-        raise ApiProblem(404, "no_such_call", f"there is no call {call_id}") from None
-
-
-async def _asked(work: Awaitable[T]) -> T:
-    """Let call control do it; its refusals become the API's."""
-    try:
-        return await work
-    except KeyError as problem:
-        raise ApiProblem(404, "no_such_call", f"there is no call {problem.args[0]}") from None
-    except Exception as problem:
-        refusal = refusal_of(problem)
-        if refusal is None:
-            raise
-        raise ApiProblem(*refusal) from problem

@@ -12,8 +12,18 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from trunkline.gateway.calls.view import DtmfRequest, PlaceRequest
+from trunkline.gateway.calls.view import (
+    DtmfRequest,
+    HoldRequest,
+    PlaceRequest,
+    TransferRequest,
+    VariablesRequest,
+)
 
+_BODIES: dict[str, type[BaseModel]] = {
+    "dtmf": DtmfRequest, "transfer": TransferRequest, "hold": HoldRequest, "variables": VariablesRequest,
+}  # fmt: skip
+"By the last part of the path; any other takes a PlaceRequest."
 WORDS = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 
 
@@ -60,7 +70,7 @@ def explain(problem: dict[str, Any], path: str) -> str:
     where = [str(part) for part in problem["loc"] if part not in ("body", "query", "path")]
     name = ".".join(where) or "the body"
     if problem["type"] == "extra_forbidden":
-        model = DtmfRequest if path.endswith("/dtmf") else PlaceRequest
+        model = _BODIES.get(path.rpartition("/")[2], PlaceRequest)
         known = [field.alias or key for key, field in model.model_fields.items()]
         near = difflib.get_close_matches(where[-1], known, 1)
         hint = f"; did you mean `{near[0]}`?" if near else f"; known fields: {', '.join(known)}"

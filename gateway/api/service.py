@@ -8,13 +8,13 @@ its shape, not its class, so that neither side imports the other.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry
 
-from trunkline.gateway.calls.view import AgentView, CallEvent, CallView, PlaceRequest
+from trunkline.gateway.calls.view import AgentView, CallEvent, CallView, PlaceRequest, TransferRequest
 
 
 class Calls(Protocol):
@@ -37,6 +37,15 @@ class Calls(Protocol):
 
     async def clear_audio(self, call_id: str) -> None:
         """Throw away what the agent has queued for the other party."""
+
+    async def transfer(self, call_id: str, request: TransferRequest) -> None:
+        """Hand the other party on to somebody else."""
+
+    async def hold(self, call_id: str, held: bool, music: str) -> None:
+        """Put the other party on hold, or take it back."""
+
+    async def set_variables(self, call_id: str, values: Mapping[str, str]) -> None:
+        """Add, change and remove texts that belong to a call."""
 
     def subscribe(self) -> AbstractAsyncContextManager[AsyncIterator[CallEvent]]:
         """Events from the moment the context is entered."""

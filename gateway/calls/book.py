@@ -40,8 +40,11 @@ class Media(Protocol):
     def update(self, call_id: str, media: MediaDescription) -> None:
         """New negotiated media."""
 
-    def send(self, message: control.SendDtmf | control.InjectDtmf | control.DtmfRefused | control.ClearAudio) -> bool:
+    def send(self, message: control.ToCall) -> bool:
         """Whether a worker took it."""
+
+    def remember(self, call_id: str, **changes: Any) -> None:
+        """What of StartStream has changed, for a worker that takes the call over."""
 
     def stop_stream(self, call_id: str, reason: str) -> bool:
         """Whether StreamEnded will follow."""
@@ -88,6 +91,8 @@ class Observer(Protocol):
 
     def agent_changed(self, found: bool, took_s: float) -> None:
         """A call whose agent was lost has another, or none came in time."""
+    def transfer(self, kind: str, result: str) -> None:
+        """A transfer, `blind` or `attended`, came to something: `done`, `failed`, or the call `ended` before."""
 
 
 class Book:

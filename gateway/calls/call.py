@@ -5,6 +5,7 @@ A call has two legs that live and end on their own: SIP (`sip_over`) and media
 (`media_over`).  Its state is what a person would say of it:
 
     inbound     INCOMING -> ANSWERING -> UP <-> HELD -> CLOSING -> ENDED
+                INCOMING -> RINGING -> EARLY -> ANSWERING, where the agent lets it ring first
     outbound    PREPARING -> CALLING -> RINGING -> EARLY -> UP <-> HELD -> CLOSING -> ENDED
 
 INCOMING and PREPARING last while the agent is being connected; ANSWERING from our
@@ -48,6 +49,10 @@ class Trigger(enum.Enum):
     """What changes a call's state."""
 
     AGENT_READY = enum.auto()
+    AGENT_WAITS = enum.auto()
+    "it has taken an inbound call, and will say when to answer it"
+    ANSWER = enum.auto()
+    "... which is now"
     RING = enum.auto()
     PROGRESS = enum.auto()
     "183 with SDP: there is audio before the answer"
@@ -62,12 +67,12 @@ class Trigger(enum.Enum):
 
 P, T = Phase, Trigger
 TRANSITIONS: dict[Phase, dict[Trigger, Phase]] = {
-    P.INCOMING: {T.AGENT_READY: P.ANSWERING, T.END: P.CLOSING},
+    P.INCOMING: {T.AGENT_READY: P.ANSWERING, T.AGENT_WAITS: P.RINGING, T.END: P.CLOSING},
     P.ANSWERING: {T.CONFIRM: P.UP, T.END: P.CLOSING},
     P.PREPARING: {T.AGENT_READY: P.CALLING, T.END: P.CLOSING},
     P.CALLING: {T.RING: P.RINGING, T.PROGRESS: P.EARLY, T.CONFIRM: P.UP, T.END: P.CLOSING},
-    P.RINGING: {T.PROGRESS: P.EARLY, T.CONFIRM: P.UP, T.END: P.CLOSING},
-    P.EARLY: {T.CONFIRM: P.UP, T.END: P.CLOSING},
+    P.RINGING: {T.PROGRESS: P.EARLY, T.CONFIRM: P.UP, T.ANSWER: P.ANSWERING, T.END: P.CLOSING},
+    P.EARLY: {T.CONFIRM: P.UP, T.ANSWER: P.ANSWERING, T.END: P.CLOSING},
     P.UP: {T.HOLD: P.HELD, T.END: P.CLOSING},
     P.HELD: {T.RESUME: P.UP, T.END: P.CLOSING},
     P.CLOSING: {T.OVER: P.ENDED},
@@ -78,7 +83,7 @@ ANSWERED = frozenset({P.UP, P.HELD})
 OPEN = ANSWERED | {P.ANSWERING}
 "Our 200, or the peer's, has been sent: only a BYE can end it."
 RINGING = frozenset({P.CALLING, P.RINGING, P.EARLY})
-"Our INVITE is out and has no final response."
+"Our INVITE is out and has no final response; or theirs, and the agent lets it ring."
 SHOWN: dict[Phase, State] = {
     P.INCOMING: "incoming",
     P.ANSWERING: "answering",
@@ -170,6 +175,16 @@ class Call:
     "which agent in turn has it"
     fell_back: bool = False
     "there was no agent any more, and it is being handed on"
+    variables: dict[str, str] = dataclasses.field(default_factory=dict)
+    "texts that agents and the API have set"
+    holding: bool = False
+    "we have put the other party on hold"
+    hold_sound: str = ""
+    "... where it hears this file, or the built-in music"
+    transfer: str = ""
+    "how a transfer of it stands: empty, or `asked`, `trying`, `ringing`, `done`"
+    attended: str = ""
+    "... id of the call whose other party it goes to, if that is another call of ours"
 
     @property
     def id(self) -> str:

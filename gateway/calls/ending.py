@@ -13,6 +13,7 @@ given up by the sweep, so nothing can keep a call for ever.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping
 
 from trunkline.gateway import logs
 from trunkline.gateway.calls.book import Book, log
@@ -33,17 +34,31 @@ class Ending:
 
     def __init__(self, book: Book) -> None:
         self._book = book
+        self.on_end: Callable[[Call], None] = lambda call: None
+        "told of each call that begins to end, its cause known"
+        self.on_overdue: dict[str, Callable[[Call], None]] = {}
+        "by `Call.deadline_for`: who acts on deadlines that are not about the end"
 
-    def end(self, call: Call, cause: str, detail: str = "", *, code: int = 0, reason: str = "") -> None:
+    def end(
+        self,
+        call: Call,
+        cause: str,
+        detail: str = "",
+        *,
+        code: int = 0,
+        reason: str = "",
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         """End it from our side; nothing happens when it is ending already.
 
-        `code` and `reason` refuse an unanswered inbound call; by default what the cause stands for.
+        `code` and `reason` refuse an unanswered inbound call, or are the BYE's Reason; by default what the cause
+        stands for. `headers` are added to either.
         """
         answered = call.phase in OPEN
         if not call.apply(Trigger.END):
             return
         call.cause, call.detail = cause, detail
-        command = hang_up(call.id, cause, detail, answered, code, reason)
+        command = hang_up(call.id, cause, detail, answered, code, reason, dict(headers or {}))
         if call.direction == "inbound" and not answered:  # only then does a code of ours go out
             call.sip_code, call.sip_reason = command.code, command.reason
         if not call.sip_over:
@@ -73,6 +88,7 @@ class Ending:
 
     def _stop_media(self, call: Call) -> None:
         """Figures are read now: the worker gives the row to the next call before we hear that it is free."""
+        self.on_end(call)
         call.quality = media_view(call, self._book.media.row(call.id))
         if call.media_over:
             self.media_ended(call, {})
@@ -104,6 +120,7 @@ class Ending:
             view, logger.bind(**{key: value for key, value in extra.items() if value is not None})
         )
         data = {"cause": call.cause, "code": call.sip_code, "reason": call.sip_reason, "detail": call.detail}
+        data |= {"variables": dict(call.variables)} if call.variables else {}
         self._book.publish("call.ended", call, **data, duration_s=call.duration_s)
 
     def overdue(self, call: Call, now: float) -> None:
@@ -123,3 +140,5 @@ class Ending:
             log.error("sip.end_timeout", call_id=call.id)
             call.sip_over = True
             self._finish(call)
+        elif call.deadline_for in self.on_overdue:
+            self.on_overdue[call.deadline_for](call)

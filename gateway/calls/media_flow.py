@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from trunkline.gateway.calls.agent_flow import AgentFlow
 from trunkline.gateway.calls.book import Book, log
 from trunkline.gateway.calls.call import OPEN, Call, Phase, Trigger
 from trunkline.gateway.calls.digits import Digits
@@ -17,7 +18,6 @@ from trunkline.gateway.calls.ending import Ending
 from trunkline.gateway.calls.fallback import Fallback
 from trunkline.gateway.media import control
 from trunkline.gateway.media.agent_asks import AgentChanged, AgentState
-from trunkline.gateway.sip.messages import Respond
 
 _NEVER_TAKEN = frozenset({"table_full", "worker_lost", "no_descriptors"})
 "Failures of streams that no worker has: there is nothing to stop."
@@ -26,14 +26,13 @@ _NEVER_TAKEN = frozenset({"table_full", "worker_lost", "no_descriptors"})
 class MediaFlow:
     """Reactions to messages of workers, on the event loop."""
 
-    def __init__(self, book: Book, ending: Ending, digits: Digits) -> None:
-        self._book, self._ending = book, ending
+    def __init__(self, book: Book, ending: Ending, digits: Digits, agent: AgentFlow) -> None:
+        self._book, self._ending, self._agent = book, ending, agent
         self._reactions: dict[type[Any], Callable[[Call, Any], None]] = {
             control.StreamReady: self._ready,
             control.StreamFailed: self._failed,
             control.StreamEnded: self._ended,
             control.KeysAgreed: self._keys_agreed,
-            control.AgentHangup: self._agent_hangup,
             control.AgentDtmf: digits.asked_by_agent,
             control.DtmfQueued: self._dtmf_queued,
             control.AgentEvent: self._agent_event,
@@ -42,6 +41,7 @@ class MediaFlow:
             control.MediaSilent: self._media_silent,
             AgentChanged: self._agent_changed,
             AgentState: self._agent_state,
+            **agent.reactions,
         }
         self.fallback = Fallback(book, ending)
 
@@ -52,16 +52,16 @@ class MediaFlow:
             self._reactions[type(message)](call, message)
 
     def _ready(self, call: Call, message: control.StreamReady) -> None:
-        """The agent has the call: answer the caller, or ring the called party."""
-        if not call.apply(Trigger.AGENT_READY):
-            return
-        call.deadline = 0.0
-        call.agent_connect_ms = round(message.agent_connect_ms, 2)
-        self._has(call, message.agent or call.agent.name)
+        """The agent has the call: answer the caller or let it ring, or ring the called party."""
+        if call.phase in (Phase.INCOMING, Phase.PREPARING):
+            call.deadline = 0.0
+            call.agent_connect_ms = round(message.agent_connect_ms, 2)
+            self._has(call, message.agent or call.agent.name)
+        else:
+            self._agent.taken_again(call)
         if call.direction == "inbound":
-            call.sip_code, call.sip_reason = 200, "OK"
-            self._book.post(Respond(call.id, 200))
-        elif call.place is not None:
+            self._agent.taken(call, message)
+        elif call.apply(Trigger.AGENT_READY) and call.place is not None:
             call.sip_over = False
             self._book.post(call.place)
             self._book.publish("call.calling", call, to=call.place.target)
@@ -111,10 +111,6 @@ class MediaFlow:
             call.media_over = True
             self._ending.end(call, "worker_lost", "the media worker ended the stream by itself")
         self._ending.media_ended(call, message.stats)
-
-    def _agent_hangup(self, call: Call, message: control.AgentHangup) -> None:
-        code = message.sip_code if 400 <= message.sip_code <= 699 else 0
-        self._ending.end(call, "agent_hangup", message.reason, code=code)
 
     def _dtmf_queued(self, call: Call, message: control.DtmfQueued) -> None:
         self._book.observer.digits_sent(message.method, message.digits)

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from trunkline.gateway.calls.call import SHOWN, Call
+from trunkline.gateway.calls.call import SHOWN, Call, Phase
 from trunkline.gateway.calls.view import CallView, MediaView
 from trunkline.gateway.config.addresses import bracketed
 from trunkline.gateway.media.columns import Columns, delay_percentile
@@ -112,7 +112,7 @@ def call_view(call: Call, media: MediaView | None) -> CallView:
     return CallView(
         id=call.id,
         direction=call.direction,
-        state=SHOWN[call.phase],
+        state="held" if call.holding and call.phase is Phase.UP else SHOWN[call.phase],
         caller=call.info.caller,
         called=call.info.called,
         trunk=call.trunk.name,
@@ -129,4 +129,6 @@ def call_view(call: Call, media: MediaView | None) -> CallView:
         media=media,
         agents=call.agents if len(call.agents) > 1 else [],
         attempts=call.attempts,
+        variables=dict(call.variables),
+        transfer=call.transfer,
     )

@@ -13,14 +13,17 @@ import contextlib
 import math
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from trunkline.gateway.calls.addresses import MediaAddress
+from trunkline.gateway.calls.agent_flow import AgentFlow
+from trunkline.gateway.calls.answering import ANSWER_DEADLINE, Answering
 from trunkline.gateway.calls.book import Book, log
 from trunkline.gateway.calls.call import ANSWERED, Call
 from trunkline.gateway.calls.digits import Digits
 from trunkline.gateway.calls.ending import Ending
+from trunkline.gateway.calls.holding import Holding
 from trunkline.gateway.calls.media_flow import MediaFlow
 from trunkline.gateway.calls.placing import Placing
 from trunkline.gateway.calls.refused import CallRefused
@@ -28,7 +31,9 @@ from trunkline.gateway.calls.screen import CallScreen, NewSession
 from trunkline.gateway.calls.sip_flow import SipFlow
 from trunkline.gateway.calls.streams import Streams
 from trunkline.gateway.calls.subscribers import Subscription
-from trunkline.gateway.calls.view import AgentView, CallView, PlaceRequest
+from trunkline.gateway.calls.transferring import REPLACED_DEADLINE, Transferring
+from trunkline.gateway.calls.variables import set_variables
+from trunkline.gateway.calls.view import AgentView, CallView, PlaceRequest, TransferRequest
 from trunkline.gateway.media import control
 from trunkline.gateway.media.agent_asks import AgentFailed
 from trunkline.gateway.media.ports import PortPool
@@ -63,8 +68,17 @@ class CallService:
         streams = Streams(book, self._ending)
         self._placing = Placing(book, streams, ports, address, new_session)
         self._digits = Digits(book)
-        self._sip = SipFlow(book, self._ending, streams, self._digits, screen.admitted, on_fatal)
-        self._media = MediaFlow(book, self._ending, self._digits)
+        self._holding, self._transferring = Holding(book), Transferring(book, self._ending)
+        answering = Answering(book, self._ending)
+        self._ending.on_end = self._transferring.ended
+        self._ending.on_overdue = {
+            ANSWER_DEADLINE: answering.overdue, REPLACED_DEADLINE: self._transferring.overdue
+        }  # fmt: skip
+        self._sip = SipFlow(
+            book, self._ending, streams, self._digits, screen.admitted, on_fatal, self._transferring
+        )
+        agent = AgentFlow(book, self._ending, answering, self._holding, self._transferring)
+        self._media = MediaFlow(book, self._ending, self._digits, agent)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._sweep_timer: asyncio.TimerHandle | None = None
         self.started = time.time()
@@ -128,6 +142,26 @@ class CallService:
         """Agents, and how calls have found them."""
         having = [call.agent.name for call in self._book.calls.values()]
         return self._book.agents.views(Counter(having))
+
+    async def transfer(self, call_id: str, request: TransferRequest) -> None:
+        """Hand the other party on; raises KeyError and CallRefused. `call.transfer` events tell how it goes."""
+        call = self._existing(call_id)
+        self._transferring.ask(call, request.target, request.attended, request.headers, request.timeout_s)
+
+    async def hold(self, call_id: str, held: bool, music: str = "") -> None:
+        """Put the other party on hold or take it back; raises KeyError and CallRefused."""
+        self._holding.hold(self._existing(call_id), held=held, music=music)
+
+    async def set_variables(self, call_id: str, values: Mapping[str, str]) -> None:
+        """Add, change and remove (by empty values) texts of a call; raises KeyError and CallRefused."""
+        set_variables(self._book, self._existing(call_id), values)
+
+    def _existing(self, call_id: str) -> Call:
+        self._book.find(call_id)
+        call = self._book.calls.get(call_id)
+        if call is None or call.closing:
+            raise CallRefused("not_up", "the call has ended", 409)
+        return call
 
     def subscribe(self) -> Subscription:
         """Events from now on."""

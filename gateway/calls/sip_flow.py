@@ -17,7 +17,8 @@ from trunkline.gateway.calls.ending import Ending
 from trunkline.gateway.calls.screen import MAX_NUMBER
 from trunkline.gateway.calls.streams import Streams
 from trunkline.gateway.calls.throttle import Throttle
-from trunkline.gateway.media.control import InjectDtmf
+from trunkline.gateway.calls.transferring import Transferring
+from trunkline.gateway.media.control import InjectDtmf, TellCallState
 from trunkline.gateway.outcome import outcome
 from trunkline.gateway.routing import number_of
 from trunkline.gateway.sip.events import (
@@ -33,6 +34,7 @@ from trunkline.gateway.sip.events import (
     RegistrationChanged,
     StateChanged,
     ThreadFailed,
+    TransferChanged,
 )
 from trunkline.gateway.sip.messages import HangUp, Respond
 
@@ -54,11 +56,13 @@ class SipFlow:
         digits: Digits,
         admitted: dict[str, Call],
         on_fatal: Callable[[str], None],
+        transferring: Transferring,
     ) -> None:
         """`admitted` are the screen's calls; `on_fatal` is told that the SIP thread has ended."""
         self._book, self._ending, self._streams, self._digits = book, ending, streams, digits
         self._admitted = admitted
         self._on_fatal = on_fatal
+        self._transferring = transferring
         self._throttle = Throttle(REFUSAL_LOG_INTERVAL_S)
         self._reactions: dict[type[Any], Callable[[Any], None]] = {
             Incoming: self._incoming,
@@ -71,6 +75,7 @@ class SipFlow:
             InfoDtmfAnswered: self._info_answered,
             RegistrationChanged: self._registration_changed,
             ThreadFailed: lambda event: self._on_fatal(event.detail),
+            TransferChanged: self._transfer_changed,
         }
 
     def handle(self, event: Event) -> None:
@@ -142,12 +147,12 @@ class SipFlow:
             return
         if event.state is CallState.ENDED:
             self._ending.sip_ended(call, event)
-        elif event.state is CallState.RINGING:
-            if call.apply(Trigger.RING):
-                self._book.publish("call.ringing", call, code=event.code)
-        elif event.state is CallState.EARLY:
-            if call.apply(Trigger.PROGRESS):
-                self._book.publish("call.early", call, code=event.code)
+        elif call.direction == "outbound" and event.state in (CallState.RINGING, CallState.EARLY):
+            early = event.state is CallState.EARLY
+            if call.apply(Trigger.PROGRESS if early else Trigger.RING):
+                name = "early" if early else "ringing"
+                self._book.publish(f"call.{name}", call, code=event.code)
+                self._book.media.send(TellCallState(call.id, name))
         elif event.state is CallState.CONFIRMED and call.apply(Trigger.CONFIRM):
             self._up(call, event)
 
@@ -158,7 +163,9 @@ class SipFlow:
         self._book.observer.call_answered(call.id, setup_s)
         log.debug("call.up", call_id=call.id, setup_s=round(setup_s, 3))
         self._book.publish("call.up", call, setup_s=round(setup_s, 3))
+        self._book.media.remember(call.id, answered=True)
         self._streams.refresh(call)
+        self._book.media.send(TellCallState(call.id, "answered"))
 
     def _media_changed(self, event: MediaChanged) -> None:
         call = self._book.calls.get(event.call_id)
@@ -170,6 +177,11 @@ class SipFlow:
         call = self._book.calls.get(event.call_id)
         if call is not None:
             self._book.publish("call.offer_failed", call, code=event.code, reason=event.reason)
+
+    def _transfer_changed(self, event: TransferChanged) -> None:
+        call = self._book.calls.get(event.call_id)
+        if call is not None and not call.closing:
+            self._transferring.changed(call, event)
 
     def _info_dtmf(self, event: InfoDtmf) -> None:
         call = self._book.calls.get(event.call_id)

@@ -10,6 +10,7 @@ from trunkline.gateway.calls.book import Book, log
 from trunkline.gateway.calls.call import ANSWERED, Call, Phase, Trigger
 from trunkline.gateway.calls.ending import Ending
 from trunkline.gateway.calls.rescue_use import patience_s, rescue_params
+from trunkline.gateway.media.call_policy import PERMISSIONS
 from trunkline.gateway.media.control import DigitParams, StartStream
 from trunkline.gateway.media.pool import NoWorker
 from trunkline.rtp.negotiation import MediaDescription
@@ -37,7 +38,7 @@ class Streams:
         call.wait(patience_s(call.route, agents) + AGENT_MARGIN_S, "agent")
         try:
             agreed = call.session.description()
-            call.media = None if agreed is None else _for_worker(call, agreed)
+            call.media = None if agreed is None else for_worker(call, agreed)
             start = StartStream(
                 call.info,
                 call.media or _placeholder(call, self._book.config.media.packet_time_ms),
@@ -46,6 +47,8 @@ class Streams:
                 hold_media=call.media is None,
                 rescue=rescue_params(call.route, agents, self._path_of),
                 others=tuple(self._book.agent_params[agent.name] for agent in call.others),
+                agent_may=PERMISSIONS if call.route is None else tuple(call.route.agent_may),
+                variables=dict(call.variables),
             )
             self._book.media.start_stream(start, call.ports)
         except NoWorker as problem:
@@ -65,7 +68,9 @@ class Streams:
         agreed = call.session.description()
         if agreed is None or call.closing:
             return
-        media = _for_worker(call, agreed)
+        if call.direction == "inbound" and call.phase is Phase.RINGING:
+            return  # the agent has not asked for audio yet (answering.py)
+        media = for_worker(call, agreed)
         if media != call.media:
             call.media = media
             self._book.media.update(call.id, media)
@@ -75,9 +80,9 @@ class Streams:
                 self._book.publish("call.held" if held else "call.resumed", call)
 
 
-def _for_worker(call: Call, agreed: MediaDescription) -> MediaDescription:
+def for_worker(call: Call, agreed: MediaDescription) -> MediaDescription:
     """What was agreed on, less what this call does not do."""
-    if call.phase in _UNANSWERED and agreed.send:
+    if call.direction == "outbound" and call.phase in _UNANSWERED and agreed.send:
         # Early media is for listening: a greeting spoken into the ringing would be lost, so it waits.
         agreed = dataclasses.replace(agreed, send=False)
     if call.trunk.dtmf in ("info", "inband") and agreed.send_dtmf_pt >= 0:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
@@ -46,6 +46,34 @@ class DtmfRequest(BaseModel, extra="forbid"):
     digits: str = Field(pattern=r"^[0-9A-Da-d*#]{1,64}$")
     duration_ms: int = Field(160, ge=40, le=6000)
     gap_ms: int = Field(80, ge=20, le=6000, description="silence after each; receivers of tones ask for 40")
+
+
+class TransferRequest(BaseModel, extra="forbid"):
+    """To whom the other party of a call is to be handed on: one of `target` and `attended`."""
+
+    target: Address = Field("", description="SIP URI, or a number at the call's own trunk", examples=["601"])
+    attended: Name = Field("", description="id of another call, whose other party is the target (RFC 3891)")
+    headers: HeaderTexts = Field(default_factory=dict, description="extra headers of the REFER")
+    timeout_s: float = Field(60.0, gt=0, le=300, description="without a result by then it has failed")
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if bool(self.target) == bool(self.attended):
+            raise ValueError("one of target and attended is needed")
+        return self
+
+
+class HoldRequest(BaseModel, extra="forbid"):
+    """Put the other party on hold, or take it back."""
+
+    held: bool = True
+    music: Name = Field("", description="name of one of the route's sounds; default its `hold_music`")
+
+
+class VariablesRequest(BaseModel, extra="forbid"):
+    """Texts for a call; an empty one removes it."""
+
+    values: Texts = Field(examples=[{"customer": "4711"}])
 
 
 class MediaView(BaseModel):
@@ -128,6 +156,8 @@ class CallView(BaseModel):
     detail: str = ""
     "a sentence for people about the end, where there is more to say than the cause does"
     media: MediaView | None = None
+    variables: dict[str, str] = Field(default_factory=dict, description="texts that agents and the API have set")
+    transfer: str = Field("", description="`trying` or `ringing` while the other party is being handed on")
     agents: list[str] = Field(default_factory=list, description="agents that had it, where there was more than one")
     attempts: int = Field(1, description="which agent in turn has or had it; above 1, agents before it were lost")
 

@@ -20,6 +20,7 @@ COMMANDS = {
     "run": ("run",),
     "check": ("check",),
     "calls": ("calls", "call", "hangup", "dtmf", "events"),
+    "deciding": ("transfer", "hold", "resume"),
     "agent": ("agent",),
     "agents": ("agents",),
     "doctor": ("doctor",),

@@ -13,7 +13,15 @@ from typing import Any
 import httpx
 from pydantic import ValidationError
 
-from trunkline.gateway.calls.view import AgentView, CallEvent, CallView, DtmfRequest, PlaceRequest
+from trunkline.gateway.calls.view import (
+    AgentView,
+    CallEvent,
+    CallView,
+    DtmfRequest,
+    HoldRequest,
+    PlaceRequest,
+    TransferRequest,
+)
 
 TOKEN_VARIABLE = "TRUNKLINE_API_TOKEN"
 URL_VARIABLE = "TRUNKLINE_API_URL"
@@ -101,6 +109,14 @@ class Gateway:
         """Agents of the configuration."""
         with self._explained():
             return [AgentView.model_validate(item) for item in self._ask("GET", "/v1/agents").json()]
+
+    def transfer(self, call_id: str, request: TransferRequest) -> None:
+        """Hand the other party on."""
+        self._ask("POST", f"/v1/calls/{call_id}/transfer", json=request.model_dump())
+
+    def hold(self, call_id: str, request: HoldRequest) -> None:
+        """Put the other party on hold, or take it back."""
+        self._ask("POST", f"/v1/calls/{call_id}/hold", json=request.model_dump())
 
     def status(self) -> dict[str, Any]:
         """The gateway's own state."""

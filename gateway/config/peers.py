@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -15,6 +15,8 @@ from trunkline.rtp.sdes import SUITES
 
 DEFAULT_RATES_HZ = {"audiosocket": 8000, "twilio": 8000, "telnyx": 8000, "plivo": 8000}
 "Of dialects whose agents expect another rate than 16000, mostly because they cannot be told."
+Permission = Literal["early_media", "hold", "transfer", "dtmf", "mute", "hangup", "headers", "variables"]
+"Those of `media.call_policy.PERMISSIONS`."
 
 
 class Registration(Section):
@@ -249,6 +251,19 @@ class Route(Section):
     'number or SIP URI that "transfer" sends the caller to'
     fallback_sound: str = ""
     "WAV file that the caller hears before that, once; default three notes"
+    agent_may: list[Permission] = Field(default_factory=lambda: list(get_args(Permission)))
+    """what its agents may do with a call beside taking, answering and rejecting it: `early_media` (be heard before the
+    answer), `hold`, `transfer`, `dtmf`, `mute`, `hangup`, `headers` (of SIP, of their own), `variables`"""
+    transfer_targets: list[types.TransferTarget] = Field(default_factory=list)
+    """whom calls may be transferred to by agents: patterns of numbers, as `called`, which are called at the call's own
+    trunk, and `sip:user@host` with patterns for user and host. Absent: any number at the call's own trunk"""
+    answer_timeout_s: Annotated[float, Field(gt=0, le=170)] = 60.0
+    """how long an agent that has taken a call may let it ring; then the caller gets 480. Proxies give up after three
+    minutes (RFC 3261 16.6)"""
+    hold_music: str = ""
+    "WAV file that the other party hears when we put it on hold, again and again; default a soft tune"
+    music: dict[str, str] = Field(default_factory=dict)
+    'further WAV files for that, by the names that agents call them: `{ jazz = "jazz.wav" }`'
 
     @model_validator(mode="before")
     @classmethod
@@ -273,4 +288,5 @@ class Route(Section):
     @property
     def sounds(self) -> list[str]:
         """Sound files that its calls may need."""
-        return [path for path in (self.rescue_sound, self.fallback_sound) if path]
+        several = (self.rescue_sound, self.fallback_sound, self.hold_music, *self.music.values())
+        return [path for path in several if path]

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from trunkline.gateway.config import addresses, patterns
+from trunkline.gateway.config import addresses, patterns, targets
 from trunkline.rtp.payload import AUDIO_FORMATS
 from trunkline.rtp.sdes import ALIASES, SUITES
 
@@ -170,6 +170,9 @@ HttpUser = Annotated[
     AfterValidator(_matching(r"[\x20-\x39\x3b-\x7e]*", "printable ASCII without ':' is needed")),
 ]
 NumberPattern = Annotated[str, AfterValidator(_number_pattern), Allowed("pattern")]
+TransferTarget = Annotated[
+    str, AfterValidator(targets.check_target), Allowed("patterns of numbers, or `sip:user@host` with patterns")
+]
 ValuePattern = Annotated[str, AfterValidator(_pattern), Allowed("patterns")]
 Codec = Annotated[
     str,

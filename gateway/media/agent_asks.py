@@ -54,6 +54,14 @@ class AgentVariables(Message, frozen=True):
     values: dict[str, str]
 
 
+class AgentMuted(Message, frozen=True):
+    """What is muted from now on, of the call's two ways; a successor of the worker must know."""
+
+    call_id: str
+    uplink: bool
+    downlink: bool
+
+
 class AgentState(Message, frozen=True):
     """The agent leaves with us what it wants to be given back."""
 

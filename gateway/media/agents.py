@@ -56,7 +56,7 @@ class AgentLinks:
         self.rescue = Rescue(table, playback, playback.sounds, self.replay, post)
         self.rescue.connect, self.rescue.withdraw = self._connect, self._withdraw
         playback.on_dropped = self._dropped
-        self._commands = AgentCommands(playback, post, self.rescue)
+        self._commands = AgentCommands(playback, post, table, self.telling, self.rescue)
         self._links: dict[int, AgentLink] = {}
         self._shared: dict[control.AgentParams, AgentLink] = {}
         self._calls: dict[int, dict[int, Stream]] = {}
@@ -104,7 +104,8 @@ class AgentLinks:
                 call_id=info.call_id, direction=info.direction, caller=info.caller, called=info.called,
                 trunk=info.trunk, route=info.route, headers=info.headers, metadata=info.metadata,
                 sample_rate_hz=agent.sample_rate_hz, frame_ms=agent.frame_ms,
-                resumed=stream.resumed, gap_ms=self._gap_ms(stream, now_ns), **self.rescue.handed_over(stream),
+                resumed=stream.resumed, gap_ms=self._gap_ms(stream, now_ns), answered=stream.start.answered,
+                variables=stream.start.variables, **self.rescue.handed_over(stream),
             ),
             now_ns,
         )  # fmt: skip
@@ -269,7 +270,7 @@ class AgentLinks:
             case Accepted():
                 stream.accepted = True
                 if self.rescue.accepted(stream, now_ns, event):
-                    self.on_accepted(stream, now_ns, event)
+                    self.on_accepted(stream, now_ns, self._commands.checked(stream, event))
                 self._hold_again(stream)
             case Rejected(_, code, reason, timeout):
                 why = "agent_timeout" if timeout else "agent_rejected"

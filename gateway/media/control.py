@@ -18,6 +18,7 @@ from trunkline.gateway.media.agent_asks import (
     AgentChanged,
     AgentFailed,
     AgentHold,
+    AgentMuted,
     AgentProgress,
     AgentRing,
     AgentState,
@@ -129,6 +130,10 @@ class StartStream(Message, frozen=True):
     "what the agent of the call has last left with us; for a worker that takes the call over"
     answered: bool = False
     "the call is up; only with `slot` or `state`"
+    taken: bool = False
+    "the agent has taken the call before: that it takes it again says nothing of the answer; only with the same"
+    muted: tuple[bool, bool] = (False, False)
+    "uplink and downlink, as the agent has muted them; only with `slot` or `state`"
     hold_media: bool = False
     "connect the agent but send and deliver nothing until an UpdateStream says so"
     attempt: int = 1
@@ -200,6 +205,13 @@ class TellTransfer(Message, frozen=True):
     state: str
     code: int = 0
     reason: str = ""
+
+
+class SetVariables(Message, frozen=True):
+    """All variables that the call has from now on: the next agent is told of them."""
+
+    call_id: str
+    values: dict[str, str]
 
 
 class PlaySound(Message, frozen=True):
@@ -361,6 +373,12 @@ class MediaSilent(Message, frozen=True):
     idle_ms: int
 
 
+ToCall = (
+    SendDtmf | InjectDtmf | DtmfRefused | CommandRefused | TellCallState | TellTransfer | SetVariables | PlaySound
+    | StopSound | ClearAudio
+)  # fmt: skip
+"About one call that a worker has."
+
 ToWorker = (
     StartStream
     | UpdateStream
@@ -371,6 +389,7 @@ ToWorker = (
     | CommandRefused
     | TellCallState
     | TellTransfer
+    | SetVariables
     | PlaySound
     | StopSound
     | ClearAudio
@@ -390,6 +409,7 @@ FromWorker = (
     | AgentHold
     | AgentTransfer
     | AgentVariables
+    | AgentMuted
     | AgentState
     | AgentChanged
     | AgentFailed

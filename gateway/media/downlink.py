@@ -175,7 +175,8 @@ class Downlink:
     def _send_due(self, fmt: Format, rows: Rows, now_ns: int) -> None:
         """One packet for each of these rows, all of one format."""
         table, c = self._table, self._table.shared
-        usual = not (table.keying or self._pace.pending) and fmt.queue.count[rows].all() and c.tx_talking[rows].all()
+        fluent = fmt.queue.count[rows].all() and c.tx_talking[rows].all()
+        usual = fluent and not (table.keying or table.muted_down or self._pace.pending)
         if usual and not self.sounds.playing and table.sending[rows].all():
             self._send_speech(fmt, rows, now_ns)
             return
@@ -233,6 +234,8 @@ class Downlink:
         else:
             pcm, samples = self._audio(fmt, rows, whole & ~again, ends, fading)
             pcm[again] = queue.peek(rows[again])
+        if table.muted_down:  # what nobody hears is said all the same: positions and marks go on
+            pcm[np.isin(rows, list(table.muted_down))] = 0
         c.tx_talking[rows] = goes_on
         c.frames_silence[rows] += ~speak
         if not self._send_silence:

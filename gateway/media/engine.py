@@ -145,6 +145,7 @@ class Engine:
         self.table.apply(stream, stream.media)
         self.srtp.apply(stream, stream.media, now_ns)
         self.uplink.tones.set(stream)
+        self.table.mute(row, *stream.start.muted)
         self.agents.start(stream, now_ns)
 
     def update(self, stream: Stream, media: MediaDescription, now_ns: int) -> None:
@@ -198,12 +199,15 @@ class Engine:
     def _on_accepted(self, stream: Stream, now_ns: int, how: Accepted) -> None:
         c = self.table.shared
         self.table.agent_ready[stream.row] = True  # what it says before the answer waits in its queue
+        answer = how.answer and (stream.start.answered or not stream.start.taken)
+        if not answer and not stream.resumed and c.state[stream.row] != RUNNING:
+            stream.held_media = True  # nobody has been told yet where to listen; an UpdateStream follows
         connect_ms = (now_ns - stream.begun_ns) / 1e6
         generation = int(c.generation[stream.row])
         agent, tries = self.agents.rescue.tries(stream)
         self._post(
             control.StreamReady(
-                stream.call_id, stream.row, generation, connect_ms, how.answer, dict(how.headers), agent, tries
+                stream.call_id, stream.row, generation, connect_ms, answer, dict(how.headers), agent, tries
             )
         )
         self._run(stream, now_ns)

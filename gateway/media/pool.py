@@ -124,7 +124,13 @@ class MediaPool:
         if stream.sent:
             stream.place.send(control.UpdateStream(call_id, media))
 
-    def send(self, message: control.SendDtmf | control.InjectDtmf | control.DtmfRefused | control.ClearAudio) -> bool:
+    def remember(self, call_id: str, **changes: Any) -> None:
+        """Fields of its StartStream that have changed: a successor of the worker starts the call with them."""
+        stream = self._streams.get(call_id)
+        if stream is not None:
+            stream.start = msgspec.structs.replace(stream.start, **changes)
+
+    def send(self, message: control.ToCall) -> bool:
         """Send a message about a stream to the worker that has it; False when none has it now."""
         stream = self._streams.get(message.call_id)
         if stream is None or not stream.sent or stream.stopping:

@@ -104,6 +104,9 @@ class Stream:
     flow_paused: bool = False
     media_seen: bool = False
     silence_told_ns: int = 0
+    asked: int = 0
+    "commands of the agent for the gateway process, in the second that began at `asked_since_ns`"
+    asked_since_ns: int = 0
 
     @property
     def sockets(self) -> list[socket.socket]:
@@ -135,6 +138,10 @@ class Table:
         "those whose call is up"
         self.keying: set[int] = set()
         "rows that have digits to send"
+        self.muted_up: set[int] = set()
+        "rows whose agent does not want to hear the caller"
+        self.muted_down: set[int] = set()
+        "rows whose caller is not to hear the agent"
         self._reserved = set(np.flatnonzero(columns.state != FREE).tolist())
         "rows that a predecessor left; those not claimed before the first new call are freed"
         self._free = [row for row in range(n - 1, -1, -1) if row not in self._reserved]
@@ -323,12 +330,18 @@ class Table:
         self.shared.state[row] = FREE
         self.used[row] = False
         self.keying.discard(row)
+        self.mute(row, uplink=False, downlink=False)
         self.streams[row] = None
         self.by_call.pop(stream.call_id, None)
         self._free.append(row)
         self.variable[row] = False
         self._activate()
         self._note_variable()
+
+    def mute(self, row: int, uplink: bool, downlink: bool) -> None:
+        """Let silence stand for the caller, for the agent, or for none of them; time goes on all the same."""
+        for rows, muted in ((self.muted_up, uplink), (self.muted_down, downlink)):
+            (rows.add if muted else rows.discard)(row)
 
     def rows_of(self, channels: NDArray[np.uint32]) -> Rows:
         """Row of each channel number, -1 where no such call is up."""

@@ -164,6 +164,10 @@ class Uplink:
             rows, positions, flags, pcm = rows[ready], positions[ready], flags[ready], pcm[ready]
         if not len(rows):
             return
+        if self._table.muted_up:
+            muted = np.isin(rows, list(self._table.muted_up))
+            pcm = np.where(muted[:, None], np.int16(0), pcm)
+            flags = np.where(muted, flags & ~np.uint16(FLAG_SPEECH), flags)
         if self._table.flagged:
             flags = flags | c.up_flags[rows]
             c.up_flags[rows] = 0

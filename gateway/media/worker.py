@@ -24,7 +24,7 @@ import traceback
 import msgspec
 
 from trunkline.codecs.opus_sending import OpusSettings
-from trunkline.gateway.media import control
+from trunkline.gateway.media import agent_news, control
 from trunkline.gateway.media.channel import Channel, receive
 from trunkline.gateway.media.columns import Columns
 from trunkline.gateway.media.engine import Engine
@@ -214,6 +214,8 @@ class Worker:
                 self.engine.downlink.sounds.play(stream, path, loop, now_ns)
             case control.StopSound():
                 self.engine.downlink.sounds.stop(stream)
+            case _:
+                agent_news.tell(self.engine.agents.telling, stream, message)
 
     def _stop(self, stream: Stream, reason: str, now_ns: int) -> None:
         stats = self.engine.stop(stream, reason, now_ns)

@@ -29,6 +29,7 @@ from trunkline.gateway.sip.messages import HangUp, PlaceCall, Respond, SdpSessio
 from trunkline.gateway.sip.secrecy import Secrecy
 from trunkline.gateway.sip.services import Services
 from trunkline.gateway.sip.timers import Timer
+from trunkline.gateway.sip.transfer import DialogName, Transfers
 
 log = structlog.get_logger(__name__)
 
@@ -56,6 +57,9 @@ class SipCall:
         self.state: CallState | None = None
         self.exchange = Exchange(self, session, registry, offer or "")
         self.digits = InfoDigits(self, registry)
+        self.transfers = Transfers(self, registry)
+        self.dialog: DialogName | None = None
+        "once it was answered"
         self.secrecy = Secrecy(self, session, registry, tls_only=False)
         self._session, self._registry = session, registry
         self._ending: Ending | None = None
@@ -155,11 +159,13 @@ class SipCall:
         elif state == pj.PJSIP_INV_STATE_CONNECTING:
             if self.outbound:
                 self.exchange.response_arrived(message.sdp)
+                self.dialog = DialogName.of(message, sent_by_peer_as="To")
             self._stop_timeout()
             self._move(CallState.CONNECTING, code, reason, message)
         elif state == pj.PJSIP_INV_STATE_CONFIRMED:
             if not self.outbound:
                 self.exchange.message_over(message.sdp)
+                self.dialog = DialogName.of(message, sent_by_peer_as="From")
             self._move(CallState.CONFIRMED, 200, "OK", message)
             self._registry.defer(self.exchange.try_offer)
         elif state == pj.PJSIP_INV_STATE_DISCONNECTED:
@@ -185,6 +191,8 @@ class SipCall:
                 self.exchange.offer_finished(step)
             elif step.finished and step.method == "INFO":
                 self.digits.sent(step)
+            elif step.finished and step.method == "REFER":
+                self.transfers.answered(step)
 
     def _request(self, step: Step) -> None:
         message = step.message
@@ -194,6 +202,8 @@ class SipCall:
             self.exchange.request_arrived(message.sdp)
         elif step.method == "INFO":
             self.digits.arrived(step)
+        elif step.method == "NOTIFY":
+            self.transfers.notified(message)
         elif step.method == "BYE" and self._ending is None:
             text = reason_text(message.header("Reason")) or "BYE"
             self._ending = Ending(200, text, message.headers, False)
@@ -234,6 +244,7 @@ class SipCall:
             return
         self.state = CallState.ENDED
         self._stop_timeout()
+        self.transfers.end()
         event = StateChanged(
             self.call_id, self.state, ending.code, ending.reason, ending.headers, ending.by_us, ending.cause
         )

@@ -32,6 +32,7 @@ from trunkline.gateway.sip.messages import (
     Respond,
     Screen,
     SendInfoDtmf,
+    Transfer,
 )
 from trunkline.gateway.sip.native import Native
 from trunkline.gateway.sip.settings import Credentials, SipConfig, SipStartError, Transport, Trunk
@@ -202,6 +203,8 @@ class Engine:
             call.digits.send(command)
         elif isinstance(command, Reinvite):
             call.exchange.reoffer(command)
+        elif isinstance(command, Transfer):
+            call.transfers.ask(command, self._calls.get(command.attended))
 
     def _reload(self, command: ReloadCertificates) -> None:
         problem = "the SIP thread failed; see the log"

@@ -124,6 +124,20 @@ class RegistrationChanged:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class TransferChanged:
+    """How a transfer of ours goes; `done` or `failed` comes once and last, unless the call ends before."""
+
+    call_id: str
+    state: str
+    """`trying`: the peer does it; `ringing`: the target rings; `done`: it has answered; `failed`: the call with us
+    goes on as it was"""
+    code: int
+    "SIP's: of the response to REFER, or out of a NOTIFY; 0 where no message had one"
+    reason: str
+    "phrase, or a sentence"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class ThreadFailed:
     """The SIP thread ended; the gateway must stop."""
 
@@ -141,4 +155,5 @@ Event = (
     | InfoDtmfAnswered
     | RegistrationChanged
     | ThreadFailed
+    | TransferChanged
 )

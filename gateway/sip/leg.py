@@ -162,6 +162,16 @@ class Leg(pj.Call):
         self.sendRequest(request)
 
     @checked
+    def refer(self, refer_to: str, headers: dict[str, str]) -> None:
+        """Send a REFER; PJSIP adds Referred-By, and answers the NOTIFYs."""
+        self.xfer(refer_to, call_parameters(headers=headers))
+
+    @checked
+    def contact(self) -> str:
+        """URI at which the peer is reached within the dialog."""
+        return name_and_uri(self.getInfo().remoteContact)[1]
+
+    @checked
     def remote_media(self) -> pj.StreamInfo:
         """What PJSIP negotiated for the audio; raises LegError while it is inactive."""
         return self.getStreamInfo(0)

@@ -202,4 +202,18 @@ class ReloadCertificates:
     call_id: str = ""
 
 
-Command = PlaceCall | Respond | HangUp | SendInfoDtmf | Reinvite | ReloadCertificates
+@dataclasses.dataclass(frozen=True, slots=True)
+class Transfer:
+    """Ask the peer to call somebody else in our place: REFER (RFC 3515). `TransferChanged` tells how it goes."""
+
+    call_id: str
+    target: str = ""
+    "sip: URI of whom it shall call"
+    attended: str = ""
+    "id of another call of ours instead: its other party is called, and takes that call for its own (RFC 3891)"
+    headers: Headers = dataclasses.field(default_factory=dict)
+    timeout_s: float = 60.0
+    "from the REFER to the final NOTIFY; without one by then it has failed"
+
+
+Command = PlaceCall | Respond | HangUp | SendInfoDtmf | Reinvite | ReloadCertificates | Transfer

@@ -13,18 +13,15 @@ from support.sipp import SCENARIOS
 TESTS = pathlib.Path(__file__).resolve().parents[1]
 STEMS = sorted(path.stem for path in SCENARIOS.glob("*.xml"))
 NOT_FROM_OUTSIDE = {
-    "uac_reinvited": "we hold the caller",
     "uas_auth": "digest of a trunk that does not register",
     "uas_glare": "we hold, and the offers cross",
-    "uas_hold": "we hold the callee",
-    "uas_refuse_reinvite": "we hold and are refused",
     "uas_register": "a registrar of SIPp; here it is Asterisk",
     "uas_register_refuse": "the same, overloaded",
     "uas_register_short": "the same, with a short lifetime",
     "uas_session_timer": "the refresh comes after 45 s: it is waited for once",
     "uas_update": "we hold by UPDATE",
 }
-"""What only call control can ask the SIP thread for, and has no command for yet: driven in tests/gateway/sip."""
+"""What nobody outside can ask for, or what takes long: driven in tests/gateway/sip."""
 
 
 def drivers(folder: pathlib.Path) -> str:

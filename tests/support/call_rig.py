@@ -6,6 +6,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import msgspec
+
 from trunkline.gateway.calls.addresses import MediaAddress
 from trunkline.gateway.calls.book import Book
 from trunkline.gateway.calls.limits import Limits
@@ -58,6 +60,9 @@ metadata = { b = "route" }
 MEDIA = MediaDescription("PCMU", 0, 0, "192.0.2.10", 4000, "192.0.2.10", 4001, 20, send_dtmf_pt=101)
 
 
+AGENT_NEWS = (control.CommandRefused, control.TellCallState, control.TellTransfer, control.SetVariables)
+
+
 class FakeSession:
     """Offer/answer whose outcome the test sets."""
 
@@ -99,6 +104,8 @@ class FakeMedia:
         self.started: dict[str, control.StartStream] = {}
         self.updates: list[MediaDescription] = []
         self.sent: list[control.Message] = []
+        self.told: list[control.Message] = []
+        "what the agents are told"
         self.stopped: list[tuple[str, str]] = []
         self.columns = Columns(4)
         self.works = True
@@ -113,8 +120,13 @@ class FakeMedia:
         self.updates.append(media)
 
     def send(self, message: control.Message) -> bool:
-        self.sent.append(message)
+        for_agent = isinstance(message, AGENT_NEWS)
+        (self.told if for_agent else self.sent).append(message)
         return self.works
+
+    def remember(self, call_id: str, **changes: Any) -> None:
+        if call_id in self.started:
+            self.started[call_id] = msgspec.structs.replace(self.started[call_id], **changes)
 
     def stop_stream(self, call_id: str, reason: str) -> bool:
         self.stopped.append((call_id, reason))

@@ -6,10 +6,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
-from trunkline.gateway.calls.view import AgentView, CallEvent, CallView, MediaView, PlaceRequest
+from trunkline.gateway.calls.view import (
+    AgentView,
+    CallEvent,
+    CallView,
+    MediaView,
+    PlaceRequest,
+    TransferRequest,
+)
 
 TOKEN = "correct-horse"
 
@@ -30,6 +37,8 @@ class FakeService:
         self.asked: list[tuple[Any, ...]] = []
         self.agent_views: list[AgentView] = []
         self.refuse: Exception | None = None
+        self.transfer_story: list[tuple[str, dict[str, Any]]] = []
+        "events that follow on a transfer"
         self.subscribers: list[asyncio.Queue[CallEvent | None]] = []
         self.script: Callable[[FakeService, CallView], Awaitable[None]] | None = None
         "runs after a call is placed, as the far end would"
@@ -105,6 +114,22 @@ class FakeService:
         self.asked.append(("clear", call_id))
         if self.refuse is not None:
             raise self.refuse
+
+    async def transfer(self, call_id: str, request: TransferRequest) -> None:
+        self.asked.append(("transfer", call_id, request.target, request.attended, dict(request.headers)))
+        if self.refuse is not None:
+            raise self.refuse
+        for event, data in self.transfer_story:
+            self.publish(event, call_id, data)
+
+    async def hold(self, call_id: str, held: bool, music: str) -> None:
+        self.asked.append(("hold", call_id, held, music))
+        if self.refuse is not None:
+            raise self.refuse
+
+    async def set_variables(self, call_id: str, values: Mapping[str, str]) -> None:
+        self.asked.append(("variables", call_id, dict(values)))
+        self.change(call_id, variables=dict(values))
 
     @contextlib.asynccontextmanager
     async def subscribe(self) -> AsyncIterator[AsyncIterator[CallEvent]]:

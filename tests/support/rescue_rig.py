@@ -24,7 +24,7 @@ from support.virtual_agent import HEADER_BYTES, MemorySocket
 from support.virtual_engine import START_NS, WALL_NS, RecordingSockets
 from support.virtual_network import Callers, Network, Traffic
 from trunkline.agent_bridge import wire
-from trunkline.gateway.media import agent_link, control
+from trunkline.gateway.media import agent_connecting, control
 from trunkline.gateway.media.columns import Columns
 from trunkline.gateway.media.engine import Engine
 from trunkline.gateway.media.table import Stream, Table
@@ -181,7 +181,7 @@ class RescueRig:
         self.truth: dict[int, list[tuple[int, bytes]]] = {}
         self._watch_truth()
         self._fd = 1000
-        self._patch = mock.patch.object(agent_link, "open_socket", self._open)
+        self._patch = mock.patch.object(agent_connecting, "open_socket", self._open)
         self._patch.start()
         messages = self._messages(calls, random.Random(seed), rescue) if before is None else before.left_behind()
         self.streams: list[Stream] = []

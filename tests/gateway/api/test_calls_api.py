@@ -179,7 +179,7 @@ def test_openapi_describes_every_route_with_examples_and_the_token(ask):
     """What /docs shows is complete: text on each operation, an example body, the security scheme."""
     spec = ask("GET", "/openapi.json", token=None).json()
     operations = {(verb, path): op for path, item in spec["paths"].items() for verb, op in item.items()}
-    assert len(operations) == 11
+    assert len(operations) == 14
     assert all(op["description"] for op in operations.values())
     body = operations["post", "/v1/calls"]["requestBody"]["content"]["application/json"]
     assert body["examples"]["uri"]["value"]["to"].startswith("sip:")

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from support.fake_calls import TOKEN, FakeService, Refused
 from trunkline.gateway.api import ApiServer, create_app
-from trunkline.gateway.cli import agents, calls
+from trunkline.gateway.cli import agents, calls, deciding
 
 
 class Running:
@@ -73,4 +73,5 @@ def trunkline() -> Callable[..., Any]:
     app = typer.Typer()
     calls.register(app)
     agents.register(app)
+    deciding.register(app)
     return lambda *args: CliRunner().invoke(app, list(args))

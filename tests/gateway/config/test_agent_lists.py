@@ -91,7 +91,8 @@ def test_sound_files_are_checked_and_given_to_the_workers_at_the_rate_of_their_a
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("agents = ['a', 'b', 'c']", "16000 Hz, 20 ms), or if it fails to b, c"),
+        ("agents = ['a', 'b', 'c']",
+         "agent a at tcp:127.0.0.1:9000 (trunkline, 16000 Hz, 20 ms), or if it fails to b, c"),
         ("agents = ['a', 'b']\nagent_policy = 'balance'\nbackup_agents = ['c']",
          "or by weight to b, or if all fail to c"),
         ("agent = 'a'", "20 ms)"),

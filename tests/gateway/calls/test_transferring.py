@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Transfers as call control sees them: who may be called, what is told, how both calls end."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from support.call_rig import CONFIG, Rig
+from trunkline.gateway.calls.refused import CallRefused
+from trunkline.gateway.calls.view import TransferRequest
+from trunkline.gateway.config import ConfigError, parse
+from trunkline.gateway.media import agent_asks, control
+from trunkline.gateway.sip.events import CallState, TransferChanged
+from trunkline.gateway.sip.messages import HangUp, Transfer
+
+OTHERS = CONFIG.replace(
+    'name = "all"\ncalled = "6*"\nagent = "echo"',
+    'name = "other"\ncalled = "601"\nagent = "other"\n[[route]]\nname = "all"\ncalled = "6*"\nagent = "echo"',
+).replace('[[route]]\nname = "refused"', '[[agent]]\nname = "other"\naddress = "unix:/x"\n[[route]]\nname = "refused"')
+
+
+def run(scenario: Callable[[Rig], Awaitable[None]], config: str = CONFIG) -> None:
+    """Play a scenario; afterwards nothing may be left."""
+
+    async def play() -> None:
+        rig = Rig(config)
+        try:
+            await scenario(rig)
+            assert rig.holds_nothing()
+        finally:
+            rig.service.stop()
+
+    asyncio.run(play())
+
+
+def allowing(*targets: str) -> str:
+    shown = ", ".join(f'"{target}"' for target in targets)
+    return CONFIG.replace('name = "all"\n', f'name = "all"\ntransfer_targets = [{shown}]\n')
+
+
+async def end(rig: Rig, *call_ids: str) -> None:
+    for call_id in call_ids:
+        await rig.state(call_id, CallState.ENDED, 200)
+        rig.ended(call_id)
+
+
+def asks(rig: Rig, call_id: str, target: str = "", attended: str = "", **headers: str) -> list[Transfer]:
+    """The agent asks; returns what SIP is asked."""
+    rig.service.media_message(agent_asks.AgentTransfer(call_id, target, attended, dict(headers)))
+    return rig.take(Transfer)
+
+
+def refusals(rig: Rig) -> list[str]:
+    told = [one.code for one in rig.media.told if isinstance(one, control.CommandRefused)]
+    rig.media.told.clear()
+    return told
+
+
+def transfers(rig: Rig, kind: str, result: str) -> float:
+    return rig.metrics.registry.get_sample_value("trunkline_transfers_total", {"kind": kind, "result": result}) or 0.0
+
+
+def test_a_blind_transfer_is_told_and_ends_the_call() -> None:
+    async def scenario(rig: Rig) -> None:
+        call_id = await rig.up()
+        [command] = asks(rig, call_id, "+49 30 123", Subject="sales")
+        assert command == Transfer(call_id, "sip:+4930123@192.0.2.10:5160", "", {"Subject": "sales"})
+        rig.media.told.clear()
+        for state, code in (("trying", 202), ("ringing", 180)):
+            await rig.sip(TransferChanged(call_id, state, code, "x"))
+            assert rig.service.get(call_id).transfer == state
+        await rig.sip(TransferChanged(call_id, "done", 200, "OK"))
+        assert len(rig.take(HangUp)) == 1
+        await end(rig, call_id)
+        assert [(one.state, one.code) for one in rig.media.told] == [("trying", 202), ("ringing", 180), ("done", 200)]
+        view = rig.service.get(call_id)
+        assert (view.cause, view.detail, view.transfer) == ("transferred", "", "")
+        told = [one.data["state"] for one in rig.told() if one.event == "call.transfer"]
+        assert told == ["trying", "ringing", "done"] and transfers(rig, "blind", "done") == 1
+
+    run(scenario)
+
+
+def test_a_failed_transfer_leaves_the_call_as_it_was_and_may_be_tried_again() -> None:
+    async def scenario(rig: Rig) -> None:
+        call_id = await rig.up()
+        await rig.service.hold(call_id, True)
+        assert asks(rig, call_id, "601")
+        await rig.sip(TransferChanged(call_id, "failed", 486, "Busy Here"))
+        assert rig.media.told[-1] == control.TellTransfer(call_id, "failed", 486, "Busy Here")
+        assert rig.service.get(call_id).state == "held" and transfers(rig, "blind", "failed") == 1
+        assert asks(rig, call_id, "602")
+        await end(rig, call_id)
+        assert rig.service.get(call_id).cause == "caller_hangup", "nobody has agreed to the second one"
+        assert transfers(rig, "blind", "ended") == 1
+
+    run(scenario)
+
+
+def test_a_peer_that_hangs_up_once_it_has_agreed_has_been_transferred() -> None:
+    async def scenario(rig: Rig) -> None:
+        call_id = await rig.up()
+        asks(rig, call_id, "601")
+        await rig.sip(TransferChanged(call_id, "trying", 202, "Accepted"))
+        await end(rig, call_id)
+        view = rig.service.get(call_id)
+        assert view.cause == "transferred" and "before it had said" in view.detail
+        assert transfers(rig, "blind", "done") == 1
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("targets", "target", "uri"),
+    [
+        ((), "601", "sip:601@192.0.2.10:5160"),
+        ((), "sip:601@192.0.2.10:5160", None),
+        (("6*",), "601", "sip:601@192.0.2.10:5160"),
+        (("6*",), "+49301", None),
+        (("6*",), "sip:601@192.0.2.10", None),
+        (("sip:6..@192.0.2.10",), "sip:601@192.0.2.10", "sip:601@192.0.2.10"),
+        (("sip:6..@192.0.2.10",), "sip:601@192.0.2.10:5099", None),
+        (("sip:6..@192.0.2.10",), "sip:6012@192.0.2.10", None),
+        (("sip:6..@192.0.2.10",), "601", None),
+        (("sip:*@*",), "sips:x@elsewhere.example.com:5061", "sips:x@elsewhere.example.com:5061"),
+    ],
+)
+def test_agents_transfer_to_whom_the_route_allows(targets: tuple[str, ...], target: str, uri: str | None) -> None:
+    """Without a list: any number, at the call's own trunk."""
+
+    async def scenario(rig: Rig) -> None:
+        call_id = await rig.up()
+        assert [one.target for one in asks(rig, call_id, target)] == ([] if uri is None else [uri])
+        assert refusals(rig) == (["forbidden"] if uri is None else [])
+        await end(rig, call_id)
+
+    run(scenario, allowing(*targets) if targets else CONFIG)
+
+
+@pytest.mark.parametrize("entry", ["", "6*1", "sip:601", "sip:@x", "re:(", "sip:re:(@x"])
+def test_entries_that_nobody_can_mean_are_refused(entry: str) -> None:
+    with pytest.raises(ConfigError):
+        parse(allowing(entry))
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["nonsense", "sip:601@192.0.2.10\r\nVia: x", "sip:601@192.0.2.10?Replaces=x", "<sip:6@192.0.2.10>", "tel:+49"],
+)
+def test_a_target_that_is_none_is_refused(target: str) -> None:
+    async def scenario(rig: Rig) -> None:
+        call_id = await rig.up()
+        assert asks(rig, call_id, target) == [] and refusals(rig) == ["bad_target"]
+        with pytest.raises(CallRefused):
+            await rig.service.transfer(call_id, TransferRequest.model_construct(target=target, attended="", headers={}))
+        await end(rig, call_id)
+
+    run(scenario, allowing("sip:*@*"))
+
+
+def test_what_else_is_refused_with_a_word() -> None:
+    async def scenario(rig: Rig) -> None:
+        call_id, early = await rig.up(), await rig.invite()
+        assert asks(rig, early, "601") == [] and refusals(rig) == ["not_now"]
+        for target, attended in (("", ""), ("601", early), ("", call_id), ("", "nobody")):
+            assert asks(rig, call_id, target, attended) == []
+        assert refusals(rig) == ["bad_target"] * 4
+        assert asks(rig, call_id, "", early) == [] and refusals(rig) == ["not_now"]
+        assert asks(rig, call_id, "601", Contact="x") == [] and refusals(rig) == ["bad_header"]
+        assert asks(rig, call_id, "601") and not asks(rig, call_id, "602") and refusals(rig) == ["not_now"]
+        await end(rig, call_id, early)
+
+    run(scenario)
+
+
+def test_the_api_is_not_bound_by_what_agents_may() -> None:
+    async def scenario(rig: Rig) -> None:
+        call_id = await rig.up()
+        await rig.service.transfer(call_id, TransferRequest(target="sip:1@elsewhere.example.com", timeout_s=3))
+        [command] = rig.take(Transfer)
+        assert (command.target, command.timeout_s) == ("sip:1@elsewhere.example.com", 3)
+        await end(rig, call_id)
+
+    run(scenario)
+
+
+def test_a_number_at_a_trunk_without_host_is_called_where_the_caller_came_from() -> None:
+    async def scenario(rig: Rig) -> None:
+        call_id = await rig.up(source="192.0.2.10:5080")
+        assert [one.target for one in asks(rig, call_id, "601#")] == ["sip:601%23@192.0.2.10:5080"]
+        await end(rig, call_id)
+
+    run(scenario, CONFIG.replace('host = "192.0.2.10:5160"\n', ""))
+
+
+def test_attended_both_calls_end_as_transferred() -> None:
+    """The replaced one by its own peer, or by us when that forgets it."""
+
+    async def scenario(rig: Rig) -> None:
+        for forgotten in (False, True):
+            call_id, other_id = await rig.up(), await rig.up()
+            assert asks(rig, call_id, "", other_id) == [Transfer(call_id, attended=other_id)]
+            assert asks(rig, other_id, "601") == [], "it is taken"
+            await rig.sip(TransferChanged(call_id, "trying", 202, "Accepted"))
+            assert rig.service.get(other_id).transfer == "trying"
+            if not forgotten:
+                await end(rig, other_id)
+            await rig.sip(TransferChanged(call_id, "done", 200, "OK"))
+            await end(rig, call_id)
+            if forgotten:
+                rig.service.calls[other_id].deadline = time.monotonic() - 1
+                rig.service._sweep()
+                await end(rig, other_id)
+            assert [rig.service.get(one).cause for one in (call_id, other_id)] == ["transferred"] * 2
+        assert transfers(rig, "attended", "done") == 2 and transfers(rig, "blind", "ended") == 0
+
+    run(scenario)
+
+
+def test_attended_that_fails_leaves_both_calls_free() -> None:
+    async def scenario(rig: Rig) -> None:
+        call_id, other_id = await rig.up(), await rig.up()
+        asks(rig, call_id, "", other_id)
+        await rig.sip(TransferChanged(call_id, "failed", 603, "Decline"))
+        assert asks(rig, other_id, "601") and asks(rig, call_id, "601")
+        await end(rig, call_id, other_id)
+        assert [rig.service.get(one).cause for one in (call_id, other_id)] == ["caller_hangup"] * 2
+
+    run(scenario)
+
+
+def test_the_other_call_is_free_again_when_the_first_one_ends() -> None:
+    async def scenario(rig: Rig) -> None:
+        call_id, other_id = await rig.up(), await rig.up()
+        asks(rig, call_id, "", other_id)
+        await end(rig, call_id)
+        assert asks(rig, other_id, "601")
+        await end(rig, other_id)
+
+    run(scenario)
+
+
+def test_an_agent_names_no_call_of_another_agent() -> None:
+    async def scenario(rig: Rig) -> None:
+        call_id, foreign = await rig.up(), await rig.up(called="601")
+        assert asks(rig, call_id, "", foreign) == [] and refusals(rig) == ["bad_target"]
+        await rig.service.transfer(call_id, TransferRequest(attended=foreign))
+        assert rig.take(Transfer), "the operator may"
+        await end(rig, call_id, foreign)
+
+    run(scenario, OTHERS)
