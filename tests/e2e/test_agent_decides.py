@@ -401,7 +401,8 @@ def test_an_attended_transfer_puts_two_parties_together(scene: Scene) -> None:
         refer = phone.sipp.received("REFER")[0].header("Refer-To")
         answered = next(one for one in colleague.messages() if one.sent and "m=audio" in one.body)
     tag = answered.header("To").rpartition("tag=")[2]
-    assert re.fullmatch(rf"<sip:{colleague.uri_host}[^?]*\?Replaces=.+%3Bto-tag%3D{re.escape(tag)}%3Bfrom-tag.+>", refer)
+    wanted = rf"<sip:{colleague.uri_host}[^?]*\?Replaces=.+%3Bto-tag%3D{re.escape(tag)}%3Bfrom-tag.+>"
+    assert re.fullmatch(wanted, refer)
     assert states(agent)[-1] == ("done", 200)
 
 
