@@ -157,7 +157,7 @@ class CallView(BaseModel):
     "a sentence for people about the end, where there is more to say than the cause does"
     media: MediaView | None = None
     variables: dict[str, str] = Field(default_factory=dict, description="texts that agents and the API have set")
-    transfer: str = Field("", description="`trying` or `ringing` while the other party is being handed on")
+    transfer: str = Field("", description="`asked`, `trying` or `ringing` while the other party is being handed on")
 
 
 class CallEvent(BaseModel):
