@@ -113,7 +113,7 @@ class Agents:
         return [
             AgentView(
                 name=name,
-                address=agent.address,
+                address=agent.shown_address,
                 dialect=agent.dialect,
                 up=health.up,
                 since_s=round(now - health.since, 1),

@@ -12,6 +12,7 @@ from __future__ import annotations
 from trunkline.gateway.calls.book import Book, log
 from trunkline.gateway.calls.call import ANSWERED, Call
 from trunkline.gateway.calls.refused import CallRefused
+from trunkline.gateway.calls.streams import Streams
 from trunkline.gateway.media import control
 from trunkline.gateway.sip.messages import Reinvite
 
@@ -19,8 +20,8 @@ from trunkline.gateway.sip.messages import Reinvite
 class Holding:
     """Our hold; that of the other party is `Phase.HELD`, and both may hold at once."""
 
-    def __init__(self, book: Book) -> None:
-        self._book = book
+    def __init__(self, book: Book, streams: Streams) -> None:
+        self._book, self._streams = book, streams
 
     def hold(self, call: Call, *, held: bool, music: str = "") -> None:
         """Hold or resume; nothing happens when it is so already. Raises CallRefused."""
@@ -31,6 +32,7 @@ class Holding:
             return
         call.holding, call.hold_sound = held, sound
         self._book.post(Reinvite(call.id, hold=held))
+        self._streams.refresh(call)
         message = control.PlaySound(call.id, sound, loop=True) if held else control.StopSound(call.id)
         self._book.media.send(message)
         log.debug("call.hold", call_id=call.id, held=held)

@@ -68,7 +68,7 @@ class CallService:
         streams = Streams(book, self._ending)
         self._placing = Placing(book, streams, ports, address, new_session)
         self._digits = Digits(book)
-        self._holding, self._transferring = Holding(book), Transferring(book, self._ending)
+        self._holding, self._transferring = Holding(book, streams), Transferring(book, self._ending)
         answering = Answering(book, self._ending)
         self._ending.on_end = self._transferring.ended
         self._ending.on_overdue = {

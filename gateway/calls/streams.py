@@ -85,6 +85,8 @@ def for_worker(call: Call, agreed: MediaDescription) -> MediaDescription:
     if call.direction == "outbound" and call.phase in _UNANSWERED and agreed.send:
         # Early media is for listening: a greeting spoken into the ringing would be lost, so it waits.
         agreed = dataclasses.replace(agreed, send=False)
+    if call.holding and agreed.receive:
+        agreed = dataclasses.replace(agreed, receive=False)  # whatever the peer makes of our hold
     if call.trunk.dtmf in ("info", "inband") and agreed.send_dtmf_pt >= 0:
         agreed = dataclasses.replace(agreed, send_dtmf_pt=-1)
     return agreed

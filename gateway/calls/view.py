@@ -157,7 +157,7 @@ class CallView(BaseModel):
     "a sentence for people about the end, where there is more to say than the cause does"
     media: MediaView | None = None
     variables: dict[str, str] = Field(default_factory=dict, description="texts that agents and the API have set")
-    transfer: str = Field("", description="`trying` or `ringing` while the other party is being handed on")
+    transfer: str = Field("", description="`asked`, `trying` or `ringing` while the other party is being handed on")
     agents: list[str] = Field(default_factory=list, description="agents that had it, where there was more than one")
     attempts: int = Field(1, description="which agent in turn has or had it; above 1, agents before it were lost")
 

@@ -10,6 +10,7 @@ import dataclasses
 import os
 import pathlib
 import re
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -177,6 +178,57 @@ def test_the_agent_of_an_outbound_call_hears_and_is_told_how_far_it_is(scene: Sc
     assert states[-2:] == ["early", "answered"] and agent.start["answered"] is False
 
 
+def test_a_call_that_rings_outlives_its_media_worker(scene: Scene) -> None:
+    """The agent takes it again, which answers nothing; then it answers, and both hear each other."""
+    with caller(scene, "610", hold_ms=1500, timeout_s=20) as phone:
+        agent = scene.waiting.wait_call()
+        agent.say("variables", values={"a": "b"})
+        scene.gateway.wait_event("call.variables", call_id=agent.id)
+        kill_worker(scene)
+        wait_for(lambda: len(scene.waiting.calls) == 2, "the agent has it again")
+        again = scene.waiting.calls[-1]
+        assert (again.start["answered"], again.start["variables"], again.id) == (False, {"a": "b"}, agent.id)
+        assert scene.gateway.call(agent.id)["state"] == "ringing" and not phone.rtp.received
+        again.say("answer")
+        again.wait("call_state", state="answered")
+        again.play(SPEECH)
+        phone.wait_end()
+        heard = phone.rtp.heard()
+    assert compare(decode_g711(encode_g711(SPEECH, 0), 0), heard).correlation > 0.95
+
+
+def test_hold_and_mute_outlive_the_media_worker(scene: Scene) -> None:
+    endpoint = RtpEndpoint()
+    keys = {"moved_port": str(endpoint.port)}
+    with caller(scene, "612", "uac_reinvited", hold_ms=300, endpoint=endpoint, keys=keys) as phone:
+        call_id = phone.wait_up()
+        agent = scene.ready.wait_call(call_id)
+        agent.say("mute", downlink=True)
+        scene.gateway.wait_event("agent.muted", call_id=call_id)
+        agent.say("hold", held=True)
+        wait_for(lambda: len(phone.sipp.received("ACK")) == 1, "the hold is agreed on")
+        kill_worker(scene)
+        wait_for(lambda: len(scene.ready.calls) == 2, "the agent has it again")
+        before = len(endpoint.audio)
+        endpoint.wait_received(before + 40)
+        music = decode_g711(b"".join(one.payload for one in endpoint.audio[before + 10 :]), 0)
+        again = scene.ready.calls[-1]
+        again.play(SPEECH)
+        again.say("hold", held=False)
+        wait_for(lambda: len(phone.sipp.received("ACK")) == 2, "the end of it is agreed on")
+        after = len(endpoint.audio)
+        phone.wait_end()
+        muted = decode_g711(b"".join(one.payload for one in endpoint.audio[after + 2 :]), 0)
+    assert again.start["resumed"] and "answered" not in again.start
+    assert tone_share(music, MUSIC_HZ) > 0.9 and np.abs(muted.astype(int)).max() < 300
+
+
+def kill_worker(scene: Scene) -> None:
+    """As if it had crashed."""
+    [pid] = scene.gateway.status()["workers"]["pids"]
+    os.kill(pid, signal.SIGKILL)
+
+
 def test_what_a_route_forbids_is_refused_and_harms_nothing(scene: Scene) -> None:
     with caller(scene, "611", hold_ms=300) as phone:
         agent = scene.waiting.wait_call()
@@ -231,12 +283,14 @@ def test_a_peer_that_refuses_the_hold_hears_music_all_the_same(scene: Scene) -> 
         agent.wait("call_state", state="answered")
         agent.say("hold", held=True)
         scene.gateway.wait_event("call.offer_failed", call_id=call_id)
-        before = len(phone.rtp.audio)
-        phone.rtp.wait_received(before + 30)
+        before, first = len(phone.rtp.audio), len(agent.frames)
+        phone.say(encode_g711(SPEECH, 0))
+        phone.rtp.wait_received(before + 40)
         heard = decode_g711(b"".join(one.payload for one in phone.rtp.audio[before + 5 :]), 0)
         scene.gateway.hang_up(call_id)
         phone.sipp.wait()
     assert tone_share(heard, MUSIC_HZ) > 0.9
+    assert np.abs(np.concatenate([pcm for _, _, pcm in agent.frames[first + 5 :]]).astype(int)).max() < 300
 
 
 def test_hold_and_resume_by_the_command_line(scene: Scene) -> None:
@@ -341,7 +395,7 @@ def test_whom_the_route_does_not_allow_is_not_called(scene: Scene) -> None:
 def test_after_a_transfer_that_failed_the_call_goes_on(
     scene: Scene, scenario: str, words: dict[str, str], told: list[tuple[str, int]]
 ) -> None:
-    """The API's, from hold: the other party stays there, the agent is told, and it may go on speaking."""
+    """The API's, out of a hold: the agent is told, takes the other party back and goes on speaking."""
     gateway = scene.gateway
     with Phone(gateway, scenario, keys={"final": "SIP/2.0 486 Busy Here"}, words=words) as phone:
         call_id = gateway.place(phone.uri, "ready", trunk="local")
@@ -401,7 +455,8 @@ def test_an_attended_transfer_puts_two_parties_together(scene: Scene) -> None:
         refer = phone.sipp.received("REFER")[0].header("Refer-To")
         answered = next(one for one in colleague.messages() if one.sent and "m=audio" in one.body)
     tag = answered.header("To").rpartition("tag=")[2]
-    assert re.fullmatch(rf"<sip:{colleague.uri_host}[^?]*\?Replaces=.+%3Bto-tag%3D{re.escape(tag)}%3Bfrom-tag.+>", refer)
+    wanted = rf"<sip:{colleague.uri_host}[^?]*\?Replaces=.+%3Bto-tag%3D{re.escape(tag)}%3Bfrom-tag.+>"
+    assert re.fullmatch(wanted, refer)
     assert states(agent)[-1] == ("done", 200)
 
 

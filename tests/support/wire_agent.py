@@ -65,7 +65,8 @@ class WireCall:
 
     def wait(self, kind: str, **fields: Any) -> Message:
         """The first of them; waits for it."""
-        found: list[Message] = wait_for(lambda: self.told(kind, **fields), f"{kind} {fields} at the agent: {self.heard}")
+        what = f"{kind} {fields} at the agent: {self.heard}"
+        found: list[Message] = wait_for(lambda: self.told(kind, **fields), what)
         return found[0]
 
 

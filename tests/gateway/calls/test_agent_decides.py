@@ -230,12 +230,14 @@ def test_hold_offers_sendonly_plays_music_and_ends(music: str, path: str) -> Non
         assert rig.service.get(call_id).state == "held"
         [play] = rig.media.sent
         assert isinstance(play, control.PlaySound) and play.path.endswith(path) and play.loop
+        assert [one.receive for one in rig.media.updates] == [False], "nobody is heard, from now on"
         await rig.sip(OfferFailed(call_id, 488, "no"))  # the peer will have none of it: it hears music all the same
         assert rig.service.get(call_id).state == "held"
         rig.ready(call_id)  # its worker has been replaced
         assert rig.media.sent[1:] == [play]
         say(agent_asks.AgentHold(call_id, False))
         assert [one.hold for one in rig.take(Reinvite)] == [True, False]
+        assert [one.receive for one in rig.media.updates] == [False, True]
         assert rig.media.sent[2:] == [control.StopSound(call_id)] and rig.service.get(call_id).state == "up"
         assert [one.event for one in rig.told()] == ["call.held", "call.offer_failed", "call.resumed"]
         await end(rig, call_id)
