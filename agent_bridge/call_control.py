@@ -36,6 +36,8 @@ from trunkline.agent_bridge.transferring import Transferring
 
 _DIGITS = frozenset("0123456789*#ABCD")
 _MAX_DIGITS = 256
+REFUSALS = ("forbidden", "not_now", "bad_target", "bad_header", "unsupported")
+"Codes of errors that answer a command which something waits for."
 
 
 class CallControl(CallFacts):
@@ -181,7 +183,7 @@ class CallControl(CallFacts):
     def _refused(self, event: Refused) -> None:
         """The error names no command: it is taken for that of the oldest one that can be refused with it."""
         error = CommandRefused(event.code, event.text)
-        if event.code not in ("forbidden", "not_now", "bad_target", "bad_header", "unsupported"):
+        if event.code not in REFUSALS:
             return
         if self._asking and event.code == "unsupported":
             _fail(self._asking.popleft(), error)
