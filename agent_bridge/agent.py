@@ -111,10 +111,13 @@ class Agent:
         """Once a second, or as often as acknowledgements shall leave."""
         while True:
             await asyncio.sleep(self._ack_every_s or 1.0)
-            if self._ack_every_s is not None:
-                for call in self.calls.values():
-                    call._acknowledge()
+            self._acknowledge()
             await self._doors.look_after()
+
+    def _acknowledge(self) -> None:
+        if self._ack_every_s is not None:
+            for call in self.calls.values():
+                call._acknowledge(everything=self.on_audio is not None)
 
     async def finish(self, grace_s: float = 0.0) -> None:
         """Take no more calls, let those that are up come to their end, and hand over what is left then.
@@ -129,9 +132,7 @@ class Agent:
             await asyncio.wait(ends, timeout=grace_s)
         for end in ends:
             end.cancel()
-        for call in list(self.calls.values()):
-            if self._ack_every_s is not None:
-                call._acknowledge()
+        self._acknowledge()
         if self.calls:
             log.warning("%d calls are handed over", len(self.calls))
         for session in list(self._sessions):
@@ -245,6 +246,9 @@ class Agent:
             self._take(call, session, channel)
 
     def _take(self, call: Call, session: Session, channel: int) -> None:
+        call.answer_at_once = call.answer_at_once or not session.can_wait
+        if call.info.direction != "outbound":
+            call.state = "answered" if call.answer_at_once else "offered"
         session.accept(channel, call.answer_at_once)
         session.calls[channel] = call
         self.calls[call.id] = call

@@ -120,6 +120,8 @@ class PacedQueue:
 class AudioSocketConnection:
     """One AudioSocket client, which is one call; methods as in `AgentConnection`."""
 
+    can_wait = False
+
     def __init__(self) -> None:
         self._reader = audiosocket.reassembler()
         self._out: list[bytes | memoryview] = []

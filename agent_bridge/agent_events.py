@@ -216,6 +216,8 @@ class AgentSide(Protocol):
 
     closing: bool
     "the owner should write what is left and close"
+    can_wait: bool
+    "a call can be taken without being answered"
 
     @property
     def next_deadline_ns(self) -> int | None:

@@ -31,6 +31,8 @@ HANDSHAKE_TIMEOUT_NS = 2_000_000_000
 class AgentConnection:
     """One connection from a gateway. It never raises on what the gateway sends."""
 
+    can_wait = True
+
     def __init__(self, agent_name: str = "agent", token: str | None = None) -> None:
         """With a `token`, a gateway that does not say the same in its hello is sent away."""
         self._agent_name = agent_name

@@ -195,10 +195,10 @@ class Call(CallControl):
     def _need_from(self, position: int | None) -> None:
         self._needed_from = position
 
-    def _acknowledge(self) -> None:
+    def _acknowledge(self, everything: bool) -> None:
         """What the handler has taken, the frame before the one that it asks for included, is dealt with."""
         frame = self.sample_rate * self.info.frame_ms // 1000
-        if self._heard.reader_waits:
+        if everything or self._heard.reader_waits:
             taken = self._heard_to
         else:
             taken = (self._heard_to if self._heard.empty else self._heard.oldest.position) - frame

@@ -187,7 +187,7 @@ class CallControl(CallFacts):
             return
         if self._asking and event.code == "unsupported":
             _fail(self._asking.popleft(), error)
-        elif self._answering and event.code != "bad_target":
+        elif self._answering and event.code in ("not_now", "bad_header"):
             _fail(self._answering.popleft(), error)
         elif self._transferring is not None and not self._transferring.begun:
             self._transfer_told(TransferProgress("failed", 0, f"{event.code}: {event.text}"))

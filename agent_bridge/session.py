@@ -126,6 +126,11 @@ class Session(asyncio.Protocol):
         self._side.send_audio(channels, pcm)
         self._plan_flush()
 
+    @property
+    def can_wait(self) -> bool:
+        """A call can be taken without being answered."""
+        return self._side.can_wait
+
     def accept(self, channel: int, answer: bool) -> None:
         """Take a call."""
         self._side.accept(channel, answer)

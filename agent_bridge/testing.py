@@ -19,24 +19,13 @@ import contextlib
 import socket
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from types import TracebackType
 from typing import Any, Self
 
 from trunkline.agent_bridge.agent import Agent
 from trunkline.agent_bridge.dialect import Link, LinkSettings, StartInfo
-from trunkline.agent_bridge.link_events import (
-    Accepted,
-    Audio,
-    Clear,
-    Dtmf,
-    Hangup,
-    LinkEvent,
-    LinkFailed,
-    LinkUp,
-    Mark,
-    Rejected,
-)
+from trunkline.agent_bridge.link_events import Accepted, Audio, LinkEvent, LinkFailed, LinkUp, Rejected
 from trunkline.agent_bridge.links import UnixAddress, create_link, parse_address
 from trunkline.agent_bridge.testing_call import DoubleCall
 
@@ -128,17 +117,16 @@ class GatewayDouble:
         sample_rate_hz: int = 16000,
         frame_ms: int = 20,
         playback: str = "instant",
+        barge_in: str = "tell",
+        forbid: Collection[str] = (),
         **more: Any,
     ) -> DoubleCall:
-        """Offer a call, and wait until the agent takes it; or raise CallRejected. `more`: of StartInfo."""
-        channel = len(self._calls) + 1
-        given: dict[str, Any] = {
-            "direction": "inbound",
-            "trunk": "",
-            "route": "",
-            "headers": {},
-            "metadata": {},
-        }
+        """Offer a call, and wait until the agent takes it; or raise CallRejected. `more`: of StartInfo.
+
+        `barge_in` is what happens when the caller speaks: `off`, `tell`, `clear`, `pause`. `forbid` names what the
+        route does not let its agents do: `transfer`, `hold`, `early_media`, `dtmf`, `mute`, `hangup`, `variables`.
+        """
+        given: dict[str, Any] = {"direction": "inbound", "trunk": "", "route": "", "headers": {}, "metadata": {}}
         info = StartInfo(
             call_id=call_id or str(uuid.uuid4()),
             caller=caller,
@@ -147,14 +135,19 @@ class GatewayDouble:
             frame_ms=frame_ms,
             **(given | more),
         )
-        self._calls[channel] = DoubleCall(self, channel, info, playback)
+        return await self.offer(info, playback=playback, barge_in=barge_in, forbid=forbid)
+
+    async def offer(self, info: StartInfo, **options: Any) -> DoubleCall:
+        """The same with all that an agent is told made by the test; `options`: playback, barge_in, forbid."""
+        channel = len(self._calls) + 1
+        call = self._calls[channel] = DoubleCall(self, channel, info, **options)
         self.link.start(channel, info, time.monotonic_ns())
         self.write()
         await self.until(lambda: channel in self._answers, "an answer to the call")
         answer = self._answers[channel]
         if isinstance(answer, Rejected):
             raise CallRejected(answer)
-        return self._calls[channel]
+        return call
 
     def lose(self) -> None:
         """Break the connection off, as when the gateway's media process dies."""
@@ -202,13 +195,17 @@ class GatewayDouble:
                     self.agent_name = agent
                 case LinkFailed():
                     self.failure = event
-                case Accepted(channel) | Rejected(channel):
+                case Accepted(channel, answer):
+                    self._answers[channel] = event
+                    if not answer:
+                        self._calls[channel].state = "offered"
+                case Rejected(channel):
                     self._answers[channel] = event
                 case Audio(channels, pcm):
                     for i, channel in enumerate(channels.tolist()):
                         if channel in self._calls:
-                            self._calls[channel]._take_audio(pcm[i])
-                case Mark() | Clear() | Dtmf() | Hangup():
-                    self._calls[event.channel]._take(event)
+                            self._calls[channel]._take_audio(self.link, pcm[i])
+                case _:
+                    self._calls[event.channel]._carry_out(self.link, event)
         self.write()
         self._changed.set()

@@ -133,6 +133,8 @@ class Utterance:
 
     def cleared(self, answer: Cleared) -> None:
         """What was heard before it was silenced is known."""
+        if self._end is not None and self._end.done() and self._end.result().played:
+            self._ended(self._end)  # all of it: the clear came too late
         heard = 0
         if self._began is not None and self._began.done() and self._began.result().played:
             heard = answer.played_ms - self._ms(self._began.result().position)

@@ -74,7 +74,9 @@ def test_no_command_is_forgotten():
 def _needed(kind):
     given = {"name": "n", "paused": True, "digits": "1", "held": True, "target": "t", "values": {}, "data": b"",
              "position": 0}  # fmt: skip
-    needed = [f for f in dataclasses.fields(kind)[1:] if f.default is f.default_factory is dataclasses.MISSING]
+    needed = [
+        f for f in dataclasses.fields(kind)[1:] if f.default is f.default_factory is dataclasses.MISSING
+    ]
     return [given[f.name] for f in needed]
 
 
@@ -102,7 +104,10 @@ NEWS = {
     "send_hold": (st.tuples(st.booleans()), ev.HoldChanged),
     "send_quality": (st.tuples(NUMBERS), ev.QualityReported),
     "send_network": (st.tuples(st.booleans(), MS), ev.NetworkChanged),
-    "send_speech": (st.tuples(st.booleans(), POSITION, st.sampled_from([-20.5, 0.0, -90.0])), ev.SpeechChanged),
+    "send_speech": (
+        st.tuples(st.booleans(), POSITION, st.sampled_from([-20.5, 0.0, -90.0])),
+        ev.SpeechChanged,
+    ),
     "send_turn": (st.tuples(NUMBERS), ev.TurnReported),
     "send_underrun": (st.tuples(POSITION, MS), ev.UnderrunReported),
     "send_call_state": (st.tuples(st.sampled_from(["ringing", "early", "answered"])), ev.CallStateChanged),
@@ -161,7 +166,9 @@ def test_replayed_frames_are_flagged():
     """The bit passes through."""
     link, agent = both()
     one = np.array([CHANNEL])
-    link.send_audio(one.astype(np.uint32), one, np.array([FLAG_REPLAY], np.uint16), np.ones((1, 160), np.int16))
+    link.send_audio(
+        one.astype(np.uint32), one, np.array([FLAG_REPLAY], np.uint16), np.ones((1, 160), np.int16)
+    )
     (audio,) = agent.receive(b"".join(link.data_to_send()), 0)
     assert audio.flags.tolist() == [FLAG_REPLAY]
 
