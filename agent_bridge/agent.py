@@ -48,6 +48,7 @@ class Agent:
         on_offer: Callable[[Call], Awaitable[None] | None] | None = None,
         on_audio: Callable[[AudioBatch], None] | None = None,
         answer: bool = True,
+        barge_in: str = "agent",
         ack_every_s: float | None = 1.0,
     ) -> None:
         """`on_offer` may `call.reject()` before the call is taken.
@@ -55,7 +56,11 @@ class Agent:
         With `on_audio` the audio of all calls goes there, a batch at a time, and not to
         the handlers: far cheaper for agents that do the same to every call.
 
-        With `answer=False` the handlers answer calls, or do not.  What a handler has taken
+        With `answer=False` the handlers answer calls, or do not.  `barge_in` says who silences
+        what calls `say()` when the caller speaks: the `agent`, as soon as it is told; or the
+        `route` alone, by its policy (`clear`, or `pause`, which lets it go on after a cough).
+
+        What a handler has taken
         of the caller's audio is acknowledged to the gateway `ack_every_s`, so that it is not
         said again should the call get another agent; with None, by `call.ack()` alone.
         """
@@ -72,7 +77,10 @@ class Agent:
         "calls whose connection is lost, and when they are given up"
         self._sessions: set[Session] = set()
         self._doors = Doors(self._session)
+        if barge_in not in ("agent", "route"):
+            raise ValueError(f"barge_in {barge_in!r}: agent or route")
         self._answer = answer
+        self._silences = barge_in == "agent"
         self._ack_every_s = ack_every_s
         self._keeper: asyncio.Task[None] | None = None
         self._leaving = False
@@ -203,6 +211,7 @@ class Agent:
             return
         call = Call(info, session, channel)
         call.answer_at_once = self._answer
+        call._silences = self._silences
         if self._on_offer is None:
             self._take(call, session, channel)
         else:

@@ -69,6 +69,8 @@ class Call(CallControl):
         "those that are not over"
         self._cuts: dict[str, list[Utterance]] = {}
         "by the name of the clear that cut them"
+        self._silences = True
+        "the caller's voice ends them, without the gateway's policy"
         self._names_given = 0
         self._flow_ready = True
         self._may_play = asyncio.Event()
@@ -114,7 +116,7 @@ class Call(CallControl):
         """Say this after all that is being said: audio, or an asynchronous iterator that makes it.
 
         `await` the result for how it ended and how much of it was heard.  The caller's voice ends it, and all
-        that waits behind it, unless it is not `interruptible`.
+        that waits behind it, unless it is not `interruptible` (a gateway's route may clear it all the same).
         """
         before = self._utterances[-1] if self._utterances else None
         utterance = Utterance(self, speech, interruptible, before)
@@ -213,11 +215,15 @@ class Call(CallControl):
             self._events.put(event)
         if isinstance(event, Speech):
             self._heard.put(event)
-            active = [u for u in self._utterances if not u.done]
-            if event.started and active and all(u.interruptible for u in active):
-                self.clear()
+            if event.started and self._silences:
+                self._be_silent()
         for listener in self._listeners:
             self._call_listener(listener, event)
+
+    def _be_silent(self) -> None:
+        active = [u for u in self._utterances if not u.done]
+        if active and all(u.interruptible for u in active):
+            self.clear()
 
     def _call_listener(self, listener: Callable[[CallEvent], None], event: CallEvent) -> None:
         try:

@@ -19,6 +19,8 @@ E = TypeVar("E", bound=LinkEvent)
 
 MIN_SPEECH_MS = 60
 "After so much speech the gateway is sure of it."
+RESUME_MS = 700
+'`barge_in="pause"`: who says less does not mean to interrupt.'
 _MOST_REPLAYED_FRAMES = 3000
 
 
@@ -55,6 +57,7 @@ class DoubleCall(Wishes):
         self._barge_in = barge_in
         self._position = info.position
         self._speaking = False
+        self._began = 0
         self._told: deque[tuple[int, int, Pcm]] = deque(maxlen=_MOST_REPLAYED_FRAMES)
         "position, flags and samples of each frame that the agent was sent"
 
@@ -75,14 +78,23 @@ class DoubleCall(Wishes):
         flags = FLAG_SPEECH if self._barge_in != "off" else 0
         if self._speaking or self._barge_in == "off":
             self.say(pcm, flags)
+            self._decide()
             return
         self.say(pcm[:sure], flags)
-        self._speaking = True
+        self._speaking, self._began = True, start
         self._gateway.link.send_speech(self.channel, True, start, -20.0)
         if self._barge_in == "clear" and self.playout.queued_samples:
             self._gateway.link.send_cleared(self.channel, "", *self.playout.clear())
         self.playout.paused = self._barge_in == "pause"
         self.say(pcm[sure:], flags)
+        self._decide()
+
+    def _decide(self) -> None:
+        """Whoever has spoken for so long means to interrupt."""
+        spoken_ms = (self._position - self._began) * 1000 // self.info.sample_rate_hz
+        if self._speaking and self.playout.paused and self._barge_in == "pause" and spoken_ms >= RESUME_MS:
+            self._gateway.link.send_cleared(self.channel, "", *self.playout.clear())
+            self._gateway.write()
 
     def stop_speaking(self, silence_ms: int = 400) -> None:
         """The caller has been silent for so long: the gateway notices the end; a paused agent goes on."""

@@ -184,6 +184,31 @@ async def test_a_clear_of_the_gateway_is_still_an_event(until):
     assert seen == [Speech(True, 0, -20.0), Cleared(250, 750, ())]
 
 
+async def test_the_route_may_decide_instead_of_the_agent(until):
+    """barge_in="route" with a route that pauses: a cough costs nothing, a sentence ends it, and the agent knows."""
+    spoken: list = []
+
+    async def handler(call: Call) -> None:
+        spoken.extend([await call.say(np.zeros(16000, np.int16)) for _ in range(2)])
+        await call.ended()
+
+    async with Agent(handler, barge_in="route") as agent, GatewayDouble.of(agent) as gateway:
+        call = await gateway.call(playback="manual", barge_in="pause")
+        await call.event(said.Mark, 2)
+        call.play_out(400)
+        call.speak(VOICE[:3200])
+        call.play_out(1000)
+        call.stop_speaking()
+        assert call.playout.queued_ms == 600
+        call.play_out(600)
+        await call.event(said.Mark, 4)
+        call.play_out(300)
+        call.speak(VOICE)
+        await until(lambda: len(spoken) == 2)
+        assert not [e for e in call.said if isinstance(e, said.Clear)]
+    assert spoken == [Spoken("played", 1000, 1000), Spoken("interrupted", 300, 1000)]
+
+
 async def turns_of(until, script, **options) -> list[CallerTurn]:
     """What an agent's turns() yields of a call in which `script` plays the caller."""
     turns: list[CallerTurn] = []
