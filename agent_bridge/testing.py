@@ -19,19 +19,21 @@ import contextlib
 import socket
 import time
 import uuid
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from types import TracebackType
 from typing import Any, Self
 
 from trunkline.agent_bridge.agent import Agent
+from trunkline.agent_bridge.connecting import open_streams
 from trunkline.agent_bridge.dialect import Link, LinkSettings, StartInfo
 from trunkline.agent_bridge.link_events import Accepted, Audio, LinkEvent, LinkFailed, LinkUp, Rejected
-from trunkline.agent_bridge.links import UnixAddress, create_link, parse_address
+from trunkline.agent_bridge.links import create_link
 from trunkline.agent_bridge.testing_call import DoubleCall
 
 TIMEOUT_S = 5.0
 "For everything that a test waits for; agents on the same machine need milliseconds."
 
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 __all__ = ["CallRejected", "DoubleCall", "GatewayDouble"]
 
@@ -47,7 +49,7 @@ class CallRejected(Exception):
 class GatewayDouble:
     """One connection to an agent; use it as an async context manager."""
 
-    def __init__(self, connect: Callable[[], socket.socket], link: Link) -> None:
+    def __init__(self, connect: Callable[[], Awaitable[Streams]], link: Link) -> None:
         """Use `of` or `to`."""
         self.link = link
         self.failure: LinkFailed | None = None
@@ -66,29 +68,24 @@ class GatewayDouble:
     def of(cls, agent: Agent, **options: Any) -> GatewayDouble:
         """To an agent in this process, over a socket pair; options: dialect, token, sample_rate_hz."""
         ours, theirs = socket.socketpair()
-        double = cls(lambda: ours, create_link(options.pop("dialect", "trunkline"), LinkSettings(**options)))
+        link = create_link(options.pop("dialect", "trunkline"), LinkSettings(**options))
+        double = cls(lambda: asyncio.open_connection(sock=ours), link)
         double._served = agent, theirs
         return double
 
     @classmethod
     def to(cls, address: str, **options: Any) -> GatewayDouble:
-        """To an agent that listens at `unix:/path` or `tcp:host:port`; options as in `of`."""
-        where = parse_address(address)
-
-        def connect() -> socket.socket:
-            if isinstance(where, UnixAddress):
-                sock = socket.socket(socket.AF_UNIX)
-                sock.connect(where.path)
-                return sock
-            return socket.create_connection((where.host, where.port), TIMEOUT_S)
-
-        return cls(connect, create_link(options.pop("dialect", "trunkline"), LinkSettings(**options)))
+        """To an agent that listens at `unix:/path`, `tcp:host:port` or `ws://...`; options as in `of`."""
+        if address.startswith(("ws://", "wss://")):
+            options.setdefault("url", address)
+        link = create_link(options.pop("dialect", "trunkline"), LinkSettings(**options))
+        return cls(lambda: open_streams(address), link)
 
     async def __aenter__(self) -> Self:
         """Connect, and wait for the handshake; raises ConnectionError when it fails."""
         if self._served is not None:
             await self._served[0].serve_socket(self._served[1])
-        reader, self._writer = await asyncio.open_connection(sock=self._connect())
+        reader, self._writer = await self._connect()
         self._tasks = [asyncio.ensure_future(self._read(reader)), asyncio.ensure_future(self._tick())]
         self.link.connected(time.monotonic_ns())
         self.write()
@@ -179,6 +176,8 @@ class GatewayDouble:
             except ConnectionError:
                 data = b""
             self._take(self.link.receive(data, time.monotonic_ns()))
+            while self.link.unread:
+                self._take(self.link.resume(time.monotonic_ns()))
 
     async def _tick(self) -> None:
         """The link's time: coarse is enough here, its time-outs are seconds."""
