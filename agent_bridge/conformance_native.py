@@ -97,12 +97,16 @@ async def bare_start(target: Target) -> None:
 
 async def _accepts(probe: Probe, channel: int, what: str) -> None:
     await probe.wait(lambda: _said(probe, "accept", channel=channel), ANSWER_S)
-    probe.alive(what)
+    problem = f"it does not accept a call after {what}"
+    try:
+        probe.alive(what)
+    except Wrong as wrong:
+        problem = wrong.problem
     if not _said(probe, "accept", channel=channel):
         raise Wrong(
-            f"it does not accept a call after {what}",
-            "Take fields that are absent or null as their defaults, and bytes as a stream without boundaries: "
-            "collect them until a message is whole, and take all that are.",
+            problem,
+            "Take fields that are absent or null as their defaults, ignore those that are not known, and take bytes "
+            "as a stream without boundaries: collect them until a message is whole, and handle all that are.",
         )
 
 
