@@ -177,7 +177,8 @@ async def pauses(target: Target) -> None:
             raise CannotTell(f"{target.dialect} cannot ask an agent for a pause")
         channel = await probe.call()
         await probe.paced_audio(channel, 1.0, 2.0)
-        if not probe.spoken[channel]:
+        if not await probe.wait(lambda: probe.spoken[channel], 2.0):
+            probe.alive("two seconds of audio")
             raise CannotTell("it did not speak, so whether it would pause cannot be seen")
         probe.link.send_flow(channel, False, 50_000)
         await probe.paced_audio(channel, 1.0, 2.0)

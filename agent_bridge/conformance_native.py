@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import itertools
 import struct
 import uuid
 from typing import Any
@@ -111,12 +112,14 @@ async def _accepts(probe: Probe, channel: int, what: str) -> None:
 
 
 async def cut_up(target: Target) -> None:
-    """A byte at a time, and then several messages in one piece."""
+    """Headers a byte at a time, the rest in pieces, and then several messages in one."""
     async with Probe(target, say_hello=False) as probe:
-        for byte in _hello(target, [1]) + _start(target, 1):
-            probe.raw(bytes([byte]))
-            await asyncio.sleep(0.0005)
-        await _accepts(probe, 1, "hello and start came a byte at a time")
+        for data in (_hello(target, [1]), _start(target, 1)):
+            for start, end in itertools.pairwise([*range(9), *range(45, len(data), 37), len(data)]):
+                probe.raw(data[start:end])
+                await asyncio.sleep(0)  # each in a write of its own
+            await probe.settle(0.05)
+        await _accepts(probe, 1, "hello and start came in small pieces")
         probe.raw(_audio(target, 1) * 3 + _start(target, 2) + _audio(target, 1)[:11])
         await asyncio.sleep(0.02)
         probe.raw(_audio(target, 1)[11:] + wire.control_message("stop", channel=1, reason="check"))
@@ -213,8 +216,9 @@ async def silent_gateway(target: Target) -> None:
 
 
 async def keep_alive(target: Target) -> None:
-    """Five seconds of silence."""
-    async with Probe(target) as probe:
+    """Five seconds of silence; a link would break it with a ping of its own."""
+    async with Probe(target, say_hello=False) as probe:
+        probe.raw(_hello(target, [1]))
         await probe.wait(lambda: _said(probe, "ping"), 7.0)
         probe.alive("seven seconds of silence; a gateway without calls is silent")
         if not _said(probe, "ping"):

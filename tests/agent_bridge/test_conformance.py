@@ -45,14 +45,14 @@ async def test_an_agent_of_the_sdk_passes_every_case(tmp_path):
     """All of them, over a Unix socket."""
     async with Agent(polite_echo, token="s3cret") as agent:
         found = await all_at_once(await agent.listen(f"unix:{tmp_path}/s"))
-    assert set(outcomes(found).values()) == {PASSED}, found
+    assert [verdict for verdict in found.values() if verdict.outcome != PASSED] == []
 
 
 async def test_an_agent_without_a_flaw_passes():
     """The one that the others are made of, so what they fail by is their flaw."""
     async with FlawedAgent(token="s3cret") as where:
         found = await all_at_once(where)
-    assert set(outcomes(found).values()) == {PASSED}, found
+    assert [verdict for verdict in found.values() if verdict.outcome != PASSED] == []
 
 
 def test_there_is_a_flawed_agent_for_every_case():
