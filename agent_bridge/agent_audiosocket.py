@@ -3,8 +3,8 @@
 
 So a handler written for our dialect also runs behind a plain Asterisk.  What the wire
 lacks is done here: audio is paced, because Asterisk plays what comes when it comes;
-marks and clear work on the queue that pacing needs anyway.  DTMF towards the caller
-cannot be said and is refused.
+marks and clear work on the queue that pacing needs anyway.  DTMF towards the caller,
+transfer, hold and the like cannot be said and are refused.
 
 The sample rate shows only in the first audio frame, so the call is offered when that
 comes; without one within half a second it is 8 kHz, the rate of Asterisk's application.
@@ -32,6 +32,18 @@ from trunkline.agent_bridge.agent_events import (
     MarkReported,
 )
 from trunkline.agent_bridge.dialect import StartInfo
+from trunkline.agent_bridge.link_events import (
+    Acknowledge,
+    Answer,
+    Clear,
+    Command,
+    Hangup,
+    Mark,
+    Progress,
+    Ring,
+    State,
+    Variables,
+)
 from trunkline.agent_bridge.reassembly import Buffer
 
 CHANNEL = 0
@@ -108,6 +120,8 @@ class PacedQueue:
 class AudioSocketConnection:
     """One AudioSocket client, which is one call; methods as in `AgentConnection`."""
 
+    can_wait = False
+
     def __init__(self) -> None:
         self._reader = audiosocket.reassembler()
         self._out: list[bytes | memoryview] = []
@@ -175,12 +189,12 @@ class AudioSocketConnection:
 
     # --- what the agent says -----------------------------------------------------------------
 
-    def accept(self, channel: int) -> None:
-        """Nothing to say: the call is connected."""
+    def accept(self, channel: int, answer: bool = True) -> None:
+        """Nothing to say: the call is connected, and answered."""
 
     def reject(self, channel: int, code: int = 0, reason: str = "") -> None:
         """Hang up; this wire has no word for codes and reasons."""
-        self.hangup(channel)
+        self._hang_up()
 
     def send_audio(self, channels: NDArray[np.uint32], pcm: NDArray[np.int16]) -> None:
         """Queue speech for the call."""
@@ -188,22 +202,24 @@ class AudioSocketConnection:
             for row in pcm:
                 self._queue.push(row)
 
-    def mark(self, channel: int, name: str) -> None:
-        """Report when everything sent before has left and been played."""
-        if self._queue is not None:
-            self._queue.push(name)
+    def say(self, command: Command) -> None:
+        """What works on the queue is done here; what nobody needs an answer to is dropped; all else is refused."""
+        match command:
+            case Mark(_, name):
+                if self._queue is not None:
+                    self._queue.push(name)
+            case Clear(_, name):
+                if self._queue is not None:
+                    self._due.append(ClearDone(CHANNEL, name, *self._queue.clear(0)))
+            case Hangup():
+                self._hang_up()
+            case Acknowledge() | State() | Variables() | Ring() | Progress() | Answer():
+                self.ignored[type(command).__name__] += 1
+            case _:
+                text = f"AudioSocket has no word for this ({type(command).__name__})"
+                self._due.append(CommandRefused(CHANNEL, "unsupported", text))
 
-    def clear(self, channel: int, name: str = "") -> None:
-        """Throw away what has not left yet."""
-        if self._queue is not None:
-            played_ms, discarded_ms, marks = self._queue.clear(0)
-            self._due.append(ClearDone(CHANNEL, name, played_ms, discarded_ms, marks))
-
-    def dtmf(self, channel: int, digits: str, duration_ms: int = 160, gap_ms: int = 80) -> None:
-        """Refused."""
-        self._due.append(CommandRefused(CHANNEL, "unsupported", "AudioSocket cannot send DTMF to the caller"))
-
-    def hangup(self, channel: int, reason: str = "", code: int = 0) -> None:
+    def _hang_up(self) -> None:
         """End the call, as the client will not answer with a stop."""
         if not self.closing:
             self._out.append(audiosocket.frame(audiosocket.HANGUP))

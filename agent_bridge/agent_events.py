@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trunkline.agent_bridge.dialect import StartInfo
+from trunkline.agent_bridge.link_events import Command
 from trunkline.agent_bridge.reassembly import Buffer
 
 
@@ -129,6 +130,59 @@ class CommandRefused:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class SpeechChanged:
+    """The caller begins to speak at this position of the timeline (started), or has stopped there."""
+
+    channel: int
+    started: bool
+    position: int
+    level_dbov: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TurnReported:
+    """How long one turn took: figures by name."""
+
+    channel: int
+    turn: Mapping[str, float]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class UnderrunReported:
+    """The agent's speech ran dry at this position of its own samples, and went on so much later."""
+
+    channel: int
+    position: int
+    missing_ms: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CallStateChanged:
+    """`ringing`, `early`, `answered`: how far the call has got."""
+
+    channel: int
+    state: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TransferReported:
+    """How a transfer goes: `trying`, `ringing`, `done`, `failed`."""
+
+    channel: int
+    state: str
+    code: int
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StatusReported:
+    """Answer to `status`: figures by name."""
+
+    channel: int
+    status: Mapping[str, float]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class ConnectionFailed:
     """The connection is over. `reason`: `version`, `token`, `protocol`, `timeout`, `lost`."""
 
@@ -136,21 +190,25 @@ class ConnectionFailed:
     detail: str
 
 
-AgentEvent = (
-    Greeted
-    | CallOffered
-    | AudioArrived
-    | DtmfPressed
+CallNews = (
+    DtmfPressed
     | MarkReported
     | ClearDone
     | FlowChanged
     | HoldChanged
     | QualityReported
     | NetworkChanged
-    | CallStopped
+    | SpeechChanged
+    | TurnReported
+    | UnderrunReported
+    | CallStateChanged
+    | TransferReported
+    | StatusReported
     | CommandRefused
-    | ConnectionFailed
 )
+"About one call that is up."
+
+AgentEvent = Greeted | CallOffered | AudioArrived | CallNews | CallStopped | ConnectionFailed
 
 
 class AgentSide(Protocol):
@@ -158,6 +216,8 @@ class AgentSide(Protocol):
 
     closing: bool
     "the owner should write what is left and close"
+    can_wait: bool
+    "a call can be taken without being answered"
 
     @property
     def next_deadline_ns(self) -> int | None:
@@ -175,8 +235,8 @@ class AgentSide(Protocol):
     def data_to_send(self) -> list[bytes | memoryview]:
         """Take everything that waits to be written, in order."""
 
-    def accept(self, channel: int) -> None:
-        """Take a call."""
+    def accept(self, channel: int, answer: bool = True) -> None:
+        """Take a call; with `answer=False` it goes on ringing until `Answer` is said."""
 
     def reject(self, channel: int, code: int = 0, reason: str = "") -> None:
         """Do not take a call."""
@@ -184,14 +244,5 @@ class AgentSide(Protocol):
     def send_audio(self, channels: NDArray[np.uint32], pcm: NDArray[np.int16]) -> None:
         """Speech for n calls, pcm[n, samples]."""
 
-    def mark(self, channel: int, name: str) -> None:
-        """Ask for a report once everything sent before has been played."""
-
-    def clear(self, channel: int, name: str = "") -> None:
-        """Silence a call at once."""
-
-    def dtmf(self, channel: int, digits: str, duration_ms: int = 160, gap_ms: int = 80) -> None:
-        """Send digits to the caller."""
-
-    def hangup(self, channel: int, reason: str = "", code: int = 0) -> None:
-        """End a call."""
+    def say(self, command: Command) -> None:
+        """Anything else about a call that was accepted."""

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 from trunkline.agent_bridge import fields
 from trunkline.agent_bridge.agent_events import (
     AgentEvent,
     CallOffered,
+    CallStateChanged,
     CallStopped,
     ClearDone,
     CommandRefused,
@@ -18,8 +20,14 @@ from trunkline.agent_bridge.agent_events import (
     MarkReported,
     NetworkChanged,
     QualityReported,
+    SpeechChanged,
+    StatusReported,
+    TransferReported,
+    TurnReported,
+    UnderrunReported,
 )
 from trunkline.agent_bridge.dialect import StartInfo
+from trunkline.agent_bridge.native_commands import MAX_STATE_BYTES
 from trunkline.agent_bridge.reassembly import ProtocolViolation
 
 _MAX_POSITION = (1 << 63) - 1
@@ -51,6 +59,12 @@ def _offered(message: fields.Message) -> CallOffered:
             resumed=fields.boolean(message, "resumed"),
             position=fields.integer(message, "position", 0, _MAX_POSITION, default=0),
             gap_ms=fields.integer(message, "gap_ms", 0, _MAX_MS, default=0),
+            answered=fields.boolean(message, "answered", default=True),
+            variables=fields.texts(message, "variables"),
+            attempt=fields.integer(message, "attempt", 1, 1 << 31, default=1),
+            state=b"" if message.get("state") is None else fields.octets(message, "state", MAX_STATE_BYTES),
+            played_ms=fields.integer(message, "played_ms", 0, _MAX_MS, default=0),
+            replay_ms=fields.integer(message, "replay_ms", 0, _MAX_MS, default=0),
         ),
     )
 
@@ -97,11 +111,36 @@ def _network(message: fields.Message) -> NetworkChanged:
     return NetworkChanged(fields.channel(message), fields.text(message, "state") == "silent", idle_ms)
 
 
-def _numbers(message: fields.Message) -> Mapping[str, float]:
+def _speech(message: fields.Message) -> SpeechChanged:
+    level = message.get("level_dbov")
+    return SpeechChanged(
+        fields.channel(message),
+        fields.text(message, "state") == "started",
+        fields.integer(message, "position", 0, _MAX_POSITION),
+        float(level) if isinstance(level, (int, float)) else math.nan,
+    )
+
+
+def _underrun(message: fields.Message) -> UnderrunReported:
+    return UnderrunReported(
+        fields.channel(message),
+        fields.integer(message, "position", 0, _MAX_POSITION),
+        fields.integer(message, "missing_ms", 0, _MAX_MS, default=0),
+    )
+
+
+def _transfer(message: fields.Message) -> TransferReported:
+    code = fields.integer(message, "code", 0, 699, default=0)
+    return TransferReported(
+        fields.channel(message), fields.text(message, "state"), code, fields.prose(message, "reason")
+    )
+
+
+def _numbers(message: fields.Message, name: str = "stats") -> Mapping[str, float]:
     """The statistics of a message; what is no number, or null, is left out."""
-    stats = message.get("stats") or {}
+    stats = message.get(name) or {}
     if not isinstance(stats, dict):
-        raise ProtocolViolation(f'"stats" of "{message["type"]}" is not an object')
+        raise ProtocolViolation(f'"{name}" of "{message["type"]}" is not an object')
     return {name: value for name, value in stats.items() if isinstance(value, (int, float))}
 
 
@@ -115,6 +154,12 @@ EVENTS: Mapping[str, Callable[[fields.Message], AgentEvent]] = {
     "quality": lambda m: QualityReported(fields.channel(m), _numbers(m)),
     "stop": lambda m: CallStopped(fields.channel(m), fields.prose(m, "reason"), _numbers(m)),
     "network": _network,
+    "speech": _speech,
+    "turn": lambda m: TurnReported(fields.channel(m), _numbers(m, "turn")),
+    "underrun": _underrun,
+    "call_state": lambda m: CallStateChanged(fields.channel(m), fields.text(m, "state")),
+    "transfer": _transfer,
+    "status": lambda m: StatusReported(fields.channel(m), _numbers(m, "status")),
     "error": lambda m: CommandRefused(fields.channel(m), fields.prose(m, "code"), fields.prose(m, "text")),
 }
 "Makes the event of each message type; raises ProtocolViolation."

@@ -18,9 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trunkline.agent_bridge import fields, wire
+from trunkline.agent_bridge.agent_commands import command_fields
 from trunkline.agent_bridge.agent_events import AgentEvent, AudioArrived, ConnectionFailed, Greeted
 from trunkline.agent_bridge.agent_messages import EVENTS
 from trunkline.agent_bridge.keepalive import Due, KeepAlive
+from trunkline.agent_bridge.link_events import Command
 from trunkline.agent_bridge.reassembly import Buffer, ProtocolViolation
 
 HANDSHAKE_TIMEOUT_NS = 2_000_000_000
@@ -28,6 +30,8 @@ HANDSHAKE_TIMEOUT_NS = 2_000_000_000
 
 class AgentConnection:
     """One connection from a gateway. It never raises on what the gateway sends."""
+
+    can_wait = True
 
     def __init__(self, agent_name: str = "agent", token: str | None = None) -> None:
         """With a `token`, a gateway that does not say the same in its hello is sent away."""
@@ -100,9 +104,9 @@ class AgentConnection:
 
     # --- what the agent says -----------------------------------------------------------------
 
-    def accept(self, channel: int) -> None:
-        """Take the call; audio follows."""
-        self._say("accept", channel=channel)
+    def accept(self, channel: int, answer: bool = True) -> None:
+        """Take the call; audio follows. With `answer=False`, the caller hears it ring until `Answer` is said."""
+        self._say("accept", channel=channel, **({} if answer else {"answer": False}))
 
     def reject(self, channel: int, code: int = 0, reason: str = "") -> None:
         """Do not take the call; `code` is the SIP code for the caller, 0 leaves it to the gateway."""
@@ -113,21 +117,10 @@ class AgentConnection:
         nothing = np.zeros(len(pcm), np.int64)
         self._out.extend(wire.audio_messages(channels, nothing, nothing.astype(np.uint16), pcm))
 
-    def mark(self, channel: int, name: str) -> None:
-        """Ask for a report once everything sent before has been played."""
-        self._say("mark", channel=channel, name=name)
-
-    def clear(self, channel: int, name: str = "") -> None:
-        """Silence the call at once."""
-        self._say("clear", channel=channel, name=name)
-
-    def dtmf(self, channel: int, digits: str, duration_ms: int = 160, gap_ms: int = 80) -> None:
-        """Send digits to the caller."""
-        self._say("dtmf", channel=channel, digits=digits, duration_ms=duration_ms, gap_ms=gap_ms)
-
-    def hangup(self, channel: int, reason: str = "", code: int = 0) -> None:
-        """End the call."""
-        self._say("hangup", channel=channel, reason=reason, code=code)
+    def say(self, command: Command) -> None:
+        """Anything else about a call that was accepted."""
+        kind, content = command_fields(command)
+        self._say(kind, **content)
 
     def _say(self, kind: str, **content: Any) -> None:
         if not self.closing:

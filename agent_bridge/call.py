@@ -13,32 +13,24 @@ thread; what they send leaves together at the end of the loop's iteration.
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Protocol
+from typing import Protocol, cast
 
-from trunkline.agent_bridge.call_types import (
-    CallEvent,
-    Cleared,
-    Frame,
-    MarkReport,
-    Pcm,
-    PcmLike,
-    Quality,
-    Resumed,
-    Stopped,
-    samples_of,
-)
-from trunkline.agent_bridge.dialect import FLAG_GAP, StartInfo
+from trunkline.agent_bridge.call_control import CallControl
+from trunkline.agent_bridge.call_events import CallEvent, Quality, Resumed, Speech
+from trunkline.agent_bridge.call_types import Cleared, Frame, MarkReport, Pcm, PcmLike, Stopped, samples_of
+from trunkline.agent_bridge.caller_turns import CallerTurn, caller_turns
+from trunkline.agent_bridge.dialect import FLAG_GAP, FLAG_REPLAY, StartInfo
 from trunkline.agent_bridge.inbox import Inbox
+from trunkline.agent_bridge.link_events import Clear, Command, Mark
 from trunkline.agent_bridge.pending import Pending
+from trunkline.agent_bridge.utterance import SpeechLike, Utterance
 
 MAX_UNHEARD_MS = 30_000
 "Audio kept for a handler that does not listen: it loses the oldest, and no other call is hurt."
 _MAX_UNSEEN_EVENTS = 256
 _MAX_NAME_CHARS = 256
-_DIGITS = frozenset("0123456789*#ABCD")
 
 log = logging.getLogger("trunkline.agent")
 
@@ -50,36 +42,35 @@ class Port(Protocol):
 
     def play(self, channel: int, pcm: Pcm) -> None: ...
     def flush(self) -> None: ...
-    def mark(self, channel: int, name: str) -> None: ...
-    def clear(self, channel: int, name: str) -> None: ...
-    def dtmf(self, channel: int, digits: str, duration_ms: int, gap_ms: int) -> None: ...
-    def hangup(self, channel: int, reason: str, code: int) -> None: ...
+    def say(self, command: Command) -> None: ...
 
 
-class Call:
-    """A call: iterate over it to hear, `play()` to speak."""
+class Call(CallControl):
+    """A call: iterate over it to hear, `say()` or `play()` to speak; `CallControl` has what else it can do."""
 
     def __init__(self, info: StartInfo, port: Port, channel: int) -> None:
         """Made by the connection (`session.py`), which also calls the methods with an underscore."""
-        self.info = info
-        "everything known of the call: trunk, route, direction, ..."
-        self.stopped: Stopped | None = None
-        "why the call ended, once it has"
-        self.quality: Quality | None = None
-        "how good it is, as the gateway said last; it is an event too"
-        self.unheard_ms = 0
-        "audio thrown away because the handler did not listen for 30 s"
-        self.refusal: tuple[int, str] | None = None
-        "SIP code and reason given to `reject()`"
+        super().__init__(info)
         self._port: Port | None = port
         self._channel = channel
         self._held: list[Callable[[Port, int], None]] = []
         "what was said while the connection was away"
-        self._frames: Inbox[Frame] = Inbox(max(1, MAX_UNHEARD_MS // info.frame_ms))
+        self._heard: Inbox[Frame | Speech] = Inbox(max(1, MAX_UNHEARD_MS // info.frame_ms))
+        self._heard.skipped = Speech
+        self._heard_to = info.position
+        "position of the frame that comes next"
+        self._needed_from: int | None = None
+        "`turns()` has not dealt with what came from here on"
         self._next_flags = 0
         self._events: Inbox[CallEvent] = Inbox(_MAX_UNSEEN_EVENTS)
         self._listeners: list[Callable[[CallEvent], None]] = []
         self._pending = Pending()
+        self._utterances: list[Utterance] = []
+        "those that are not over"
+        self._cuts: dict[str, list[Utterance]] = {}
+        "by the name of the clear that cut them"
+        self._silences = True
+        "the caller's voice ends them, without the gateway's policy"
         self._names_given = 0
         self._flow_ready = True
         self._may_play = asyncio.Event()
@@ -89,43 +80,19 @@ class Call:
     def __repr__(self) -> str:
         return f"<Call {self.id}{' over' if self.stopped else ''}>"
 
-    # --- who calls ---------------------------------------------------------------------------
-
-    @property
-    def id(self) -> str:
-        """The call's id, the same in every log and event of the gateway."""
-        return self.info.call_id
-
-    @property
-    def caller(self) -> str:
-        """Who calls."""
-        return self.info.caller
-
-    @property
-    def called(self) -> str:
-        """Who was called."""
-        return self.info.called
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """SIP headers that the trunk lets through."""
-        return self.info.headers
-
-    @property
-    def metadata(self) -> Mapping[str, str]:
-        """What the configuration says of route and agent."""
-        return self.info.metadata
-
-    @property
-    def sample_rate(self) -> int:
-        """Samples per second, both ways."""
-        return self.info.sample_rate_hz
-
     # --- hear --------------------------------------------------------------------------------
 
     def __aiter__(self) -> AsyncIterator[Frame]:
         """The caller's audio, frame by frame, until the call ends."""
-        return self._frames
+        return cast(AsyncIterator[Frame], self._heard)  # it skips the rest
+
+    def turns(self, lead_ms: int = 200) -> AsyncIterator[CallerTurn]:
+        """What the caller says, from the beginning of his speech to its end, in place of single frames.
+
+        Each comes with `lead_ms` of audio before it.  Only if the route has detection of speech.
+        """
+        self._heard.skipped = None
+        return caller_turns(self._heard, self._need_from, self.sample_rate, lead_ms)
 
     def events(self) -> AsyncIterator[CallEvent]:
         """Keys, hold and the like, until the call ends; none is lost before the first look, of `Quality` the newest."""
@@ -144,6 +111,20 @@ class Call:
         return self.stopped
 
     # --- speak -------------------------------------------------------------------------------
+
+    def say(self, speech: SpeechLike, *, interruptible: bool = True) -> Utterance:
+        """Say this after all that is being said: audio, or an asynchronous iterator that makes it.
+
+        `await` the result for how it ended and how much of it was heard.  The caller's voice ends it, and all
+        that waits behind it, unless it is not `interruptible` (a gateway's route may clear it all the same).
+        """
+        before = self._utterances[-1] if self._utterances else None
+        utterance = Utterance(self, speech, interruptible, before)
+        self._utterances.append(utterance)
+        if self.stopped:
+            utterance.call_over()
+        utterance.when_done(lambda: self._utterances.remove(utterance))
+        return utterance
 
     def play(self, pcm: PcmLike) -> None:
         """Say this after all that was said before: any length, int16 or s16le bytes. Never waits."""
@@ -164,34 +145,20 @@ class Call:
         future = self._pending.mark(name)
         if self.stopped:
             self._pending.end(self.stopped.reason)
-        self._send(lambda port, channel: port.mark(channel, name))
+        self._say(lambda channel: Mark(channel, name))
         return future
 
     def clear(self) -> asyncio.Future[Cleared]:
         """Silence: throw away what has not been played. The result is CallEnded if the call ends first."""
         name = self._name("clear", None)
         future = self._pending.clear(name)
+        self._cuts[name] = list(self._utterances)
+        for utterance in self._utterances:
+            utterance.stop()
         if self.stopped:
             self._pending.end(self.stopped.reason)
-        self._send(lambda port, channel: port.clear(channel, name))
+        self._say(lambda channel: Clear(channel, name))
         return future
-
-    def send_dtmf(self, digits: str, duration_ms: int = 160, gap_ms: int = 80) -> None:
-        """Press keys: 0-9 A-D * #. Audio goes on behind them."""
-        digits = digits.upper()
-        if not digits or not set(digits) <= _DIGITS or len(digits) > _MAX_NAME_CHARS:
-            raise ValueError(f"digits {digits!r}: 1 to 256 of 0-9 A-D * #")
-        if not (40 <= duration_ms <= 6000 and 40 <= gap_ms <= 6000):
-            raise ValueError("duration and gap of digits are 40 to 6000 ms")
-        self._send(lambda port, channel: port.dtmf(channel, digits, duration_ms, gap_ms))
-
-    def hangup(self, reason: str = "", code: int = 0) -> None:
-        """End the call at once; `code` is the SIP code if it was never answered."""
-        self._send(lambda port, channel: port.hangup(channel, reason, code))
-
-    def reject(self, code: int = 0, reason: str = "") -> None:
-        """Do not take the call: only in the `on_offer` hook, later it is a hang-up."""
-        self.refusal = (code, reason)
 
     def _name(self, kind: str, name: str | None) -> str:
         if name is None:
@@ -200,6 +167,9 @@ class Call:
         if len(name) > _MAX_NAME_CHARS:
             raise ValueError(f"a name of {len(name)} characters; at most {_MAX_NAME_CHARS}")
         return name
+
+    def _say(self, make: Callable[[int], Command]) -> None:
+        self._send(lambda port, channel: port.say(make(channel)))
 
     def _send(self, command: Callable[[Port, int], None]) -> None:
         """Say it now, or when the connection is back; after the end of the call, to nobody."""
@@ -213,21 +183,47 @@ class Call:
     # --- driven by the connection ------------------------------------------------------------
 
     def _feed(self, pcm: Pcm, position: int, flags: int) -> None:
-        fits = self._frames.put(Frame(pcm, position, flags | self._next_flags))
+        if flags & FLAG_REPLAY and position < self._heard_to:
+            return  # this agent was never lost, the gateway only thought so
+        self._heard_to = position + len(pcm)
+        fits = self._heard.put(Frame(pcm, position, flags | self._next_flags))
         self._next_flags = 0
         if not fits:
             self.unheard_ms += self.info.frame_ms
-            oldest = self._frames.oldest
-            self._frames.oldest = oldest._replace(flags=oldest.flags | FLAG_GAP)
+            oldest = self._heard.oldest
+            if isinstance(oldest, Frame):
+                self._heard.oldest = oldest._replace(flags=oldest.flags | FLAG_GAP)
+
+    def _need_from(self, position: int | None) -> None:
+        self._needed_from = position
+
+    def _acknowledge(self, everything: bool) -> None:
+        """What the handler has taken, the frame before the one that it asks for included, is dealt with."""
+        frame = self.sample_rate * self.info.frame_ms // 1000
+        if everything or self._heard.reader_waits:
+            taken = self._heard_to
+        else:
+            taken = (self._heard_to if self._heard.empty else self._heard.oldest.position) - frame
+        self.ack(taken if self._needed_from is None else min(taken, self._needed_from))
 
     def _tell(self, event: CallEvent) -> None:
+        self._notice(event)
         if isinstance(event, Quality):
             self.quality = event
             self._events.put_newest(event)
         else:
             self._events.put(event)
+        if isinstance(event, Speech):
+            self._heard.put(event)
+            if event.started and self._silences:
+                self._be_silent()
         for listener in self._listeners:
             self._call_listener(listener, event)
+
+    def _be_silent(self) -> None:
+        active = [u for u in self._utterances if not u.done]
+        if active and all(u.interruptible for u in active):
+            self.clear()
 
     def _call_listener(self, listener: Callable[[CallEvent], None], event: CallEvent) -> None:
         try:
@@ -242,8 +238,20 @@ class Call:
         position = result.played_ms * self.sample_rate // 1000
         for mark in result.marks:
             self._pending.settle_mark(MarkReport(mark, "cleared", position))
+        for utterance in self._cuts.pop(name, ()):
+            utterance.cleared(result)
         if not self._pending.settle_clear(name, result):
-            self._tell(result)  # the gateway cleared of its own accord
+            self._interrupted(result)
+
+    def _interrupted(self, result: Cleared) -> None:
+        """The gateway has cleared of its own accord, because the caller speaks."""
+        touched = [u for u in self._utterances if not u.done and u.touched_by_clear()]
+        if all(u.all_cleared for u in touched):
+            for utterance in touched:
+                utterance.cleared(result)
+        else:
+            self.clear()  # what was on its way when the gateway cleared must not be heard either
+        self._tell(result)
 
     def _flow_changed(self, ready: bool | None = None) -> None:
         """The gateway's queue (given) or the socket (None) is full, or has room again."""
@@ -258,7 +266,7 @@ class Call:
         self._port = None
         self._pending.settle_all_marks("lost")
         for name in self._pending.clear_names:
-            self._held.append(functools.partial(_say_clear, name))
+            self._say(lambda channel, name=name: Clear(channel, name))  # type: ignore[misc]
         self._flow_changed(True)
 
     def _attach(self, info: StartInfo, port: Port, channel: int) -> None:
@@ -266,7 +274,7 @@ class Call:
         if self._port is not None:
             self._detach()
         self.info, self._port, self._channel = info, port, channel
-        self._next_flags = FLAG_GAP
+        self._next_flags = 0 if info.replay_ms else FLAG_GAP
         self._flow_changed()
         held, self._held = self._held, []
         for command in held:
@@ -280,12 +288,11 @@ class Call:
         self.stopped = Stopped(reason, stats)
         self._port = None
         self._held.clear()
+        for utterance in list(self._utterances):
+            utterance.call_over()
         self._pending.end(reason)
-        self._frames.end()
+        self._end_control(reason)
+        self._heard.end()
         self._events.end()
         self._flow_changed()
         self._over.set()
-
-
-def _say_clear(name: str, port: Port, channel: int) -> None:
-    port.clear(channel, name)

@@ -10,7 +10,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from trunkline.agent_bridge.dialect import FLAG_COMFORT_NOISE, FLAG_CONCEALED, FLAG_GAP, FLAG_SPEECH
+from trunkline.agent_bridge.dialect import (
+    FLAG_COMFORT_NOISE,
+    FLAG_CONCEALED,
+    FLAG_GAP,
+    FLAG_REPLAY,
+    FLAG_SPEECH,
+)
 
 Pcm = NDArray[np.int16]
 PcmLike = Pcm | bytes | bytearray | memoryview
@@ -18,6 +24,14 @@ PcmLike = Pcm | bytes | bytearray | memoryview
 
 class CallEnded(Exception):
     """The call was over before the answer came. A handler may let it pass."""
+
+
+class CommandRefused(Exception):
+    """The gateway does not do what it was asked for: `code` is a word for programs, the text is for people."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(f"{text} ({code})" if text else code)
+        self.code = code
 
 
 class Frame(NamedTuple):
@@ -49,6 +63,11 @@ class Frame(NamedTuple):
     def gap(self) -> bool:
         """Something before this frame is missing: `position` says how much."""
         return bool(self.flags & FLAG_GAP)
+
+    @property
+    def replay(self) -> bool:
+        """Said before: to an agent that was lost with the call, or while there was none."""
+        return bool(self.flags & FLAG_REPLAY)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -86,79 +105,6 @@ class Stopped:
 
     reason: str
     stats: Mapping[str, float]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Dtmf:
-    """The caller pressed a key; once per press, whatever ways it came by."""
-
-    digit: str
-    duration_ms: int
-    method: str
-    "`rfc4733` (RTP event), `info` (SIP INFO) or `inband` (tones)"
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Hold:
-    """The caller has put us on hold (held), or is back."""
-
-    held: bool
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Quality:
-    """How good the call is, told every few seconds and when it changes; PROTOCOL.md has all the names."""
-
-    stats: Mapping[str, float]
-    "figures by name; one that is not known is missing"
-
-    @property
-    def mos(self) -> float | None:
-        """What the agent hears, over the whole call: 1 bad to 4.5 as good as the telephone gets."""
-        return self.stats.get("mos")
-
-    @property
-    def recent_mos(self) -> float | None:
-        """The same over the last seconds."""
-        return self.stats.get("recent_mos")
-
-    @property
-    def peer_mos(self) -> float | None:
-        """What the caller hears of the agent, as far as his side reports it."""
-        return self.stats.get("peer_mos")
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Network:
-    """Nothing comes from the caller's side (silent), or something does again.
-
-    Frames go on meanwhile, flagged. A dead network looks like this, and so does a telephone that
-    sends nothing while nobody speaks: wait a little before you ask whether somebody is there.
-    """
-
-    silent: bool
-    idle_ms: int
-    "for how long nothing has come, or had come"
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Resumed:
-    """The gateway's media process was replaced: what was queued there for the caller is gone."""
-
-    gap_ms: int = 0
-    "for how long the caller has been sent nothing; 0 when the gateway did not say"
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Refused:
-    """A command was not carried out."""
-
-    code: str
-    text: str
-
-
-CallEvent = Dtmf | Hold | Network | Quality | Resumed | Refused | Cleared
-"`Cleared` only when the gateway silenced the call of its own accord."
 
 
 def samples_of(pcm: PcmLike) -> Pcm:

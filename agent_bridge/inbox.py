@@ -23,6 +23,8 @@ class Inbox(Generic[T]):
         self._items: deque[T] = deque()
         self._waiter: asyncio.Future[None] | None = None
         self._over = False
+        self.skipped: type | None = None
+        "items of this class are for a reader that asks for it, and not handed out"
 
     def put(self, item: T) -> bool:
         """Append; False when the oldest item had to go for it."""
@@ -49,6 +51,16 @@ class Inbox(Generic[T]):
         self._items[0] = item
 
     @property
+    def empty(self) -> bool:
+        """Everything has been taken."""
+        return not self._items
+
+    @property
+    def reader_waits(self) -> bool:
+        """Everything has been taken, and the reader is done with it: it asks for more."""
+        return not self._items and self._waiter is not None and not self._waiter.done()
+
+    @property
     def waiting(self) -> tuple[T, ...]:
         """What nobody has taken yet."""
         return tuple(self._items)
@@ -66,11 +78,14 @@ class Inbox(Generic[T]):
         return self
 
     async def __anext__(self) -> T:
-        while not self._items:
-            if self._over:
-                raise StopAsyncIteration
-            if self._waiter is not None and not self._waiter.done():
-                raise RuntimeError("two tasks read the same call: only one can")
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
-        return self._items.popleft()
+        while True:
+            while not self._items:
+                if self._over:
+                    raise StopAsyncIteration
+                if self._waiter is not None and not self._waiter.done():
+                    raise RuntimeError("two tasks read the same call: only one can")
+                self._waiter = asyncio.get_running_loop().create_future()
+                await self._waiter
+            item = self._items.popleft()
+            if item.__class__ is not self.skipped:
+                return item

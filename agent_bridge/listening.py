@@ -102,6 +102,11 @@ class SocketFile:
             return found.st_dev, found.st_ino, found.st_mtime_ns
         return None
 
+    @property
+    def there(self) -> bool:
+        """It is still the one that was made; a TCP socket has no file, and is always there."""
+        return self._path is None or self._look() == self._identity
+
     def remove(self) -> None:
         """Remove it, once."""
         if self._path is not None and self._identity is not None and self._look() == self._identity:

@@ -21,6 +21,8 @@ class Playout:
         self._marks: deque[tuple[int, str]] = deque()
         self.position = 0
         "samples played"
+        self.paused = False
+        "keeps what is queued"
 
     @property
     def queued_samples(self) -> int:
@@ -42,6 +44,8 @@ class Playout:
 
     def advance(self, samples: int) -> list[tuple[str, int]]:
         """Play so many samples, or all there are; returns (name, position) of the marks reached."""
+        if self.paused:
+            return []
         self.position = min(self._end, self.position + samples)
         reached = []
         while self._marks and self._marks[0][0] <= self.position:
@@ -52,6 +56,7 @@ class Playout:
     def clear(self) -> tuple[int, int, list[str]]:
         """Empty the queue; returns played ms, discarded ms, and the marks that were cut."""
         discarded_ms = self.queued_ms
+        self.paused = False
         marks = [name for _, name in self._marks]
         self._end = self.position
         self._marks.clear()

@@ -18,10 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trunkline.agent_bridge import agent_events as ev
+from trunkline.agent_bridge import call_events as news
 from trunkline.agent_bridge.agent_events import AgentSide
 from trunkline.agent_bridge.call import Call
-from trunkline.agent_bridge.call_types import Cleared, Dtmf, Hold, MarkReport, Network, Pcm, Quality, Refused
+from trunkline.agent_bridge.call_types import Cleared, MarkReport, Pcm
 from trunkline.agent_bridge.dialect import StartInfo
+from trunkline.agent_bridge.link_events import Command
 from trunkline.agent_bridge.speech import Speech
 
 log = logging.getLogger("trunkline.agent")
@@ -124,9 +126,14 @@ class Session(asyncio.Protocol):
         self._side.send_audio(channels, pcm)
         self._plan_flush()
 
-    def accept(self, channel: int) -> None:
+    @property
+    def can_wait(self) -> bool:
+        """A call can be taken without being answered."""
+        return self._side.can_wait
+
+    def accept(self, channel: int, answer: bool) -> None:
         """Take a call."""
-        self._side.accept(channel)
+        self._side.accept(channel, answer)
         self._plan_flush()
 
     def reject(self, channel: int, code: int, reason: str) -> None:
@@ -134,28 +141,10 @@ class Session(asyncio.Protocol):
         self._side.reject(channel, code, reason)
         self._plan_flush()
 
-    def mark(self, channel: int, name: str) -> None:
-        """After what was said so far."""
+    def say(self, command: Command) -> None:
+        """After what was said so far: a clear's answer counts that as well."""
         self._collect()
-        self._side.mark(channel, name)
-        self._plan_flush()
-
-    def clear(self, channel: int, name: str) -> None:
-        """After what was said so far: the gateway's answer counts that as well."""
-        self._collect()
-        self._side.clear(channel, name)
-        self._plan_flush()
-
-    def dtmf(self, channel: int, digits: str, duration_ms: int, gap_ms: int) -> None:
-        """After what was said so far."""
-        self._collect()
-        self._side.dtmf(channel, digits, duration_ms, gap_ms)
-        self._plan_flush()
-
-    def hangup(self, channel: int, reason: str, code: int) -> None:
-        """At once."""
-        self._collect()
-        self._side.hangup(channel, reason, code)
+        self._side.say(command)
         self._plan_flush()
 
     def _plan_flush(self) -> None:
@@ -234,10 +223,7 @@ class Session(asyncio.Protocol):
 
     def _hear(self, audio: ev.AudioArrived) -> None:
         if self._owner.on_audio is not None:
-            try:
-                self._owner.on_audio(AudioBatch(self, audio))
-            except Exception:  # the next batch may do better, and calls must not end for this one
-                log.exception("on_audio failed")
+            self._hear_batch(self._owner.on_audio, audio)
             return
         positions, flags = audio.positions.tolist(), audio.flags.tolist()
         for i, channel in enumerate(audio.channels.tolist()):
@@ -245,6 +231,17 @@ class Session(asyncio.Protocol):
             if call is not None:
                 # A copy: a frame that is kept must not keep the whole read, with everybody's audio, alive.
                 call._feed(audio.pcm[i].astype(np.int16), positions[i], flags[i])
+
+    def _hear_batch(self, on_audio: Callable[[AudioBatch], None], audio: ev.AudioArrived) -> None:
+        try:
+            on_audio(AudioBatch(self, audio))
+        except Exception:  # the next batch may do better, and calls must not end for this one
+            log.exception("on_audio failed")
+        ends = audio.positions.astype(np.int64) + audio.pcm.shape[1]
+        for channel, end in zip(audio.channels.tolist(), ends.tolist(), strict=True):
+            call = self.calls.get(channel)
+            if call is not None:
+                call._heard_to = end
 
     def _stop(self, event: ev.CallStopped) -> None:
         self._speech.forget(event.channel)
@@ -254,31 +251,51 @@ class Session(asyncio.Protocol):
             self._owner.call_stopped(call)
 
 
-def _tell(
-    call: Call,
-    event: ev.DtmfPressed
-    | ev.MarkReported
-    | ev.ClearDone
-    | ev.FlowChanged
-    | ev.HoldChanged
-    | ev.QualityReported
-    | ev.NetworkChanged
-    | ev.CommandRefused,
-) -> None:
+def _tell(call: Call, event: ev.CallNews) -> None:
     match event:
-        case ev.DtmfPressed():
-            call._tell(Dtmf(event.digit, event.duration_ms, event.method))
         case ev.MarkReported():
             call._mark_reported(MarkReport(event.name, event.outcome, event.position))
         case ev.ClearDone():
             call._clear_done(event.name, Cleared(event.played_ms, event.discarded_ms, event.marks))
         case ev.FlowChanged():
             call._flow_changed(event.ready)
+        case ev.StatusReported():
+            call._status_told(event.status)
+        case _:
+            call._tell(_news(event))
+
+
+def _news(
+    event: ev.DtmfPressed
+    | ev.HoldChanged
+    | ev.QualityReported
+    | ev.NetworkChanged
+    | ev.SpeechChanged
+    | ev.TurnReported
+    | ev.UnderrunReported
+    | ev.CallStateChanged
+    | ev.TransferReported
+    | ev.CommandRefused,
+) -> news.CallEvent:
+    """The same in the words that handlers see."""
+    match event:
+        case ev.DtmfPressed():
+            return news.Dtmf(event.digit, event.duration_ms, event.method)
         case ev.HoldChanged():
-            call._tell(Hold(event.held))
+            return news.Hold(event.held)
         case ev.QualityReported():
-            call._tell(Quality(event.stats))
+            return news.Quality(event.stats)
         case ev.NetworkChanged():
-            call._tell(Network(event.silent, event.idle_ms))
+            return news.Network(event.silent, event.idle_ms)
+        case ev.SpeechChanged():
+            return news.Speech(event.started, event.position, event.level_dbov)
+        case ev.TurnReported():
+            return news.Turn(event.turn)
+        case ev.UnderrunReported():
+            return news.Underrun(event.position, event.missing_ms)
+        case ev.CallStateChanged():
+            return news.CallState(event.state)
+        case ev.TransferReported():
+            return news.TransferProgress(event.state, event.code, event.reason)
         case ev.CommandRefused():
-            call._tell(Refused(event.code, event.text))
+            return news.Refused(event.code, event.text)

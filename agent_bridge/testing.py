@@ -19,30 +19,21 @@ import contextlib
 import socket
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from types import TracebackType
 from typing import Any, Self
 
 from trunkline.agent_bridge.agent import Agent
+from trunkline.agent_bridge.connecting import open_streams
 from trunkline.agent_bridge.dialect import Link, LinkSettings, StartInfo
-from trunkline.agent_bridge.link_events import (
-    Accepted,
-    Audio,
-    Clear,
-    Dtmf,
-    Hangup,
-    LinkEvent,
-    LinkFailed,
-    LinkUp,
-    Mark,
-    Rejected,
-)
-from trunkline.agent_bridge.links import UnixAddress, create_link, parse_address
+from trunkline.agent_bridge.link_events import Accepted, Audio, LinkEvent, LinkFailed, LinkUp, Rejected
+from trunkline.agent_bridge.links import create_link
 from trunkline.agent_bridge.testing_call import DoubleCall
 
 TIMEOUT_S = 5.0
 "For everything that a test waits for; agents on the same machine need milliseconds."
 
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 __all__ = ["CallRejected", "DoubleCall", "GatewayDouble"]
 
@@ -58,7 +49,7 @@ class CallRejected(Exception):
 class GatewayDouble:
     """One connection to an agent; use it as an async context manager."""
 
-    def __init__(self, connect: Callable[[], socket.socket], link: Link) -> None:
+    def __init__(self, connect: Callable[[], Awaitable[Streams]], link: Link) -> None:
         """Use `of` or `to`."""
         self.link = link
         self.failure: LinkFailed | None = None
@@ -77,29 +68,24 @@ class GatewayDouble:
     def of(cls, agent: Agent, **options: Any) -> GatewayDouble:
         """To an agent in this process, over a socket pair; options: dialect, token, sample_rate_hz."""
         ours, theirs = socket.socketpair()
-        double = cls(lambda: ours, create_link(options.pop("dialect", "trunkline"), LinkSettings(**options)))
+        link = create_link(options.pop("dialect", "trunkline"), LinkSettings(**options))
+        double = cls(lambda: asyncio.open_connection(sock=ours), link)
         double._served = agent, theirs
         return double
 
     @classmethod
     def to(cls, address: str, **options: Any) -> GatewayDouble:
-        """To an agent that listens at `unix:/path` or `tcp:host:port`; options as in `of`."""
-        where = parse_address(address)
-
-        def connect() -> socket.socket:
-            if isinstance(where, UnixAddress):
-                sock = socket.socket(socket.AF_UNIX)
-                sock.connect(where.path)
-                return sock
-            return socket.create_connection((where.host, where.port), TIMEOUT_S)
-
-        return cls(connect, create_link(options.pop("dialect", "trunkline"), LinkSettings(**options)))
+        """To an agent that listens at `unix:/path`, `tcp:host:port` or `ws://...`; options as in `of`."""
+        if address.startswith(("ws://", "wss://")):
+            options.setdefault("url", address)
+        link = create_link(options.pop("dialect", "trunkline"), LinkSettings(**options))
+        return cls(lambda: open_streams(address), link)
 
     async def __aenter__(self) -> Self:
         """Connect, and wait for the handshake; raises ConnectionError when it fails."""
         if self._served is not None:
             await self._served[0].serve_socket(self._served[1])
-        reader, self._writer = await asyncio.open_connection(sock=self._connect())
+        reader, self._writer = await self._connect()
         self._tasks = [asyncio.ensure_future(self._read(reader)), asyncio.ensure_future(self._tick())]
         self.link.connected(time.monotonic_ns())
         self.write()
@@ -128,17 +114,16 @@ class GatewayDouble:
         sample_rate_hz: int = 16000,
         frame_ms: int = 20,
         playback: str = "instant",
+        barge_in: str = "tell",
+        forbid: Collection[str] = (),
         **more: Any,
     ) -> DoubleCall:
-        """Offer a call, and wait until the agent takes it; or raise CallRejected. `more`: of StartInfo."""
-        channel = len(self._calls) + 1
-        given: dict[str, Any] = {
-            "direction": "inbound",
-            "trunk": "",
-            "route": "",
-            "headers": {},
-            "metadata": {},
-        }
+        """Offer a call, and wait until the agent takes it; or raise CallRejected. `more`: of StartInfo.
+
+        `barge_in` is what happens when the caller speaks: `off`, `tell`, `clear`, `pause`. `forbid` names what the
+        route does not let its agents do: `transfer`, `hold`, `early_media`, `dtmf`, `mute`, `hangup`, `variables`.
+        """
+        given: dict[str, Any] = {"direction": "inbound", "trunk": "", "route": "", "headers": {}, "metadata": {}}
         info = StartInfo(
             call_id=call_id or str(uuid.uuid4()),
             caller=caller,
@@ -147,14 +132,19 @@ class GatewayDouble:
             frame_ms=frame_ms,
             **(given | more),
         )
-        self._calls[channel] = DoubleCall(self, channel, info, playback)
+        return await self.offer(info, playback=playback, barge_in=barge_in, forbid=forbid)
+
+    async def offer(self, info: StartInfo, **options: Any) -> DoubleCall:
+        """The same with all that an agent is told made by the test; `options`: playback, barge_in, forbid."""
+        channel = len(self._calls) + 1
+        call = self._calls[channel] = DoubleCall(self, channel, info, **options)
         self.link.start(channel, info, time.monotonic_ns())
         self.write()
         await self.until(lambda: channel in self._answers, "an answer to the call")
         answer = self._answers[channel]
         if isinstance(answer, Rejected):
             raise CallRejected(answer)
-        return self._calls[channel]
+        return call
 
     def lose(self) -> None:
         """Break the connection off, as when the gateway's media process dies."""
@@ -186,6 +176,8 @@ class GatewayDouble:
             except ConnectionError:
                 data = b""
             self._take(self.link.receive(data, time.monotonic_ns()))
+            while self.link.unread:
+                self._take(self.link.resume(time.monotonic_ns()))
 
     async def _tick(self) -> None:
         """The link's time: coarse is enough here, its time-outs are seconds."""
@@ -202,13 +194,17 @@ class GatewayDouble:
                     self.agent_name = agent
                 case LinkFailed():
                     self.failure = event
-                case Accepted(channel) | Rejected(channel):
+                case Accepted(channel, answer):
+                    self._answers[channel] = event
+                    if not answer:
+                        self._calls[channel].state = "offered"
+                case Rejected(channel):
                     self._answers[channel] = event
                 case Audio(channels, pcm):
                     for i, channel in enumerate(channels.tolist()):
                         if channel in self._calls:
-                            self._calls[channel]._take_audio(pcm[i])
-                case Mark() | Clear() | Dtmf() | Hangup():
-                    self._calls[event.channel]._take(event)
+                            self._calls[channel]._take_audio(self.link, pcm[i])
+                case _:
+                    self._calls[event.channel]._carry_out(self.link, event)
         self.write()
         self._changed.set()

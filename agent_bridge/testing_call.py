@@ -3,17 +3,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol, TypeVar
+import dataclasses
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from trunkline.agent_bridge.call_types import Pcm
-from trunkline.agent_bridge.dialect import Link, StartInfo
-from trunkline.agent_bridge.link_events import Clear, Dtmf, Hangup, LinkEvent, Mark
-from trunkline.agent_bridge.playout import Playout
+from trunkline.agent_bridge.dialect import FLAG_REPLAY, FLAG_SPEECH, Link, StartInfo
+from trunkline.agent_bridge.link_events import LinkEvent
+from trunkline.agent_bridge.testing_wishes import Wishes
 
-E = TypeVar("E")
+E = TypeVar("E", bound=LinkEvent)
+
+MIN_SPEECH_MS = 60
+"After so much speech the gateway is sure of it."
+RESUME_MS = 700
+'`barge_in="pause"`: who says less does not mean to interrupt.'
+_MOST_REPLAYED_FRAMES = 3000
 
 
 class Carrier(Protocol):
@@ -27,22 +35,31 @@ class Carrier(Protocol):
     def until(self, true: Callable[[], bool], what: str) -> Awaitable[None]:
         """Wait for a condition."""
 
+    def offer(self, info: StartInfo, **options: Any) -> Awaitable[DoubleCall]:
+        """Offer a call."""
 
-class DoubleCall:
-    """A call to the agent, from the gateway's and the caller's side."""
 
-    def __init__(self, gateway: Carrier, channel: int, info: StartInfo, playback: str) -> None:
+class DoubleCall(Wishes):
+    """A call to the agent, from the gateway's and the caller's side; `Wishes` has what the agent asked for."""
+
+    def __init__(
+        self,
+        gateway: Carrier,
+        channel: int,
+        info: StartInfo,
+        playback: str = "instant",
+        barge_in: str = "tell",
+        forbid: Collection[str] = (),
+    ) -> None:
         """Made by `GatewayDouble.call`."""
-        self.info = info
-        self.channel = channel
-        self.said: list[LinkEvent] = []
-        "all that the agent said except audio, in order"
-        self.heard: Pcm = np.zeros(0, np.int16)
-        "all audio that the agent sent, cleared or not"
-        self.playout = Playout(info.sample_rate_hz)
-        self._instant = playback == "instant"
+        super().__init__(channel, info, playback, forbid)
         self._gateway = gateway
+        self._barge_in = barge_in
         self._position = info.position
+        self._speaking = False
+        self._began = 0
+        self._told: deque[tuple[int, int, Pcm]] = deque(maxlen=_MOST_REPLAYED_FRAMES)
+        "position, flags and samples of each frame that the agent was sent"
 
     # --- what the caller and the gateway do --------------------------------------------------
 
@@ -50,10 +67,43 @@ class DoubleCall:
         """Send audio to the agent, all at once, in frames; the last one is filled with silence."""
         frame = self.info.sample_rate_hz * self.info.frame_ms // 1000
         padded = np.concatenate([pcm, np.zeros(-len(pcm) % frame, np.int16)]).astype(np.int16)
-        channels, marks = np.array([self.channel], np.uint32), np.array([flags], np.uint16)
-        for row in padded.reshape(-1, 1, frame):
-            self._gateway.link.send_audio(channels, np.array([self._position]), marks, row)
+        for row in padded.reshape(-1, frame):
+            self._frame(self._position, flags, row)
             self._position += frame
+        self._gateway.write()
+
+    def speak(self, pcm: Pcm) -> None:
+        """Say this with a voice: the gateway notices speech, and does what the call's barge-in policy says."""
+        start, sure = self._position, self.info.sample_rate_hz * MIN_SPEECH_MS // 1000
+        flags = FLAG_SPEECH if self._barge_in != "off" else 0
+        if self._speaking or self._barge_in == "off":
+            self.say(pcm, flags)
+            self._decide()
+            return
+        self.say(pcm[:sure], flags)
+        self._speaking, self._began = True, start
+        self._gateway.link.send_speech(self.channel, True, start, -20.0)
+        if self._barge_in == "clear" and self.playout.queued_samples:
+            self._gateway.link.send_cleared(self.channel, "", *self.playout.clear())
+        self.playout.paused = self._barge_in == "pause"
+        self.say(pcm[sure:], flags)
+        self._decide()
+
+    def _decide(self) -> None:
+        """Whoever has spoken for so long means to interrupt."""
+        spoken_ms = (self._position - self._began) * 1000 // self.info.sample_rate_hz
+        if self._speaking and self.playout.paused and self._barge_in == "pause" and spoken_ms >= RESUME_MS:
+            self._gateway.link.send_cleared(self.channel, "", *self.playout.clear())
+            self._gateway.write()
+
+    def stop_speaking(self, silence_ms: int = 400) -> None:
+        """The caller has been silent for so long: the gateway notices the end; a paused agent goes on."""
+        end = self._position
+        self.say(np.zeros(self.info.sample_rate_hz * silence_ms // 1000, np.int16))
+        if self._speaking:
+            self._gateway.link.send_speech(self.channel, False, end, -60.0)
+        self._speaking = self.playout.paused = False
+        self._play_if_instant(self._gateway.link)
         self._gateway.write()
 
     def press(self, digits: str, duration_ms: int = 100) -> None:
@@ -82,15 +132,63 @@ class DoubleCall:
         self._gateway.link.send_flow(self.channel, ready, self.playout.queued_ms)
         self._gateway.write()
 
+    def turn(self, **figures: float) -> None:
+        """Say what a turn took: `call.turn(agent_ms=640)`."""
+        self._gateway.link.send_turn(self.channel, figures)
+        self._gateway.write()
+
+    def underrun(self, missing_ms: int) -> None:
+        """Say that the agent's speech ran dry."""
+        self._gateway.link.send_underrun(self.channel, self.playout.position, missing_ms)
+        self._gateway.write()
+
+    def transfer(self, state: str, code: int = 0, reason: str = "") -> None:
+        """Say how a transfer goes: `trying`, `ringing`, `failed`; `done` ends the call as well."""
+        self._gateway.link.send_transfer(self.channel, state, code, reason)
+        if state == "done":
+            self._gateway.link.stop(self.channel, "transferred", {})
+        self._gateway.write()
+
+    def refuse(self, code: str, text: str = "") -> None:
+        """Say that a command was not carried out."""
+        self._gateway.link.send_error(self.channel, code, text)
+        self._gateway.write()
+
     def play_out(self, ms: int) -> None:
         """Let this much time pass at the loudspeaker; only with `playback="manual"`."""
-        self._report(self.playout.advance(ms * self.info.sample_rate_hz // 1000))
+        self._report(self._gateway.link, self.playout.advance(ms * self.info.sample_rate_hz // 1000))
         self._gateway.write()
 
     def hang_up(self, reason: str = "caller_hangup") -> None:
         """End the call."""
         self._gateway.link.stop(self.channel, reason, {})
         self._gateway.write()
+
+    async def hand_over(self, gateway: Carrier, replay_ms: int = 10_000, **options: Any) -> DoubleCall:
+        """This agent is lost (`GatewayDouble.lose`): offer the call to the one that `gateway` is connected to.
+
+        With all that an agent learns then: attempt, state, variables, and as replay what it had not acknowledged.
+        """
+        rate = self.info.sample_rate_hz
+        since = max(self.acknowledged, self._position - replay_ms * rate // 1000)
+        again = [(position, flags, row) for position, flags, row in self._told if position >= since]
+        info = dataclasses.replace(
+            self.info,
+            attempt=self.info.attempt + 1,
+            resumed=False,
+            answered=self.state == "answered",
+            position=again[0][0] if again else self._position,
+            variables=dict(self.variables),
+            state=self.saved,
+            played_ms=self.info.played_ms + self.playout.position * 1000 // rate,
+            replay_ms=sum(len(row) for _, _, row in again) * 1000 // rate,
+        )
+        call = await gateway.offer(info, **options)
+        for position, flags, row in again:
+            call._frame(position, flags | FLAG_REPLAY, row)
+        call._position = self._position
+        gateway.write()
+        return call
 
     # --- what the agent does -----------------------------------------------------------------
 
@@ -100,7 +198,7 @@ class DoubleCall:
         return self.heard
 
     async def event(self, kind: type[E], count: int = 1) -> E:
-        """Wait for the count-th Mark, Clear, Dtmf or Hangup of the agent."""
+        """Wait for the count-th event of this class (`link_events`) from the agent: Mark, Clear, Transfer, ..."""
         found: list[E] = []
 
         def there() -> bool:
@@ -110,27 +208,7 @@ class DoubleCall:
         await self._gateway.until(there, f"{kind.__name__} number {count} from the agent")
         return found[count - 1]
 
-    def _take(self, event: Mark | Clear | Dtmf | Hangup) -> None:
-        self.said.append(event)
-        link = self._gateway.link
-        if isinstance(event, Mark):
-            self.playout.mark(event.name)
-            self._play_if_instant()
-        elif isinstance(event, Clear):
-            played, discarded, marks = self.playout.clear()
-            link.send_cleared(self.channel, event.name, played, discarded, marks)
-        elif isinstance(event, Hangup):
-            link.stop(self.channel, "agent_hangup", {})
-
-    def _take_audio(self, pcm: Pcm) -> None:
-        self.heard = np.concatenate([self.heard, pcm])
-        self.playout.push(len(pcm))
-        self._play_if_instant()
-
-    def _play_if_instant(self) -> None:
-        if self._instant:
-            self._report(self.playout.advance(self.playout.queued_samples))
-
-    def _report(self, reached: Sequence[tuple[str, int]]) -> None:
-        for name, position in reached:
-            self._gateway.link.send_mark(self.channel, name, position, "played")
+    def _frame(self, position: int, flags: int, row: Pcm) -> None:
+        channels, marks = np.array([self.channel], np.uint32), np.array([flags], np.uint16)
+        self._gateway.link.send_audio(channels, np.array([position]), marks, row.reshape(1, -1))
+        self._told.append((position, flags, row))

@@ -17,14 +17,14 @@ import typer
 from trunkline.agent_bridge import Agent, AudioBatch, Call
 from trunkline.agent_bridge.links import DIALECTS, AddressError
 from trunkline.agent_bridge.listening import ListenError
-
-TOKEN_VARIABLE = "TRUNKLINE_AGENT_TOKEN"
+from trunkline.gateway.cli.agent_check import TOKEN_VARIABLE, agent_check
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
-    agents = typer.Typer(no_args_is_help=True, help="Agents that come with trunkline.")
+    agents = typer.Typer(no_args_is_help=True, help="An agent to try things with, and a check of yours.")
     agents.command("echo")(echo)
+    agents.command("check")(agent_check)
     app.add_typer(agents, name="agent")
 
 

@@ -4,21 +4,27 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import re
 import socket
 import struct
 import threading
+import typing
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import trunkline.agent_bridge.wire
-from trunkline.agent_bridge import wire
+from trunkline.agent_bridge import agent_events, link_events, wire
+from trunkline.agent_bridge.agent_messages import EVENTS
 from trunkline.agent_bridge.agent_protocol import AgentConnection
-from trunkline.agent_bridge.link_events import Accepted, Audio
+from trunkline.agent_bridge.call_control import REFUSALS
+from trunkline.agent_bridge.dialect import FLAG_REPLAY, StartInfo
+from trunkline.agent_bridge.link_events import Accepted, Audio, Rejected
 from trunkline.agent_bridge.native import NativeLink
+from trunkline.agent_bridge.native_commands import COMMANDS, MAX_STATE_BYTES, MAX_TARGET_CHARS
 
 TEXT = Path(trunkline.agent_bridge.wire.__file__).with_name("PROTOCOL.md").read_text()
 
@@ -97,10 +103,45 @@ def test_agent_messages_of_the_text_are_understood_by_a_gateway(talk, info, mess
 
 def test_every_message_type_is_in_the_text():
     """Nothing that the code knows is missing from the specification, and the other way round."""
-    shown = {m["type"] for m in GATEWAY_SAYS}
-    expected = {"start", "dtmf", "mark", "cleared", "flow", "hold", "quality", "network", "stop", "error"}
-    assert shown == expected
-    assert {m["type"] for m in AGENT_SAYS} == {"accept", "reject", "mark", "clear", "dtmf", "hangup"}
+    assert {m["type"] for m in GATEWAY_SAYS} == set(EVENTS)
+    assert {m["type"] for m in AGENT_SAYS} == {"accept", "reject", *COMMANDS}
+
+
+def fields_of(event) -> set[str]:
+    """Names of the fields behind a message, beside its channel."""
+    return {field.name for field in dataclasses.fields(event)} - {"channel"}
+
+
+def names(table: str) -> set[str]:
+    """Second column of a table: names of fields."""
+    cells = re.findall(r"^\|[^|]*\| ([a-z_, ]+) \|", table, re.MULTILINE)
+    return {name.strip() for cell in cells for name in cell.split(", ")} - {"field", ""}
+
+
+def test_the_tables_name_every_field():
+    """All fields that the code reads or writes are in the text, and the other way round."""
+    ours = names(TEXT.split("### 7.1")[1].split("\n## ")[0])
+    commands = set().union(*(fields_of(kind) for kind in typing.get_args(link_events.Command)))
+    commands |= fields_of(Accepted) | fields_of(Rejected) - {"timeout"}
+    assert ours == commands
+    theirs = names(TEXT.split("### 6.3")[1].split("### 6.4")[0])
+    news = set().union(*(fields_of(kind) for kind in typing.get_args(agent_events.CallNews)))
+    news |= fields_of(agent_events.CallStopped)
+    assert theirs == news - {"started", "ready", "silent"} | {"state"}  # words on the wire, truth values in the code
+
+
+def test_start_is_explained_field_by_field():
+    """Everything that StartInfo has is in the table of section 6.1."""
+    table = TEXT.split("### 6.1")[1].split("### 6.2")[0]
+    cells = re.findall(r"^\| ([a-z_., ]+) \|", table, re.MULTILINE)
+    first = {name.split(".")[-1] for cell in cells for name in cell.split(", ")}
+    assert {field.name for field in dataclasses.fields(StartInfo)} <= first
+
+
+def test_codes_of_errors_are_in_the_text():
+    """Those that the SDK takes for an answer to a command."""
+    table = TEXT.split("\n## 11. ")[1].split("\n## ")[0]
+    assert set(REFUSALS) <= set(re.findall(r"^\| `([a-z_]+)` \|", table, re.MULTILINE))
 
 
 def test_numbers_of_the_text_are_those_of_the_code():
@@ -108,6 +149,9 @@ def test_numbers_of_the_text_are_those_of_the_code():
     assert f"{wire.MAX_PAYLOAD_BYTES:,} bytes" in TEXT
     assert f"**{wire.MAX_CONTROL_BYTES:,} bytes**" in TEXT
     assert f"u16, 1..{wire.MAX_SAMPLES}" in TEXT
+    assert TEXT.count(f"at most {MAX_STATE_BYTES:,} bytes") == 2
+    assert f"at most {MAX_TARGET_CHARS:,} characters" in TEXT
+    assert f"| replay | {FLAG_REPLAY:#x} |" in TEXT
     assert "8 + record count x (16 + 2 x samples)" in TEXT
     assert wire.record_dtype(10).itemsize == 16 + 2 * 10
 
@@ -161,7 +205,7 @@ def test_other_protocols_on_the_port_are_noticed_at_the_header():
 def test_names_of_quality_are_in_the_text():
     """The example has every figure that the table names, with the meaning of each behind its name."""
     (example,) = [m for m in GATEWAY_SAYS if m["type"] == "quality" and "r_factor" in m["stats"]]
-    table = TEXT.split("### 6.4")[1].split("\n## ")[0].split("| name | meaning |")[1]
+    table = TEXT.split("### 6.4")[1].split("\n### ")[0].split("| name | meaning |")[1]
     named = {
         name for row in table.splitlines() if row.startswith("| ") for name in row.split("|")[1].split(", ")
     }

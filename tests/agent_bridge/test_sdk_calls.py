@@ -12,6 +12,7 @@ import pytest
 from trunkline.agent_bridge import Agent, Call, CallEnded, Cleared, Dtmf, Hold, Network, Quality, Refused
 from trunkline.agent_bridge.dialect import FLAG_CONCEALED, FLAG_GAP, FLAG_SPEECH
 from trunkline.agent_bridge.link_events import Clear, Hangup, Mark
+from trunkline.agent_bridge.link_events import Dtmf as KeysToSend
 from trunkline.agent_bridge.testing import CallRejected, GatewayDouble
 
 NOISE = np.random.default_rng(7).integers(-32768, 32767, 32000, np.int16)
@@ -411,7 +412,7 @@ async def test_refused_command_is_told(until):
     seen: list = []
 
     async def handler(call: Call) -> None:
-        call._port.dtmf(1, "1-2", 100, 50)  # past the SDK's own check
+        call._port.say(KeysToSend(1, "1-2", 100, 50))  # past the SDK's own check
         async for event in call.events():
             seen.append(event)  # noqa: PERF401 - looked at while the call is up
 

@@ -9,7 +9,7 @@ import logging
 import numpy as np
 import pytest
 
-from trunkline.agent_bridge import Agent, AudioBatch, Call, Resumed, call, serve
+from trunkline.agent_bridge import Agent, AudioBatch, Call, Resumed, call, handlers, serve
 from trunkline.agent_bridge import agent as agent_module
 from trunkline.agent_bridge.dialect import FLAG_GAP
 from trunkline.agent_bridge.link_events import Hangup
@@ -61,7 +61,7 @@ async def test_handler_that_returns_hangs_up_after_its_last_word():
 
 async def test_handler_that_does_not_end_is_cancelled(monkeypatch, caplog, until):
     """A handler that never notices the end of its call does not stay forever."""
-    monkeypatch.setattr(agent_module, "LINGER_S", 0.05)
+    monkeypatch.setattr(handlers, "LINGER_S", 0.05)
     cancelled = asyncio.Event()
 
     async def handler(call: Call) -> None:
@@ -74,7 +74,7 @@ async def test_handler_that_does_not_end_is_cancelled(monkeypatch, caplog, until
         call = await gateway.call()
         call.hang_up()
         await cancelled.wait()
-        await until(lambda: not agent._tasks)
+        await until(lambda: not agent._handlers.tasks)
     assert "is cancelled" in caplog.text
 
 
@@ -234,7 +234,7 @@ async def test_closing_the_agent_hangs_up_and_removes_its_socket(tmp_path):
     await gateway.__aexit__(None, None, None)
     assert not list(tmp_path.iterdir())
     assert not agent.calls
-    assert not agent._tasks
+    assert not agent._handlers.tasks
 
 
 async def test_serve_runs_until_cancelled(tmp_path, until):
