@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from trunkline.agent_bridge import link_events as said
 from trunkline.agent_bridge.link_events import Command
 from trunkline.gateway.media import control
@@ -17,6 +19,7 @@ class AgentCommands:
         """`post` sends a message to the gateway process."""
         self._playback = playback
         self._post = post
+        self.on_pause: Callable[[Stream, bool], None] = lambda stream, paused: None
 
     def take(self, stream: Stream, event: Command, now_ns: int) -> None:
         """Do it, or have it done."""
@@ -25,6 +28,8 @@ class AgentCommands:
                 self._playback.mark(stream, name)
             case said.Clear(_, name):
                 self._playback.clear(stream, name)
+            case said.Pause(_, paused):
+                self.on_pause(stream, paused)
             case said.Dtmf(_, digits, duration_ms, gap_ms):
                 self._playback.send_digits(stream, digits, duration_ms, gap_ms)
             case said.Hangup(_, reason, code, headers):

@@ -49,7 +49,7 @@ class AgentLinks:
         self._clock = clock
         self._post = post
         self.telling = Telling()
-        self._commands = AgentCommands(playback, post)
+        self.commands = AgentCommands(playback, post)
         self._links: dict[int, AgentLink] = {}
         self._shared: dict[control.AgentParams, AgentLink] = {}
         self._calls: dict[int, dict[int, Stream]] = {}
@@ -227,7 +227,7 @@ class AgentLinks:
                 why = "agent_timeout" if timeout else "agent_rejected"
                 self._fail(stream, why, reason or "the agent rejected the call", code)
             case _:
-                self._commands.take(stream, event, now_ns)
+                self.commands.take(stream, event, now_ns)
 
     def _hold_again(self, stream: Stream) -> None:
         """A new connection knows nothing of a hold that began on the one before."""

@@ -31,6 +31,8 @@ from trunkline.rtp.packet import Packet
 MS = 1_000_000
 PEER = ("192.0.2.1", 4000)
 DIGITS = control.DigitParams()
+UNHEARD = control.TurnParams(detector="off")
+"Whatever is loud is flagged as speech: the flag tells what came from what was made up."
 
 
 @dataclasses.dataclass
@@ -75,6 +77,7 @@ def start_message(
     frame_ms: int = 20,
     queue_ms: int = 60000,
     digits: control.DigitParams = DIGITS,
+    turns: control.TurnParams = UNHEARD,
     **media: object,
 ) -> control.StartStream:
     """A call as the gateway would start it: PCMU, 20 ms, telephone-event 101."""
@@ -88,6 +91,7 @@ def start_message(
         MediaDescription(**description),  # type: ignore[arg-type]
         control.AgentParams("echo", "unix:/nowhere", "trunkline", rate_hz, frame_ms, max_queue_ms=queue_ms),
         digits=digits,
+        turns=turns,
     )
 
 
@@ -126,6 +130,7 @@ class UplinkRig:
         self.receiver.on_comfort_noise = self.uplink.comfort_noise
         self.streams = [running(self.table, start_message(**start), self.now_ns) for _ in range(calls)]  # type: ignore[arg-type]
         for stream in self.streams:
+            self.uplink.voice.set(stream)
             self.timeline.begin(stream.row, self.now_ns)
 
     def deliver(
