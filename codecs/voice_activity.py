@@ -20,11 +20,11 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-FLOOR, VOICE_MS, QUIET_MS, START_MS, STOP_MS, LOW, BEFORE, AGE_MS, ANCHOR, STEADY_MS = range(10)
+FLOOR, VOICE_MS, QUIET_MS, START_MS, STOP_MS, LOW, BEFORE, AGE_MS, ANCHOR, STEADY_MS, MARGIN_DB = range(11)
 """Fields of a row: the floor (dBov); since voice began, and since it was last heard; how much of either is a
 change, inf if none; least level of this window, and of the one before it; age of this window; level that has held,
-and for how long."""
-FIELDS = 10
+and for how long; how far above the floor voice begins."""
+FIELDS = 11
 
 FIRST_FLOOR_DBOV = -50.0
 "Before anything is known."
@@ -32,12 +32,16 @@ QUIETEST_DBOV = -65.0
 "A floor is not taken for lower: above digital silence, all would be voice."
 LOUDEST_FLOOR_DBOV = -15.0
 "... nor for higher: then nothing would be."
-BEGIN_DB, GO_ON_DB = 9.0, 6.0
-"Above the floor: to begin, and to go on. Noise of 20 ms in the telephone band is 2.5 dB above its own least, seldom 4."
+LEAST_MARGIN_DB, MOST_MARGIN_DB = 8.0, 16.0
+"Where voice begins above the floor: line noise of 20 ms is 2 dB above its own least, and seldom 4; a fan is up to 12."
+MARGIN_BASE_DB, MARGIN_PER_DB, MARGIN_RATE = 5.0, 1.5, 0.05
+"So it follows how restless the noise is, frame by frame, while nobody speaks."
+GO_ON_DB = 3.0
+"So much less is enough to go on."
 LEAST_DBOV = -52.0
 "Quieter is no voice, whatever the floor: breath, a room, the noise of a codec."
 GO_ON_WITHIN_MS = 200.0
-"Voice that was heard so lately goes on with `GO_ON_DB`: the end of a word is quieter than its beginning."
+"Voice that was heard so lately goes on more easily: the end of a word is quieter than its beginning."
 BRIDGE_MS = 60.0
 "A hole in voice that does not make it two: a stop consonant, a lost packet."
 WINDOW_MS = 1500.0
@@ -52,7 +56,7 @@ Mask = NDArray[np.bool_]
 
 def new_state() -> list[float]:
     """A row of a caller of whom nothing was heard; no length of voice or quiet is a change yet."""
-    return [FIRST_FLOOR_DBOV, 0.0, 1e6, math.inf, math.inf, math.inf, FIRST_FLOOR_DBOV, 0.0, 0.0, 0.0]
+    return [FIRST_FLOOR_DBOV, 0.0, 1e6, math.inf, math.inf, math.inf, FIRST_FLOOR_DBOV, 0.0, 0.0, 0.0, LEAST_MARGIN_DB]
 
 
 # --- all at once ---------------------------------------------------------------------------
@@ -68,10 +72,15 @@ def learn(state: State, level: Levels, ms: float) -> None:
         state[moved, STEADY_MS] = 0.0
     state[:, AGE_MS] += ms
     low = np.minimum(state[:, LOW], heard)
-    held = (state[:, STEADY_MS] >= HELD_MS) & (low < state[:, ANCHOR] - STEADY_DB)
+    floor = np.minimum(low, state[:, BEFORE])
+    held = (state[:, STEADY_MS] >= HELD_MS) & (floor < state[:, ANCHOR] - STEADY_DB)
     if held.any():
-        low[held] = state[held, BEFORE] = state[held, ANCHOR]
-    state[:, FLOOR] = np.minimum(low, state[:, BEFORE])
+        floor[held] = low[held] = state[held, BEFORE] = state[held, ANCHOR]
+    state[:, FLOOR] = floor
+    restless = np.minimum(MARGIN_BASE_DB + MARGIN_PER_DB * (heard - floor), MOST_MARGIN_DB)
+    np.maximum(restless, LEAST_MARGIN_DB, out=restless)
+    margin = state[:, MARGIN_DB]
+    state[:, MARGIN_DB] = np.where(state[:, STOP_MS] == math.inf, margin + MARGIN_RATE * (restless - margin), margin)
     state[:, LOW] = low
     over = state[:, AGE_MS] >= WINDOW_MS
     if over.any():
@@ -81,7 +90,7 @@ def learn(state: State, level: Levels, ms: float) -> None:
 
 def is_voice(state: State, level: Levels, least_dbov: Levels) -> Mask:
     """Frames that are voice: above the floor, and above `least_dbov` [n], what may be an echo of our own."""
-    margin = np.where(state[:, QUIET_MS] < GO_ON_WITHIN_MS, GO_ON_DB, BEGIN_DB)
+    margin = state[:, MARGIN_DB] - GO_ON_DB * (state[:, QUIET_MS] < GO_ON_WITHIN_MS)
     margin += state[:, FLOOR]
     np.maximum(margin, LEAST_DBOV, out=margin)
     np.maximum(margin, least_dbov, out=margin)
@@ -111,17 +120,20 @@ def learn_one(row: list[float], level: float, ms: float) -> None:
         row[ANCHOR], row[STEADY_MS] = heard, 0.0
     row[AGE_MS] += ms
     row[LOW] = min(row[LOW], heard)
-    if row[STEADY_MS] >= HELD_MS and row[LOW] < row[ANCHOR] - STEADY_DB:
-        row[LOW] = row[BEFORE] = row[ANCHOR]
     row[FLOOR] = min(row[LOW], row[BEFORE])
+    if row[STEADY_MS] >= HELD_MS and row[FLOOR] < row[ANCHOR] - STEADY_DB:
+        row[FLOOR] = row[LOW] = row[BEFORE] = row[ANCHOR]
+    restless = min(MARGIN_BASE_DB + MARGIN_PER_DB * (heard - row[FLOOR]), MOST_MARGIN_DB)
+    if row[STOP_MS] == math.inf:
+        row[MARGIN_DB] += MARGIN_RATE * (max(restless, LEAST_MARGIN_DB) - row[MARGIN_DB])
     if row[AGE_MS] >= WINDOW_MS:
         row[BEFORE], row[LOW], row[AGE_MS] = row[LOW], math.inf, 0.0
 
 
 def is_voice_one(row: list[float], level: float, least_dbov: float) -> bool:
     """Scalar twin of `is_voice`."""
-    margin = GO_ON_DB if row[QUIET_MS] < GO_ON_WITHIN_MS else BEGIN_DB
-    return level > max(row[FLOOR] + margin, LEAST_DBOV, least_dbov)
+    margin = row[MARGIN_DB] - GO_ON_DB * (row[QUIET_MS] < GO_ON_WITHIN_MS)
+    return level > max(margin + row[FLOOR], LEAST_DBOV, least_dbov)
 
 
 def count_one(row: list[float], voice: bool, ms: float) -> bool:

@@ -22,7 +22,7 @@ import time
 from typing import Literal, Protocol
 
 from trunkline.gateway.calls.view import MediaView, State
-from trunkline.gateway.config.model import Agent, Trunk
+from trunkline.gateway.config.model import Agent, Route, Trunk
 from trunkline.gateway.media.control import CallInfo
 from trunkline.gateway.media.ports import PortPair
 from trunkline.gateway.sip.messages import IncomingInvite, PlaceCall, SdpSession
@@ -160,6 +160,8 @@ class Call:
     "the peer takes neither RTP events nor INFO: digits go as tones"
     place: PlaceCall | None = None
     "outbound: the INVITE that waits for the agent"
+    route: Route | None = None
+    "the route that it came by, or whose settings were asked for"
 
     @property
     def id(self) -> str:

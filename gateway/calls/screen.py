@@ -133,6 +133,7 @@ class CallScreen:
         call = Call(
             info, trunk, agent, session, ports, f"{bracketed(host)}:{ports.rtp_port}", Phase.INCOMING, invite
         )
+        call.route = route
         call.cut_tones = route.dtmf_audio == "cut"
         call.sip_call_id, call.left_out = invite.sip_call_id, tuple(left_out)
         return call

@@ -8,7 +8,7 @@ import dataclasses
 from trunkline.gateway.calls.book import Book, log
 from trunkline.gateway.calls.call import ANSWERED, Call, Phase, Trigger
 from trunkline.gateway.calls.ending import Ending
-from trunkline.gateway.media.control import DigitParams, StartStream
+from trunkline.gateway.media.control import DigitParams, StartStream, TurnParams
 from trunkline.gateway.media.pool import NoWorker
 from trunkline.rtp.negotiation import MediaDescription
 from trunkline.rtp.payload import AUDIO_FORMATS
@@ -40,6 +40,7 @@ class Streams:
                 call.media or _placeholder(call, self._book.config.media.packet_time_ms),
                 self._book.agent_params[call.agent.name],
                 digits=DigitParams(call.trunk.dtmf == "inband", call.trunk.dtmf_detect, call.cut_tones),
+                turns=_turns(call),
                 hold_media=call.media is None,
             )
             self._book.media.start_stream(start, call.ports)
@@ -74,6 +75,11 @@ def _for_worker(call: Call, agreed: MediaDescription) -> MediaDescription:
     if call.trunk.dtmf in ("info", "inband") and agreed.send_dtmf_pt >= 0:
         agreed = dataclasses.replace(agreed, send_dtmf_pt=-1)
     return agreed
+
+
+def _turns(call: Call) -> TurnParams:
+    """Who speaks, as the call's route has it."""
+    return TurnParams() if call.route is None else TurnParams(**call.route.turns.model_dump())
 
 
 def _placeholder(call: Call, ptime_ms: int) -> MediaDescription:

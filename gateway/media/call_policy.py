@@ -15,8 +15,9 @@ class TurnParams(msgspec.Struct, frozen=True):
     detector: str = "energy"
     "`energy`, `neural` or `off`"
     barge_in: str = "tell"
-    """`off`: nothing; `tell`: the agent is told that the caller speaks; `clear`: and what it has queued is thrown
-    away at once; `pause`: and it stops, goes on if the caller has said less than `resume_ms`, and is cleared else"""
+    """`off`: it is not told; `tell`: the agent is told that the caller speaks; `clear`: and what it has queued is
+    thrown away at once; `pause`: and it stops, goes on if the caller has said less than `resume_ms`, and is cleared
+    else"""
     min_speech_ms: int = 60
     "the caller must have spoken for so long before it counts"
     min_silence_ms: int = 400

@@ -4,7 +4,7 @@
     voice.py -> changes, once a tick -> the agent (`speech`), `on_speech`, the gateway if it wants to know
                                      -> barge-in, if the agent is being played: by the route's policy
 
-    off     nothing                         clear   what is queued is thrown away, before the next packet
+    off     the agent is not told           clear   what is queued is thrown away, before the next packet
     tell    the agent is told (default)     pause   it stops and is kept, until it is clear what is meant:
 
 A paused agent goes on by itself if the caller has spoken for less than `resume_ms`; one who
@@ -90,11 +90,11 @@ class Turns:
         self._playback.pause(stream, paused=paused)
 
     def _changed(self, stream: Stream, change: Change, position: int, now_ns: int) -> None:
-        self._telling.speech(stream, change.started, position, round(change.level_dbov, 1))
+        turns, level = stream.start.turns, round(change.level_dbov, 1)
+        if turns.barge_in != "off":
+            self._telling.speech(stream, change.started, position, level)
         self.on_speech(stream, change.started, position, now_ns)
-        turns = stream.start.turns
         if turns.events:
-            level = round(change.level_dbov, 1)
             self._post(control.CallerSpeech(stream.call_id, change.started, position, level))
         if change.started:
             self._interrupt(stream, position)

@@ -31,10 +31,12 @@ SPEECH_DBOV = -45.0
 "Without a detector, frames above this level are flagged: between line noise (-60) and quiet talk (-30)."
 TURN = 3
 "One batch in so many teaches the floor, drawn at random: any order would meet the same rows again and again."
-VOICED = 0.5
-"Of `voicing`: as much as a voice has; what is loud and has less does not begin to speak"
+VOICED = 0.55
+"Of `voicing`: as much as a voice has; what is loud and has less does not begin to speak."
+SURELY_VOICED, LATE_MS = 0.7, 160.0
+"What has had none for so long is hardly one, and must have more: noise is asked again and again."
 WHISPER_MS = 800.0
-"until it has gone on for so long: then it is no noise either, which would be known by now (voice_activity.HELD_MS)."
+"Nothing is asked of what has gone on for so long: a whisper, since noise would be known (voice_activity.HELD_MS)."
 
 Rows = NDArray[np.intp]
 Pcm = NDArray[np.int16]
@@ -154,7 +156,8 @@ class Voice:
         asked = np.flatnonzero(~sure)
         if len(asked):
             heard = np.concatenate([fmt.line_history[rows[asked]], pcm[asked]], axis=1)
-            sure[asked] = voicing(heard[:, -span_samples(fmt.line_hz) :], fmt.line_hz) > VOICED
+            needed = np.where(self._state[rows[asked], va.VOICE_MS] > LATE_MS, SURELY_VOICED, VOICED)
+            sure[asked] = voicing(heard[:, -span_samples(fmt.line_hz) :], fmt.line_hz) > needed
         return sure
 
     def _told(self, row: int, *, started: bool, level_dbov: float) -> None:
