@@ -8,7 +8,8 @@ import dataclasses
 from trunkline.gateway.calls.book import Book, log
 from trunkline.gateway.calls.call import ANSWERED, Call, Phase, Trigger
 from trunkline.gateway.calls.ending import Ending
-from trunkline.gateway.media.control import DigitParams, StartStream, TurnParams
+from trunkline.gateway.media.call_policy import TurnParams
+from trunkline.gateway.media.control import DigitParams, StartStream
 from trunkline.gateway.media.pool import NoWorker
 from trunkline.rtp.negotiation import MediaDescription
 from trunkline.rtp.payload import AUDIO_FORMATS
