@@ -20,11 +20,11 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-FLOOR, VOICE_MS, QUIET_MS, START_MS, STOP_MS, LOW, BEFORE, AGE_MS, ANCHOR, STEADY_MS, MARGIN_DB = range(11)
-"""Fields of a row: the floor (dBov); since voice began, and since it was last heard; how much of either is a
-change, inf if none; least level of this window, and of the one before it; age of this window; level that has held,
+BEGIN, VOICE_MS, QUIET_MS, START_MS, STOP_MS, FLOOR, LOW, BEFORE, AGE_MS, ANCHOR, STEADY_MS, MARGIN_DB = range(12)
+"""Fields of a row: level from which frames are voice (dBov); since voice began, and since it was last heard; how much
+of either is a change, inf if none; the floor; least level of this window, and of the one before it; age of this window; level that has held,
 and for how long; how far above the floor voice begins."""
-FIELDS = 11
+FIELDS = 12
 
 FIRST_FLOOR_DBOV = -50.0
 "Before anything is known."
@@ -37,11 +37,11 @@ LEAST_MARGIN_DB, MOST_MARGIN_DB = 8.0, 16.0
 MARGIN_BASE_DB, MARGIN_PER_DB, MARGIN_RATE = 5.0, 1.5, 0.05
 "So it follows how restless the noise is, frame by frame, while nobody speaks."
 GO_ON_DB = 3.0
-"So much less is enough to go on."
-LEAST_DBOV = -52.0
-"Quieter is no voice, whatever the floor: breath, a room, the noise of a codec."
+"So much less is enough to go on"
+LEAST_DBOV = -50.0
+"What is quieter begins none, whatever the floor: breath, a room, the noise of a codec."
 GO_ON_WITHIN_MS = 200.0
-"Voice that was heard so lately goes on more easily: the end of a word is quieter than its beginning."
+"for voice that was heard so lately: the end of a word is quieter than its beginning."
 BRIDGE_MS = 60.0
 "A hole in voice that does not make it two: a stop consonant, a lost packet."
 WINDOW_MS = 1500.0
@@ -56,7 +56,9 @@ Mask = NDArray[np.bool_]
 
 def new_state() -> list[float]:
     """A row of a caller of whom nothing was heard; no length of voice or quiet is a change yet."""
-    return [FIRST_FLOOR_DBOV, 0.0, 1e6, math.inf, math.inf, math.inf, FIRST_FLOOR_DBOV, 0.0, 0.0, 0.0, LEAST_MARGIN_DB]
+    begin = FIRST_FLOOR_DBOV + LEAST_MARGIN_DB
+    return [begin, 0.0, 1e6, math.inf, math.inf, FIRST_FLOOR_DBOV, math.inf, FIRST_FLOOR_DBOV, 0.0, 0.0, 0.0,
+            LEAST_MARGIN_DB]  # fmt: skip
 
 
 # --- all at once ---------------------------------------------------------------------------
@@ -80,7 +82,8 @@ def learn(state: State, level: Levels, ms: float) -> None:
     restless = np.minimum(MARGIN_BASE_DB + MARGIN_PER_DB * (heard - floor), MOST_MARGIN_DB)
     np.maximum(restless, LEAST_MARGIN_DB, out=restless)
     margin = state[:, MARGIN_DB]
-    state[:, MARGIN_DB] = np.where(state[:, STOP_MS] == math.inf, margin + MARGIN_RATE * (restless - margin), margin)
+    margin += MARGIN_RATE * (restless - margin) * (state[:, STOP_MS] == math.inf)
+    state[:, BEGIN] = np.maximum(floor + margin, LEAST_DBOV)
     state[:, LOW] = low
     over = state[:, AGE_MS] >= WINDOW_MS
     if over.any():
@@ -90,11 +93,8 @@ def learn(state: State, level: Levels, ms: float) -> None:
 
 def is_voice(state: State, level: Levels, least_dbov: Levels) -> Mask:
     """Frames that are voice: above the floor, and above `least_dbov` [n], what may be an echo of our own."""
-    margin = state[:, MARGIN_DB] - GO_ON_DB * (state[:, QUIET_MS] < GO_ON_WITHIN_MS)
-    margin += state[:, FLOOR]
-    np.maximum(margin, LEAST_DBOV, out=margin)
-    np.maximum(margin, least_dbov, out=margin)
-    return np.asarray(level > margin)
+    needed = state[:, BEGIN] - GO_ON_DB * (state[:, QUIET_MS] < GO_ON_WITHIN_MS)
+    return np.asarray(level > np.maximum(needed, least_dbov, out=needed))
 
 
 def count(state: State, voice: Mask, ms: float) -> Mask:
@@ -102,10 +102,10 @@ def count(state: State, voice: Mask, ms: float) -> Mask:
 
     It has if voice goes on for START_MS, or nothing was heard for STOP_MS.
     """
-    quiet = np.where(voice, 0.0, state[:, QUIET_MS] + ms)
-    state[:, QUIET_MS] = quiet
-    spoken = np.where(quiet > BRIDGE_MS, 0.0, state[:, VOICE_MS] + ms)
-    state[:, VOICE_MS] = spoken
+    spoken, quiet = state[:, VOICE_MS], state[:, QUIET_MS]
+    state[:, VOICE_MS : QUIET_MS + 1] += ms
+    quiet[voice] = 0.0
+    spoken[quiet > BRIDGE_MS] = 0.0
     return np.asarray(voice & (spoken >= state[:, START_MS]) | (quiet >= state[:, STOP_MS]))
 
 
@@ -126,14 +126,14 @@ def learn_one(row: list[float], level: float, ms: float) -> None:
     restless = min(MARGIN_BASE_DB + MARGIN_PER_DB * (heard - row[FLOOR]), MOST_MARGIN_DB)
     if row[STOP_MS] == math.inf:
         row[MARGIN_DB] += MARGIN_RATE * (max(restless, LEAST_MARGIN_DB) - row[MARGIN_DB])
+    row[BEGIN] = max(row[FLOOR] + row[MARGIN_DB], LEAST_DBOV)
     if row[AGE_MS] >= WINDOW_MS:
         row[BEFORE], row[LOW], row[AGE_MS] = row[LOW], math.inf, 0.0
 
 
 def is_voice_one(row: list[float], level: float, least_dbov: float) -> bool:
     """Scalar twin of `is_voice`."""
-    margin = row[MARGIN_DB] - GO_ON_DB * (row[QUIET_MS] < GO_ON_WITHIN_MS)
-    return level > max(margin + row[FLOOR], LEAST_DBOV, least_dbov)
+    return level > max(row[BEGIN] - GO_ON_DB * (row[QUIET_MS] < GO_ON_WITHIN_MS), least_dbov)
 
 
 def count_one(row: list[float], voice: bool, ms: float) -> bool:

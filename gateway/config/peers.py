@@ -157,7 +157,7 @@ class Turns(Section):
     """when the caller speaks while the agent is played: `tell` tells the agent, which may `clear`; `clear` throws away
     what is queued, at once; `pause` stops it, and lets it go on if the caller has said less than `resume_ms`, or else
     clears it; with `off` the agent is told of no speech at all, but by the flags of its frames"""
-    min_speech_ms: Annotated[int, Field(ge=20, le=1000)] = 60
+    min_speech_ms: Annotated[int, Field(ge=20, le=1000)] = 40
     "voice that goes on for so long is speech; so late it is known. Shorter interrupts sooner, and for less"
     min_silence_ms: Annotated[int, Field(ge=100, le=5000)] = 400
     "after so long without voice the caller has stopped; pauses between words are shorter"

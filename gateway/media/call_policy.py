@@ -18,7 +18,7 @@ class TurnParams(msgspec.Struct, frozen=True):
     """`off`: it is not told; `tell`: the agent is told that the caller speaks; `clear`: and what it has queued is
     thrown away at once; `pause`: and it stops, goes on if the caller has said less than `resume_ms`, and is cleared
     else"""
-    min_speech_ms: int = 60
+    min_speech_ms: int = 40
     "the caller must have spoken for so long before it counts"
     min_silence_ms: int = 400
     "... and been silent for so long"

@@ -245,7 +245,10 @@ class Downlink:
         else:
             pcm, samples = self._audio(fmt, rows, whole & ~again, ends, fading)
             pcm[again] = queue.peek(rows[again])
-        self.echo.played(rows, pcm, now_ns)
+        if speak.any():
+            self.echo.played(rows, pcm, now_ns)
+        else:
+            self.echo.silent(rows)
         c.tx_talking[rows] = goes_on
         c.frames_silence[rows] += ~speak
         if not self._send_silence:

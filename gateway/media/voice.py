@@ -29,13 +29,13 @@ from trunkline.gateway.media.tone_watch import ToneWatch
 
 SPEECH_DBOV = -45.0
 "Without a detector, frames above this level are flagged: between line noise (-60) and quiet talk (-30)."
-TURN = 3
+TURN = 4
 "One batch in so many teaches the floor, drawn at random: any order would meet the same rows again and again."
 VOICED = 0.55
 "Of `voicing`: as much as a voice has; what is loud and has less does not begin to speak."
 SURELY_VOICED, LATE_MS = 0.7, 160.0
 "What has had none for so long is hardly one, and must have more: noise is asked again and again."
-WHISPER_MS = 800.0
+WHISPER_MS = 1500.0
 "Nothing is asked of what has gone on for so long: a whisper, since noise would be known (voice_activity.HELD_MS)."
 
 Rows = NDArray[np.intp]
@@ -111,10 +111,10 @@ class Voice:
     def hear(self, fmt: Format, rows: Rows, pcm: Pcm, level: NDArray[np.float32]) -> Flags:
         """Good line audio of one format and its levels: flags of these frames."""
         ms = pcm.shape[1] * 1000 / fmt.line_hz
-        state = self._state[rows]
+        state = self._state.take(rows, axis=0)
         if self._rng.random() * TURN < 1:
             va.learn(state, level, ms * TURN)
-        voice = va.is_voice(state, level, self._table.echo_dbov[rows])
+        voice = va.is_voice(state, level, self._table.echo_dbov.take(rows))
         if self._neural is not None:
             self._neural.hear(fmt.line_hz, rows, pcm, voice)
         if self.untold:
