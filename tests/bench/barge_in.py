@@ -112,13 +112,16 @@ def script(times: int, seed: int) -> tuple[Pcm, list[int]]:
 
 
 def measure(gateway: GatewayProcess, kind: Kind, times: int) -> list[float]:
-    """One call: ms of each interruption; nan where the agent was not interrupted, or did not speak."""
+    """One call: ms of each interruption, without those where the agent went on, or did not speak."""
     endpoint = LineEndpoint(kind.codec, kind.ptime_ms)
     said, firsts = script(times, KINDS.index(kind))
     packets = endpoint.packets(said)
     hold_ms = round(len(packets) * kind.ptime_ms) + 500
     keys = {"called": kind.called, **endpoint.offer()}
-    with Phone(gateway, "uac_offer", said=packets, endpoint=endpoint, hold_ms=hold_ms, timeout_s=hold_ms // 1000 + 30, keys=keys) as phone:
+    with Phone(
+        gateway, "uac_offer", said=packets, endpoint=endpoint, hold_ms=hold_ms, timeout_s=hold_ms // 1000 + 30,
+        keys=keys,
+    ) as phone:  # fmt: skip
         phone.sipp.wait()
         heard = endpoint.audio
     loud = [np.abs(part.astype(int)).max() > LOUD for part in decode(kind.codec, [one.payload for one in heard])]
@@ -131,7 +134,8 @@ def measure(gateway: GatewayProcess, kind: Kind, times: int) -> list[float]:
         before = (came > began_ns - 100_000_000) & (came < began_ns)
         after = came[(came >= began_ns) & (came < began_ns + int(SPEECH_S * 1e9))]
         stopped = before.any() and (not len(after) or after[-1] < began_ns + 500_000_000)
-        out.append((after[-1] - began_ns) / 1e6 if stopped and len(after) else 0.0 if stopped else float("nan"))
+        if stopped:
+            out.append((after[-1] - began_ns) / 1e6 if len(after) else 0.0)
     return out
 
 
@@ -154,11 +158,9 @@ def main() -> None:
             results = [one.result() for one in begun]
     rows = []
     for kind, ms in zip(KINDS, results, strict=True):
-        good = np.array([one for one in ms if one == one])
-        p50, p99 = (np.percentile(good, share) for share in (50, 99)) if len(good) else (np.nan, np.nan)
-        most = good.max() if len(good) else np.nan
+        shown = [round(np.percentile(ms, share)) for share in (50, 99, 100)] if ms else ["", "", ""]
         where = [kind.codec, kind.ptime_ms, kind.policy, kind.min_speech_ms]
-        rows.append([*where, f"{len(good)} of {len(ms)}", round(p50), round(p99), round(most)])
+        rows.append([*where, f"{len(ms)} of {options.times}", *shown])
     head = ["codec", "packet, ms", "policy", "min_speech_ms", "interrupted", "p50", "p99", "most"]
     print(table("first sample of the caller's speech to the last packet of the agent's, ms", head, rows))
 
