@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 BEGIN, VOICE_MS, QUIET_MS, START_MS, STOP_MS = range(5)
 FLOOR, LOW, BEFORE, AGE_MS, ANCHOR, STEADY_MS, MARGIN_DB = range(5, 12)
 """Fields of a row: level from which frames are voice (dBov); since voice began, and since it was last heard; how much
-of either is a change, inf if none; the floor; least level of this window, and of the one before it; age of this window; level that has held,
-and for how long; how far above the floor voice begins."""
+of either is a change, inf if none; the floor; least level of this window, and of the one before it; age of this
+window; level that has held, and for how long; how far above the floor voice begins."""
 FIELDS = 12
 
 FIRST_FLOOR_DBOV = -50.0
