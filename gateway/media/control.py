@@ -328,7 +328,7 @@ class AgentEvent(Message, frozen=True):
 
     call_id: str
     event: str
-    data: dict[str, str | int | float]
+    data: dict[str, str | int | float | bool]
 
 
 class MediaStarted(Message, frozen=True):

@@ -114,7 +114,7 @@ def script(times: int, seed: int) -> tuple[Pcm, list[int]]:
 def measure(gateway: GatewayProcess, kind: Kind, times: int) -> list[float]:
     """One call: ms of each interruption, without those where the agent went on, or did not speak."""
     endpoint = LineEndpoint(kind.codec, kind.ptime_ms)
-    said, firsts = script(times, KINDS.index(kind))
+    said, firsts = script(times, seed=KINDS.index(kind))
     packets = endpoint.packets(said)
     hold_ms = round(len(packets) * kind.ptime_ms) + 500
     keys = {"called": kind.called, **endpoint.offer()}
