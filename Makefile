@@ -7,6 +7,8 @@
 #   make bench-hour   an hour of 100 calls on a bad network, in virtual time; 5 to 10 minutes   (ARGS="3")
 #   make bench-load   calls at once, CPU per call, 30,000 calls in a row; 12 minutes   (ARGS="calls 100")
 #   make bench-dtmf   key tones found in audio, and in two hours of speech that has none; 10 minutes (ARGS="--minutes 10")
+#   make bench-vad   speech found in noise, by energy and by Silero's network; 4 minutes   (ARGS="--energy-only")
+#   make bench-barge-in   how long an agent is heard after the caller has begun to speak, in real calls; 2 minutes
 #   make bench-concealment   MOS of speech over lossy networks, by PESQ; 5 minutes           (ARGS="--quick")
 #   make bench-opus   Opus beside libopus alone, and what it sounds like; 2 minutes    (ARGS="--quick", "--pesq")
 #
@@ -20,6 +22,7 @@ LOGS := .cache/logs
 QUIETLY := .ci/quietly
 
 .PHONY: help setup run test lint doctor matrix bench bench-load bench-dtmf bench-concealment bench-hour bench-opus bench-engine bench-srtp \
+	bench-vad bench-barge-in \
 	bench-codecs bench-resampling bench-jitter bench-drift clean packages FORCE
 .DELETE_ON_ERROR:
 
@@ -65,6 +68,12 @@ bench-opus: .venv/.bench
 
 bench-dtmf: .venv/.dev | packages
 	@PYTHONPATH=tests OPENBLAS_NUM_THREADS=1 $(BIN)/python -m bench.tones $(ARGS)
+
+bench-vad: .venv/.dev | packages
+	@PYTHONPATH=tests OPENBLAS_NUM_THREADS=1 $(BIN)/python -m bench.voice_activity $(ARGS)
+
+bench-barge-in: setup .venv/.dev
+	@PYTHONPATH=tests OPENBLAS_NUM_THREADS=1 $(BIN)/python -m bench.barge_in $(ARGS)
 
 bench-engine: .venv/.dev
 	@PYTHONPATH=tests OPENBLAS_NUM_THREADS=1 $(BIN)/python -m bench.engine_cost $(ARGS)

@@ -155,6 +155,8 @@ _COUNTERS = [
     ("rtp_packets_sent", "packets_sent", "RTP packets that were sent."),
     ("agent_frames_sent", "frames_to_agent", "Frames that went to agents."),
     ("agent_frames_received", "frames_from_agent", "Frames' worth of audio that came from agents."),
+    ("agent_frames_withheld", "frames_withheld", "Frames of silence that routes keep from agents (withhold_silence)."),
+    ("barge_ins", "barge_ins", "Callers who interrupted an agent on a route that clears or pauses it then."),
 ]
 _HISTOGRAMS = [
     ("worker_tick_seconds", "tick_duration", "Duration of a tick. The sum is estimated from the buckets."),

@@ -42,6 +42,7 @@ class MediaFlow:
             AgentChanged: self._agent_changed,
             AgentState: self._agent_state,
             **agent.reactions,
+            control.CallerSpeech: self._caller_speech,
         }
         self.fallback = Fallback(book, ending)
 
@@ -142,6 +143,15 @@ class MediaFlow:
         call.silent_ms, call.silent_packets = message.idle_ms, self._packets(call)
         if over:
             self._ending.end(call, "no_media", f"no RTP from the peer for {message.idle_ms / 1000:.0f} s")
+
+    def _caller_speech(self, call: Call, message: control.CallerSpeech) -> None:
+        self._book.publish(
+            "call.speech",
+            call,
+            state="started" if message.started else "stopped",
+            position=message.position,
+            level_dbov=message.level_dbov,
+        )
 
     def watch(self, call: Call) -> None:
         """The sweep: a silence ends with the next packet, of which no worker tells."""

@@ -10,7 +10,7 @@ from trunkline.gateway.calls.book import Book, log
 from trunkline.gateway.calls.call import ANSWERED, Call, Phase, Trigger
 from trunkline.gateway.calls.ending import Ending
 from trunkline.gateway.calls.rescue_use import patience_s, rescue_params
-from trunkline.gateway.media.call_policy import PERMISSIONS
+from trunkline.gateway.media.call_policy import PERMISSIONS, TurnParams
 from trunkline.gateway.media.control import DigitParams, StartStream
 from trunkline.gateway.media.pool import NoWorker
 from trunkline.rtp.negotiation import MediaDescription
@@ -44,6 +44,7 @@ class Streams:
                 call.media or _placeholder(call, self._book.config.media.packet_time_ms),
                 for_call(self._book.agent_params[call.agent.name], call.info),
                 digits=DigitParams(call.trunk.dtmf == "inband", call.trunk.dtmf_detect, call.cut_tones),
+                turns=_turns(call),
                 hold_media=call.media is None,
                 rescue=rescue_params(call.route, agents, self._path_of),
                 others=tuple(self._book.agent_params[agent.name] for agent in call.others),
@@ -90,6 +91,11 @@ def for_worker(call: Call, agreed: MediaDescription) -> MediaDescription:
     if call.trunk.dtmf in ("info", "inband") and agreed.send_dtmf_pt >= 0:
         agreed = dataclasses.replace(agreed, send_dtmf_pt=-1)
     return agreed
+
+
+def _turns(call: Call) -> TurnParams:
+    """Who speaks, as the call's route has it."""
+    return TurnParams() if call.route is None else TurnParams(**call.route.turns.model_dump())
 
 
 def _placeholder(call: Call, ptime_ms: int) -> MediaDescription:

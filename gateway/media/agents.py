@@ -56,7 +56,7 @@ class AgentLinks:
         self.rescue = Rescue(table, playback, playback.sounds, self.replay, post)
         self.rescue.connect, self.rescue.withdraw = self._connect, self._withdraw
         playback.on_dropped = self._dropped
-        self._commands = AgentCommands(playback, post, table, self.telling, self.rescue)
+        self.commands = AgentCommands(playback, post, table, self.telling, self.rescue)
         self._links: dict[int, AgentLink] = {}
         self._shared: dict[control.AgentParams, AgentLink] = {}
         self._calls: dict[int, dict[int, Stream]] = {}
@@ -270,7 +270,7 @@ class AgentLinks:
             case Accepted():
                 stream.accepted = True
                 if self.rescue.accepted(stream, now_ns, event):
-                    self.on_accepted(stream, now_ns, self._commands.checked(stream, event))
+                    self.on_accepted(stream, now_ns, self.commands.checked(stream, event))
                 self._hold_again(stream)
             case Rejected(_, code, reason, timeout):
                 why = "agent_timeout" if timeout else "agent_rejected"
@@ -279,7 +279,7 @@ class AgentLinks:
                 self._withdraw(stream, "rejected")
                 self.rescue.failed(stream, now_ns, why, detail, code)
             case _:
-                self._commands.take(stream, event, now_ns)
+                self.commands.take(stream, event, now_ns)
                 self._flooded(stream, self.rescue.count_command(stream, now_ns), now_ns)
 
     def _dropped(self, stream: Stream, dropped_ms: int, now_ns: int) -> None:

@@ -15,16 +15,19 @@ class TurnParams(msgspec.Struct, frozen=True):
     detector: str = "energy"
     "`energy`, `neural` or `off`"
     barge_in: str = "tell"
-    """`off`: nothing; `tell`: the agent is told that the caller speaks; `clear`: and what it has queued is thrown
-    away at once; `pause`: and it stops, until the agent decides, or the caller stops soon"""
-    min_speech_ms: int = 60
+    """`off`: it is not told; `tell`: the agent is told that the caller speaks; `clear`: and what it has queued is
+    thrown away at once; `pause`: and it stops, goes on if the caller has said less than `resume_ms`, and is cleared
+    else"""
+    min_speech_ms: int = 40
     "the caller must have spoken for so long before it counts"
     min_silence_ms: int = 400
     "... and been silent for so long"
     resume_ms: int = 700
-    "`pause`: speech shorter than this lets the agent's go on by itself"
+    "`pause`: speech shorter than this lets the agent go on by itself"
     withhold_silence: bool = False
     "silence is not sent to the agent; its positions jump instead"
+    events: bool = False
+    "beginning and end of speech are told to people, too"
 
 
 class RescueParams(msgspec.Struct, frozen=True):

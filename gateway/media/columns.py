@@ -132,6 +132,10 @@ ROW_FIELDS: list[tuple[str, Any, tuple[int, ...]]] = [
     # -- delays that we add
     ("uplink_delay", np.uint32, (DELAY_BUCKETS,)),  # RTP at the kernel to the agent's socket
     ("downlink_delay", np.uint32, (DELAY_BUCKETS,)),  # due time to the kernel
+    # -- who speaks: voice.py, turns.py
+    ("speaking", np.uint8, ()),  # the agent was last told that the caller speaks
+    ("frames_withheld", np.int64, ()),  # silence that was not sent to the agent (withholding.py)
+    ("barge_ins", np.int64, ()),  # the caller spoke while the agent did, and the route acts on it
 ]
 
 WORKER_FIELDS: list[tuple[str, Any, tuple[int, ...]]] = [
@@ -150,6 +154,8 @@ WORKER_FIELDS: list[tuple[str, Any, tuple[int, ...]]] = [
     ("uplink_delay", np.int64, (DELAY_BUCKETS,)),
     ("downlink_delay", np.int64, (DELAY_BUCKETS,)),
     ("agent_links", np.int64, ()),
+    ("frames_withheld", np.int64, ()),
+    ("barge_ins", np.int64, ()),
 ]
 
 

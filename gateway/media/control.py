@@ -349,14 +349,16 @@ class AgentEvent(Message, frozen=True):
 
     `mark`      one was played: name, position (samples of the agent's played so far)
     `clear`     played_ms, discarded_ms, marks (how many were cut), first_marks (names of a few)
+    `pause`     paused: whether the agent's speech stands still now
     `overflow`  queues of the call are full, once a second: dropped_ms (speech), marks, digits
 
+    barge_in is true where the route did it because the caller spoke.
     A call posts 20 marks and clears a second at most; left_out says how many were not told.
     """
 
     call_id: str
     event: str
-    data: dict[str, str | int | float]
+    data: dict[str, str | int | float | bool]
 
 
 class MediaStarted(Message, frozen=True):
@@ -371,6 +373,15 @@ class MediaSilent(Message, frozen=True):
 
     call_id: str
     idle_ms: int
+
+
+class CallerSpeech(Message, frozen=True):
+    """The caller begins to speak or has stopped, at that sample of the agent's timeline; if the route wants it told."""
+
+    call_id: str
+    started: bool
+    position: int
+    level_dbov: float
 
 
 ToCall = (
@@ -420,6 +431,7 @@ FromWorker = (
     | CallerDtmf
     | MediaStarted
     | MediaSilent
+    | CallerSpeech
 )
 
 encode = msgspec.json.Encoder().encode

@@ -25,6 +25,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from trunkline.gateway.media.echo import Echo
 from trunkline.gateway.media.formats import Format
 from trunkline.gateway.media.pace import Pace
 from trunkline.gateway.media.packets import PacketSink as PacketSink  # noqa: PLC0414 - Downlink's users need it
@@ -72,6 +73,7 @@ class Downlink:
         self._writer = PacketWriter(table, sink)
         self._pace = Pace(table)
         self.sounds = Sounds(table, self._writer)
+        self.echo = Echo(table)
         self._send_silence = send_silence
         self.now_ns = 0
         "time of the last push or tick"
@@ -143,6 +145,13 @@ class Downlink:
         self._table.shared.queued_samples[stream.row] = 0
         return discarded
 
+    def halt(self, row: int, *, halted: bool) -> None:
+        """From its next packet on the row is silent and keeps what waits for it, or goes on with that."""
+        self._table.halted_rows[row] = halted
+        (self._table.halted.add if halted else self._table.halted.discard)(row)
+        if not halted:
+            self._table.stopped_ns[row] = 0  # that was no underrun
+
     def advance(self, now_ns: int) -> None:
         """Send what is due."""
         table, c = self._table, self._table.shared
@@ -175,9 +184,9 @@ class Downlink:
     def _send_due(self, fmt: Format, rows: Rows, now_ns: int) -> None:
         """One packet for each of these rows, all of one format."""
         table, c = self._table, self._table.shared
-        fluent = fmt.queue.count[rows].all() and c.tx_talking[rows].all()
-        usual = fluent and not (table.keying or table.muted_down or self._pace.pending)
-        if usual and not self.sounds.playing and table.sending[rows].all():
+        special = table.keying or table.muted_down or table.halted or self._pace.pending or self.sounds.playing
+        usual = not special and fmt.queue.count[rows].all() and c.tx_talking[rows].all()
+        if usual and table.sending[rows].all():
             self._send_speech(fmt, rows, now_ns)
             return
         speaking = rows[table.sending[rows]]
@@ -185,13 +194,16 @@ class Downlink:
             held = rows[~table.sending[rows]]
             c.tx_talking[held] = 0  # a new talkspurt follows,
             table.last_sample[held] = 0  # and nothing is left to fade
+            table.echo_dbov[held] = -127.0
         self._send_mixed(fmt, speaking, now_ns)
         self._move_clocks(rows)
 
     def _send_speech(self, fmt: Format, rows: Rows, now_ns: int) -> None:
         """The usual case, cheaply: all of them are in a talkspurt that goes on."""
         c, block = self._table.shared, fmt.queue.block_samples
-        sent, payload_bytes = self._writer.send_audio(fmt, rows, fmt.queue.pop(rows), _NO_MARKER)
+        pcm = fmt.queue.pop(rows)
+        self.echo.played(rows, pcm, now_ns)
+        sent, payload_bytes = self._writer.send_audio(fmt, rows, pcm, _NO_MARKER)
         if isinstance(payload_bytes, int) and sent.all():
             clock = int(self._table.ptime_ts[rows[0]]), int(self._table.ptime_ns[rows[0]])
             c.send[rows] += np.array([1, *clock, 1, payload_bytes, 1, block])
@@ -223,6 +235,9 @@ class Downlink:
         whole = (count > 0) & (talking | (count > 1) | waited)
         # The end of an utterance is seldom a whole block.
         ends = (count == 0) & (queue.partial[rows] > 0) & (talking | waited)
+        if table.halted:  # a pause: what they have stays where it is, and they fade
+            plays = ~table.halted_rows[rows]
+            whole, ends = whole & plays, ends & plays
         speak = whole | ends
         opens = speak & ~talking
         goes_on = whole  # an unfinished block is the last of its talkspurt
@@ -236,6 +251,10 @@ class Downlink:
             pcm[again] = queue.peek(rows[again])
         if table.muted_down:  # what nobody hears is said all the same: positions and marks go on
             pcm[np.isin(rows, list(table.muted_down))] = 0
+        if speak.any():
+            self.echo.played(rows, pcm, now_ns)
+        else:
+            self.echo.silent(rows)
         c.tx_talking[rows] = goes_on
         c.frames_silence[rows] += ~speak
         if not self._send_silence:

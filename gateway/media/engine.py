@@ -41,6 +41,7 @@ from trunkline.gateway.media.srtp_out import Sockets, SrtpOut
 from trunkline.gateway.media.srtp_rows import SrtpRows
 from trunkline.gateway.media.table import RUNNING, Stream, Table
 from trunkline.gateway.media.timeline import Timeline
+from trunkline.gateway.media.turns import Turns
 from trunkline.gateway.media.uplink import Uplink
 from trunkline.rtp.jitter import TargetParams
 from trunkline.rtp.negotiation import MediaDescription
@@ -63,6 +64,8 @@ FINAL_COUNTERS = (
     "frames_comfort_noise",
     "underruns",
     "peer_lost",
+    "frames_withheld",
+    "barge_ins",
 )
 "Columns that sum up a call."
 _EDGES_US = DELAY_EDGES_US.tolist()
@@ -107,6 +110,8 @@ class Engine:
         self.timeline = Timeline(table, self.uplink)
         self.receiver = Receiver(table, self.timeline, jitter)
         self.express = Express(table, self.uplink, self.receiver.lateness)
+        self.turns = Turns(table, self.uplink, self.playback, self.agents.telling, self.downlink.echo, post)
+        self.agents.commands.on_pause = self.turns.paused_by_agent
         self.quality = QualityWatch(table, self.agents.telling.quality)
         self.timeline.on_missing = self.quality.missing
         if wall_offset_ns is None:
@@ -146,6 +151,7 @@ class Engine:
         self.srtp.apply(stream, stream.media, now_ns)
         self.uplink.tones.set(stream)
         self.table.mute(row, *stream.start.muted)
+        self.turns.begin(stream)
         self.agents.start(stream, now_ns)
 
     def update(self, stream: Stream, media: MediaDescription, now_ns: int) -> None:
@@ -240,6 +246,7 @@ class Engine:
         """The call is over; returns its final figures. The row is free afterwards."""
         if self.table.formats.list:  # else it never had any audio
             self.quality.refresh_one(stream.row)
+        self.turns.end(stream)
         stats = final_stats(self.table, stream) | self.quality.figures(stream.row)
         self.reports.goodbye(stream, now_ns)
         self.keys.end(stream, now_ns)
@@ -315,6 +322,7 @@ class Engine:
         """
         if fill_gaps:
             self.timeline.advance(now_ns)
+        self.turns.advance(now_ns)
         self.agents.flush()
 
     def play(self, now_ns: int) -> None:

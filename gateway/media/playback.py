@@ -88,10 +88,12 @@ class Playback:
             self._settle(stream, oldest, "cleared")
             self._events.overflow(stream, "marks", 1, self._downlink.now_ns)
 
-    def clear(self, stream: Stream, name: str = "") -> None:
-        """Silence the caller from the next packet on; answer what was played and what was not."""
+    def clear(self, stream: Stream, name: str = "", *, barge_in: bool = False) -> None:
+        """Silence the caller from the next packet on; answer what was played and what was not. Ends a pause."""
         c = self._table.shared
         discarded = self._downlink.clear(stream)
+        if stream.row in self._table.halted:
+            self._downlink.halt(stream.row, halted=False)
         rate = stream.start.agent.sample_rate_hz
         played_ms = int(c.down_position[stream.row]) * 1000 // rate
         discarded_ms = discarded * 1000 // rate
@@ -106,8 +108,25 @@ class Playback:
             "discarded_ms": discarded_ms,
             "marks": len(cut),
             "first_marks": ", ".join(cut[:NAMES_TOLD]),
+            **({"barge_in": True} if barge_in else {}),
         }
         self._events.tell(stream, "clear", data, self._downlink.now_ns)
+
+    def pause(self, stream: Stream, *, paused: bool, barge_in: bool = False) -> None:
+        """Stop at the next packet and keep what is queued, positions and marks; or go on."""
+        if paused == (stream.row in self._table.halted):
+            return
+        self._downlink.halt(stream.row, halted=paused)
+        data: dict[str, str | int | float] = {"paused": paused, **({"barge_in": True} if barge_in else {})}
+        self._events.tell(stream, "pause", data, self._downlink.now_ns)
+
+    def speaks(self, stream: Stream) -> bool:
+        """Whether the caller hears the agent now, or is about to."""
+        row = stream.row
+        if not self._table.sending[row] or row in self._table.halted:
+            return False
+        queue = self._table.formats.at(row).queue
+        return bool(self._table.shared.tx_talking[row] or queue.count[row] or queue.partial[row])
 
     def send_digits(self, stream: Stream, digits: str, duration_ms: int, gap_ms: int) -> None:
         """Digits to the caller as RTP events or tones; where the call has neither, the gateway is asked."""

@@ -50,6 +50,8 @@ FILTER_HISTORY = 512
 "State of a resampler at most, in samples."
 UNHEARD_DBOV = 100.0
 "Background of a call that has heard nothing yet: above whatever comes."
+ECHO_LOSS_DB = 20.0
+"An ordinary line's echo of us is at least so much weaker; one that turns out worse is believed (echo.py)."
 SILENT_RUN = 1000
 "A value of `lost_run` beyond what is concealed: what follows is silence by intent, not loss."
 
@@ -200,6 +202,13 @@ class Table:
         self.stopped_ns = np.zeros(n, np.int64)  # when the last talkspurt ran out
         self.left_out = np.zeros(n, bool)  # the last packet was silence that need not be sent (DTX)
         self.noise_due_ns = np.zeros(n, np.int64)  # when a pause is due to be told of again (RFC 3389)
+        # -- turns
+        self.halted: set[int] = set()
+        "rows that are paused: their packets are silence, and their queues keep what they have"
+        self.halted_rows = np.zeros(n, bool)  # the same
+        self.echo_dbov = np.full(n, -127.0)  # what is heard must be louder, or is our own voice (echo.py)
+        self.echo_loss_db = np.full(n, ECHO_LOSS_DB)  # by how much a line's echo is taken to be weaker
+        self.loud_ns = np.zeros(n, np.int64)  # when something loud was last played
 
     def take(self, start: StartStream, rtp: socket.socket, rtcp: socket.socket | None) -> Stream:
         """Give a stream its row: a fresh one, or the one its predecessor left. Raises TableFull."""
@@ -266,7 +275,9 @@ class Table:
             history[row] = 0
         self.noise_dbov[row], self.ahead_from[row] = UNHEARD_DBOV, -1
         self.noise_known[row] = self.comfort_until_voice[row] = self.left_out[row] = False
-        self.queued_since_ns[row] = self.stopped_ns[row] = self.noise_due_ns[row] = 0
+        self.queued_since_ns[row] = self.stopped_ns[row] = self.noise_due_ns[row] = self.loud_ns[row] = 0
+        self.halted.discard(row)
+        self.halted_rows[row], self.echo_dbov[row], self.echo_loss_db[row] = False, -127.0, ECHO_LOSS_DB
         self.late_counts[row] = self.late_weight[row] = self.slip[row] = 0
         self.restamped.discard(row)
 

@@ -43,6 +43,8 @@ class ToneWatch:
         "rows in the middle of a press by RTP event"
         self.heard: list[Tone] = []
         "presses that have ended since somebody looked"
+        self.sounding: set[int] = set()
+        "rows whose last frame had a window with a tone in it: that is no voice"
         self._watched = np.zeros(table.capacity, bool)
         self._cut = np.zeros(table.capacity, bool)
         self._told = np.zeros(table.capacity, bool)
@@ -77,7 +79,16 @@ class ToneWatch:
         self.end(row)
         self.watching -= int(self._watched[row])
         self._watched[row] = self._cut[row] = self._told[row] = False
+        self.sounding.discard(row)
         self.heard = [tone for tone in self.heard if tone.row != row]
+
+    def late_ms(self, row: int) -> int:
+        """By how much the audio of this row is late, so that tones can be cut out of it."""
+        return HOLD_MS if self._cut[row] else 0
+
+    def is_key(self, row: int) -> bool:
+        """Whether what is heard now is a key, as far as anybody can tell."""
+        return row in self.sounding or row in self.pressed
 
     def hear(self, line_hz: int, rows: Rows, pcm: Pcm, flags: Flags) -> tuple[Pcm, Flags]:
         """Line audio pcm[n, samples] of n different rows on its way to their agents; what is left of it."""
@@ -90,11 +101,23 @@ class ToneWatch:
             line = self._lines[line_hz] = _Line(line_hz, self._table.capacity)
         tones, suspects = line.detector.process(rows[which], pcm[which])
         self.heard += [tone for tone in tones if self._told[tone.row]]
+        if suspects or self.sounding:
+            flags = self._note_sounding(rows, which, suspects, flags)
         cut = self._cut[rows[which]]
         if not cut.any():
             return pcm, flags
         silenced = [suspect for suspect in suspects if cut[suspect.index]]
         return self._without_tones(line, rows, which, pcm, flags, silenced)
+
+    def _note_sounding(
+        self, rows: Rows, which: NDArray[np.intp], suspects: list[Suspect], flags: Flags
+    ) -> Flags:
+        self.sounding.difference_update(rows[which].tolist())
+        places = which[[suspect.index for suspect in suspects]]
+        self.sounding.update(rows[places].tolist())
+        flags = flags.copy()
+        flags[places] &= np.uint16(0xFFFF ^ FLAG_SPEECH)
+        return flags
 
     def _without_tones(
         self, line: _Line, rows: Rows, which: NDArray[np.intp], pcm: Pcm, flags: Flags, suspects: list[Suspect]

@@ -24,10 +24,9 @@ from trunkline.gateway.media.filling import Filler
 from trunkline.gateway.media.formats import Format
 from trunkline.gateway.media.table import Stream, Table
 from trunkline.gateway.media.tone_watch import ToneWatch
+from trunkline.gateway.media.voice import Change, Voice
+from trunkline.gateway.media.withholding import Withholding
 from trunkline.rtp.comfort_noise import ComfortNoise
-
-SPEECH_DBOV = -45.0
-"Frames above this level are flagged as speech: a threshold between line noise (-60) and quiet talk (-30)."
 
 LONGEST_MS = 120
 "The longest packet that we believe; Opus has no longer one (RFC 6716 3.2.5)."
@@ -52,6 +51,10 @@ class Uplink:
         self._sink = sink
         self._filler = Filler(table)
         self.tones = ToneWatch(table)
+        self.voice = Voice(table, self.tones)
+        self.withholding = Withholding(table)
+        self.changes: list[tuple[Change, int]] = []
+        "callers who have begun to speak or ceased, and where on their agents' timelines; Turns takes them"
         self.hurried = False
         """Fill gaps with digital silence. To make up a frame costs several times what a good one does: a worker
         that is behind, and makes up what only waits at its sockets, falls behind for good."""
@@ -95,7 +98,9 @@ class Uplink:
         """Good line audio of one format; it may join on to what was made up only if `joins`."""
         level = level_dbov(pcm)
         self._table.shared.level_up_dbov[rows] = level
-        flags = (level > SPEECH_DBOV) * np.uint16(FLAG_SPEECH)
+        flags = self.voice.hear(fmt, rows, pcm, level)
+        if self.voice.changes:
+            self._place_changes(fmt, pcm.shape[1])
         heard = self._filler.join(fmt, rows, pcm) if joins else pcm
         self._filler.remember(fmt, rows, pcm, level)
         self._deliver(fmt, rows, heard, flags)
@@ -125,7 +130,21 @@ class Uplink:
             c.frames_gap[of_format] += flags == FLAG_GAP
             c.frames_concealed[of_format] += flags == FLAG_CONCEALED
             c.frames_comfort_noise[of_format] += flags == FLAG_COMFORT_NOISE
+            self.voice.pass_over(fmt, of_format, samples)
+            if self.voice.changes:
+                self._place_changes(fmt, samples)
             self._deliver(fmt, of_format, pcm, flags)
+
+    def _place_changes(self, fmt: Format, samples: int) -> None:
+        """Where on the agent's timeline the changes are that so many samples, not yet on it, have brought."""
+        rate, cutter = fmt.key.agent_rate_hz, self._waiting.get(fmt.frame_samples)
+        for change in self.voice.changes:
+            row = change.row
+            waiting = 0 if cutter is None else int(cutter.count[row])
+            late_ms = samples * 1000 / fmt.line_hz + self.tones.late_ms(row) - change.back_ms
+            position = int(self._table.shared.up_position[row]) + waiting + round(late_ms * rate / 1000)
+            self.changes.append((change, max(position, 0)))
+        self.voice.changes.clear()
 
     def _deliver(self, fmt: Format, rows: Rows, pcm: Pcm, flags: NDArray[np.uint16]) -> None:
         """Line audio of one format: resample it, cut it."""
@@ -171,6 +190,9 @@ class Uplink:
         if self._table.flagged:
             flags = flags | c.up_flags[rows]
             c.up_flags[rows] = 0
+        if self.withholding.count:
+            self.withholding.pass_on(rows, positions, flags, pcm, self._sink.deliver)
+            return
         self._sink.deliver(rows, positions, flags, pcm)
 
     def change(self, row: int, old: Format) -> None:
@@ -186,6 +208,7 @@ class Uplink:
             cutter.count[row] = cutter.flags[row] = 0
         self._odd.forget(row)
         self._filler.forget(row)
+        self.voice.forget(row)
 
 
 def _by_size(codec: AudioCodec, sizes: NDArray[np.int32]) -> NDArray[np.int64]:

@@ -32,6 +32,8 @@ MS = 1_000_000
 PEER = ("192.0.2.1", 4000)
 DIGITS = control.DigitParams()
 NO_RESCUE = control.RescueParams(within_ms=0)
+UNHEARD = control.TurnParams(detector="off")
+"Whatever is loud is flagged as speech: the flag tells what came from what was made up."
 
 
 @dataclasses.dataclass
@@ -77,6 +79,7 @@ def start_message(
     queue_ms: int = 60000,
     digits: control.DigitParams = DIGITS,
     rescue: control.RescueParams = NO_RESCUE,
+    turns: control.TurnParams = UNHEARD,
     **media: object,
 ) -> control.StartStream:
     """A call as the gateway would start it: PCMU, 20 ms, telephone-event 101; it ends with its agent."""
@@ -91,6 +94,7 @@ def start_message(
         control.AgentParams("echo", "unix:/nowhere", "trunkline", rate_hz, frame_ms, max_queue_ms=queue_ms),
         digits=digits,
         rescue=rescue,
+        turns=turns,
     )
 
 
@@ -129,6 +133,7 @@ class UplinkRig:
         self.receiver.on_comfort_noise = self.uplink.comfort_noise
         self.streams = [running(self.table, start_message(**start), self.now_ns) for _ in range(calls)]  # type: ignore[arg-type]
         for stream in self.streams:
+            self.uplink.voice.set(stream)
             self.timeline.begin(stream.row, self.now_ns)
 
     def deliver(

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Voice activity of every call: which frames are speech, and where the caller begins and ceases to speak.
+
+    Uplink.hear -> energy over the noise floor, for all at once -> flags of the frames
+                     -> voice that goes on: a voice, or only loud? (the few) -> changes -> Turns
+
+Frames that were made up are no speech, and teach nothing.  Changes carry no time but their
+place: Uplink knows where on the agent's timeline they are.  A route may have its calls
+listened to by a neural network instead (neural_voice.py), or not at all: then frames that are
+loud are flagged, and nobody is told of anything.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import random
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trunkline.agent_bridge.dialect import FLAG_SPEECH
+from trunkline.codecs import voice_activity as va
+from trunkline.codecs.voicing import span_samples, voicing
+from trunkline.gateway.media.formats import Format
+from trunkline.gateway.media.neural_voice import NeuralVoice
+from trunkline.gateway.media.table import Stream, Table
+from trunkline.gateway.media.tone_watch import ToneWatch
+
+SPEECH_DBOV = -45.0
+"Without a detector, frames above this level are flagged: between line noise (-60) and quiet talk (-30)."
+TURN = 4
+"One batch in so many teaches the floor, drawn at random: any order would meet the same rows again and again."
+VOICED = 0.55
+"Of `voicing`: as much as a voice has; what is loud and has less does not begin to speak."
+SURELY_VOICED, LATE_MS = 0.7, 160.0
+"What has had none for so long is hardly one, and must have more: noise is asked again and again."
+WHISPER_MS = 1500.0
+"Nothing is asked of what has gone on for so long: a whisper, since noise would be known (voice_activity.HELD_MS)."
+
+Rows = NDArray[np.intp]
+Pcm = NDArray[np.int16]
+Flags = NDArray[np.uint16]
+Mask = NDArray[np.bool_]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Change:
+    """A caller has begun to speak, or ceased."""
+
+    row: int
+    started: bool
+    back_ms: float
+    "so long before the end of the frame that showed it: first, or last, of the speech"
+    level_dbov: float
+
+
+class Voice:
+    """State of all callers' voices, and what has changed since somebody looked."""
+
+    def __init__(self, table: Table, tones: ToneWatch) -> None:
+        self._table = table
+        self._tones = tones
+        self._rng = random.Random(TURN)
+        self._state = np.array([va.new_state()] * table.capacity)
+        self._stop_ms = np.full(table.capacity, math.inf)
+        self._start_ms = np.full(table.capacity, math.inf)
+        self._neural: NeuralVoice | None = None
+        self._untold = np.zeros(table.capacity, bool)
+        self.untold = 0
+        "calls without a detector"
+        self.changes: list[Change] = []
+        "of the last frames; Uplink takes them"
+
+    # -- calls ------------------------------------------------------------------------------
+
+    def set(self, stream: Stream) -> None:
+        """A call begins, perhaps in the middle of what a predecessor has told of."""
+        turns, row = stream.start.turns, stream.row
+        self._state[row] = va.new_state()
+        told = turns.detector != "off"
+        self._start_ms[row] = turns.min_speech_ms if told else math.inf
+        self._stop_ms[row] = turns.min_silence_ms if told else math.inf
+        if not told:
+            self._untold[row] = True
+            self.untold += 1
+        if turns.detector == "neural":
+            if self._neural is None:
+                self._neural = NeuralVoice(self._table.capacity)
+            self._neural.set(row)
+        speaking = bool(self._table.shared.speaking[row])
+        if speaking:
+            self._state[row, va.QUIET_MS] = 0.0
+        self._expect(row, speaking=speaking)
+
+    def forget(self, row: int) -> None:
+        """The row ends."""
+        self._state[row, va.START_MS] = self._state[row, va.STOP_MS] = math.inf
+        if self._untold[row]:
+            self._untold[row] = False
+            self.untold -= 1
+        if self._neural is not None:
+            self._neural.forget(row)
+
+    def quiet_ms(self, row: int) -> float:
+        """Since voice was last heard."""
+        return float(self._state[row, va.QUIET_MS])
+
+    # -- frames -----------------------------------------------------------------------------
+
+    def hear(self, fmt: Format, rows: Rows, pcm: Pcm, level: NDArray[np.float32]) -> Flags:
+        """Good line audio of one format and its levels: flags of these frames."""
+        ms = pcm.shape[1] * 1000 / fmt.line_hz
+        state = self._state.take(rows, axis=0)
+        if self._rng.random() * TURN < 1:
+            va.learn(state, level, ms * TURN)
+        voice = va.is_voice(state, level, self._table.echo_dbov.take(rows))
+        if self._neural is not None:
+            self._neural.hear(fmt.line_hz, rows, pcm, voice)
+        if self.untold:
+            untold = self._untold[rows]
+            voice[untold] = level[untold] > SPEECH_DBOV
+        changed = va.count(state, voice, ms)
+        self._state[rows] = state
+        if changed.any():
+            self._change(fmt, rows, pcm, level, np.flatnonzero(changed))
+        return voice * np.uint16(FLAG_SPEECH)
+
+    def pass_over(self, fmt: Format, rows: Rows, samples: int) -> None:
+        """Frames that were made up."""
+        state = self._state[rows]
+        changed = va.count(state, np.zeros(len(rows), bool), samples * 1000 / fmt.line_hz)
+        self._state[rows] = state
+        for row in rows[changed].tolist():
+            self._told(row, started=False, level_dbov=va.LEAST_DBOV)
+
+    # -- the few that change ----------------------------------------------------------------
+
+    def _change(self, fmt: Format, rows: Rows, pcm: Pcm, level: NDArray[np.float32], which: Rows) -> None:
+        starting = self._table.shared.speaking[rows[which]] == 0
+        voiced = self._voiced(fmt, rows[which], pcm[which], starting)
+        for i, starts, sure in zip(which.tolist(), starting.tolist(), voiced.tolist(), strict=True):
+            row = int(rows[i])
+            if not starts:
+                self._told(row, started=False, level_dbov=float(level[i]))
+            elif self._tones.is_key(row):  # a tone is no voice
+                self._state[row, va.VOICE_MS] = 0.0
+            elif sure or self._state[row, va.VOICE_MS] >= WHISPER_MS:
+                self._told(row, started=True, level_dbov=float(level[i]))
+
+    def _voiced(self, fmt: Format, rows: Rows, pcm: Pcm, starting: Mask) -> Mask:
+        """Which of those that may begin to speak have a voice; a neural network has heard that already."""
+        sure = ~starting
+        if self._neural is not None:
+            sure |= self._neural.listens[rows]
+        asked = np.flatnonzero(~sure)
+        if len(asked):
+            heard = np.concatenate([fmt.line_history[rows[asked]], pcm[asked]], axis=1)
+            needed = np.where(self._state[rows[asked], va.VOICE_MS] > LATE_MS, SURELY_VOICED, VOICED)
+            sure[asked] = voicing(heard[:, -span_samples(fmt.line_hz) :], fmt.line_hz) > needed
+        return sure
+
+    def _told(self, row: int, *, started: bool, level_dbov: float) -> None:
+        back_ms = float(self._state[row, va.VOICE_MS if started else va.QUIET_MS])
+        if self._neural is not None and self._neural.listens[row]:
+            back_ms += self._neural.lag_ms
+        self._table.shared.speaking[row] = started
+        self._expect(row, speaking=started)
+        self.changes.append(Change(row, started, back_ms, level_dbov))
+
+    def _expect(self, row: int, *, speaking: bool) -> None:
+        """What would be a change now."""
+        self._state[row, va.START_MS] = math.inf if speaking else self._start_ms[row]
+        self._state[row, va.STOP_MS] = self._stop_ms[row] if speaking else math.inf
