@@ -24,7 +24,7 @@ from trunkline.agent_bridge.link_events import (
     Rejected,
 )
 from trunkline.gateway.media import control
-from trunkline.gateway.media.agent_audio import by_row, joined
+from trunkline.gateway.media.agent_audio import by_row, runs
 from trunkline.gateway.media.agent_commands import AgentCommands
 from trunkline.gateway.media.agent_link import AgentLink, Poller
 from trunkline.gateway.media.playback import Playback
@@ -193,8 +193,8 @@ class AgentLinks:
     # -- from the agents --------------------------------------------------------------------
 
     def _on_events(self, link: AgentLink, events: Sequence[LinkEvent], now_ns: int) -> None:
-        for event in joined(events):
-            if isinstance(event, Audio):
+        for event in runs(events):
+            if isinstance(event, list):
                 self._audio(link, event, now_ns)
             elif isinstance(event, LinkUp):
                 for waiting in list(self._calls.get(link.index, {}).values()):
@@ -206,16 +206,17 @@ class AgentLinks:
                 if stream is not None:
                     self._take(stream, event, now_ns)
 
-    def _audio(self, link: AgentLink, audio: Audio, now_ns: int) -> None:
+    def _audio(self, link: AgentLink, run: list[Audio], now_ns: int) -> None:
         """Speech for calls of this link; of any other it is not heard."""
-        rows = self._table.rows_of(audio.channels)
+        channels = run[0].channels if len(run) == 1 else np.concatenate([audio.channels for audio in run])
+        rows = self._table.rows_of(channels)
         mine = self._index_of_row[rows] == link.index
         mine &= rows >= 0
-        pcm = audio.pcm
         if not mine.all():
-            rows, pcm = rows[mine], pcm[mine]
-        for each, speech in by_row(rows, pcm):
-            self._playback.push(each, speech, now_ns)
+            rows = np.where(mine, rows, -1)
+        rows, pcm, samples = by_row(rows, [audio.pcm for audio in run])
+        if len(rows):
+            self._playback.push(rows, pcm, now_ns, samples)
 
     def _take(self, stream: Stream, event: Accepted | Rejected | Command, now_ns: int) -> None:
         match event:

@@ -25,7 +25,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from trunkline.gateway.media.agent_audio import part
 from trunkline.gateway.media.formats import Format
+from trunkline.gateway.media.frame_queue import FrameQueue
 from trunkline.gateway.media.pace import Pace
 from trunkline.gateway.media.packets import PacketSink as PacketSink  # noqa: PLC0414 - Downlink's users need it
 from trunkline.gateway.media.packets import PacketWriter, Sizes
@@ -105,8 +107,11 @@ class Downlink:
         best = int(np.lexsort((waits, -group))[0])
         return (soonest + int(waits[best])) * SEND_GRID_NS
 
-    def push(self, rows: Rows, pcm: Pcm, now_ns: int) -> Samples | None:
-        """Speech from agents: pcm[n, samples] for n different rows; returns the samples that found no room, if any."""
+    def push(self, rows: Rows, pcm: Pcm, now_ns: int, samples: Samples | None = None) -> Samples | None:
+        """Speech from agents for n different rows: pcm[n, samples], or end to end with the samples of each.
+
+        Returns the samples that found no room, if any.
+        """
         table, c = self._table, self._table.shared
         self.now_ns = now_ns
         self._pace.look(rows, now_ns)
@@ -114,11 +119,14 @@ class Downlink:
         for fmt, which in table.formats.groups(rows):
             of_format = rows[which]
             queue = fmt.queue
-            frames = max(1, pcm.shape[1] // queue.block_samples)  # pieces have any length
-            c.frames_from_agent[of_format] += frames
-            c.worker.frames_from_agent[0] += frames * len(of_format)
             empty = of_format[queue.count[of_format] == 0]
-            lost = queue.push(of_format, pcm[which])
+            if samples is None:
+                frames = max(1, pcm.shape[1] // queue.block_samples)  # pieces have any length
+                c.frames_from_agent[of_format] += frames
+                c.worker.frames_from_agent[0] += frames * len(of_format)
+                lost = queue.push(of_format, pcm[which])
+            else:
+                lost = self._push_pieces(queue, of_format, part(pcm, samples, which), samples[which])
             table.queued_since_ns[empty] = now_ns
             if lost is not None:
                 dropped = np.zeros(len(rows), np.int64) if dropped is None else dropped
@@ -127,6 +135,13 @@ class Downlink:
                 c.drops[of_format, Drop.AGENT_OVERFLOW] += blocks
                 c.worker.drops[Drop.AGENT_OVERFLOW] += int(blocks.sum())
         return dropped
+
+    def _push_pieces(self, queue: FrameQueue, rows: Rows, pcm: Pcm, samples: Samples) -> Samples | None:
+        """Pieces of different lengths, end to end."""
+        c, frames = self._table.shared, np.maximum(1, samples // queue.block_samples)
+        c.frames_from_agent[rows] += frames
+        c.worker.frames_from_agent[0] += int(frames.sum())
+        return queue.push_pieces(rows, pcm, samples)
 
     def note_queues(self) -> None:
         """Bring the column of what waits up to date; for people, so ten times a second will do."""

@@ -51,9 +51,11 @@ class Playback:
 
     # -- commands ---------------------------------------------------------------------------
 
-    def push(self, rows: Rows, pcm: NDArray[np.int16], now_ns: int) -> None:
-        """Speech for n different rows: pcm[n, samples]; asks for a pause where the queue gets long."""
-        dropped = self._downlink.push(rows, pcm, now_ns)
+    def push(
+        self, rows: Rows, pcm: NDArray[np.int16], now_ns: int, samples: NDArray[np.int64] | None = None
+    ) -> None:
+        """Speech for n different rows, as `Downlink.push` has it; asks for a pause where the queue gets long."""
+        dropped = self._downlink.push(rows, pcm, now_ns, samples)
         for fmt, which in self._table.formats.groups(rows):
             long = fmt.queue.count[rows[which]] > _pause_above(fmt.queue)
             if long.any():
