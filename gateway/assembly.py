@@ -106,6 +106,8 @@ def agent_params(
             connect_timeout_ms=agent.connect_timeout_ms,
             max_queue_ms=agent.max_queue_ms,
             token=token.get_secret_value() if token else None,
+            prebuffer_ms=agent.prebuffer_ms,
+            prebuffer_max_ms=agent.prebuffer_max_ms,
         )
     return params
 

@@ -29,7 +29,6 @@ from trunkline.gateway.media.agent_commands import AgentCommands
 from trunkline.gateway.media.agent_link import AgentLink, Poller
 from trunkline.gateway.media.playback import Playback
 from trunkline.gateway.media.table import Stream, Table
-from trunkline.gateway.media.telling import Telling
 from trunkline.rtp.outcomes import Drop
 
 Rows = NDArray[np.intp]
@@ -48,7 +47,7 @@ class AgentLinks:
         self._poller = poller
         self._clock = clock
         self._post = post
-        self.telling = Telling()
+        self.telling = playback.telling
         self._commands = AgentCommands(playback, post)
         self._links: dict[int, AgentLink] = {}
         self._shared: dict[control.AgentParams, AgentLink] = {}

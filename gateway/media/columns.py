@@ -132,6 +132,8 @@ ROW_FIELDS: list[tuple[str, Any, tuple[int, ...]]] = [
     # -- delays that we add
     ("uplink_delay", np.uint32, (DELAY_BUCKETS,)),  # RTP at the kernel to the agent's socket
     ("downlink_delay", np.uint32, (DELAY_BUCKETS,)),  # due time to the kernel
+    # -- more of the downlink
+    ("underrun_ns", np.int64, ()),  # for which agents had run dry in mid-speech
 ]
 
 WORKER_FIELDS: list[tuple[str, Any, tuple[int, ...]]] = [
@@ -150,6 +152,7 @@ WORKER_FIELDS: list[tuple[str, Any, tuple[int, ...]]] = [
     ("uplink_delay", np.int64, (DELAY_BUCKETS,)),
     ("downlink_delay", np.int64, (DELAY_BUCKETS,)),
     ("agent_links", np.int64, ()),
+    ("underruns", np.int64, ()),
 ]
 
 

@@ -61,6 +61,10 @@ class AgentParams(msgspec.Struct, frozen=True):
     "wss: file with the authorities that are believed; empty: the system's"
     verify: bool = True
     "wss: whether the certificate must be good and name the host"
+    prebuffer_ms: int | None = None
+    "how long the first words of a talkspurt wait; None: as long as the agent has shown to need (prebuffer.py),"
+    prebuffer_max_ms: int = 200
+    "and no longer than this"
 
 
 class CallInfo(msgspec.Struct, frozen=True):
@@ -320,8 +324,9 @@ class AgentEvent(Message, frozen=True):
     `mark`      one was played: name, position (samples of the agent's played so far)
     `clear`     played_ms, discarded_ms, marks (how many were cut), first_marks (names of a few)
     `overflow`  queues of the call are full, once a second: dropped_ms (speech), marks, digits
+    `underrun`  speech goes on that had run dry: position, missing_ms (since it was told last)
 
-    A call posts 20 marks and clears a second at most; left_out says how many were not told.
+    A call posts 20 marks, clears and underruns a second at most; left_out says how many were not told.
     """
 
     call_id: str

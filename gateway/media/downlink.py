@@ -9,9 +9,10 @@ RTP timestamp follows it.  So speech after silence has the right timestamp by
 construction; its first packet carries the marker bit (RFC 3551 4.1).
 
 A talkspurt starts when its first block has waited a moment (`CUSHION_NS`) or two
-blocks are there, so that an agent in real time is not cut by its own jitter.
+blocks are there, so that an agent in real time is not cut by its own jitter; of an
+agent that has run dry, as long as that has taught (`prebuffer.py`).
 When the queue runs dry the last sample fades out, and if more comes soon that
-was an underrun, and is counted.  An unfinished block is played as the end of its
+was an underrun, and is counted and told.  An unfinished block is played as the end of its
 talkspurt: what it lacks is fade and silence, and no speech of the agent.
 
 Played is what the kernel took.  The audio of a packet that it refused is gone and
@@ -31,6 +32,7 @@ from trunkline.gateway.media.frame_queue import FrameQueue
 from trunkline.gateway.media.pace import Pace
 from trunkline.gateway.media.packets import PacketSink as PacketSink  # noqa: PLC0414 - Downlink's users need it
 from trunkline.gateway.media.packets import PacketWriter, Sizes
+from trunkline.gateway.media.prebuffer import CUSHION_NS, UNDERRUN_NS, Prebuffer
 from trunkline.gateway.media.table import Stream, Table
 from trunkline.rtp.outcomes import Drop
 
@@ -42,10 +44,6 @@ SEND_PERIOD_NS = 20_000_000
 GROUP_CALLS = 250
 "So many calls to a group before the next one is opened: their packets take a millisecond or so to leave."
 NEVER_NS = 1 << 62
-CUSHION_NS = 5_000_000
-"How long the first block of a talkspurt waits at least, unless a second one is there."
-UNDERRUN_NS = 500_000_000
-"A queue that fills again within this time had run dry; after that it was a pause."
 FADE_SAMPLES = 80
 "Length of the fade after the last sample: 5 ms at 16 kHz, too short to hear, long enough not to click."
 BEHIND_NS = 100_000_000
@@ -72,6 +70,7 @@ class Downlink:
         self._table = table
         self._writer = PacketWriter(table, sink)
         self._pace = Pace(table)
+        self.prebuffer = Prebuffer(table)
         self._send_silence = send_silence
         self.now_ns = 0
         "time of the last push or tick"
@@ -85,6 +84,8 @@ class Downlink:
         "called (rows, now_ns) after packets have left: playback positions may have moved"
         self.on_refused: Callable[[Rows, Samples], None] = _ignore_refused
         "called (rows, samples of agents' audio in it) for packets that did not leave"
+        self.on_underrun: Callable[[Rows, Samples], None] = _ignore_refused
+        "called (rows, ns for which there was nothing to say) when speech goes on that had run dry"
 
     def begin(self, row: int, now_ns: int) -> None:
         """The call may be spoken to from now on."""
@@ -94,6 +95,8 @@ class Downlink:
         self.next_due_ns = min(self.next_due_ns, int(c.tx_due_ns[row]))
         c.tx_talking[row] = 0
         self._pace.forget(row)
+        if (stream := self._table.streams[row]) is not None:
+            self.prebuffer.begin(row, stream.start.agent)
 
     def _first_due_ns(self, now_ns: int) -> int:
         """The next point of the grid at which a group that is not full yet falls due, or else the smallest."""
@@ -115,6 +118,8 @@ class Downlink:
         table, c = self._table, self._table.shared
         self.now_ns = now_ns
         self._pace.look(rows, now_ns)
+        if self.prebuffer.longer:
+            self.prebuffer.look(rows, now_ns)
         dropped: Samples | None = None
         for fmt, which in table.formats.groups(rows):
             of_format = rows[which]
@@ -128,6 +133,8 @@ class Downlink:
             else:
                 lost = self._push_pieces(queue, of_format, part(pcm, samples, which), samples[which])
             table.queued_since_ns[empty] = now_ns
+            if self.prebuffer.longer and len(empty):
+                self.prebuffer.begins(empty, queue.queued_samples(empty))
             if lost is not None:
                 dropped = np.zeros(len(rows), np.int64) if dropped is None else dropped
                 dropped[which] = lost
@@ -152,8 +159,11 @@ class Downlink:
 
     def clear(self, stream: Stream) -> int:
         """Silence the row from its next packet on; returns the samples thrown away."""
-        discarded = self._table.formats.at(stream.row).queue.clear(stream.row)
-        self._table.shared.queued_samples[stream.row] = 0
+        table, row = self._table, stream.row
+        discarded = table.formats.at(row).queue.clear(row)
+        table.shared.queued_samples[row] = 0
+        table.shared.tx_talking[row] = 0  # it has not run dry, whatever comes next:
+        table.stopped_ns[row] = 0
         return discarded
 
     def advance(self, now_ns: int) -> None:
@@ -229,14 +239,20 @@ class Downlink:
             rows = rows if keyed is None else rows[~keyed]
         talking = c.tx_talking[rows] == 1
         count = queue.count[rows]
-        waited = now_ns - table.queued_since_ns[rows] >= CUSHION_NS
-        whole = (count > 0) & (talking | (count > 1) | waited)
+        waited_ns = now_ns - table.queued_since_ns[rows]
+        if self.prebuffer.longer:
+            ready = self.prebuffer.over(fmt, rows, c.tx_due_ns[rows], waited_ns)
+            late = talking | ready
+        else:
+            late = talking | (waited_ns >= CUSHION_NS)
+            ready = late | (count > 1)
+        whole = (count > 0) & (talking | ready)
         # The end of an utterance is seldom a whole block.
-        ends = (count == 0) & (queue.partial[rows] > 0) & (talking | waited)
+        ends = (count == 0) & (queue.partial[rows] > 0) & late
         speak = whole | ends
         opens = speak & ~talking
         goes_on = whole  # an unfinished block is the last of its talkspurt
-        self._note_turns(rows, opens, (talking | opens) & ~goes_on, now_ns)
+        self._note_turns(fmt, rows, opens, (talking | opens) & ~goes_on)
         fading = ~speak & (table.last_sample[rows] != 0)
         again = self._pace.adjust(fmt, rows, whole) if self._pace.pending else None
         if again is None:
@@ -264,13 +280,26 @@ class Downlink:
             table.noise_due_ns[rows[due]] = now_ns + NOISE_EVERY_NS
             self._writer.send_noise(rows[due])
 
-    def _note_turns(self, rows: Rows, opens: Mask, stops: Mask, now_ns: int) -> None:
+    def _note_turns(self, fmt: Format, rows: Rows, opens: Mask, stops: Mask) -> None:
+        """Talkspurts open with the packets that are due, or end with them: in the middle of one, maybe."""
         table, c = self._table, self._table.shared
-        started = rows[opens]
-        ran_dry = now_ns - table.stopped_ns[started] < UNDERRUN_NS
-        c.underruns[started] += ran_dry
-        self._pace.begin(started[~ran_dry])
-        table.stopped_ns[rows[stops]] = now_ns
+        due_ns = c.tx_due_ns[rows]
+        if opens.any():
+            started = rows[opens]
+            missing_ns = due_ns[opens] - table.stopped_ns[started]
+            self.prebuffer.opened(started, due_ns[opens], missing_ns)
+            ran_dry = missing_ns < UNDERRUN_NS
+            self._pace.begin(started[~ran_dry])
+            if ran_dry.any():
+                started, missing_ns = started[ran_dry], missing_ns[ran_dry]
+                c.underruns[started] += 1
+                c.underrun_ns[started] += missing_ns
+                c.worker.underruns[0] += len(started)
+                self.on_underrun(started, missing_ns)
+        if stops.any():
+            ended = rows[stops]
+            last = fmt.queue.partial[ended].astype(np.int64)  # samples of the packet that is not full
+            table.stopped_ns[ended] = due_ns[stops] + last * 1_000_000_000 // fmt.key.agent_rate_hz
 
     def _note_played(
         self, rows: Rows, samples: Samples, sent: Mask, payload_bytes: Sizes, now_ns: int
@@ -315,5 +344,5 @@ def _ignore_sent(rows: Rows, now_ns: int) -> None:
     """Until somebody counts marks."""
 
 
-def _ignore_refused(rows: Rows, samples: Samples) -> None:
+def _ignore_refused(rows: Rows, what: Samples) -> None:
     """Until somebody counts marks."""

@@ -18,6 +18,8 @@ from trunkline.gateway.media.agent_events import AgentEvents
 from trunkline.gateway.media.downlink import Downlink
 from trunkline.gateway.media.frame_queue import FrameQueue
 from trunkline.gateway.media.table import Stream, Table
+from trunkline.gateway.media.telling import Telling
+from trunkline.gateway.media.underruns import Underruns
 
 Rows = NDArray[np.intp]
 FLOW_PAUSE = 0.75
@@ -40,6 +42,8 @@ class Playback:
         self._downlink = downlink
         self._post = post
         self._events = AgentEvents(post)
+        self.telling = Telling()
+        self._underruns = Underruns(self.telling, self._events)
         self._marked: set[int] = set()
         "rows that have marks waiting"
         self._refused: set[int] = set()
@@ -48,6 +52,7 @@ class Playback:
         "rows whose agent was asked to pause"
         downlink.on_sent = self._on_sent
         downlink.on_refused = self._on_refused
+        downlink.on_underrun = self._on_underrun
 
     # -- commands ---------------------------------------------------------------------------
 
@@ -140,6 +145,8 @@ class Playback:
         for rows in (self._marked, self._paused, self._refused):
             rows.discard(stream.row)
         self._events.forget(stream)
+        self._underruns.forget(stream)
+        self._downlink.prebuffer.forget(stream.row)
 
     # -- what became of it ------------------------------------------------------------------
 
@@ -167,6 +174,14 @@ class Playback:
                 moved = [(max(played, position - lost), name) for position, name in stream.marks]
                 stream.marks.clear()
                 stream.marks.extend(moved)
+
+    def _on_underrun(self, rows: Rows, missing_ns: NDArray[np.int64]) -> None:
+        """Speech goes on that had run dry."""
+        positions = self._table.shared.down_position[rows].tolist()
+        for row, position, missing in zip(rows.tolist(), positions, missing_ns.tolist(), strict=True):
+            stream = self._table.streams[row]
+            if stream is not None:
+                self._underruns.note(stream, position, missing, self._downlink.now_ns)
 
     def _report_marks(self, stream: Stream) -> None:
         played = int(self._table.shared.down_position[stream.row])
