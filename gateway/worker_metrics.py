@@ -155,6 +155,7 @@ _COUNTERS = [
     ("rtp_packets_sent", "packets_sent", "RTP packets that were sent."),
     ("agent_frames_sent", "frames_to_agent", "Frames that went to agents."),
     ("agent_frames_received", "frames_from_agent", "Frames' worth of audio that came from agents."),
+    ("agent_underruns", "underruns", "Times that an agent's speech ran dry and went on within half a second."),
 ]
 _HISTOGRAMS = [
     ("worker_tick_seconds", "tick_duration", "Duration of a tick. The sum is estimated from the buckets."),

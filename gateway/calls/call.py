@@ -21,6 +21,7 @@ import enum
 import time
 from typing import Literal, Protocol
 
+from trunkline.gateway.calls.turn_figures import TurnFigures
 from trunkline.gateway.calls.view import MediaView, State
 from trunkline.gateway.config.model import Agent, Trunk
 from trunkline.gateway.media.control import CallInfo
@@ -160,6 +161,8 @@ class Call:
     "the peer takes neither RTP events nor INFO: digits go as tones"
     place: PlaceCall | None = None
     "outbound: the INVITE that waits for the agent"
+    turns: TurnFigures = dataclasses.field(default_factory=TurnFigures)
+    "how long the agent and we took for the turns that have been taken"
 
     @property
     def id(self) -> str:

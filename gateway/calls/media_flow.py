@@ -15,6 +15,7 @@ from trunkline.gateway.calls.call import OPEN, Call, Phase, Trigger
 from trunkline.gateway.calls.digits import Digits
 from trunkline.gateway.calls.ending import Ending
 from trunkline.gateway.media import control
+from trunkline.gateway.media.agent_asks import TurnTaken
 from trunkline.gateway.sip.messages import Respond
 
 _NEVER_TAKEN = frozenset({"table_full", "worker_lost", "no_descriptors"})
@@ -38,6 +39,7 @@ class MediaFlow:
             control.CallerDtmf: self._caller_dtmf,
             control.MediaStarted: self._media_started,
             control.MediaSilent: self._media_silent,
+            TurnTaken: self._turn_taken,
         }
 
     def handle(self, message: control.Message) -> None:
@@ -94,6 +96,11 @@ class MediaFlow:
         self._book.publish(
             "call.dtmf", call, digit=message.digit, duration_ms=message.duration_ms, method=message.method
         )
+
+    def _turn_taken(self, call: Call, message: TurnTaken) -> None:
+        call.turns.add(message.turn)
+        self._book.observer.turn(message.turn)
+        self._book.publish("call.turn", call, **message.turn)
 
     def _media_started(self, call: Call, message: control.MediaStarted) -> None:
         call.remote = message.address

@@ -27,5 +27,7 @@ class AgentCommands:
                 self._playback.clear(stream, name)
             case said.Dtmf(_, digits, duration_ms, gap_ms):
                 self._playback.send_digits(stream, digits, duration_ms, gap_ms)
+            case said.AskStatus():
+                self._playback.tell_status(stream)
             case said.Hangup(_, reason, code, headers):
                 self._post(control.AgentHangup(stream.call_id, reason, code, dict(headers)))

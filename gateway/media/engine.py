@@ -356,4 +356,5 @@ def final_stats(table: Table, stream: Stream) -> dict[str, float]:
     stats["jitter_ms"] = float(c.rx_jitter_ts[row]) * 1000 / float(table.clock_hz[row])
     stats["peer_jitter_ms"] = float(c.peer_jitter_ms[row])
     stats["rtt_ms"] = float(c.rtt_ms[row])
+    stats["underrun_ms"] = round(float(c.underrun_ns[row]) / 1e6)
     return stats

@@ -19,6 +19,7 @@ from trunkline.gateway.media.downlink import Downlink
 from trunkline.gateway.media.frame_queue import FrameQueue
 from trunkline.gateway.media.table import Stream, Table
 from trunkline.gateway.media.telling import Telling
+from trunkline.gateway.media.turn_ledger import TurnLedger
 from trunkline.gateway.media.underruns import Underruns
 
 Rows = NDArray[np.intp]
@@ -44,6 +45,7 @@ class Playback:
         self._events = AgentEvents(post)
         self.telling = Telling()
         self._underruns = Underruns(self.telling, self._events)
+        self.ledger = TurnLedger(table, self.telling, post)
         self._marked: set[int] = set()
         "rows that have marks waiting"
         self._refused: set[int] = set()
@@ -60,6 +62,8 @@ class Playback:
         self, rows: Rows, pcm: NDArray[np.int16], now_ns: int, samples: NDArray[np.int64] | None = None
     ) -> None:
         """Speech for n different rows, as `Downlink.push` has it; asks for a pause where the queue gets long."""
+        if self.ledger.watching:
+            self.ledger.agent_audio(rows, pcm, samples, now_ns)
         dropped = self._downlink.push(rows, pcm, now_ns, samples)
         for fmt, which in self._table.formats.groups(rows):
             long = fmt.queue.count[rows[which]] > _pause_above(fmt.queue)
@@ -93,6 +97,7 @@ class Playback:
         """Silence the caller from the next packet on; answer what was played and what was not."""
         c = self._table.shared
         discarded = self._downlink.clear(stream)
+        self.ledger.silenced(stream, self._downlink.now_ns)
         rate = stream.start.agent.sample_rate_hz
         played_ms = int(c.down_position[stream.row]) * 1000 // rate
         discarded_ms = discarded * 1000 // rate
@@ -137,6 +142,23 @@ class Playback:
         if stream.tones_out is None:
             stream.tones_out = ToneSender(stream.start.agent.sample_rate_hz)
 
+    def tell_status(self, stream: Stream) -> None:
+        """Answer how much waits, and how much may; `flow_paused` and `sending` are 0 or 1."""
+        c, row, agent = self._table.shared, stream.row, stream.start.agent
+        queue = self._table.formats.at(row).queue
+        ms = 1000 / agent.sample_rate_hz
+        figures = {
+            "queued_ms": int(queue.queued_samples(np.array([row]))[0]) * ms,
+            "max_queue_ms": queue.limit * queue.block_samples * ms,
+            "played_ms": int(c.down_position[row]) * ms,
+            "marks": len(stream.marks),
+            "flow_paused": int(stream.flow_paused),
+            "sending": int(self._table.sending[row] and not stream.held_media),
+            "underruns": int(c.underruns[row]),
+            "prebuffer_ms": float(self._downlink.prebuffer.wait_ns[row]) / 1e6,
+        }
+        self.telling.status(stream, {name: round(value, 1) for name, value in figures.items()})
+
     def end(self, stream: Stream) -> None:
         """The call is over: no mark of it will ever be reached."""
         for _, name in stream.marks:
@@ -146,6 +168,7 @@ class Playback:
             rows.discard(stream.row)
         self._events.forget(stream)
         self._underruns.forget(stream)
+        self.ledger.forget(stream.row)
         self._downlink.prebuffer.forget(stream.row)
 
     # -- what became of it ------------------------------------------------------------------
@@ -154,6 +177,8 @@ class Playback:
         """Packets have left: marks may be reached, queues may be short again."""
         if self._refused:
             self._refused.difference_update(rows.tolist())
+        if self.ledger.targets:
+            self.ledger.packet_sent(rows, now_ns)
         if self._marked:
             for row in self._marked.intersection(rows.tolist()):
                 stream = self._table.streams[row]
@@ -169,6 +194,7 @@ class Playback:
         self._refused.update(rows.tolist())
         for row, lost in zip(rows.tolist(), samples.tolist(), strict=True):
             stream = self._table.streams[row]
+            self.ledger.lost(row, lost)
             if lost and stream is not None and stream.marks:
                 played = int(c.down_position[row])
                 moved = [(max(played, position - lost), name) for position, name in stream.marks]
