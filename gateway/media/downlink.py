@@ -9,8 +9,8 @@ RTP timestamp follows it.  So speech after silence has the right timestamp by
 construction; its first packet carries the marker bit (RFC 3551 4.1).
 
 A talkspurt starts when its first block has waited a moment (`CUSHION_NS`) or two
-blocks are there, so that an agent in real time is not cut by its own jitter; of an
-agent that has run dry, as long as that has taught (`prebuffer.py`).
+blocks are there, so that an agent in real time is not cut by its own jitter; or, if
+the agent has run dry, for as long as that has taught (`talkspurts.py`, `prebuffer.py`).
 When the queue runs dry the last sample fades out, and if more comes soon that
 was an underrun, and is counted and told.  An unfinished block is played as the end of its
 talkspurt: what it lacks is fade and silence, and no speech of the agent.
@@ -32,8 +32,8 @@ from trunkline.gateway.media.frame_queue import FrameQueue
 from trunkline.gateway.media.pace import Pace
 from trunkline.gateway.media.packets import PacketSink as PacketSink  # noqa: PLC0414 - Downlink's users need it
 from trunkline.gateway.media.packets import PacketWriter, Sizes
-from trunkline.gateway.media.prebuffer import CUSHION_NS, UNDERRUN_NS, Prebuffer
 from trunkline.gateway.media.table import Stream, Table
+from trunkline.gateway.media.talkspurts import Talkspurts
 from trunkline.rtp.outcomes import Drop
 
 SEND_GRID_NS = 5_000_000
@@ -70,7 +70,8 @@ class Downlink:
         self._table = table
         self._writer = PacketWriter(table, sink)
         self._pace = Pace(table)
-        self.prebuffer = Prebuffer(table)
+        self.talkspurts = Talkspurts(table, self._pace)
+        self.prebuffer = self.talkspurts.prebuffer
         self._send_silence = send_silence
         self.now_ns = 0
         "time of the last push or tick"
@@ -84,8 +85,6 @@ class Downlink:
         "called (rows, now_ns) after packets have left: playback positions may have moved"
         self.on_refused: Callable[[Rows, Samples], None] = _ignore_refused
         "called (rows, samples of agents' audio in it) for packets that did not leave"
-        self.on_underrun: Callable[[Rows, Samples], None] = _ignore_refused
-        "called (rows, ns for which there was nothing to say) when speech goes on that had run dry"
 
     def begin(self, row: int, now_ns: int) -> None:
         """The call may be spoken to from now on."""
@@ -239,20 +238,14 @@ class Downlink:
             rows = rows if keyed is None else rows[~keyed]
         talking = c.tx_talking[rows] == 1
         count = queue.count[rows]
-        waited_ns = now_ns - table.queued_since_ns[rows]
-        if self.prebuffer.longer:
-            ready = self.prebuffer.over(fmt, rows, c.tx_due_ns[rows], waited_ns)
-            late = talking | ready
-        else:
-            late = talking | (waited_ns >= CUSHION_NS)
-            ready = late | (count > 1)
-        whole = (count > 0) & (talking | ready)
+        ready, late = self.talkspurts.ready(fmt, rows, talking, now_ns)
+        whole = (count > 0) & ready
         # The end of an utterance is seldom a whole block.
         ends = (count == 0) & (queue.partial[rows] > 0) & late
         speak = whole | ends
         opens = speak & ~talking
         goes_on = whole  # an unfinished block is the last of its talkspurt
-        self._note_turns(fmt, rows, opens, (talking | opens) & ~goes_on)
+        self.talkspurts.note(fmt, rows, opens, (talking | opens) & ~goes_on)
         fading = ~speak & (table.last_sample[rows] != 0)
         again = self._pace.adjust(fmt, rows, whole) if self._pace.pending else None
         if again is None:
@@ -279,27 +272,6 @@ class Downlink:
         if due.any():
             table.noise_due_ns[rows[due]] = now_ns + NOISE_EVERY_NS
             self._writer.send_noise(rows[due])
-
-    def _note_turns(self, fmt: Format, rows: Rows, opens: Mask, stops: Mask) -> None:
-        """Talkspurts open with the packets that are due, or end with them: in the middle of one, maybe."""
-        table, c = self._table, self._table.shared
-        due_ns = c.tx_due_ns[rows]
-        if opens.any():
-            started = rows[opens]
-            missing_ns = due_ns[opens] - table.stopped_ns[started]
-            self.prebuffer.opened(started, due_ns[opens], missing_ns)
-            ran_dry = missing_ns < UNDERRUN_NS
-            self._pace.begin(started[~ran_dry])
-            if ran_dry.any():
-                started, missing_ns = started[ran_dry], missing_ns[ran_dry]
-                c.underruns[started] += 1
-                c.underrun_ns[started] += missing_ns
-                c.worker.underruns[0] += len(started)
-                self.on_underrun(started, missing_ns)
-        if stops.any():
-            ended = rows[stops]
-            last = fmt.queue.partial[ended].astype(np.int64)  # samples of the packet that is not full
-            table.stopped_ns[ended] = due_ns[stops] + last * 1_000_000_000 // fmt.key.agent_rate_hz
 
     def _note_played(
         self, rows: Rows, samples: Samples, sent: Mask, payload_bytes: Sizes, now_ns: int
@@ -344,5 +316,5 @@ def _ignore_sent(rows: Rows, now_ns: int) -> None:
     """Until somebody counts marks."""
 
 
-def _ignore_refused(rows: Rows, what: Samples) -> None:
+def _ignore_refused(rows: Rows, samples: Samples) -> None:
     """Until somebody counts marks."""

@@ -54,7 +54,7 @@ class Playback:
         "rows whose agent was asked to pause"
         downlink.on_sent = self._on_sent
         downlink.on_refused = self._on_refused
-        downlink.on_underrun = self._on_underrun
+        downlink.talkspurts.on_underrun = self._on_underrun
 
     # -- commands ---------------------------------------------------------------------------
 
