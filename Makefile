@@ -8,6 +8,7 @@
 #   make bench-load   calls at once, CPU per call, 30,000 calls in a row; 12 minutes   (ARGS="calls 100")
 #   make bench-dtmf   key tones found in audio, and in two hours of speech that has none; 10 minutes (ARGS="--minutes 10")
 #   make bench-concealment   MOS of speech over lossy networks, by PESQ; 5 minutes           (ARGS="--quick")
+#   make bench-marks   how true marks are, idle and with 100 calls beside; 2 minutes
 #   make bench-opus   Opus beside libopus alone, and what it sounds like; 2 minutes    (ARGS="--quick", "--pesq")
 #
 # Needs git and make, and root or sudo for system packages that are missing; see README.
@@ -20,11 +21,11 @@ LOGS := .cache/logs
 QUIETLY := .ci/quietly
 
 .PHONY: help setup run test lint doctor matrix bench bench-load bench-dtmf bench-concealment bench-hour bench-opus bench-engine bench-srtp \
-	bench-codecs bench-resampling bench-jitter bench-drift clean packages FORCE
+	bench-codecs bench-resampling bench-jitter bench-drift bench-marks bench-chunks bench-prebuffer clean packages FORCE
 .DELETE_ON_ERROR:
 
 help:
-	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST)); echo "also: setup, lint, doctor, bench-engine, bench-srtp, bench-codecs, bench-resampling, bench-jitter, bench-drift, clean"
+	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST)); echo "also: setup, lint, doctor, bench-engine, bench-srtp, bench-codecs, bench-resampling, bench-jitter, bench-drift, bench-chunks, bench-prebuffer, clean"
 
 setup: .venv/.pjsip
 
@@ -77,6 +78,15 @@ bench-srtp: .venv/.dev
 
 bench-jitter bench-drift: .venv/.dev
 	@PYTHONPATH=tests $(BIN)/python -m $(subst -,.,$@) $(ARGS)
+
+bench-marks: setup .venv/.dev
+	@PYTHONPATH=tests $(BIN)/python -m bench.marks $(ARGS)
+
+bench-chunks: .venv/.dev
+	@PYTHONPATH=tests OPENBLAS_NUM_THREADS=1 $(BIN)/python -m bench.chunk_cost $(ARGS)
+
+bench-prebuffer: .venv/.dev
+	@PYTHONPATH=tests OPENBLAS_NUM_THREADS=1 $(BIN)/python -m bench.prebuffer $(ARGS)
 
 bench-hour: .venv/.dev
 	@PYTHONPATH=tests $(BIN)/python -m bench.hour $(ARGS)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Agents whose chunks come unevenly: how often the caller hears a hole, and what it costs to hear fewer.
 
-    python -m bench.prebuffer [--calls 20] [--utterances 40]
+    python -m bench.prebuffer [--calls 6] [--utterances 40]
 
 Every call is a pattern of arrivals with its own seed, in virtual time (support/bursty_agents.py).  `fixed` waits
 so long before every talkspurt; `adaptive` is the default: it learns from each call as it goes.
@@ -27,7 +27,7 @@ POLICIES: dict[str, dict[str, object]] = {
 def main() -> None:
     """Program."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--calls", type=int, default=20)
+    parser.add_argument("--calls", type=int, default=6)
     parser.add_argument("--utterances", type=int, default=40)
     options = parser.parse_args()
     rows = []

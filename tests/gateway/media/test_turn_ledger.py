@@ -7,9 +7,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from support.media_rig import MS, DownlinkRig
+from support.media_rig import MS, DownlinkRig, UplinkRig, voice
+from trunkline.agent_bridge.dialect import FLAG_SPEECH
 from trunkline.gateway.media.agent_asks import TurnTaken
+from trunkline.gateway.media.downlink import Downlink
+from trunkline.gateway.media.playback import Playback
+from trunkline.rtp.packet import Packet
 from trunkline.rtp.payload import AUDIO_FORMATS
 
 HANGOVER_MS = 200
@@ -270,6 +275,88 @@ def test_nothing_is_kept_of_a_call_that_is_over() -> None:
     talk.agent_speaks(100)
     talk.rig.run(100)
     assert talk.turns == []
+
+
+class Conversation(UplinkRig):
+    """RTP both ways on one row; the caller's speech is found by the flags of frames, with a hangover."""
+
+    def __init__(self, agent_thinks_ms: int) -> None:
+        super().__init__(rate_hz=16000)
+        self.playback = Playback(self.table, Downlink(self.table, self, send_silence=True), self.posted.append)
+        self.playback.telling.speech = self._told  # type: ignore[method-assign]
+        self.line = self.playback._downlink
+        self.line.begin(0, self.now_ns)
+        self._thinks_ns = agent_thinks_ms * MS
+        self._speaking, self._quiet = False, 0
+        self._answer_ns = 0
+        self.heard_ns: list[int] = []
+        "when packets left that are not silence"
+
+    @property
+    def posted(self) -> list[object]:
+        """For the gateway."""
+        return self.__dict__.setdefault("_posted", [])
+
+    def deliver(
+        self,
+        rows: NDArray[np.intp],
+        positions: NDArray[np.int64],
+        flags: NDArray[np.uint16],
+        pcm: NDArray[np.int16],
+    ) -> None:
+        """A detector for one row: three frames of speech begin it, ten without end it."""
+        voice = bool(flags[0] & FLAG_SPEECH)
+        self._quiet = 0 if voice else self._quiet + 1
+        position = int(positions[0]) + pcm.shape[1]
+        if voice and not self._speaking:
+            self._speaking = True
+            self._change(True, int(positions[0]))
+        elif self._speaking and self._quiet == 10:
+            self._speaking = False
+            self._change(False, position - 10 * pcm.shape[1])
+
+    def _change(self, started: bool, position: int) -> None:
+        stream = self.streams[0]
+        self.playback.telling.speech(stream, started, position, -20.0)
+        self.playback.ledger.speech(stream, started, position, self.now_ns)
+
+    def _told(self, stream: object, started: bool, position: int, level_dbov: float) -> None:
+        """The agent hears that the caller has stopped, and thinks."""
+        self._answer_ns = 0 if started else self.now_ns + self._thinks_ns
+
+    def send(
+        self, rows: NDArray[np.intp], packets: NDArray[np.uint8], lengths: NDArray[np.int32] | None = None
+    ) -> NDArray[np.bool_]:
+        """Be the packet sink."""
+        if packets[0, 12:].tobytes().strip(b"\xff\x7f\x7e\xfe"):
+            self.heard_ns.append(self.now_ns)
+        return np.ones(len(rows), bool)
+
+    def run(self, ms: float, step_ms: float = 1.0) -> None:
+        """Let time pass, tick by tick; the agent answers when it has thought."""
+        for _ in range(round(ms / step_ms)):
+            super().run(step_ms, step_ms)
+            if self._answer_ns and self.now_ns >= self._answer_ns:
+                self._answer_ns = 0
+                self.playback.push(np.zeros(1, np.intp), np.full((1, 3200), 8000, np.int16), self.now_ns)
+            self.line.advance(self.now_ns)
+
+
+@pytest.mark.parametrize("thinks_ms", [0, 130, 777])
+def test_a_turn_from_packet_to_packet(thinks_ms: int) -> None:
+    """Through the whole uplink and downlink: the total is from the last packet of speech to the first of the answer."""
+    talk = Conversation(thinks_ms)
+    for sequence in range(120):
+        loud = sequence < 40
+        talk.packet(Packet(0, sequence, sequence * 160, 5, voice(sequence).payload if loud else b"\xff" * 160))
+        if sequence == 39:
+            last_ns = talk.now_ns
+        talk.run(20)
+    (turn,) = [message.turn for message in talk.posted if isinstance(message, TurnTaken)]
+    assert turn["agent_ms"] == pytest.approx(thinks_ms, abs=1.1)
+    assert turn["total_ms"] == pytest.approx((talk.heard_ns[0] - last_ns) / MS, abs=1.1)
+    assert turn["detect_ms"] == pytest.approx(10 * 20, abs=1.1)
+    assert turn["speech_ms"] == pytest.approx(40 * 20, abs=40)
 
 
 steps = st.lists(
