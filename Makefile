@@ -10,6 +10,7 @@
 #   make bench-vad   speech found in noise, by energy and by Silero's network; 4 minutes   (ARGS="--energy-only")
 #   make bench-barge-in   how long an agent is heard after the caller has begun to speak, in real calls; 2 minutes
 #   make bench-concealment   MOS of speech over lossy networks, by PESQ; 5 minutes           (ARGS="--quick")
+#   make bench-marks   how true marks are, idle and with 100 calls beside; 2 minutes
 #   make bench-opus   Opus beside libopus alone, and what it sounds like; 2 minutes    (ARGS="--quick", "--pesq")
 #
 # Needs git and make, and root or sudo for system packages that are missing; see README.
@@ -22,12 +23,12 @@ LOGS := .cache/logs
 QUIETLY := .ci/quietly
 
 .PHONY: help setup run test lint doctor matrix bench bench-load bench-dtmf bench-concealment bench-hour bench-opus bench-engine bench-srtp \
-	bench-vad bench-barge-in \
+	bench-vad bench-barge-in bench-marks bench-chunks bench-prebuffer \
 	bench-codecs bench-resampling bench-jitter bench-drift clean packages FORCE
 .DELETE_ON_ERROR:
 
 help:
-	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST)); echo "also: setup, lint, doctor, bench-engine, bench-srtp, bench-codecs, bench-resampling, bench-jitter, bench-drift, clean"
+	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST)); echo "also: setup, lint, doctor, bench-engine, bench-srtp, bench-codecs, bench-resampling, bench-jitter, bench-drift, bench-chunks, bench-prebuffer, clean"
 
 setup: .venv/.pjsip
 
@@ -86,6 +87,15 @@ bench-srtp: .venv/.dev
 
 bench-jitter bench-drift: .venv/.dev
 	@PYTHONPATH=tests $(BIN)/python -m $(subst -,.,$@) $(ARGS)
+
+bench-marks: setup .venv/.dev
+	@PYTHONPATH=tests $(BIN)/python -m bench.marks $(ARGS)
+
+bench-chunks: .venv/.dev
+	@PYTHONPATH=tests OPENBLAS_NUM_THREADS=1 $(BIN)/python -m bench.chunk_cost $(ARGS)
+
+bench-prebuffer: .venv/.dev
+	@PYTHONPATH=tests OPENBLAS_NUM_THREADS=1 $(BIN)/python -m bench.prebuffer $(ARGS)
 
 bench-hour: .venv/.dev
 	@PYTHONPATH=tests $(BIN)/python -m bench.hour $(ARGS)

@@ -129,6 +129,8 @@ def agent_params(
             retry_pause_ms=agent.retry_pause_ms,
             flood_ms=agent.flood_ms,
             flood_commands=agent.flood_commands,
+            prebuffer_ms=agent.prebuffer_ms,
+            prebuffer_max_ms=agent.prebuffer_max_ms,
         )
     return params
 

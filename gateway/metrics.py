@@ -14,7 +14,7 @@ call can end from several sides at once.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -24,6 +24,7 @@ from trunkline.gateway.calls.view import MediaView
 from trunkline.gateway.media.columns import Columns
 from trunkline.gateway.media.load import LoadMeter
 from trunkline.gateway.quality_metrics import QualityHistograms
+from trunkline.gateway.turn_metrics import TurnHistograms
 from trunkline.gateway.worker_metrics import WorkerCollector
 
 DIRECTIONS = ("inbound", "outbound")
@@ -103,6 +104,7 @@ class Metrics:
             registry=registry,
         )
         self._quality = QualityHistograms(registry)
+        self._turns = TurnHistograms(registry)
         self._registered = Gauge(
             "trunkline_registered",
             "1 while the trunk is registered at its peer.",
@@ -205,6 +207,10 @@ class Metrics:
     def call_quality(self, media: MediaView) -> None:
         """How the audio of a call was, at its end; told once a call."""
         self._quality.observe(media)
+
+    def turn(self, turn: Mapping[str, float]) -> None:
+        """The caller spoke and the agent answered: what it took, in ms by name."""
+        self._turns.observe(turn)
 
     def refused(self, cause: str) -> None:
         """An INVITE was refused and no call came to be."""

@@ -157,6 +157,7 @@ _COUNTERS = [
     ("agent_frames_received", "frames_from_agent", "Frames' worth of audio that came from agents."),
     ("agent_frames_withheld", "frames_withheld", "Frames of silence that routes keep from agents (withhold_silence)."),
     ("barge_ins", "barge_ins", "Callers who interrupted an agent on a route that clears or pauses it then."),
+    ("agent_underruns", "underruns", "Times that an agent's speech ran dry and went on within half a second."),
 ]
 _HISTOGRAMS = [
     ("worker_tick_seconds", "tick_duration", "Duration of a tick. The sum is estimated from the buckets."),

@@ -80,6 +80,9 @@ class Observer(Protocol):
     def digits_sent(self, method: str, count: int) -> None:
         """Digits went to the other party."""
 
+    def turn(self, turn: Mapping[str, float]) -> None:
+        """The caller spoke and the agent answered: what it took, in ms by name."""
+
     def registration(self, trunk: str, registered: bool, code: int = 0) -> None:
         """A REGISTER came to something."""
 

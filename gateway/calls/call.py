@@ -22,6 +22,7 @@ import enum
 import time
 from typing import Literal, Protocol
 
+from trunkline.gateway.calls.turn_figures import TurnFigures
 from trunkline.gateway.calls.view import MediaView, State
 from trunkline.gateway.config.model import Agent, Route, Trunk
 from trunkline.gateway.media.control import CallInfo
@@ -185,6 +186,8 @@ class Call:
     "how a transfer of it stands: empty, or `asked`, `trying`, `ringing`, `done`"
     attended: str = ""
     "... id of the call whose other party it goes to, if that is another call of ours"
+    turns: TurnFigures = dataclasses.field(default_factory=TurnFigures)
+    "how long the agent and we took for the turns that have been taken"
 
     @property
     def id(self) -> str:

@@ -17,7 +17,7 @@ from trunkline.gateway.calls.digits import Digits
 from trunkline.gateway.calls.ending import Ending
 from trunkline.gateway.calls.fallback import Fallback
 from trunkline.gateway.media import control
-from trunkline.gateway.media.agent_asks import AgentChanged, AgentState
+from trunkline.gateway.media.agent_asks import AgentChanged, AgentState, TurnTaken
 
 _NEVER_TAKEN = frozenset({"table_full", "worker_lost", "no_descriptors"})
 "Failures of streams that no worker has: there is nothing to stop."
@@ -43,6 +43,7 @@ class MediaFlow:
             AgentState: self._agent_state,
             **agent.reactions,
             control.CallerSpeech: self._caller_speech,
+            TurnTaken: self._turn_taken,
         }
         self.fallback = Fallback(book, ending)
 
@@ -124,6 +125,11 @@ class MediaFlow:
         self._book.publish(
             "call.dtmf", call, digit=message.digit, duration_ms=message.duration_ms, method=message.method
         )
+
+    def _turn_taken(self, call: Call, message: TurnTaken) -> None:
+        call.turns.add(message.turn)
+        self._book.observer.turn(message.turn)
+        self._book.publish("call.turn", call, **message.turn)
 
     def _media_started(self, call: Call, message: control.MediaStarted) -> None:
         call.remote = message.address

@@ -19,7 +19,7 @@ from trunkline.rtp.payload import AUDIO_FORMATS
 _FINAL_COUNTS = (
     "packets_received", "packets_sent", "packets_lost", "frames_to_agent", "frames_from_agent",
     "frames_played", "frames_concealed", "frames_gap", "frames_comfort_noise", "underruns", "peer_lost",
-    "frames_withheld", "barge_ins",
+    "frames_withheld", "barge_ins", "underrun_ms",
 )  # fmt: skip
 _QUALITY = frozenset(NAMES.values()) - {"loss_percent"}
 "Figures of the quality column; loss is read from its counters, which are of this moment."
@@ -40,6 +40,9 @@ def media_view(call: Call, row: tuple[Columns, int] | None) -> MediaView | None:
     )
     if row is not None:
         _fill(view, *row, AUDIO_FORMATS[media.codec].clock_hz, call.agent.sample_rate_hz)
+    view.turns = call.turns.turns
+    for name, value in call.turns.summary().items():
+        setattr(view, name, value)
     return view
 
 
@@ -63,6 +66,7 @@ def _fill(view: MediaView, columns: Columns, row: int, clock_hz: int, agent_rate
     view.frames_gap, view.underruns = count("frames_gap"), count("underruns")
     view.frames_comfort_noise = count("frames_comfort_noise")
     view.frames_withheld, view.barge_ins = count("frames_withheld"), count("barge_ins")
+    view.underrun_ms = round(count("underrun_ns") / 1e6)
     view.queued_ms = count("queued_samples") * 1000 // agent_rate_hz
     view.peer_lost = count("peer_lost")
     view.peer_jitter_ms = round(float(columns.peer_jitter_ms[row]), 3)

@@ -133,6 +133,24 @@ class MediaView(BaseModel):
     drops: dict[str, int] = Field(default_factory=dict)
     frames_withheld: int = Field(default=0, description="silence that the route keeps from the agent")
     barge_ins: int = Field(default=0, description="how often the caller interrupted, and the route acted on it")
+    underrun_ms: int = Field(default=0, description="speech of the agent that came too late, in all underruns")
+    turns: int = Field(default=0, description="times that the caller spoke and the agent answered")
+    turn_agent_ms_p50: float | None = Field(
+        default=None, description="the agent's part: from its being told that the caller stopped to its answer"
+    )
+    turn_agent_ms_max: float | None = None
+    turn_gateway_ms_p50: float | None = Field(
+        default=None, description="our part: detection of the end of speech, prebuffer, packet clock"
+    )
+    turn_gateway_ms_max: float | None = None
+    turn_total_ms_p50: float | None = Field(
+        default=None, description="from the caller's last word in to the first packet of the answer out"
+    )
+    turn_total_ms_max: float | None = None
+    barge_in_ms_p50: float | None = Field(
+        default=None, description="from the caller's first word to the last packet of the agent that it cut off"
+    )
+    barge_in_ms_max: float | None = None
 
 
 class CallView(BaseModel):

@@ -77,6 +77,9 @@ def quality(media: MediaView) -> str:
     if media.uplink_ms_p99 is not None or media.downlink_ms_p99 is not None:
         up, down = milliseconds(media.uplink_ms_p99), milliseconds(media.downlink_ms_p99)
         parts.append(f"added p99 in {up} out {down}")
+    if media.turns:
+        agent, gateway = milliseconds(media.turn_agent_ms_p50), milliseconds(media.turn_gateway_ms_p50)
+        parts.append(f"{media.turns} turns, agent {agent}, gateway {gateway}")
     return shown(", ".join(parts))
 
 

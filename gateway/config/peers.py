@@ -141,6 +141,11 @@ class Agent(Section):
     "longest that connecting, hello and accepting may each take; after that the caller gets 503"
     max_queue_ms: Annotated[int, Field(ge=100, le=3_600_000)] = 60_000
     "audio of one call that waits to be played at most; what does not fit is dropped and counted"
+    prebuffer_ms: Annotated[int, Field(ge=0, le=2000)] | None = None
+    """how long the first words of an utterance wait before the caller hears them. Absent: 5 ms, and for an agent whose
+    chunks come late and unevenly as long as it has shown to need in this call; `0`: never longer than 5 ms"""
+    prebuffer_max_ms: Annotated[int, Field(ge=0, le=2000)] = 200
+    "without `prebuffer_ms`: the longest that such an agent's words wait"
     token_env: types.EnvName = ""
     """environment variable with a token that the agent is shown in the handshake; WebSocket: as `Authorization:
     Bearer`, and with `twilio` the auth token, which signs"""

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Speech from agents in the pieces that cost least, whatever the pieces in which it came.
 
-A hundred calls may come as a hundred messages, and a second of speech as thousands
-of records of one sample: what is done for each piece is done for all other calls'
-time.  So pieces are joined before anything else happens to them, and the work grows
-with the number of samples.
+A hundred calls may come as a hundred messages, a tenth of a second in three pieces of
+which none is a packet long, and a second of speech as thousands of records of one
+sample: what is done for each piece is done for all other calls' time.  So all that
+comes without a command in between is one piece for each row before anything else
+happens to it, and the work grows with the number of samples.
 """
 
 from __future__ import annotations
@@ -14,50 +15,70 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from trunkline.agent_bridge import link_events
-from trunkline.agent_bridge.link_events import LinkEvent
+from trunkline.agent_bridge.link_events import (
+    Accepted,
+    Audio,
+    Command,
+    LinkEvent,
+    LinkFailed,
+    LinkUp,
+    Rejected,
+)
 
 Rows = NDArray[np.intp]
 Pcm = NDArray[np.int16]
+Samples = NDArray[np.int64]
+Other = LinkUp | LinkFailed | Accepted | Rejected | Command
 
 
-def joined(events: Sequence[LinkEvent]) -> Iterator[LinkEvent]:
-    """The same events, with audio that follows audio of the same length as one: an agent may write call by call."""
-    audio: list[link_events.Audio] = []
+def runs(events: Sequence[LinkEvent]) -> Iterator[list[Audio] | Other]:
+    """The same events, with audio of one rate that nothing stands between as one: an agent may write call by call."""
+    audio: list[Audio] = []
     for event in events:
-        if audio and not (isinstance(event, link_events.Audio) and event.pcm.shape[1] == audio[0].pcm.shape[1]):
-            yield _join(audio)
+        if audio and not (isinstance(event, Audio) and event.sample_rate_hz == audio[0].sample_rate_hz):
+            yield audio
             audio = []
-        if isinstance(event, link_events.Audio):
+        if isinstance(event, Audio):
             audio.append(event)
         else:
             yield event
     if audio:
-        yield _join(audio)
+        yield audio
 
 
-def _join(audio: list[link_events.Audio]) -> link_events.Audio:
-    if len(audio) == 1:
-        return audio[0]
-    return link_events.Audio(np.concatenate([a.channels for a in audio]), np.concatenate([a.pcm for a in audio]))
+def by_row(rows: Rows, run: Sequence[Pcm]) -> tuple[Rows, Pcm, Samples | None]:
+    """All records of a run as one piece for each row; rows[n] is whose each record is, in order of arrival.
 
-
-def by_row(rows: Rows, pcm: Pcm) -> Iterator[tuple[Rows, Pcm]]:
-    """Records pcm[n, samples], `rows` in any order and repeated, as pieces for different rows.
-
-    The records of a row are joined, and rows with as many of them come together: n records
-    have at most sqrt(2 n) different counts, so there are few pieces.
+    Returns different rows, and pcm[rows, samples]; or, where not all have the same number of samples, their pieces
+    end to end, pcm[samples], and how many each has. Records whose row is -1 are nobody's.
     """
+    width = run[0].shape[1]
+    alike = len(run) == 1 or all(pcm.shape[1] == width for pcm in run)
     order = rows.argsort(kind="stable")  # by row, and in a row by arrival
     in_order = rows[order]
+    if len(rows) and in_order[0] < 0:
+        order = order[in_order >= 0]
+        in_order = rows[order]
     changes = in_order[1:] != in_order[:-1]
-    if changes.all():
-        if len(rows):
-            yield rows, pcm
-        return
-    starts = np.concatenate([[0], np.flatnonzero(changes) + 1])
-    counts = np.diff(starts, append=len(rows))
-    for count in np.unique(counts):
-        first = starts[counts == count]
-        records = order[first[:, None] + np.arange(count)]  # [rows, count]
-        yield in_order[first], pcm[records].reshape(len(records), -1)
+    if alike:
+        pcm = run[0] if len(run) == 1 else np.concatenate(run)
+        if changes.all():
+            return (rows, pcm, None) if len(order) == len(rows) else (in_order, pcm[order], None)
+        pcm, lengths = pcm[order].reshape(-1), np.full(len(order), width)
+    else:
+        pieces = [piece for pcm in run for piece in pcm]
+        lengths = np.repeat([pcm.shape[1] for pcm in run], [len(pcm) for pcm in run])[order]
+        pcm = np.concatenate([pieces[i] for i in order.tolist()]) if len(order) else run[0][:0].reshape(-1)
+    starts = np.flatnonzero(np.concatenate([[True], changes])) if len(order) else order
+    samples = np.add.reduceat(lengths, starts) if len(starts) else lengths
+    if (samples == samples[:1]).all() and len(starts):
+        return in_order[starts], pcm.reshape(len(starts), -1), None
+    return in_order[starts], pcm, samples
+
+
+def part(pcm: Pcm, samples: Samples, which: Rows | slice) -> Pcm:
+    """Some of the pieces that `pcm` has end to end."""
+    if isinstance(which, slice):
+        return pcm
+    ends = np.cumsum(samples)
+    return np.concatenate([pcm[ends[i] - samples[i] : ends[i]] for i in which.tolist()])

@@ -63,6 +63,8 @@ class AgentCommands:
                 self._playback.send_digits(stream, digits, duration_ms, gap_ms)
             case said.Mute(_, uplink, downlink):
                 self._mute(stream, uplink, downlink, now_ns)
+            case said.AskStatus():
+                self._playback.tell_status(stream)
             case said.Hangup(_, reason, code, headers):
                 self._post(control.AgentHangup(stream.call_id, reason, code, self._headers(stream, headers)))
             case said.State(_, data):

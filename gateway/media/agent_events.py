@@ -31,7 +31,7 @@ class _Pace:
 
 
 class AgentEvents:
-    """Posts `mark`, `clear` and `overflow` of every call, at a pace."""
+    """Posts `mark`, `clear`, `underrun` and `overflow` of every call, at a pace."""
 
     def __init__(self, post: control.Post) -> None:
         self._post = post

@@ -25,14 +25,13 @@ from trunkline.agent_bridge.link_events import (
 )
 from trunkline.gateway.media import control
 from trunkline.gateway.media.agent_asks import AgentFailed
-from trunkline.gateway.media.agent_audio import by_row, joined
+from trunkline.gateway.media.agent_audio import by_row, runs
 from trunkline.gateway.media.agent_commands import AgentCommands
 from trunkline.gateway.media.agent_link import AgentLink, Poller
 from trunkline.gateway.media.playback import Playback
 from trunkline.gateway.media.replay import Replay
 from trunkline.gateway.media.rescue import Rescue
 from trunkline.gateway.media.table import Stream, Table
-from trunkline.gateway.media.telling import Telling
 from trunkline.rtp.outcomes import Drop
 
 Rows = NDArray[np.intp]
@@ -51,7 +50,7 @@ class AgentLinks:
         self._poller = poller
         self._clock = clock
         self._post = post
-        self.telling = Telling()
+        self.telling = playback.telling
         self.replay = Replay(table)
         self.rescue = Rescue(table, playback, playback.sounds, self.replay, post)
         self.rescue.connect, self.rescue.withdraw = self._connect, self._withdraw
@@ -241,8 +240,8 @@ class AgentLinks:
     # -- from the agents --------------------------------------------------------------------
 
     def _on_events(self, link: AgentLink, events: Sequence[LinkEvent], now_ns: int) -> None:
-        for event in joined(events):
-            if isinstance(event, Audio):
+        for event in runs(events):
+            if isinstance(event, list):
                 self._audio(link, event, now_ns)
             elif isinstance(event, LinkUp):
                 for waiting in list(self._calls.get(link.index, {}).values()):
@@ -254,16 +253,17 @@ class AgentLinks:
                 if stream is not None:
                     self._take(stream, event, now_ns)
 
-    def _audio(self, link: AgentLink, audio: Audio, now_ns: int) -> None:
+    def _audio(self, link: AgentLink, run: list[Audio], now_ns: int) -> None:
         """Speech for calls of this link; of any other it is not heard."""
-        rows = self._table.rows_of(audio.channels)
+        channels = run[0].channels if len(run) == 1 else np.concatenate([audio.channels for audio in run])
+        rows = self._table.rows_of(channels)
         mine = self._index_of_row[rows] == link.index
         mine &= rows >= 0
-        pcm = audio.pcm
         if not mine.all():
-            rows, pcm = rows[mine], pcm[mine]
-        for each, speech in by_row(rows, pcm):
-            self._playback.push(each, speech, now_ns)
+            rows = np.where(mine, rows, -1)
+        rows, pcm, samples = by_row(rows, [audio.pcm for audio in run])
+        if len(rows):
+            self._playback.push(rows, pcm, now_ns, samples)
 
     def _take(self, stream: Stream, event: Accepted | Rejected | Command, now_ns: int) -> None:
         match event:

@@ -136,6 +136,8 @@ ROW_FIELDS: list[tuple[str, Any, tuple[int, ...]]] = [
     ("speaking", np.uint8, ()),  # the agent was last told that the caller speaks
     ("frames_withheld", np.int64, ()),  # silence that was not sent to the agent (withholding.py)
     ("barge_ins", np.int64, ()),  # the caller spoke while the agent did, and the route acts on it
+    # -- more of the downlink
+    ("underrun_ns", np.int64, ()),  # for which agents had run dry in mid-speech
 ]
 
 WORKER_FIELDS: list[tuple[str, Any, tuple[int, ...]]] = [
@@ -156,6 +158,7 @@ WORKER_FIELDS: list[tuple[str, Any, tuple[int, ...]]] = [
     ("agent_links", np.int64, ()),
     ("frames_withheld", np.int64, ()),
     ("barge_ins", np.int64, ()),
+    ("underruns", np.int64, ()),
 ]
 
 

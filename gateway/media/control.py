@@ -74,6 +74,10 @@ class AgentParams(msgspec.Struct, frozen=True):
     "speech of one call beyond its queue, in 10 s, with which the agent has gone mad"
     flood_commands: int = 5000
     "... and commands about one call in a second"
+    prebuffer_ms: int | None = None
+    "how long the first words of a talkspurt wait; None: as long as the agent has shown to need (prebuffer.py),"
+    prebuffer_max_ms: int = 200
+    "and no longer than this"
 
 
 class CallInfo(msgspec.Struct, frozen=True):
@@ -351,9 +355,10 @@ class AgentEvent(Message, frozen=True):
     `clear`     played_ms, discarded_ms, marks (how many were cut), first_marks (names of a few)
     `pause`     paused: whether the agent's speech stands still now
     `overflow`  queues of the call are full, once a second: dropped_ms (speech), marks, digits
+    `underrun`  speech goes on that had run dry: position, missing_ms (since it was told last)
 
     barge_in is true where the route did it because the caller spoke.
-    A call posts 20 marks and clears a second at most; left_out says how many were not told.
+    A call posts 20 marks, clears and underruns a second at most; left_out says how many were not told.
     """
 
     call_id: str

@@ -9,9 +9,10 @@ RTP timestamp follows it.  So speech after silence has the right timestamp by
 construction; its first packet carries the marker bit (RFC 3551 4.1).
 
 A talkspurt starts when its first block has waited a moment (`CUSHION_NS`) or two
-blocks are there, so that an agent in real time is not cut by its own jitter.
+blocks are there, so that an agent in real time is not cut by its own jitter; or, if
+the agent has run dry, for as long as that has taught (`talkspurts.py`, `prebuffer.py`).
 When the queue runs dry the last sample fades out, and if more comes soon that
-was an underrun, and is counted.  An unfinished block is played as the end of its
+was an underrun, and is counted and told.  An unfinished block is played as the end of its
 talkspurt: what it lacks is fade and silence, and no speech of the agent.
 
 Played is what the kernel took.  The audio of a packet that it refused is gone and
@@ -25,13 +26,16 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from trunkline.gateway.media.agent_audio import part
 from trunkline.gateway.media.echo import Echo
 from trunkline.gateway.media.formats import Format
+from trunkline.gateway.media.frame_queue import FrameQueue
 from trunkline.gateway.media.pace import Pace
 from trunkline.gateway.media.packets import PacketSink as PacketSink  # noqa: PLC0414 - Downlink's users need it
 from trunkline.gateway.media.packets import PacketWriter, Sizes
 from trunkline.gateway.media.sounds import Sounds
 from trunkline.gateway.media.table import Stream, Table
+from trunkline.gateway.media.talkspurts import Talkspurts
 from trunkline.rtp.outcomes import Drop
 
 SEND_GRID_NS = 5_000_000
@@ -42,10 +46,6 @@ SEND_PERIOD_NS = 20_000_000
 GROUP_CALLS = 250
 "So many calls to a group before the next one is opened: their packets take a millisecond or so to leave."
 NEVER_NS = 1 << 62
-CUSHION_NS = 5_000_000
-"How long the first block of a talkspurt waits at least, unless a second one is there."
-UNDERRUN_NS = 500_000_000
-"A queue that fills again within this time had run dry; after that it was a pause."
 FADE_SAMPLES = 80
 "Length of the fade after the last sample: 5 ms at 16 kHz, too short to hear, long enough not to click."
 BEHIND_NS = 100_000_000
@@ -74,6 +74,8 @@ class Downlink:
         self._pace = Pace(table)
         self.sounds = Sounds(table, self._writer)
         self.echo = Echo(table)
+        self.talkspurts = Talkspurts(table, self._pace)
+        self.prebuffer = self.talkspurts.prebuffer
         self._send_silence = send_silence
         self.now_ns = 0
         "time of the last push or tick"
@@ -96,6 +98,8 @@ class Downlink:
         self.next_due_ns = min(self.next_due_ns, int(c.tx_due_ns[row]))
         c.tx_talking[row] = 0
         self._pace.forget(row)
+        if (stream := self._table.streams[row]) is not None:
+            self.prebuffer.begin(row, stream.start.agent)
 
     def _first_due_ns(self, now_ns: int) -> int:
         """The next point of the grid at which a group that is not full yet falls due, or else the smallest."""
@@ -109,21 +113,31 @@ class Downlink:
         best = int(np.lexsort((waits, -group))[0])
         return (soonest + int(waits[best])) * SEND_GRID_NS
 
-    def push(self, rows: Rows, pcm: Pcm, now_ns: int) -> Samples | None:
-        """Speech from agents: pcm[n, samples] for n different rows; returns the samples that found no room, if any."""
+    def push(self, rows: Rows, pcm: Pcm, now_ns: int, samples: Samples | None = None) -> Samples | None:
+        """Speech from agents for n different rows: pcm[n, samples], or end to end with the samples of each.
+
+        Returns the samples that found no room, if any.
+        """
         table, c = self._table, self._table.shared
         self.now_ns = now_ns
         self._pace.look(rows, now_ns)
+        if self.prebuffer.longer:
+            self.prebuffer.look(rows, now_ns)
         dropped: Samples | None = None
         for fmt, which in table.formats.groups(rows):
             of_format = rows[which]
             queue = fmt.queue
-            frames = max(1, pcm.shape[1] // queue.block_samples)  # pieces have any length
-            c.frames_from_agent[of_format] += frames
-            c.worker.frames_from_agent[0] += frames * len(of_format)
             empty = of_format[queue.count[of_format] == 0]
-            lost = queue.push(of_format, pcm[which])
+            if samples is None:
+                frames = max(1, pcm.shape[1] // queue.block_samples)  # pieces have any length
+                c.frames_from_agent[of_format] += frames
+                c.worker.frames_from_agent[0] += frames * len(of_format)
+                lost = queue.push(of_format, pcm[which])
+            else:
+                lost = self._push_pieces(queue, of_format, part(pcm, samples, which), samples[which])
             table.queued_since_ns[empty] = now_ns
+            if self.prebuffer.longer and len(empty):
+                self.prebuffer.begins(empty, queue.queued_samples(empty))
             if lost is not None:
                 dropped = np.zeros(len(rows), np.int64) if dropped is None else dropped
                 dropped[which] = lost
@@ -131,6 +145,13 @@ class Downlink:
                 c.drops[of_format, Drop.AGENT_OVERFLOW] += blocks
                 c.worker.drops[Drop.AGENT_OVERFLOW] += int(blocks.sum())
         return dropped
+
+    def _push_pieces(self, queue: FrameQueue, rows: Rows, pcm: Pcm, samples: Samples) -> Samples | None:
+        """Pieces of different lengths, end to end."""
+        c, frames = self._table.shared, np.maximum(1, samples // queue.block_samples)
+        c.frames_from_agent[rows] += frames
+        c.worker.frames_from_agent[0] += int(frames.sum())
+        return queue.push_pieces(rows, pcm, samples)
 
     def note_queues(self) -> None:
         """Bring the column of what waits up to date; for people, so ten times a second will do."""
@@ -141,8 +162,11 @@ class Downlink:
 
     def clear(self, stream: Stream) -> int:
         """Silence the row from its next packet on; returns the samples thrown away."""
-        discarded = self._table.formats.at(stream.row).queue.clear(stream.row)
-        self._table.shared.queued_samples[stream.row] = 0
+        table, row = self._table, stream.row
+        discarded = table.formats.at(row).queue.clear(row)
+        table.shared.queued_samples[row] = 0
+        table.shared.tx_talking[row] = 0  # it has not run dry, whatever comes next:
+        table.stopped_ns[row] = 0
         return discarded
 
     def halt(self, row: int, *, halted: bool) -> None:
@@ -231,17 +255,17 @@ class Downlink:
             rows = rows[~heard]
         talking = c.tx_talking[rows] == 1
         count = queue.count[rows]
-        waited = now_ns - table.queued_since_ns[rows] >= CUSHION_NS
-        whole = (count > 0) & (talking | (count > 1) | waited)
+        ready, late = self.talkspurts.ready(fmt, rows, talking, now_ns)
+        whole = (count > 0) & ready
         # The end of an utterance is seldom a whole block.
-        ends = (count == 0) & (queue.partial[rows] > 0) & (talking | waited)
+        ends = (count == 0) & (queue.partial[rows] > 0) & late
         if table.halted:  # a pause: what they have stays where it is, and they fade
             plays = ~table.halted_rows[rows]
             whole, ends = whole & plays, ends & plays
         speak = whole | ends
         opens = speak & ~talking
         goes_on = whole  # an unfinished block is the last of its talkspurt
-        self._note_turns(rows, opens, (talking | opens) & ~goes_on, now_ns)
+        self.talkspurts.note(fmt, rows, opens, (talking | opens) & ~goes_on)
         fading = ~speak & (table.last_sample[rows] != 0)
         again = self._pace.adjust(fmt, rows, whole) if self._pace.pending else None
         if again is None:
@@ -274,14 +298,6 @@ class Downlink:
         if due.any():
             table.noise_due_ns[rows[due]] = now_ns + NOISE_EVERY_NS
             self._writer.send_noise(rows[due])
-
-    def _note_turns(self, rows: Rows, opens: Mask, stops: Mask, now_ns: int) -> None:
-        table, c = self._table, self._table.shared
-        started = rows[opens]
-        ran_dry = now_ns - table.stopped_ns[started] < UNDERRUN_NS
-        c.underruns[started] += ran_dry
-        self._pace.begin(started[~ran_dry])
-        table.stopped_ns[rows[stops]] = now_ns
 
     def _note_played(
         self, rows: Rows, samples: Samples, sent: Mask, payload_bytes: Sizes, now_ns: int

@@ -112,6 +112,7 @@ class Engine:
         self.express = Express(table, self.uplink, self.receiver.lateness)
         self.turns = Turns(table, self.uplink, self.playback, self.agents.telling, self.downlink.echo, post)
         self.agents.commands.on_pause = self.turns.paused_by_agent
+        self.turns.on_speech = self.playback.ledger.speech
         self.quality = QualityWatch(table, self.agents.telling.quality)
         self.timeline.on_missing = self.quality.missing
         if wall_offset_ns is None:
@@ -377,4 +378,5 @@ def final_stats(table: Table, stream: Stream) -> dict[str, float]:
     stats["jitter_ms"] = float(c.rx_jitter_ts[row]) * 1000 / float(table.clock_hz[row])
     stats["peer_jitter_ms"] = float(c.peer_jitter_ms[row])
     stats["rtt_ms"] = float(c.rtt_ms[row])
+    stats["underrun_ms"] = round(float(c.underrun_ns[row]) / 1e6)
     return stats

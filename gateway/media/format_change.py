@@ -20,18 +20,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trunkline.codecs.resample import get_resampler
+from trunkline.rtp.outcomes import Drop
 
 if TYPE_CHECKING:
     from trunkline.gateway.media.formats import Format
+    from trunkline.gateway.media.frame_queue import FrameQueue
     from trunkline.gateway.media.table import Table
 
 
 def change_format(table: Table, row: int, old: Format, new: Format) -> None:
     """A running row has the format `new` from now on; its clock is `change_clock`'s business."""
     if new.queue is not old.queue:
-        waiting = old.queue.take_all(row)
-        if len(waiting):
-            new.queue.push(np.array([row], np.intp), waiting[None])
+        _move_queue(table, row, old.queue, new.queue)
     if new.codec is not old.codec:
         old.codec.forget(row)
         table.shared.tx_talking[row] = 0  # so that the first packet has the marker
@@ -39,6 +39,22 @@ def change_format(table: Table, row: int, old: Format, new: Format) -> None:
     _keep_in(table.down_history[row, : new.down.history_samples], kept)
     if new.line_hz != old.line_hz:
         _change_line_rate(table, row, old, new)
+
+
+def _move_queue(table: Table, row: int, old: FrameQueue, new: FrameQueue) -> None:
+    """What waits goes on; the last of it finds no room where longer packets leave less, or others hold too much."""
+    c, rows, waiting = table.shared, np.array([row], np.intp), old.take_all(row)
+    lost = new.push(rows, waiting[None]) if len(waiting) else None
+    if lost is not None:
+        blocks = -(-int(lost[0]) // new.block_samples)
+        c.drops[row, Drop.AGENT_OVERFLOW] += blocks
+        c.worker.drops[Drop.AGENT_OVERFLOW] += blocks
+        stream = table.streams[row]
+        if stream is not None:  # a mark behind what is gone is reached with the last sample that is left
+            end = int(c.down_position[row] + new.queued_samples(rows)[0])
+            moved = [(min(position, end), name) for position, name in stream.marks]
+            stream.marks.clear()
+            stream.marks.extend(moved)
 
 
 def change_clock(table: Table, row: int, new_hz: int) -> None:

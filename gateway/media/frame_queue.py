@@ -64,16 +64,33 @@ class FrameQueue:
         """Append pcm[n, samples] to n different rows; returns the samples dropped for each, None if none were."""
         if pcm.shape[1] == self.block_samples and self._push_single(rows, pcm):
             return None
-        dropped = self._push_any(rows, pcm)
-        return dropped if dropped.any() else None
+        return self.push_pieces(rows, pcm.reshape(-1), np.full(len(rows), pcm.shape[1], np.int64))
 
-    def _push_any(self, rows: Rows, pcm: Pcm) -> NDArray[np.int64]:
-        if pcm.shape[1] % self.block_samples == 0 and not self.partial[rows].any():
-            return self._push_blocks(rows, pcm.reshape(len(rows), -1, self.block_samples))
-        dropped = np.zeros(len(rows), np.int64)
-        for i, row in enumerate(rows):
-            dropped[i] = self._push_chunk(int(row), pcm[i])
-        return dropped
+    def push_pieces(self, rows: Rows, pcm: Pcm, samples: NDArray[np.int64]) -> NDArray[np.int64] | None:
+        """Append samples[n] of `pcm`, which has them end to end, to n different rows; returns as `push` does."""
+        whole, rest = np.divmod(self.partial[rows] + samples, self.block_samples)
+        if rest.any() or self.partial[rows].any():
+            blocks = self._cut(rows, pcm, samples, whole)
+            self.partial[rows] = rest
+        else:
+            blocks = pcm.reshape(-1, self.block_samples)
+        lost = (whole - self._append(rows, blocks, whole)) * self.block_samples
+        return lost if lost.any() else None
+
+    def _cut(self, rows: Rows, pcm: Pcm, samples: NDArray[np.int64], whole: NDArray[np.int64]) -> Pcm:
+        """Complete the unfinished blocks, keep what is unfinished now; returns the `whole[n]` blocks of all rows."""
+        size, n = self.block_samples, len(rows)
+        first = np.cumsum(whole + 1) - whole - 1  # each row's blocks, and one for what is left
+        laid = np.empty((int(whole.sum()) + n, size), np.int16)
+        laid[first] = self._partial[rows]
+        flat, at = laid.reshape(-1), 0
+        for begin, count in zip((first * size + self.partial[rows]).tolist(), samples.tolist(), strict=True):
+            flat[begin : begin + count] = pcm[
+                at : at + count
+            ]  # a copy a row is cheaper than an index a sample
+            at += count
+        self._partial[rows] = laid[first + whole]
+        return laid[np.arange(len(laid) - n) + np.repeat(np.arange(n), whole)]
 
     def _push_single(self, rows: Rows, pcm: Pcm) -> bool:
         """The usual case, cheaply: one block for each row, and room for all; False if it is not that case."""
@@ -88,39 +105,30 @@ class FrameQueue:
         self.count[rows] = count + 1
         return True
 
-    def _push_chunk(self, row: int, pcm: Pcm) -> int:
-        """Any number of samples for one row: complete the partial block, cut the rest."""
-        held = int(self.partial[row])
-        whole = np.concatenate([self._partial[row, :held], pcm]) if held else pcm
-        blocks = len(whole) // self.block_samples
-        rest = whole[blocks * self.block_samples :]
-        self._partial[row, : len(rest)] = rest
-        self.partial[row] = len(rest)
-        if not blocks:
-            return 0
-        body = whole[: blocks * self.block_samples].reshape(1, blocks, self.block_samples)
-        return int(self._push_blocks(np.array([row], np.intp), body)[0])
+    def _append(self, rows: Rows, blocks: Pcm, each: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Append each[n] of the blocks, those of a row after those of the row before it; returns how many fitted.
 
-    def _push_blocks(self, rows: Rows, blocks: Pcm) -> NDArray[np.int64]:
-        """Append blocks[n, k, block_samples]; what exceeds limit or pool is dropped from the end."""
-        each = blocks.shape[1]
+        What exceeds limit or pool is dropped from the end of each row's.
+        """
         room = self._room(rows, each)
-        fits = np.arange(each)[None, :] < room[:, None]  # [n, k]
-        total = int(fits.sum())
+        number = np.arange(len(blocks)) - np.repeat(np.cumsum(each) - each, each)  # within the row
+        if (room < each).any():
+            fits = number < np.repeat(room, each)
+            blocks, number = blocks[fits], number[fits]
+        total = len(blocks)
         taken = self._free[self._free_count - total : self._free_count][::-1]
         self._free_count -= total
-        self._pool[taken] = blocks[fits]
-        slots = (self._head[rows] + self.count[rows])[:, None] + np.arange(each)[None, :]
-        self._ring[np.broadcast_to(rows[:, None], fits.shape)[fits], (slots % self.limit)[fits]] = taken
+        self._pool[taken] = blocks
+        slots = np.repeat(self._head[rows] + self.count[rows], room) + number
+        self._ring[np.repeat(rows, room), slots % self.limit] = taken
         self._owed -= int(np.minimum(room, self._short_of_promise(rows)).sum())
         self.count[rows] += room.astype(np.int32)
-        lost: NDArray[np.int64] = (each - room).astype(np.int64) * self.block_samples
-        return lost
+        return room
 
-    def _room(self, rows: Rows, each: int) -> NDArray[np.int32]:
-        """How many of `each` blocks every row may have: what it was promised, then of the common half."""
-        room: NDArray[np.int32] = np.minimum(self.limit - self.count[rows], each)
-        if each * len(rows) > self._free_count - self._owed:
+    def _room(self, rows: Rows, each: NDArray[np.int64]) -> NDArray[np.int64]:
+        """How many of each[n] blocks every row may have: what it was promised, then of the common half."""
+        room = np.minimum(self.limit - self.count[rows], each)
+        if int(each.sum()) > self._free_count - self._owed:
             own = np.minimum(room, self._short_of_promise(rows))
             beyond = room - own
             if int(beyond.sum()) > self._free_count - self._owed:

@@ -20,6 +20,9 @@ from trunkline.gateway.media.agent_events import AgentEvents
 from trunkline.gateway.media.downlink import Downlink
 from trunkline.gateway.media.frame_queue import FrameQueue
 from trunkline.gateway.media.table import Stream, Table
+from trunkline.gateway.media.telling import Telling
+from trunkline.gateway.media.turn_ledger import TurnLedger
+from trunkline.gateway.media.underruns import Underruns
 
 Rows = NDArray[np.intp]
 FLOW_PAUSE = 0.75
@@ -43,6 +46,9 @@ class Playback:
         self.sounds = downlink.sounds
         self._post = post
         self._events = AgentEvents(post)
+        self.telling = Telling()
+        self._underruns = Underruns(self.telling, self._events)
+        self.ledger = TurnLedger(table, self.telling, post)
         self._marked: set[int] = set()
         "rows that have marks waiting"
         self._refused: set[int] = set()
@@ -53,12 +59,17 @@ class Playback:
         "called when speech of a call found no room"
         downlink.on_sent = self._on_sent
         downlink.on_refused = self._on_refused
+        downlink.talkspurts.on_underrun = self._on_underrun
 
     # -- commands ---------------------------------------------------------------------------
 
-    def push(self, rows: Rows, pcm: NDArray[np.int16], now_ns: int) -> None:
-        """Speech for n different rows: pcm[n, samples]; asks for a pause where the queue gets long."""
-        dropped = self._downlink.push(rows, pcm, now_ns)
+    def push(
+        self, rows: Rows, pcm: NDArray[np.int16], now_ns: int, samples: NDArray[np.int64] | None = None
+    ) -> None:
+        """Speech for n different rows, as `Downlink.push` has it; asks for a pause where the queue gets long."""
+        if self.ledger.watching:
+            self.ledger.agent_audio(rows, pcm, samples, now_ns)
+        dropped = self._downlink.push(rows, pcm, now_ns, samples)
         for fmt, which in self._table.formats.groups(rows):
             long = fmt.queue.count[rows[which]] > _pause_above(fmt.queue)
             if long.any():
@@ -94,6 +105,7 @@ class Playback:
         discarded = self._downlink.clear(stream)
         if stream.row in self._table.halted:
             self._downlink.halt(stream.row, halted=False)
+        self.ledger.silenced(stream, self._downlink.now_ns)
         rate = stream.start.agent.sample_rate_hz
         played_ms = int(c.down_position[stream.row]) * 1000 // rate
         discarded_ms = discarded * 1000 // rate
@@ -117,6 +129,10 @@ class Playback:
         if paused == (stream.row in self._table.halted):
             return
         self._downlink.halt(stream.row, halted=paused)
+        if paused:
+            self.ledger.silenced(stream, self._downlink.now_ns)
+        else:
+            self.ledger.goes_on(stream)
         data: dict[str, str | int | float] = {"paused": paused, **({"barge_in": True} if barge_in else {})}
         self._events.tell(stream, "pause", data, self._downlink.now_ns)
 
@@ -171,6 +187,24 @@ class Playback:
         queued = int(self._table.formats.at(row).queue.queued_samples(np.array([row]))[0])
         return marks, queued * 1000 // stream.start.agent.sample_rate_hz
 
+    def tell_status(self, stream: Stream) -> None:
+        """Answer how much waits, and how much may; `flow_paused` and `sending` are 0 or 1."""
+        c, row, agent = self._table.shared, stream.row, stream.start.agent
+        queue = self._table.formats.at(row).queue
+        ms = 1000 / agent.sample_rate_hz
+        figures = {
+            "queued_ms": int(queue.queued_samples(np.array([row]))[0]) * ms,
+            "max_queue_ms": queue.limit * queue.block_samples * ms,
+            "played_ms": int(c.down_position[row]) * ms,
+            "marks": len(stream.marks),
+            "flow_paused": int(stream.flow_paused),
+            "paused": int(row in self._table.halted),
+            "sending": int(self._table.sending[row] and not stream.held_media),
+            "underruns": int(c.underruns[row]),
+            "prebuffer_ms": float(self._downlink.prebuffer.wait_ns[row]) / 1e6,
+        }
+        self.telling.status(stream, {name: round(value, 1) for name, value in figures.items()})
+
     def end(self, stream: Stream) -> None:
         """The call is over: no mark of it will ever be reached."""
         for _, name in stream.marks:
@@ -179,6 +213,9 @@ class Playback:
         for rows in (self._marked, self._paused, self._refused):
             rows.discard(stream.row)
         self._events.forget(stream)
+        self._underruns.forget(stream)
+        self.ledger.forget(stream.row)
+        self._downlink.prebuffer.forget(stream.row)
 
     # -- what became of it ------------------------------------------------------------------
 
@@ -186,6 +223,8 @@ class Playback:
         """Packets have left: marks may be reached, queues may be short again."""
         if self._refused:
             self._refused.difference_update(rows.tolist())
+        if self.ledger.targets:
+            self.ledger.packet_sent(rows, now_ns)
         if self._marked:
             for row in self._marked.intersection(rows.tolist()):
                 stream = self._table.streams[row]
@@ -201,11 +240,20 @@ class Playback:
         self._refused.update(rows.tolist())
         for row, lost in zip(rows.tolist(), samples.tolist(), strict=True):
             stream = self._table.streams[row]
+            self.ledger.lost(row, lost)
             if lost and stream is not None and stream.marks:
                 played = int(c.down_position[row])
                 moved = [(max(played, position - lost), name) for position, name in stream.marks]
                 stream.marks.clear()
                 stream.marks.extend(moved)
+
+    def _on_underrun(self, rows: Rows, missing_ns: NDArray[np.int64]) -> None:
+        """Speech goes on that had run dry."""
+        positions = self._table.shared.down_position[rows].tolist()
+        for row, position, missing in zip(rows.tolist(), positions, missing_ns.tolist(), strict=True):
+            stream = self._table.streams[row]
+            if stream is not None:
+                self._underruns.note(stream, position, missing, self._downlink.now_ns)
 
     def _report_marks(self, stream: Stream) -> None:
         played = int(self._table.shared.down_position[stream.row])

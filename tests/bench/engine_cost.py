@@ -74,18 +74,26 @@ class Pair:
         """Let the engine read what the agent has said."""
         self._handler(select.EPOLLIN)
 
+    def say(self, data: bytes) -> None:
+        """Be an agent that says this."""
+        self._sock.sendall(data)
+
     def connect_ex(self, _target: Any) -> int:
         """The connection is there already."""
         return 0
 
-    def turn(self, now_ns: int) -> bool:
-        """Echo everything; whether there was anything."""
+    def hear(self) -> bytes:
+        """All that the agent has been sent."""
         data = b""
         while True:
             try:
                 data += self._sock.recv(1 << 22)
             except BlockingIOError:
-                break
+                return data
+
+    def turn(self, now_ns: int) -> bool:
+        """Echo everything; whether there was anything."""
+        data = self.hear()
         if data:
             for event in self._agent.receive(data, now_ns):
                 if isinstance(event, CallOffered):
@@ -147,7 +155,8 @@ class Rig:
         """Be the RTP sockets of a handshake; there is none."""
         return True
 
-    def _timed(self, name: str, work: Callable[..., Any], *arguments: Any) -> None:
+    def timed(self, name: str, work: Callable[..., Any], *arguments: Any) -> None:
+        """Do it, and count its CPU time under this name."""
         before = time.process_time_ns()
         work(*arguments)
         self.spent[name] += time.process_time_ns() - before
@@ -161,10 +170,10 @@ class Rig:
             turn += 1
             rows = np.flatnonzero(self._next_ns <= self.now_ns)
             if len(rows):
-                self._timed("receive", self.engine.receive, self._batch(rows), self.now_ns)
+                self.timed("receive", self.engine.receive, self._batch(rows), self.now_ns)
             if turn % 2:  # as the worker does, just before packets fall due
-                self._timed("agent read", self.pair.deliver)
-            self._timed("tick", self.engine.tick, self.now_ns)
+                self.timed("agent read", self.pair.deliver)
+            self.timed("tick", self.engine.tick, self.now_ns)
             self.pair.turn(self.now_ns)
 
     def _batch(self, rows: NDArray[np.intp]) -> Batch:

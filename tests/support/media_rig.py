@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 import uuid
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trunkline.agent_bridge.dialect import Unsaid
 from trunkline.codecs import g711
 from trunkline.gateway.media import control
 from trunkline.gateway.media.batch import PACKET_BYTES, Batch
@@ -54,7 +56,7 @@ class Reply:
     data: tuple[object, ...]
 
 
-class RecordingLink:
+class RecordingLink(Unsaid):
     """Stands where an AgentLink stands; keeps what playback tells the agent."""
 
     def __init__(self) -> None:
@@ -65,12 +67,21 @@ class RecordingLink:
         self.said.append(Reply("mark", (name, position, outcome)))
 
     def send_cleared(
-        self, channel: int, name: str, played_ms: int, discarded_ms: int, marks: list[str]
+        self, channel: int, name: str, played_ms: int, discarded_ms: int, marks: Sequence[str]
     ) -> None:
         self.said.append(Reply("cleared", (name, played_ms, discarded_ms, tuple(marks))))
 
     def send_flow(self, channel: int, ready: bool, queued_ms: int) -> None:
         self.said.append(Reply("flow", (ready, queued_ms)))
+
+    def send_underrun(self, channel: int, position: int, missing_ms: int) -> None:
+        self.said.append(Reply("underrun", (position, missing_ms)))
+
+    def send_turn(self, channel: int, turn: Mapping[str, float]) -> None:
+        self.said.append(Reply("turn", (dict(turn),)))
+
+    def send_status(self, channel: int, status: Mapping[str, float]) -> None:
+        self.said.append(Reply("status", (dict(status),)))
 
 
 def start_message(

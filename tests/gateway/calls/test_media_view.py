@@ -14,6 +14,7 @@ import pytest
 from support.call_rig import MEDIA
 from trunkline.gateway.calls.call import Call
 from trunkline.gateway.calls.media_view import _fill, finished, media_view
+from trunkline.gateway.calls.turn_figures import KEPT, TurnFigures
 from trunkline.gateway.calls.view import MediaView
 from trunkline.gateway.cli.call_text import quality
 from trunkline.gateway.logs import _MEDIA_KEYS
@@ -61,12 +62,47 @@ def test_the_workers_last_figures_close_the_view() -> None:
     assert closed.loss_percent == pytest.approx(10)
 
 
+def test_turns_and_underruns_are_shown() -> None:
+    """Medians and maxima by name, from the turns that came and the row; one line for people has the medians."""
+    figures, columns = TurnFigures(), Columns(2)
+    for agent_ms in (300.0, 900.0, 400.0):
+        figures.add({"agent_ms": agent_ms, "gateway_ms": 220.5, "total_ms": agent_ms + 220.5, "speech_ms": 1000.0})
+    figures.add({"agent_ms": 100.0, "gateway_ms": 260.0, "total_ms": 360.0, "barge_in_ms": 71.3})
+    columns.underruns[1], columns.underrun_ns[1] = 2, 61_400_000
+    call = SimpleNamespace(
+        media=MEDIA, remote="", local="b:2", turns=figures, agent=SimpleNamespace(sample_rate_hz=16000)
+    )
+    found = media_view(cast(Call, call), (columns, 1))
+    assert found is not None
+    assert (found.turns, found.turn_agent_ms_p50, found.turn_agent_ms_max) == (4, 350.0, 900.0)
+    assert (found.turn_gateway_ms_p50, found.turn_gateway_ms_max) == (220.5, 260.0)
+    assert (found.turn_total_ms_p50, found.turn_total_ms_max) == (570.5, 1120.5)
+    assert (found.barge_in_ms_p50, found.barge_in_ms_max) == (71.3, 71.3)
+    assert (found.underruns, found.underrun_ms) == (2, 61)
+    assert "4 turns, agent 350 ms, gateway 220 ms" in quality(found)
+    summed = {name for name in MediaView.model_fields if "turn" in name or "barge" in name or "underrun" in name}
+    assert summed <= set(_MEDIA_KEYS)
+    closed = finished(found, {"underrun_ms": 80.0, "underruns": 3.0})
+    assert closed is not None and (closed.underruns, closed.underrun_ms, closed.turns) == (3, 80, 4)
+
+
+def test_a_call_of_many_turns_is_summed_up_by_its_last_ones() -> None:
+    """What is kept is bounded; the longest wait of all is not forgotten."""
+    figures = TurnFigures()
+    figures.add({"agent_ms": 5000.0})
+    for _ in range(2 * KEPT):
+        figures.add({"agent_ms": 100.0})
+    assert figures.turns == 2 * KEPT + 1
+    assert figures.summary() == {"turn_agent_ms_p50": 100.0, "turn_agent_ms_max": 5000.0}
+
+
 def test_whether_a_call_is_encrypted() -> None:
     """The suite, and nothing of the key; in the view, the log line and on the screen."""
     for suite in (None, "AEAD_AES_128_GCM"):
         key = None if suite is None else new_key(suite)
         call = SimpleNamespace(
             media=dataclasses.replace(MEDIA, send_key=key, receive_key=key), remote="", local="b:2",
+            turns=TurnFigures(),
         )  # fmt: skip
         found = media_view(cast(Call, call), None)
         assert found is not None

@@ -18,7 +18,7 @@ from support.agent_rig import AgentRig
 from trunkline.agent_bridge import link_events, wire
 from trunkline.agent_bridge.dialect import FLAG_GAP
 from trunkline.gateway.media import agent_link, control
-from trunkline.gateway.media.agent_audio import by_row, joined
+from trunkline.gateway.media.agent_audio import by_row, part, runs
 from trunkline.rtp.outcomes import Drop
 
 
@@ -87,28 +87,38 @@ def test_audio_for_a_call_of_somebody_else_is_not_heard(rig: AgentRig) -> None:
     assert int(queue.queued_samples(np.arange(len(queue.count))).sum()) == 160
 
 
-@given(st.lists(st.integers(0, 5), max_size=60), st.integers(1, 3))
-def test_joining_by_row_keeps_every_rows_order(rows: list[int], samples: int) -> None:
-    """Whatever the order of records: each row comes once, with its records in order of arrival."""
-    pcm = np.arange(len(rows) * samples, dtype=np.int16).reshape(-1, samples)
-    heard: dict[int, list[int]] = {}
-    for of_rows, speech in by_row(np.array(rows, np.intp), pcm):
-        for row, audio in zip(of_rows.tolist(), speech, strict=True):
-            assert row not in heard
-            heard[row] = audio.tolist()
-    assert heard == {row: pcm[np.array(rows) == row].ravel().tolist() for row in set(rows)}
+@given(st.lists(st.tuples(st.lists(st.integers(-1, 5), max_size=12), st.integers(1, 3)), min_size=1, max_size=8))
+def test_joining_by_row_keeps_every_rows_order(messages: list[tuple[list[int], int]]) -> None:
+    """Whatever the order and length of records: each row comes once, with its records in order of arrival."""
+    run, said, at = [], dict[int, list[int]](), 0
+    for rows, samples in messages:
+        pcm = np.arange(at, at + len(rows) * samples, dtype=np.int16).reshape(-1, samples)
+        at += pcm.size
+        run.append(pcm)
+        for row, record in zip(rows, pcm.tolist(), strict=True):
+            if row >= 0:
+                said.setdefault(row, []).extend(record)
+    every = np.array([row for rows, _ in messages for row in rows], np.intp)
+    of_rows, pcm, lengths = by_row(every, run)
+    if lengths is None:
+        lengths = np.full(len(of_rows), pcm.shape[1])
+    heard = {
+        row: part(pcm.reshape(-1), lengths, np.array([i])).tolist() for i, row in enumerate(of_rows.tolist())
+    }
+    assert heard == said
+    assert len(set(of_rows.tolist())) == len(of_rows)
 
 
 def test_audio_of_consecutive_messages_is_joined_up_to_the_next_command() -> None:
-    """Lengths and commands cut; order is kept."""
+    """Commands cut, and so do rates; lengths do not; order is kept."""
     channel = np.array([1], np.uint32)
 
-    def audio(*samples: int) -> link_events.Audio:
-        return link_events.Audio(channel, np.array([samples], np.int16))
+    def audio(*samples: int, rate: int = 0) -> link_events.Audio:
+        return link_events.Audio(channel, np.array([samples], np.int16), rate)
 
-    events = [audio(1), audio(2), link_events.Mark(1, "m"), audio(3), audio(4, 5), audio(6, 7)]
-    out = [e.pcm.tolist() if isinstance(e, link_events.Audio) else e.name for e in joined(events)]  # type: ignore[union-attr]
-    assert out == [[[1], [2]], "m", [[3]], [[4, 5], [6, 7]]]
+    events = [audio(1), audio(2), link_events.Mark(1, "m"), audio(3), audio(4, 5), audio(6, rate=8000)]
+    out = [[a.pcm.tolist() for a in e] if isinstance(e, list) else e.name for e in runs(events)]  # type: ignore[union-attr]
+    assert out == [[[[1]], [[2]]], "m", [[[3]], [[4, 5]]], [[[6]]]]
 
 
 def test_a_tick_takes_a_limited_number_of_messages_and_the_rest_in_order(rig: AgentRig) -> None:

@@ -101,3 +101,34 @@ def test_blocks_are_neither_lost_nor_given_twice(steps: list[tuple[str, int, int
         queue.clear(row)
     assert queue._free_count == free
     assert sorted(queue._free[:free].tolist()) == list(range(free))
+
+
+chunks = st.lists(st.lists(st.tuples(st.integers(0, 5), st.integers(1, 40)), max_size=6), max_size=12)
+
+
+@given(chunks, st.integers(2, 12))
+def test_pieces_of_many_rows_at_once_are_as_one_row_after_the_other(
+    pushes: list[list[tuple[int, int]]], limit: int
+) -> None:
+    """Batch equals loop, for any lengths: what is kept, what is dropped, and what is left of each last block."""
+    batch, loop = FrameQueue(6, 5, limit), FrameQueue(6, 5, limit)
+    at = 0
+    for push in pushes:
+        pieces = {}
+        for row, n in push:
+            pieces[row] = ramp(n, at)[0]
+            at += n
+        if not pieces:
+            continue
+        lengths = np.array([len(piece) for piece in pieces.values()])
+        dropped = batch.push_pieces(rows(*pieces), np.concatenate(list(pieces.values())), lengths)
+        alone = [loop.push(rows(row), piece[None]) for row, piece in pieces.items()]
+        assert (np.zeros(len(pieces)) if dropped is None else dropped).tolist() == [
+            0 if lost is None else int(lost[0]) for lost in alone
+        ]
+        if len(pieces) == 6:  # somebody plays
+            ready = np.flatnonzero(batch.count)
+            assert np.array_equal(batch.pop(ready), loop.pop(ready))
+    assert (batch._owed, batch._free_count) == (loop._owed, loop._free_count)
+    for row in range(6):
+        assert batch.take_all(row).tolist() == loop.take_all(row).tolist()

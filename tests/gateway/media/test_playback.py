@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from support.media_rig import MS, DownlinkRig
-from trunkline.agent_bridge import wire
+from trunkline.agent_bridge import link_events, wire
 from trunkline.codecs import g711
 from trunkline.gateway.media import control
+from trunkline.gateway.media.agent_commands import AgentCommands
 from trunkline.gateway.media.agent_events import EVENTS_PER_SECOND
 from trunkline.gateway.media.channel import MAX_MESSAGE_BYTES
 from trunkline.gateway.media.playback import MAX_DIGITS, MAX_MARKS
@@ -188,3 +189,24 @@ def test_bounds_are_those_of_the_protocols_text() -> None:
     text = Path(wire.__file__).with_name("PROTOCOL.md").read_text()
     assert f"**{MAX_MARKS:,} marks**" in text
     assert f"{MAX_DIGITS:,} digits" in text
+
+
+def test_an_agent_that_asks_learns_how_much_waits() -> None:
+    """Queue, its bound, what was played, marks, flow; in ms of speech, whatever the rate."""
+    rig = DownlinkRig(queue_ms=2000)
+    commands = AgentCommands(rig.playback, rig.posted.append)
+    rig.speak(tone(8000))
+    rig.playback.mark(rig.stream, "m")
+    rig.run(200)
+    played_ms = int(rig.table.shared.down_position[0]) / 8
+    commands.take(rig.stream, link_events.AskStatus(rig.stream.channel), rig.now_ns)
+    rig.speak(tone(8000))
+    commands.take(rig.stream, link_events.AskStatus(rig.stream.channel), rig.now_ns)
+    first, second = (data[0] for data in said(rig, "status"))
+    assert 180 <= played_ms <= 220
+    assert first == {
+        "queued_ms": 1000 - played_ms, "max_queue_ms": 2000, "played_ms": played_ms, "marks": 1,
+        "flow_paused": 0, "sending": 1, "underruns": 0, "prebuffer_ms": 5,
+    }  # fmt: skip
+    assert isinstance(second, dict)
+    assert (second["queued_ms"], second["flow_paused"]) == (2000 - played_ms, 1)

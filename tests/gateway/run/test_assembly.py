@@ -66,6 +66,8 @@ token_env = "AGENT"
 frame_ms = 40
 connect_timeout_ms = 500
 max_queue_ms = 1000
+prebuffer_ms = 40
+prebuffer_max_ms = 300
 """
 
 
@@ -93,6 +95,7 @@ def test_workers_get_agents_with_tokens_and_options() -> None:
         "t",
     )
     assert (params.connect_timeout_ms, params.max_queue_ms) == (500, 1000)
+    assert (params.prebuffer_ms, params.prebuffer_max_ms) == (40, 300)
     assert assembly.worker_options(config) == [
         "--jitter-min-ms", "45", "--jitter-max-ms", "120", "--silence", "suppress",
         "--opus-complexity", "9", "--opus-bitrate-bps", "0", "--no-opus-fec", "--opus-dtx",
