@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import http
+import itertools
 import logging
 
 import numpy as np
@@ -457,7 +458,7 @@ def test_messages_and_faults_are_those_of_the_library(pieces, cuts):
     peer.link.start(7, None, 0)
     peer.link.handle_timeout(0)
     edges = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
-    events = [e for start, end in zip(edges, edges[1:], strict=False) for e in peer.feed(data[start:end])]
+    events = [e for start, end in itertools.pairwise(edges) for e in peer.feed(data[start:end])]
     messages, fault = by_the_library(data)
     assert [e for e in events if not isinstance(e, LinkFailed)] == messages
     assert any(isinstance(e, LinkFailed) for e in events) == fault
