@@ -79,6 +79,10 @@ class AgentParams(msgspec.Struct, frozen=True):
     prebuffer_max_ms: int = 200
     "and no longer than this"
 
+    def __repr__(self) -> str:
+        """Without the secrets, wherever a message may be shown."""
+        return f"AgentParams({self.name!r}, {self.address!r}, {self.dialect!r})"
+
 
 class CallInfo(msgspec.Struct, frozen=True):
     """What an agent is told of a call when it starts."""
