@@ -203,5 +203,6 @@ class CallEvent(BaseModel):
     time: float
     call_id: str = ""
     event: str
-    "what happened: call.incoming, call.up, call.dtmf, media.silent, media.resumed, agent.mark, trunk.registered, ..."
+    """what happened: call.incoming, call.up, call.dtmf, call.turn, media.silent, media.resumed, agent.mark,
+    trunk.registered, ..."""
     data: dict[str, Any] = Field(default_factory=dict)

@@ -128,13 +128,15 @@ class TurnLedger:
 
     def agent_audio(self, rows: Rows, pcm: Pcm, samples: Samples | None, now_ns: int) -> None:
         """Agents are about to add to the queues of these rows, as `Downlink.push` has it. Only while `watching`."""
-        watched = self._watched[rows]
-        if not watched.any():
+        watched = np.flatnonzero(self._watched[rows])
+        if samples is None:
+            said = pcm[watched]  # of agents that never pause it is silence, as a rule: all of them at once
+            for i in np.flatnonzero((said.max(axis=1) > AUDIBLE) | (said.min(axis=1) < -AUDIBLE)).tolist():
+                self._heard(int(rows[watched[i]]), said[i], now_ns)
             return
-        ends = None if samples is None else np.cumsum(samples)
-        for i in np.flatnonzero(watched).tolist():
-            piece = pcm[i] if samples is None or ends is None else pcm[ends[i] - samples[i] : ends[i]]
-            self._heard(int(rows[i]), piece, now_ns)
+        ends = np.cumsum(samples)
+        for i in watched.tolist():
+            self._heard(int(rows[i]), pcm[ends[i] - samples[i] : ends[i]], now_ns)
 
     def _heard(self, row: int, pcm: Pcm, now_ns: int) -> None:
         turn, c = self._turns[row], self._table.shared
