@@ -172,4 +172,6 @@ _MEDIA_KEYS = (
     "downlink_ms_p50",
     "downlink_ms_p99",
     "drops",
+    "frames_withheld",
+    "barge_ins",
 )
