@@ -185,4 +185,6 @@ _MEDIA_KEYS = (
     "turn_total_ms_max",
     "barge_in_ms_p50",
     "barge_in_ms_max",
+    "frames_withheld",
+    "barge_ins",
 )

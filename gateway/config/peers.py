@@ -211,9 +211,9 @@ class Turns(Section):
     """Who speaks: how that is found out, and what happens when the caller speaks while the agent does."""
 
     detector: Literal["energy", "neural", "off"] = "energy"
-    """`energy`: what lies well above the line's noise, and has a pitch; next to no CPU. `neural`: Silero's network, for
-    some 30 calls a core (`pip install 'trunkline[vad]'`). `off`: nobody is told of speech, and frames above -45 dBov
-    are flagged"""
+    """`energy`: what lies well above the line's noise, and has a pitch; next to no CPU. `neural`: Silero's network,
+    for 20 to 30 calls a core (`pip install 'trunkline[vad]'`). `off`: nobody is told of speech, and frames above
+    -45 dBov are flagged"""
     barge_in: Literal["off", "tell", "clear", "pause"] = "tell"
     """when the caller speaks while the agent is played: `tell` tells the agent, which may `clear`; `clear` throws away
     what is queued, at once; `pause` stops it, and lets it go on if the caller has said less than `resume_ms`, or else

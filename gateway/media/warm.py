@@ -21,6 +21,7 @@ from trunkline.agent_bridge.dialect import LinkSettings
 from trunkline.agent_bridge.link_events import Accepted
 from trunkline.agent_bridge.links import create_link
 from trunkline.codecs.registry import open_codec
+from trunkline.codecs.voicing import span_samples, voicing
 from trunkline.gateway.media import control
 from trunkline.gateway.media.agent_tls import new_context
 from trunkline.gateway.media.batch import PACKET_BYTES, Batch
@@ -97,6 +98,7 @@ def _run() -> None:
         engine.tick(now[0])
     for stream in streams:
         engine.stop(stream, "", now[0])
+    voicing(np.zeros((1, span_samples(8000)), np.int16), 8000)
 
 
 def _load_opus() -> None:

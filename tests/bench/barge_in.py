@@ -17,7 +17,6 @@ import concurrent.futures
 import dataclasses
 import pathlib
 import tempfile
-import time
 
 import numpy as np
 
@@ -75,6 +74,7 @@ async def tone(call: Call, heard: Heard) -> None:
     sound = (peak * np.sin(2 * np.pi * 400 * np.arange(count) / call.sample_rate)).astype(np.int16)
     quiet, spoken = 0, False
     async for frame in call:
+        heard.frames.append(frame)
         quiet = 0 if frame.speech else quiet + 1
         if frame.speech:
             spoken = False
@@ -143,6 +143,7 @@ def main() -> None:
     """The table of the README."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--times", type=int, default=25, help="interruptions of each kind")
+    parser.add_argument("--together", type=int, default=3, help="calls at a time")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="tl-") as name:
         folder = pathlib.Path(name)
@@ -150,12 +151,8 @@ def main() -> None:
         with AgentHost(address, tone), GatewayProcess(
             folder, trunk=[{"name": "local", "match": ["127.0.0.1"]}], agent=[{"name": "tone", "address": address}],
             route=[kind.route() for kind in KINDS],
-        ) as gateway, concurrent.futures.ThreadPoolExecutor(len(KINDS)) as pool:  # fmt: skip
-            begun = []
-            for kind in KINDS:
-                begun.append(pool.submit(measure, gateway, kind, options.times))
-                time.sleep(0.3)
-            results = [one.result() for one in begun]
+        ) as gateway, concurrent.futures.ThreadPoolExecutor(options.together) as pool:  # fmt: skip
+            results = list(pool.map(lambda kind: measure(gateway, kind, options.times), KINDS))
     rows = []
     for kind, ms in zip(KINDS, results, strict=True):
         shown = [round(np.percentile(ms, share)) for share in (50, 99, 100)] if ms else ["", "", ""]
