@@ -253,3 +253,14 @@ def test_an_agent_names_no_call_of_another_agent() -> None:
         await end(rig, call_id, foreign)
 
     run(scenario, OTHERS)
+
+
+@pytest.mark.parametrize("key", ["agent_may = []", "transfer_targets = []", "answer_timeout_s = 5", "hold_music = 'a'"])
+def test_what_agents_may_is_no_matter_of_a_route_that_refuses(key: str) -> None:
+    with pytest.raises(ConfigError, match="goes with an agent only"):
+        parse(CONFIG.replace('name = "refused"\n', f'name = "refused"\n{key}\n'))
+
+
+def test_an_unknown_permission_is_named_with_those_that_there_are() -> None:
+    with pytest.raises(ConfigError, match="early_media"):
+        parse(CONFIG.replace('name = "all"\n', 'name = "all"\nagent_may = ["sing"]\n'))
