@@ -11,7 +11,7 @@ one that forgets to is hung up a moment later.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from trunkline.gateway.calls.book import Book, log
 from trunkline.gateway.calls.call import ANSWERED, Call
@@ -40,6 +40,8 @@ class Transferring:
 
     def __init__(self, book: Book, ending: Ending) -> None:
         self._book, self._ending = book, ending
+        self._failed: dict[str, Callable[[Call, str], None]] = {}
+        "by call id: who wants to know that its transfer has failed"
 
     def ask(
         self, call: Call, target: str, attended: str, headers: Mapping[str, str], timeout_s: float = TRANSFER_LIMIT_S,
@@ -65,6 +67,19 @@ class Transferring:
             command = Transfer(call.id, uri, headers=dict(headers), timeout_s=timeout_s)
         self._book.post(command)
         log.debug("call.transfer", call_id=call.id, attended=attended)
+
+    def hand_on(self, call: Call, target: str, failed: Callable[[Call, str], None]) -> bool:
+        """Transfer a call that has nobody left to talk to; `failed` is told why if it comes to nothing.
+
+        False: it cannot even be tried.
+        """
+        try:
+            self.ask(call, target, "", {})
+        except CallRefused as problem:
+            log.warning("call.transfer", call_id=call.id, state="refused", cause=problem.cause, detail=problem.detail)
+            return False
+        self._failed[call.id] = failed
+        return True
 
     def _other(self, call: Call, call_id: str, *, by_agent: bool) -> Call:
         other = self._book.calls.get(call_id)
@@ -109,11 +124,14 @@ class Transferring:
         self._book.media.send(control.TellTransfer(call.id, event.state, event.code, event.reason))
         if failed:
             self._book.observer.transfer(kind, "failed")
+            if (tell := self._failed.pop(call.id, None)) is not None:
+                tell(call, f"{event.code} {event.reason}" if event.code else event.reason)
         elif event.state == "done":
             self._ending.end(call, "transferred")
 
     def ended(self, call: Call) -> None:
         """A call is ending: what does that make of its transfer, and of the call that was to be its target?"""
+        self._failed.pop(call.id, None)
         if not call.transfer:
             return
         done = call.cause == "transferred"

@@ -303,7 +303,7 @@ def _agent_lists(config: Config) -> Iterator[Problem]:
 
 _AGENT_KEYS = (
     "agent_policy", "sticky", "backup_agents", "patience_ms", "rescue_ms", "rescue_sound", "replay_ms", "fallback",
-    "fallback_target", "fallback_sound",
+    "fallback_target", "fallback_sound", "agent_may", "transfer_targets", "answer_timeout_s", "hold_music", "music",
 )  # fmt: skip
 
 

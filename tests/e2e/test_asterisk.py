@@ -124,6 +124,19 @@ def test_a_number_that_asterisk_passes_on_reaches_its_route_and_its_header_the_a
     assert back.correlation > 0.99, back
 
 
+def test_a_caller_is_transferred_where_we_have_registered(pbx: Pbx) -> None:
+    """Blind, by the API: 602 is Asterisk's tone."""
+    with pbx.telephone("700", hold_ms=2500) as phone:
+        call_id = pbx.gateway.wait_call("up", direction="inbound")["id"]
+        pbx.gateway.api.post(f"/v1/calls/{call_id}/transfer", json={"target": "602"}).raise_for_status()
+        assert pbx.gateway.wait_end(call_id)["cause"] == "transferred"
+        before = len(phone.rtp.audio)
+        phone.rtp.wait_received(before + 60)
+        phone.sipp.wait()
+        heard = decode_g711(b"".join(one.payload for one in phone.rtp.audio[before + 20 : before + 60]), 0)
+    assert tone_share(heard, 1004) > 0.9
+
+
 def test_extension_600_echoes_what_our_agent_says(pbx: Pbx) -> None:
     speech = speechlike(2.0, 16000, seed=9)
     pbx.agent.script = say(speech)

@@ -14,6 +14,7 @@ TESTS = pathlib.Path(__file__).resolve().parents[1]
 STEMS = sorted(path.stem for path in SCENARIOS.glob("*.xml"))
 NOT_FROM_OUTSIDE = {
     "uas_auth": "digest of a trunk that does not register",
+    "uas_refer_auth": "a trunk with a password; here it is Asterisk",
     "uas_glare": "we hold, and the offers cross",
     "uas_register": "a registrar of SIPp; here it is Asterisk",
     "uas_register_refuse": "the same, overloaded",

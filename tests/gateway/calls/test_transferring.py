@@ -244,6 +244,30 @@ def test_the_other_call_is_free_again_when_the_first_one_ends() -> None:
     run(scenario)
 
 
+def test_a_call_that_is_handed_on_tells_when_it_fails() -> None:
+    """What is done with calls whose agents are lost; whoever asks hears of it once, and never of one that went well."""
+
+    async def scenario(rig: Rig) -> None:
+        why: list[str] = []
+        transferring = rig.service._transferring
+        early = rig.service.calls[await rig.invite()]
+        assert not transferring.hand_on(early, "601", lambda call, text: why.append(text)), "it is not up"
+        call_id = await rig.up()
+        call = rig.service.calls[call_id]
+        for _ in range(2):
+            assert transferring.hand_on(call, "601", lambda call, text: why.append(text))
+            await rig.sip(TransferChanged(call_id, "failed", 486, "Busy Here"))
+        asks(rig, call_id, "601")
+        await rig.sip(TransferChanged(call_id, "failed", 486, "Busy Here"))
+        assert why == ["486 Busy Here"] * 2
+        assert transferring.hand_on(call, "601", lambda call, text: why.append(text))
+        await rig.sip(TransferChanged(call_id, "done", 200, "OK"))
+        await end(rig, call_id, early.id)
+        assert len(why) == 2 and not transferring._failed
+
+    run(scenario)
+
+
 def test_an_agent_names_no_call_of_another_agent() -> None:
     async def scenario(rig: Rig) -> None:
         call_id, foreign = await rig.up(), await rig.up(called="601")
@@ -253,3 +277,14 @@ def test_an_agent_names_no_call_of_another_agent() -> None:
         await end(rig, call_id, foreign)
 
     run(scenario, OTHERS)
+
+
+@pytest.mark.parametrize("key", ["agent_may = []", "transfer_targets = []", "answer_timeout_s = 5", "hold_music = 'a'"])
+def test_what_agents_may_is_no_matter_of_a_route_that_refuses(key: str) -> None:
+    with pytest.raises(ConfigError, match="goes with an agent only"):
+        parse(CONFIG.replace('name = "refused"\n', f'name = "refused"\n{key}\n'))
+
+
+def test_an_unknown_permission_is_named_with_those_that_there_are() -> None:
+    with pytest.raises(ConfigError, match="early_media"):
+        parse(CONFIG.replace('name = "all"\n', 'name = "all"\nagent_may = ["sing"]\n'))

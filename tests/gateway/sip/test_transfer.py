@@ -4,14 +4,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import pytest
 
 from support.sip_rig import SipRig
-from support.sipp import Sipp
+from support.sipp import Sipp, free_port
+from trunkline.gateway.sip import transfer
 from trunkline.gateway.sip.events import CallState, TransferChanged
 from trunkline.gateway.sip.message import SipText
 from trunkline.gateway.sip.messages import HangUp, Respond, Transfer
+from trunkline.gateway.sip.settings import Registration, Trunk
 from trunkline.gateway.sip.transfer import DialogName, sipfrag_status
 
 
@@ -150,3 +153,30 @@ def test_a_dialog_has_a_name_only_with_both_tags() -> None:
     headers = {"From": "<sip:a@b>;tag=1", "To": '"x;tag=9" <sip:c@d;tag=7>;tag=2', "Call-ID": "z"}
     assert DialogName.of(SipText("", headers, ""), "To") == DialogName("z", "1", "2")
     assert DialogName.of(SipText("", headers | {"To": "<sip:c@d;tag=7>"}, ""), "To") is None
+
+
+def test_a_refer_is_repeated_with_our_credentials(start_sip: Callable[..., SipRig]) -> None:
+    """A 401 is no failure while PJSIP has a password for it."""
+    registration = Registration(f"sip:127.0.0.1:{free_port()}", "gw1", "secret")
+    sip = start_sip(trunks=(Trunk("pbx", registration=registration),))
+    with Sipp("uas_refer_auth", sip.port) as callee:
+        call_id, _ = sip.place(callee.uri_host)
+        sip.state(call_id, CallState.CONFIRMED)
+        sip.post(Transfer(call_id, "sip:700@pbx.example.com"))
+        sip.wait(TransferChanged, state="done")
+        sip.post(HangUp(call_id))
+        callee.wait()
+    assert told(sip) == [("trying", 202), ("done", 200)]
+
+
+def test_a_refer_that_wants_credentials_that_we_have_not_fails(
+    sip: SipRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer, "CREDENTIALS_S", 0.3)
+    with Sipp("uas_refer_refused", sip.port, words={"REFUSAL": "401 Unauthorized"}) as callee:
+        call_id, _ = sip.place(callee.uri_host)
+        sip.state(call_id, CallState.CONFIRMED)
+        sip.post(Transfer(call_id, "sip:700@pbx.example.com"))
+        assert sip.wait(TransferChanged).code == 401
+        sip.post(HangUp(call_id))
+        callee.wait()
