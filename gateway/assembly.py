@@ -112,6 +112,7 @@ def agent_params(
             retry_pause_ms=agent.retry_pause_ms,
             flood_ms=agent.flood_ms,
             flood_commands=agent.flood_commands,
+            metadata=tuple(agent.metadata.items()),
         )
     return params
 

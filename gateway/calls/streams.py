@@ -44,6 +44,7 @@ class Streams:
                 digits=DigitParams(call.trunk.dtmf == "inband", call.trunk.dtmf_detect, call.cut_tones),
                 hold_media=call.media is None,
                 rescue=rescue_params(call.route, agents, self._path_of),
+                first_agent=call.agent.name,
                 others=tuple(self._book.agent_params[agent.name] for agent in call.others),
             )
             self._book.media.start_stream(start, call.ports)

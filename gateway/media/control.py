@@ -71,6 +71,8 @@ class AgentParams(msgspec.Struct, frozen=True):
     "speech of one call beyond its queue, in 10 s, with which the agent has gone mad"
     flood_commands: int = 5000
     "... and commands about one call in a second"
+    metadata: tuple[tuple[str, str], ...] = ()
+    "texts that it is told with each call; those of the first agent are in `CallInfo.metadata` already"
 
 
 class CallInfo(msgspec.Struct, frozen=True):
@@ -131,6 +133,8 @@ class StartStream(Message, frozen=True):
     "connect the agent but send and deliver nothing until an UpdateStream says so"
     attempt: int = 1
     "which agent this is that has the call"
+    first_agent: str = ""
+    "name of the one that was asked first, whose texts are in `info.metadata`; empty: `agent`"
 
 
 class UpdateStream(Message, frozen=True):

@@ -61,7 +61,7 @@ class FailoverRig(Rig):
     """Two agents for one route, a speaker, SIPp, and a gateway whose events are followed."""
 
     def __init__(self, calls: int, hang_ms: int) -> None:
-        self._calls, self._silent_ms, self._hang_ms = calls, 0, hang_ms
+        self._calls, self._hang_ms = calls, hang_ms
         self._folder = tempfile.TemporaryDirectory(prefix="tl-bench-")
         self.folder = pathlib.Path(self._folder.name)
         wanted = 2 * (calls + 20)
@@ -72,13 +72,14 @@ class FailoverRig(Rig):
         self.agents = [Keeper(self.folder, name) for name in "ab"]
         self.agent = self.agents[0]  # type: ignore[assignment]
         try:
-            self.speaker = Program("speaker", "--silent-ms", "0")
+            self.speaker = Program("speaker", "--silent-ms", "10000")
             agents = [
                 {"name": one.name, "address": one.address, "hang_timeout_ms": self._hang_ms} for one in self.agents
             ]
             self.gateway = GatewayProcess(  # type: ignore[assignment]
                 self.folder,
-                media={"port_range": [self.rtp_ports.start, self.rtp_ports.stop - 1], "workers": 1},
+                media={"port_range": [self.rtp_ports.start, self.rtp_ports.stop - 1], "workers": 1,
+                       "no_media_timeout_s": 0},
                 limits={"max_calls": len(self.rtp_ports) // 2, "max_worker_load": 0},
                 logging={"level": "info"},
                 agent=agents,
@@ -129,14 +130,19 @@ def lives(logs: list[pathlib.Path]) -> dict[str, list[Life]]:
 def completeness(found: dict[str, list[Life]]) -> dict[str, Any]:
     """Frames that no agent can have: neither acknowledged by one nor heard by the next."""
     lost = doubled = replayed = frames = changes = wrong_flags = 0
-    for each in found.values():
+    holes = []
+    for call, each in found.items():
         acked = each[0].frames[0][0] if each[0].frames else 0
         for life in each:
             expected = min(life.position, acked) if life.attempt > 1 else acked
-            lost += max(life.position - acked, 0) // 320 if life.attempt > 1 else 0
+            if life.attempt > 1 and life.position > acked:
+                lost += (life.position - acked) // 320
+                holes.append((call, life.attempt, "not replayed from", acked, "but from", life.position))
             position = max(expected, life.position)
             for at, samples, _ in life.frames:
-                lost += max(at - position, 0) // samples
+                if at > position:
+                    lost += (at - position) // samples
+                    holes.append((call, life.attempt, "nothing from", position, "to", at))
                 doubled += at < position
                 position = at + samples
             flagged = sum(bool(flags & REPLAY_FLAG) for _, _, flags in life.frames)
@@ -146,7 +152,7 @@ def completeness(found: dict[str, list[Life]]) -> dict[str, Any]:
             changes += life.attempt > 1
             acked = max(acked, life.acked)
     return {"calls": len(found), "changes": changes, "frames": frames, "replayed": replayed, "lost": lost,
-            "doubled": doubled, "wrong_flags": wrong_flags}  # fmt: skip
+            "doubled": doubled, "wrong_flags": wrong_flags, "holes": holes}  # fmt: skip
 
 
 def rounds(rig: FailoverRig, count: int, sign: int) -> Iterator[list[dict[str, float]]]:
@@ -237,6 +243,7 @@ def render(figures: dict[str, Any]) -> str:
         tables.table("delays, ms", ["", "p50", "p99", "max", "n"], delays),
         tables.table("replay", ["", "count"], counts),
         tables.verdicts(entries),
+        *(f"  hole: {hole}" for hole in figures["c_holes"][:20]),
     ])  # fmt: skip
 
 
