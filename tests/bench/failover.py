@@ -195,13 +195,15 @@ def run(calls: int, kills: int, stops: int, hang_ms: int) -> dict[str, Any]:
         killed = [one for each in rounds(rig, kills, signal.SIGKILL) for one in each]
         stopped = [one for each in rounds(rig, stops, signal.SIGSTOP) for one in each]
         time.sleep(1.0)
-        up = rig.gateway.status()["calls_by_state"].get("up", 0)
+        status = rig.gateway.status()
+        up, restarts = status["calls_by_state"].get("up", 0), status["workers"]["restarts"]
         for call in rig.gateway.api.get("/v1/calls").json():
             rig.gateway.hang_up(call["id"])
         wait_for(lambda: not rig.gateway.status()["calls"], "the calls are over", 10, 0.1)
         found = lives([log for agent in rig.agents for log in agent.logs])
-    return {"calls": calls, "kills": kills, "stops": stops, "up": up, "killed": killed, "stopped": stopped,
-            "hang_ms": hang_ms, **{f"c_{key}": value for key, value in completeness(found).items()}}  # fmt: skip
+    figures = {"calls": calls, "kills": kills, "stops": stops, "hang_ms": hang_ms, "up": up, "restarts": restarts}
+    counts = {f"c_{key}": value for key, value in completeness(found).items()}
+    return {**figures, "killed": killed, "stopped": stopped, **counts}
 
 
 def spread(entries: list[dict[str, float]], key: str) -> dict[str, float]:
@@ -230,6 +232,7 @@ def render(figures: dict[str, Any]) -> str:
         ["frames twice or out of order to one agent", figures["c_doubled"]],
         ["lives with more replay than they were told of", figures["c_wrong_flags"]],
         ["calls up at the end", figures["up"]],
+        ["media workers replaced meanwhile (each takes its rings along)", figures["restarts"]],
     ]
     n = figures["calls"]
     worst = max((one["from_loss"] for one in figures["killed"]), default=float("nan"))
