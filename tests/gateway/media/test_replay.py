@@ -70,7 +70,8 @@ class Worker:
         self.replay.step(self.now_ns, lambda rows: self.able[rows], self.hear)
 
 
-OPS = st.lists(st.tuples(st.sampled_from(["say", "step", "lose", "ack", "slow", "able"]), st.integers(0, 2)), max_size=120)
+WHAT = st.sampled_from(["say", "step", "lose", "ack", "slow", "able"])
+OPS = st.lists(st.tuples(WHAT, st.integers(0, 2)), max_size=120)
 
 
 @settings(deadline=None)
