@@ -11,6 +11,7 @@
 #   make bench-barge-in   how long an agent is heard after the caller has begun to speak, in real calls; 2 minutes
 #   make bench-concealment   MOS of speech over lossy networks, by PESQ; 5 minutes           (ARGS="--quick")
 #   make bench-marks   how true marks are, idle and with 100 calls beside; 2 minutes
+#   make bench-failover   agents killed and stopped under their calls: time to the next one, frames lost; 3 minutes  (ARGS="--calls 50")
 #   make bench-opus   Opus beside libopus alone, and what it sounds like; 2 minutes    (ARGS="--quick", "--pesq")
 #
 # Needs git and make, and root or sudo for system packages that are missing; see README.
@@ -23,7 +24,7 @@ LOGS := .cache/logs
 QUIETLY := .ci/quietly
 
 .PHONY: help setup run test lint doctor matrix bench bench-load bench-dtmf bench-concealment bench-hour bench-opus bench-engine bench-srtp \
-	bench-vad bench-barge-in bench-marks bench-chunks bench-prebuffer \
+	bench-failover bench-vad bench-barge-in bench-marks bench-chunks bench-prebuffer \
 	bench-codecs bench-resampling bench-jitter bench-drift clean packages FORCE
 .DELETE_ON_ERROR:
 
@@ -96,6 +97,9 @@ bench-chunks: .venv/.dev
 
 bench-prebuffer: .venv/.dev
 	@PYTHONPATH=tests OPENBLAS_NUM_THREADS=1 $(BIN)/python -m bench.prebuffer $(ARGS)
+
+bench-failover: setup .venv/.dev
+	@PYTHONPATH=tests $(BIN)/python -m bench.failover $(ARGS)
 
 bench-hour: .venv/.dev
 	@PYTHONPATH=tests $(BIN)/python -m bench.hour $(ARGS)

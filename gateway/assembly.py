@@ -131,6 +131,7 @@ def agent_params(
             flood_commands=agent.flood_commands,
             prebuffer_ms=agent.prebuffer_ms,
             prebuffer_max_ms=agent.prebuffer_max_ms,
+            metadata=tuple(agent.metadata.items()),
         )
     return params
 

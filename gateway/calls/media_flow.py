@@ -19,6 +19,8 @@ from trunkline.gateway.calls.fallback import Fallback
 from trunkline.gateway.media import control
 from trunkline.gateway.media.agent_asks import AgentChanged, AgentState, TurnTaken
 
+MOST_AGENTS = 10
+"Names that a call remembers, the last ones: with agents that flap there may be any number."
 _NEVER_TAKEN = frozenset({"table_full", "worker_lost", "no_descriptors"})
 "Failures of streams that no worker has: there is nothing to stop."
 
@@ -87,6 +89,7 @@ class MediaFlow:
         if agent is not None:
             call.agent = agent
             call.agents.append(name)
+            del call.agents[:-MOST_AGENTS]
             self._book.agents.works(name)
 
     def _agent_changed(self, call: Call, message: AgentChanged) -> None:

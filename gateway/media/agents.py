@@ -11,9 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-from trunkline.agent_bridge.dialect import FLAG_GAP, StartInfo
+from trunkline.agent_bridge.dialect import StartInfo
 from trunkline.agent_bridge.link_events import (
     Accepted,
     Audio,
@@ -27,19 +26,16 @@ from trunkline.gateway.media import control
 from trunkline.gateway.media.agent_asks import AgentFailed
 from trunkline.gateway.media.agent_audio import by_row, runs
 from trunkline.gateway.media.agent_commands import AgentCommands
+from trunkline.gateway.media.agent_frames import AgentFrames
 from trunkline.gateway.media.agent_link import AgentLink, Poller
 from trunkline.gateway.media.playback import Playback
 from trunkline.gateway.media.replay import Replay
 from trunkline.gateway.media.rescue import Rescue
 from trunkline.gateway.media.table import Stream, Table
-from trunkline.rtp.outcomes import Drop
-
-Rows = NDArray[np.intp]
-Pcm = NDArray[np.int16]
 
 
 class AgentLinks:
-    """All agent connections of a worker; implements `uplink.FrameSink`."""
+    """All agent connections of a worker; with `deliver`, an `uplink.FrameSink`."""
 
     def __init__(
         self, table: Table, playback: Playback, poller: Poller, clock: Callable[[], int], post: control.Post
@@ -63,6 +59,8 @@ class AgentLinks:
         self._closing: list[AgentLink] = []
         "connections whose call is over and that have something left to write"
         self._index_of_row = np.full(table.capacity, -1, np.int64)
+        self._frames = AgentFrames(table, self._links, self._index_of_row, self.replay)
+        self.deliver = self._frames.deliver
         self._next_index = 0
         self.on_accepted: Callable[[Stream, int, Accepted], None] = lambda stream, now_ns, how: None
 
@@ -101,7 +99,7 @@ class AgentLinks:
             stream.channel,
             StartInfo(
                 call_id=info.call_id, direction=info.direction, caller=info.caller, called=info.called,
-                trunk=info.trunk, route=info.route, headers=info.headers, metadata=info.metadata,
+                trunk=info.trunk, route=info.route, headers=info.headers, metadata=self.rescue.metadata(stream),
                 sample_rate_hz=agent.sample_rate_hz, frame_ms=agent.frame_ms,
                 resumed=stream.resumed, gap_ms=self._gap_ms(stream, now_ns), answered=stream.start.answered,
                 variables=stream.start.variables, **self.rescue.handed_over(stream),
@@ -147,64 +145,7 @@ class AgentLinks:
         self._table.shared.worker.agent_links[0] = len(self._links)
         return self._calls.pop(link.index, {})
 
-    # -- to the agents ----------------------------------------------------------------------
-
-    def deliver(self, rows: Rows, positions: NDArray[np.int64], flags: NDArray[np.uint16], pcm: Pcm) -> None:
-        """Frames of one length, one for each row, to the connections of their rows."""
-        if self.replay.rows:
-            self.replay.keep(rows, positions, flags, pcm)
-            if self.replay.waiting:
-                live = ~self.replay.behind[rows]
-                rows, positions, flags, pcm = rows[live], positions[live], flags[live], pcm[live]
-                if not len(rows):
-                    return
-        self._send(rows, positions, flags, pcm)
-
-    def _send(self, rows: Rows, positions: NDArray[np.int64], flags: NDArray[np.uint16], pcm: Pcm) -> None:
-        indices = self._index_of_row[rows]
-        first = int(indices[0])
-        if (indices == first).all():  # one agent: no need to part anything
-            self._deliver_to(first, rows, positions, flags, pcm)
-            return
-        for index in np.unique(indices):
-            same = np.flatnonzero(indices == index)
-            self._deliver_to(int(index), rows[same], positions[same], flags[same], pcm[same])
-
-    def _deliver_to(
-        self, index: int, rows: Rows, positions: NDArray[np.int64], flags: NDArray[np.uint16], pcm: Pcm
-    ) -> None:
-        link = self._links.get(index)
-        if link is None:
-            return
-        if link.backlog_bytes > link.limit_bytes:
-            self._hold_frames(rows, positions)
-            return
-        self._table.shared.frames_to_agent[rows] += 1
-        self._table.shared.worker.frames_to_agent[0] += len(rows)
-        link.protocol.send_audio(self._table.channels[rows], positions, flags, pcm)
-
-    def _hold_frames(self, rows: Rows, positions: NDArray[np.int64]) -> None:
-        """The agent does not read: its calls' frames wait in their rings, of which the oldest give way.
-
-        A call without a ring loses the newest: what waits already is in messages with other calls' frames.
-        """
-        kept = self.replay.hold(rows, positions)
-        rows, c = rows[~kept], self._table.shared
-        if not len(rows):
-            return
-        c.up_flags[rows] |= FLAG_GAP
-        self._table.flagged = True
-        c.drops[rows, Drop.AGENT_SLOW] += 1
-        c.worker.drops[Drop.AGENT_SLOW] += len(rows)
-
-    def _able(self, rows: Rows) -> NDArray[np.bool_]:
-        """Of calls that are behind: which have an agent that takes more now."""
-        able = np.zeros(len(rows), bool)
-        for i, row in enumerate(rows.tolist()):
-            stream = self._table.streams[row]
-            link = stream.link if stream is not None and stream.accepted else None
-            able[i] = link is not None and link.backlog_bytes <= link.limit_bytes // 2
-        return able
+    # -- time -------------------------------------------------------------------------------
 
     def flush(self) -> None:
         """End of a tick: one write a connection."""
@@ -235,7 +176,7 @@ class AgentLinks:
         if self._closing:
             self._closing = [link for link in self._closing if link.open]
         self.rescue.advance(now_ns)
-        self.replay.step(now_ns, self._able, self._send)
+        self.replay.step(now_ns, self._frames.able, self._frames.send)
 
     # -- from the agents --------------------------------------------------------------------
 

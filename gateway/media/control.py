@@ -78,6 +78,8 @@ class AgentParams(msgspec.Struct, frozen=True):
     "how long the first words of a talkspurt wait; None: as long as the agent has shown to need (prebuffer.py),"
     prebuffer_max_ms: int = 200
     "and no longer than this"
+    metadata: tuple[tuple[str, str], ...] = ()
+    "texts that it is told with each call; those of the first agent are in `CallInfo.metadata` already"
 
     def __repr__(self) -> str:
         """Without the secrets, wherever a message may be shown."""
@@ -146,6 +148,8 @@ class StartStream(Message, frozen=True):
     "connect the agent but send and deliver nothing until an UpdateStream says so"
     attempt: int = 1
     "which agent this is that has the call"
+    first_agent: str = ""
+    "name of the one that was asked first, whose texts are in `info.metadata`; empty: `agent`"
 
 
 class UpdateStream(Message, frozen=True):

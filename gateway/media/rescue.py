@@ -19,6 +19,7 @@ from typing import Any
 
 import msgspec
 
+from trunkline.agent_bridge.dialect import FLAG_GAP
 from trunkline.agent_bridge.link_events import Accepted
 from trunkline.gateway.media import control
 from trunkline.gateway.media.agent_asks import AgentChanged, AgentState
@@ -40,6 +41,8 @@ DISCARDING = frozenset({"agent_protocol", "agent_flooded"})
 "Reasons for which what the agent has said is not to be believed."
 UNTRIED = frozenset({"agent_unreachable", "agent_timeout", "agent_lost", "agent_hung"})
 "Reasons for which the same agent may be tried again: it may be starting. An answer that it gave is an answer."
+STATES_NS = 100_000_000
+"The gateway is told of new states so often at most: of each call the last one."
 SECOND_NS = 1_000_000_000
 FLOOD_NS = 10 * SECOND_NS
 
@@ -50,6 +53,8 @@ class Case:
 
     stream: Stream
     agents: tuple[control.AgentParams, ...]
+    first: control.AgentParams
+    "whose texts are in the call's metadata"
     at: int = 0
     "place of the one that has the call, or is asked"
     attempt: int = 1
@@ -97,6 +102,8 @@ class Rescue:
         "those that time has to do with"
         self._states: dict[int, Case] = {}
         "those whose state the gateway has not been told"
+        self._states_ns = 0
+        "when that is due"
         self.connect: Callable[[Stream, int], None] = _nothing
         "offers the call to `stream.start.agent`"
         self.withdraw: Callable[[Stream, str], None] = _nothing
@@ -112,7 +119,9 @@ class Rescue:
     def begin(self, stream: Stream, now_ns: int) -> None:
         """A call of this worker: ask the first agent."""
         start = stream.start
-        case = Case(stream, (start.agent, *start.others), attempt=start.attempt, state=start.agent_state)
+        agents = (start.agent, *start.others)
+        first = next((agent for agent in agents if agent.name == start.first_agent), start.agent)
+        case = Case(stream, agents, first, attempt=start.attempt, state=start.agent_state)
         case.had = stream.resumed
         self._cases[stream.row] = case
         if start.rescue.replay_ms:
@@ -136,6 +145,15 @@ class Rescue:
         if case.stream.start.agent is not case.agent:
             case.stream.start = msgspec.structs.replace(case.stream.start, agent=case.agent)
         self.connect(case.stream, now_ns)
+
+    def metadata(self, stream: Stream) -> dict[str, str]:
+        """What the agent is told of the call: in place of the first one's own texts its own."""
+        metadata, case = stream.start.info.metadata, self._cases.get(stream.row)
+        if case is None or case.agent is case.first:
+            return metadata
+        of_first = dict(case.first.metadata)
+        own = dict(case.agent.metadata)
+        return own | {name: text for name, text in metadata.items() if of_first.get(name) != text}
 
     def handed_over(self, stream: Stream) -> dict[str, Any]:
         """What an agent is told that gets the call now: fields of `StartInfo`."""
@@ -296,6 +314,8 @@ class Rescue:
             self._table.agent_ready[row] = True
         else:
             self._table.agent_ready[row] = False
+            self._table.shared.up_flags[row] |= FLAG_GAP  # of what is said meanwhile nobody will hear
+            self._table.flagged = True
         marks, queued_ms = self._playback.orphan(stream, discard=reason in DISCARDING)
         data: dict[str, str | int | float] = {
             "agent": case.agent.name, "why": reason, "detail": detail, "marks": marks, "queued_ms": queued_ms,
@@ -327,9 +347,10 @@ class Rescue:
     @property
     def next_deadline_ns(self) -> int | None:
         """When `advance` has something to do."""
+        due = [self._due_ns(case) for case in self._open.values()]
         if self._states:
-            return 0
-        return min((self._due_ns(case) for case in self._open.values()), default=None)
+            due.append(self._states_ns)
+        return min(due, default=None)
 
     def _due_ns(self, case: Case) -> int:
         if case.over_ns:
@@ -341,7 +362,8 @@ class Rescue:
 
     def advance(self, now_ns: int) -> None:
         """Ask the agents that are due, give up those that take too long."""
-        if self._states:
+        if self._states and now_ns >= self._states_ns:
+            self._states_ns = now_ns + STATES_NS
             for case in self._states.values():
                 self._post(AgentState(case.stream.call_id, case.state))
             self._states.clear()

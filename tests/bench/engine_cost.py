@@ -3,6 +3,7 @@
 
     OPENBLAS_NUM_THREADS=1 python -m bench.engine_cost [--calls 100,1000] [--seconds 4] [--rate 16000]
                                                        [--codec PCMU,OPUS] [--srtp SUITE,...|all] [--profile]
+                                                       [--replay-ms 10000]
 
 Everything of a worker but the UDP sockets and the poller: packets are made up, those that would
 leave are thrown away, time is virtual, ticks are 2.5 ms apart.  The agent echoes at the other end
@@ -34,10 +35,11 @@ from support.media_rig import MS, PEER, start_message
 from trunkline.agent_bridge.agent_events import AudioArrived, CallOffered
 from trunkline.agent_bridge.agent_protocol import AgentConnection
 from trunkline.codecs.registry import open_codec
-from trunkline.gateway.media import agent_connecting
+from trunkline.gateway.media import agent_connecting, control
 from trunkline.gateway.media.batch import PACKET_BYTES, Batch
 from trunkline.gateway.media.columns import Columns
 from trunkline.gateway.media.engine import Engine
+from trunkline.gateway.media.replay import MARGIN_MS
 from trunkline.gateway.media.table import Table
 from trunkline.rtp import sdes, srtp
 from trunkline.rtp.jitter import TargetParams
@@ -109,7 +111,8 @@ class Pair:
 class Rig:
     """An engine with calls, a network that costs nothing, and the agent."""
 
-    def __init__(self, calls: int, rate_hz: int, codec: str, suite: str = "") -> None:
+    def __init__(self, calls: int, rate_hz: int, codec: str, suite: str = "", replay_ms: int = 0) -> None:
+        rescue = control.RescueParams(replay_ms=replay_ms)
         self._peers = Peers(calls, suite) if suite else None
         self.clock_ts = AUDIO_FORMATS[codec].clock_hz // 50
         self.now_ns = 1_000_000_000_000
@@ -126,8 +129,8 @@ class Rig:
         message = start_message(rate_hz)
         for first in range(8):  # answered at different times, so that their packets fall due in different ticks
             for _ in range(first, calls, 8):
-                one = start_message(rate_hz, **media)
-                one = type(one)(one.info, one.media, message.agent)
+                one = start_message(rate_hz, rescue=rescue, **media)
+                one = type(one)(one.info, one.media, message.agent, rescue=one.rescue)
                 with mock.patch.object(agent_connecting, "open_socket", lambda address: (_Ours(self.pair), address)):
                     self.engine.start(self.table.take(one, None, None), self.now_ns)  # type: ignore[arg-type]
             for _ in range(9):
@@ -252,10 +255,12 @@ class _Ours:
             setattr(self, name, getattr(pair.ours, name))
 
 
-def measure(codec: str, suite: str, calls: int, seconds: float, rate_hz: int, profile: bool) -> list[Any]:
+def measure(
+    codec: str, suite: str, calls: int, seconds: float, rate_hz: int, profile: bool, replay_ms: int = 0
+) -> list[Any]:
     """CPU time per call and second, us, by stage."""
-    rig = Rig(calls, rate_hz, codec, suite)
-    rig.run(WARM_UP_S)
+    rig = Rig(calls, rate_hz, codec, suite, replay_ms)
+    rig.run(WARM_UP_S + (replay_ms + MARGIN_MS) / 1000 * bool(replay_ms))  # until each ring has been round
     rig.spent.clear()
     rig.sent = 0
     profiler = cProfile.Profile()
@@ -284,10 +289,11 @@ def main() -> None:
     parser.add_argument("--codec", default="PCMU")
     parser.add_argument("--srtp", default="", help="suites, or `all`")
     parser.add_argument("--profile", action="store_true")
+    parser.add_argument("--replay-ms", type=int, default=0, help="of the callers' audio that is kept, as of a route")
     options = parser.parse_args()
     suites = ["", *(sdes.SUITES if options.srtp == "all" else filter(None, options.srtp.split(",")))]
     rows = [
-        measure(codec, suite, int(calls), options.seconds, options.rate, options.profile)
+        measure(codec, suite, int(calls), options.seconds, options.rate, options.profile, options.replay_ms)
         for codec in options.codec.split(",")
         for calls in options.calls.split(",")
         for suite in suites

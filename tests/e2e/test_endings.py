@@ -77,7 +77,7 @@ def test_an_agent_that_is_killed_ends_its_calls_and_no_others(stage: Stage, shor
         line = victim.wait_end()
         took_s = time.monotonic() - killed
         assert line["cause"] == "agent_lost" and line["call_id"] == victim_id
-        assert took_s < 6, f"the caller was let go {took_s:.1f} s later"
+        assert took_s < 9, f"the caller was let go {took_s:.1f} s later"
         assert victim.sipp.received("BYE")[0].header("Reason")
         before = len(bystander.rtp.received)
         bystander.rtp.wait_received(before + 25)

@@ -64,6 +64,23 @@ def test_the_next_agent_gets_the_call_with_all_that_was_said(rig: RescueRig) -> 
     assert loud_since(rig, 0, died_ns) == float("inf"), "so soon that the caller hears nothing of it"
 
 
+def test_each_agent_is_told_its_own_texts_and_those_of_the_route() -> None:
+    """What the first one is told for itself alone, the second is not."""
+    with RescueRig(down="a", settle=False) as rig:
+        info = msgspec.structs.replace(rig.streams[0].start.info, metadata={"own": "a", "route": "r", "both": "r"})
+        stream = rig.streams[0]
+        stream.start = msgspec.structs.replace(stream.start, info=info)
+        case = rig.engine.agents.rescue._cases[stream.row]
+        case.agents = (
+            msgspec.structs.replace(case.agents[0], metadata=(("own", "a"), ("both", "a"))),
+            msgspec.structs.replace(case.agents[1], metadata=(("own", "b"), ("both", "b"), ("more", "b"))),
+        )
+        case.first = case.agents[0]
+        rig.run(0.2)
+        told = start_of(rig.agents["b"], stream.call_id)["call"]["metadata"]
+        assert told == {"own": "b", "route": "r", "both": "r", "more": "b"}
+
+
 def test_what_was_acknowledged_does_not_come_again(rig: RescueRig) -> None:
     """Exactly from the acknowledged position on; a later or an impossible one changes nothing for the worse."""
     (call_id,), (stream,) = rig.ids(), rig.streams

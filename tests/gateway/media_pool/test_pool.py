@@ -16,6 +16,7 @@ import pytest
 
 from support.pool_rig import MEDIA, PROGRAM, Seen, open_fds, ports, running, start_of, until
 from trunkline.gateway.media import control, supervisor
+from trunkline.gateway.media.agent_asks import AgentChanged, AgentState
 from trunkline.gateway.media.pool import MediaPool, NoWorker
 from trunkline.rtp.dtls_certificate import Fingerprint, Identity
 from trunkline.rtp.media_description import DtlsTerms
@@ -212,6 +213,28 @@ def alive(pid: int) -> bool:
         return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def test_the_agent_that_has_a_call_and_its_state_reach_the_successor() -> None:
+    """With the others behind it, in turn, and which agent it is."""
+    pool = MediaPool(1, 4, on_message=lambda message: None, on_event=lambda event, data: None)
+    place = pool._supervisor.places[0]
+    names = [control.AgentParams(name, f"unix:/{name}", "trunkline") for name in "abc"]
+    start = msgspec.structs.replace(start_of(), agent=names[0], others=tuple(names[1:]))
+    pair = ports.acquire()
+    pool.start_stream(start, pair)
+    call_id = start.info.call_id
+    pool.worker_said(place, control.StreamReady(call_id, 0, 1, 1.0, agent="b"))
+    pool.worker_said(place, AgentState(call_id, b"blob"))
+    pool.worker_said(place, AgentChanged(call_id, "c", "agent_lost", 2, 10.0))
+    kept = pool._streams[call_id].start
+    assert [kept.agent.name, *(one.name for one in kept.others)] == ["c", "a", "b"]
+    assert (kept.attempt, kept.agent_state) == (2, b"blob")
+    pool.worker_said(place, AgentChanged("nobody", "a", "agent_lost", 2, 10.0))
+    pool.worker_said(place, AgentChanged(call_id, "", "agent_lost", 3, 10.0))
+    assert pool._streams[call_id].start.agent.name == "c", "nobody has it: the last one is asked again"
+    pool.forget(call_id)
+    pair.release()
 
 
 def test_keys_of_a_handshake_reach_the_successor_and_outlive_updates() -> None:

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What callers have said, on its way to the agents: at once, or by way of the rings of those that are behind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trunkline.agent_bridge.dialect import FLAG_GAP
+from trunkline.gateway.media.agent_link import AgentLink
+from trunkline.gateway.media.replay import Replay
+from trunkline.gateway.media.table import Table
+from trunkline.rtp.outcomes import Drop
+
+Rows = NDArray[np.intp]
+Pcm = NDArray[np.int16]
+
+
+class AgentFrames:
+    """Frames of all rows to the connections that they are on; implements `uplink.FrameSink`."""
+
+    def __init__(
+        self, table: Table, links: Mapping[int, AgentLink], index_of_row: NDArray[np.int64], replay: Replay
+    ) -> None:
+        """`index_of_row` names the connection of each row in `links`, -1 for none; its owner changes both."""
+        self._table, self._links, self._index_of_row, self._replay = table, links, index_of_row, replay
+
+    def deliver(self, rows: Rows, positions: NDArray[np.int64], flags: NDArray[np.uint16], pcm: Pcm) -> None:
+        """Frames of one length, one for each row, to the connections of their rows."""
+        if self._replay.rows:
+            self._replay.keep(rows, positions, flags, pcm)
+            if self._replay.waiting:
+                live = ~self._replay.behind[rows]
+                rows, positions, flags, pcm = rows[live], positions[live], flags[live], pcm[live]
+                if not len(rows):
+                    return
+        self.send(rows, positions, flags, pcm)
+
+    def send(self, rows: Rows, positions: NDArray[np.int64], flags: NDArray[np.uint16], pcm: Pcm) -> None:
+        """To the connections of these rows, live or out of a ring."""
+        indices = self._index_of_row[rows]
+        first = int(indices[0])
+        if (indices == first).all():  # one agent: no need to part anything
+            self._deliver_to(first, rows, positions, flags, pcm)
+            return
+        for index in np.unique(indices):
+            same = np.flatnonzero(indices == index)
+            self._deliver_to(int(index), rows[same], positions[same], flags[same], pcm[same])
+
+    def _deliver_to(
+        self, index: int, rows: Rows, positions: NDArray[np.int64], flags: NDArray[np.uint16], pcm: Pcm
+    ) -> None:
+        link = self._links.get(index)
+        if link is None:
+            return
+        if link.backlog_bytes > link.limit_bytes:
+            self._hold_frames(rows, positions)
+            return
+        self._table.shared.frames_to_agent[rows] += 1
+        self._table.shared.worker.frames_to_agent[0] += len(rows)
+        link.protocol.send_audio(self._table.channels[rows], positions, flags, pcm)
+
+    def _hold_frames(self, rows: Rows, positions: NDArray[np.int64]) -> None:
+        """The agent does not read: its calls' frames wait in their rings, of which the oldest give way.
+
+        A call without a ring loses the newest: what waits already is in messages with other calls' frames.
+        """
+        kept = self._replay.hold(rows, positions)
+        rows, c = rows[~kept], self._table.shared
+        if not len(rows):
+            return
+        c.up_flags[rows] |= FLAG_GAP
+        self._table.flagged = True
+        c.drops[rows, Drop.AGENT_SLOW] += 1
+        c.worker.drops[Drop.AGENT_SLOW] += len(rows)
+
+    def able(self, rows: Rows) -> NDArray[np.bool_]:
+        """Of calls that are behind: which have an agent that takes more now."""
+        able = np.zeros(len(rows), bool)
+        for i, row in enumerate(rows.tolist()):
+            stream = self._table.streams[row]
+            link = stream.link if stream is not None and stream.accepted else None
+            able[i] = link is not None and link.backlog_bytes <= link.limit_bytes // 2
+        return able
