@@ -233,6 +233,7 @@ async def resumed(target: Target) -> None:
     """The gateway's media process is replaced: the same call comes again, on a new connection."""
     call_id = str(uuid.uuid4())
     async with Probe(target) as probe:
+        probe.polite = False
         channel = await probe.call(call_id=call_id)
         probe.audio([channel], 25)
         await probe.settle(0.1)
