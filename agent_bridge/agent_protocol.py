@@ -22,7 +22,7 @@ from trunkline.agent_bridge.agent_commands import command_fields
 from trunkline.agent_bridge.agent_events import AgentEvent, AudioArrived, ConnectionFailed, Greeted
 from trunkline.agent_bridge.agent_messages import EVENTS
 from trunkline.agent_bridge.keepalive import Due, KeepAlive
-from trunkline.agent_bridge.link_events import Command
+from trunkline.agent_bridge.link_events import Clear, Command, Hangup, Mark
 from trunkline.agent_bridge.reassembly import Buffer, ProtocolViolation
 
 HANDSHAKE_TIMEOUT_NS = 2_000_000_000
@@ -116,6 +116,18 @@ class AgentConnection:
         """Speech for n calls, pcm[n, samples] at the calls' rate."""
         nothing = np.zeros(len(pcm), np.int64)
         self._out.extend(wire.audio_messages(channels, nothing, nothing.astype(np.uint16), pcm))
+
+    def mark(self, channel: int, name: str) -> None:
+        """Ask for a report once everything sent before has been played."""
+        self.say(Mark(channel, name))
+
+    def clear(self, channel: int, name: str = "") -> None:
+        """Silence the call at once."""
+        self.say(Clear(channel, name))
+
+    def hangup(self, channel: int, reason: str = "", code: int = 0) -> None:
+        """End the call."""
+        self.say(Hangup(channel, reason, code))
 
     def say(self, command: Command) -> None:
         """Anything else about a call that was accepted."""

@@ -16,6 +16,9 @@ from trunkline.agent_bridge import wire
 from trunkline.agent_bridge.conformance_probe import ANSWER_S, HELLO_S, Advice, Probe, Target, Wrong
 from trunkline.agent_bridge.dialect import FLAG_REPLAY, FLAG_SPEECH
 
+SILENCE_S = 6.5
+"A gateway asks after an agent, and an agent after a gateway, when it has heard nothing for 5 s."
+
 
 def _hello(target: Target, versions: list[int], token: str | None = None) -> bytes:
     token = token or target.settings.token
@@ -219,11 +222,11 @@ async def keep_alive(target: Target) -> None:
     """Five seconds of silence; a link would break it with a ping of its own."""
     async with Probe(target, say_hello=False) as probe:
         probe.raw(_hello(target, [1]))
-        await probe.wait(lambda: _said(probe, "ping"), 7.0)
-        probe.alive("seven seconds of silence; a gateway without calls is silent")
+        await probe.wait(lambda: _said(probe, "ping"), SILENCE_S)
+        probe.alive(f"{SILENCE_S:g} s of silence; a gateway without calls is silent")
         if not _said(probe, "ping"):
             raise Advice(
-                "it does not ask after a gateway that has been silent for 7 s",
+                f"it does not ask after a gateway that has been silent for {SILENCE_S:g} s",
                 "Send `ping` after 5 s of silence, and close 5 s later if nothing comes: else calls of a gateway "
                 "that has lost its power are never over.",
             )
@@ -233,6 +236,7 @@ async def resumed(target: Target) -> None:
     """The gateway's media process is replaced: the same call comes again, on a new connection."""
     call_id = str(uuid.uuid4())
     async with Probe(target) as probe:
+        probe.polite = False
         channel = await probe.call(call_id=call_id)
         probe.audio([channel], 25)
         await probe.settle(0.1)

@@ -37,6 +37,7 @@ from trunkline.agent_bridge.reassembly import ProtocolViolation
 HELLO_S = 2.0
 ANSWER_S = 3.0
 "Time for a handshake, and for the answer to a call (PROTOCOL.md, sections 5 and 6.1)."
+_GOODBYE_S = 0.5
 NATIVE = "trunkline"
 
 
@@ -83,7 +84,7 @@ class Target:
 
 
 class Probe:
-    """Use it as an async context manager: connects, and breaks the connection off at the end."""
+    """Use it as an async context manager: it is connected meanwhile."""
 
     def __init__(self, target: Target, *, say_hello: bool = True, settings: LinkSettings | None = None) -> None:
         """Without `say_hello` nothing is said by itself: for cases that write bytes of their own."""
@@ -97,6 +98,8 @@ class Probe:
         self.failure: LinkFailed | None = None
         self.ended = False
         "the agent has closed the connection"
+        self.polite = True
+        "at the end, calls are ended and the connection is closed; else it breaks"
         self._say_hello = say_hello
         self._sniffer = wire.reassembler() if target.native else None
         self._positions: dict[int, int] = {}
@@ -126,11 +129,19 @@ class Probe:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        """End the calls and close, as a gateway does; or break off (`polite` is False)."""
+        if self.polite and self.failure is None and not self.ended:
+            for channel in self._answers:
+                self.stop(channel)
+            if self.link.max_calls == 1 and self._answers:
+                await self.wait(lambda: False, _GOODBYE_S)
         for task in self._tasks:
             task.cancel()
+        with contextlib.suppress(OSError, TimeoutError):
+            if self.polite:
+                self._writer.close()
+                await asyncio.wait_for(self._writer.wait_closed(), _GOODBYE_S)
         self._writer.transport.abort()
-        with contextlib.suppress(OSError):
-            await self._writer.wait_closed()
 
     async def _handshake(self) -> None:
         up = await self.wait(lambda: any(isinstance(e, LinkUp) for e in self.events), HELLO_S)

@@ -59,7 +59,7 @@ class Handlers:
 async def _done(call: Call, error: BaseException | None) -> None:
     if error is None:
         await asyncio.gather(*call._utterances, return_exceptions=True)
-        if call.state not in ("offered", "ringing"):  # before, nothing can be heard
+        if call.answered or call.state == "early" or call.info.direction == "outbound":  # else nobody will hear it
             await call.mark("trunkline: handler returned")
         call.hangup("agent is done")
     elif not (isinstance(error, CallEnded) and call.stopped):

@@ -60,6 +60,8 @@ class Wishes:
             case said.Mark(_, name):
                 self.playout.mark(name)
                 self._play_if_instant(link)
+                if not self.playout.queued_samples:
+                    self._report(link, self.playout.advance(0))
             case said.Clear(_, name):
                 link.send_cleared(self.channel, name, *self.playout.clear())
             case said.Pause(_, paused):

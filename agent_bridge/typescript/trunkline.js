@@ -93,7 +93,7 @@ export class Agent {
   async #run(call) {
     try {
       await this.#handler(call);
-      if (call.state === "answered" || call.state === "early") await call.mark();
+      if (call.answered || call.state === "early" || call.info.direction === "outbound") await call.mark();
       call.hangup("agent is done");
     } catch (error) {
       if (error instanceof CallEnded && call.stopped) return;

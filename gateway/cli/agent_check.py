@@ -25,6 +25,7 @@ from trunkline.agent_bridge.links import DIALECTS, AddressError
 from trunkline.gateway.cli.options import console
 
 TOKEN_VARIABLE = "TRUNKLINE_AGENT_TOKEN"
+PASSWORD_VARIABLE = "TRUNKLINE_AGENT_PASSWORD"
 _SIGNS = {PASSED: "[green]ok[/]", WRONG: "[bold red]wrong[/]", ADVICE: "[yellow]advice[/]", LEFT_OUT: "[dim]-[/]"}
 
 
@@ -39,6 +40,9 @@ def agent_check(
     case: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="only this case; repeatable")
     ] = None,
+    username: Annotated[
+        str, typer.Option(help="ws, wss: user of basic authentication; password in $TRUNKLINE_AGENT_PASSWORD")
+    ] = "",
     ca: Annotated[
         Path | None, typer.Option(metavar="FILE", help="wss: whose certificates are believed (PEM)")
     ] = None,
@@ -58,7 +62,10 @@ def agent_check(
     if not address:
         raise typer.BadParameter("where does the agent listen?", param_hint="ADDRESS")
     settings = LinkSettings(
-        sample_rate_hz=rate or (16000 if dialect == DIALECTS[0] else 8000), token=os.environ.get(TOKEN_VARIABLE)
+        sample_rate_hz=rate or (16000 if dialect == DIALECTS[0] else 8000),
+        token=os.environ.get(TOKEN_VARIABLE),
+        username=username,
+        password=os.environ.get(PASSWORD_VARIABLE) if username else None,
     )
     try:
         tls = ssl.create_default_context(cafile=str(ca)) if ca else None

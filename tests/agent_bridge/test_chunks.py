@@ -163,6 +163,8 @@ _json = st.recursive(
 )
 _types = ["hello", "accept", "reject", "mark", "clear", "dtmf", "hangup", "ping", "error", "start", "cleared"]
 _types += ["flow", "hold", "network", "stop", "pong", "other"]
+_types += ["ring", "progress", "answer", "pause", "mute", "transfer", "variables", "state", "ack", "status"]
+_types += ["speech", "turn", "underrun", "call_state", "quality"]
 _fields = [
     "channel",
     "name",
@@ -186,6 +188,15 @@ _fields += [
     "discarded_ms",
     "text",
     "position",
+    "headers",
+    "target",
+    "values",
+    "data",
+    "turn",
+    "status",
+    "attempt",
+    "level_dbov",
+    "variables",
 ]
 
 

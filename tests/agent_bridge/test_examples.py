@@ -53,6 +53,12 @@ def test_each_fits_on_one_screen(name):
     assert max(map(len, lines)) <= 110
 
 
+def test_the_readme_shows_the_one_that_can_be_interrupted():
+    """As it is in the folder, but for the licence line."""
+    shown = FOLDER.with_name("README.md").read_text()
+    assert (FOLDER / "barge_in.py").read_text().split("\n", 1)[1] in shown
+
+
 async def test_listen_writes_what_it_hears(tmp_path, until):
     """Every sample, in a file that others can read."""
     async with example("listen", tmp_path, until) as (process, where), GatewayDouble.to(where) as gateway:

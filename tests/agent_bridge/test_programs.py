@@ -20,6 +20,8 @@ from trunkline.agent_bridge.testing import GatewayDouble
 
 README = Path(trunkline.agent_bridge.__file__).with_name("README.md").read_text()
 SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+(ECHO,) = [snippet for snippet in SNIPPETS if "async def echo" in snippet and "serve(" in snippet]
+(TEST,) = [snippet for snippet in SNIPPETS if "async def test_echo" in snippet]
 ECHO_COMMAND = "import sys; from trunkline.gateway.cli import main; sys.argv[0] = 'trunkline'; main()"
 NOISE = np.random.default_rng(7).integers(-32768, 32767, 16000, np.int16)
 
@@ -43,10 +45,9 @@ async def running(
 
 async def test_echo_agent_of_the_readme_runs_and_is_under_15_lines(tmp_path, until):
     """As it is printed, but for the path of the socket."""
-    echo = SNIPPETS[0]
-    assert len(echo.strip().splitlines()) < 15
+    assert len(ECHO.strip().splitlines()) < 15
     path = tmp_path / "echo.sock"
-    async with running(echo.replace("/run/trunkline/echo.sock", str(path))):
+    async with running(ECHO.replace("/run/trunkline/echo.sock", str(path))):
         await until(path.exists)
         async with GatewayDouble.to(f"unix:{path}") as gateway:
             call = await gateway.call()
@@ -56,7 +57,7 @@ async def test_echo_agent_of_the_readme_runs_and_is_under_15_lines(tmp_path, unt
 
 async def test_test_of_the_readme_passes():
     """The example for the gateway's double."""
-    async with running(SNIPPETS[1]) as process:
+    async with running(TEST) as process:
         _, error = await process.communicate()
         assert (process.returncode, error) == (0, b"")
 

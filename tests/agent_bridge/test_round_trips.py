@@ -90,6 +90,19 @@ def test_what_an_agent_says_is_what_the_gateway_hears(kind, data):
     assert link.receive(b"".join(agent.data_to_send()), 0) == [command]
 
 
+def test_the_short_forms_say_the_same():
+    """For programs that use the connection without the SDK's loop."""
+    link, agent = both()
+    agent.mark(CHANNEL, "m")
+    agent.clear(CHANNEL, "c")
+    agent.hangup(CHANNEL, "bye", 486)
+    assert link.receive(b"".join(agent.data_to_send()), 0) == [
+        said.Mark(CHANNEL, "m"),
+        said.Clear(CHANNEL, "c"),
+        said.Hangup(CHANNEL, "bye", 486),
+    ]
+
+
 @pytest.mark.parametrize("answer", [True, False])
 def test_accept_says_whether_the_call_is_answered(answer):
     """The one thing about a call that is said before it is up."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 
+import numpy as np
 import pytest
 
 from trunkline.agent_bridge import (
@@ -67,6 +68,21 @@ async def test_call_that_is_never_answered_is_hung_up_when_the_handler_returns()
     async with Agent(handler, answer=False) as agent, GatewayDouble.of(agent) as gateway:
         call = await gateway.call(playback="manual")
         assert (await call.event(said.Hangup)).reason == "agent is done"
+
+
+async def test_what_is_said_before_the_callee_answers_waits_for_him():
+    """A handler that says its message and returns: the call is hung up once that was heard, not while it rings."""
+
+    async def handler(call: Call) -> None:
+        call.say(np.zeros(1600, np.int16))
+
+    async with Agent(handler) as agent, GatewayDouble.of(agent) as gateway:
+        call = await gateway.call(direction="outbound", answered=False, playback="manual")
+        await call.event(said.Mark, 2)
+        await asyncio.sleep(0.05)
+        assert not [e for e in call.said if isinstance(e, said.Hangup)]
+        call.play_out(100)
+        await call.event(said.Hangup)
 
 
 async def test_transfer_is_told_step_by_step(until):

@@ -15,7 +15,7 @@ import numpy as np
 from support.audio import Pcm
 from support.waiting import WAIT_S, wait_for
 from trunkline.agent_bridge import Agent, Call, Dtmf, Frame
-from trunkline.agent_bridge.call_types import CallEvent
+from trunkline.agent_bridge.call_events import CallEvent
 
 Script = Callable[[Call, "Heard"], Awaitable[None]]
 
