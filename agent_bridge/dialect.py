@@ -88,6 +88,8 @@ class LinkSettings:
     "WebSocket: further headers of the request"
     account: str = ""
     "account id that some dialects name"
+    options: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    "what can be chosen in some dialects, by name: `MessageDialect.options`"
 
 
 class Link(Protocol):
