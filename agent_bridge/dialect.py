@@ -105,6 +105,10 @@ class Link(Protocol):
     "the last receive() or resume() has stopped there: its bytes must stay as they are, for resume()"
 
     @property
+    def lingers(self) -> bool:
+        """After stop(): the agent has not closed yet, and what it says must be read, for a while at most."""
+
+    @property
     def next_deadline_ns(self) -> int | None:
         """Monotonic time at which handle_timeout() wants to be called."""
 
@@ -185,6 +189,8 @@ class Link(Protocol):
 
 class Unsaid:
     """Base of links: what a dialect has no words for is not said."""
+
+    lingers = False
 
     def send_dtmf(self, channel: int, digit: str, duration_ms: int, method: str) -> None:
         """Not said."""

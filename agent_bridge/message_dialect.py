@@ -33,6 +33,8 @@ class MessageDialect:
     "offered in the handshake, the best first"
     supports_marks = False
     supports_flow_control = False
+    token_is_bearer = True
+    "the token of the settings goes as `Authorization: Bearer`; False: the dialect has another use for it"
     sample_rates_hz: Sequence[int] = (8000, 16000, 24000, 48000)
     "rates that the audio can have on this wire; the configuration is checked against it"
     options: Mapping[str, Sequence[str]] = {}
