@@ -86,9 +86,9 @@ class Fields:
         value = self._fields.get(name)
         if value is None and default is not None:
             return default
-        if isinstance(value, float) and value.is_integer():
-            value = int(value)
         if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 20:
+            value = int(value)
+        if isinstance(value, float) and value.is_integer():
             value = int(value)
         if not isinstance(value, int) or isinstance(value, bool):
             self._wrong(name, "is not a whole number")

@@ -14,11 +14,13 @@ from trunkline.agent_bridge.native import NativeLink
 from trunkline.agent_bridge.plivo import Plivo
 from trunkline.agent_bridge.teler import Teler
 from trunkline.agent_bridge.telnyx import Telnyx
+from trunkline.agent_bridge.twilio import TwilioDialect
 from trunkline.agent_bridge.vonage import Vonage
 
 DIALECTS = ("trunkline", "audiosocket")
 "On a plain socket, `unix:` or `tcp:`; agents that are written with this package speak these."
 MESSAGE_DIALECTS: dict[str, type[MessageDialect]] = {
+    "twilio": TwilioDialect,
     "teler": Teler,
     "telnyx": Telnyx,
     "vonage": Vonage,

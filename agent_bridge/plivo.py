@@ -33,7 +33,14 @@ from trunkline.agent_bridge.json_fields import Fields, quoted
 from trunkline.agent_bridge.link_events import Clear, Dtmf, LinkEvent, Mark
 from trunkline.agent_bridge.message_dialect import Messages, Options
 from trunkline.agent_bridge.reassembly import ProtocolViolation
-from trunkline.agent_bridge.spoken_dialect import JsonDialect, Timeline, keys, named_rate, parameters
+from trunkline.agent_bridge.spoken_dialect import (
+    JsonDialect,
+    Timeline,
+    keys,
+    named_rate,
+    parameters,
+    stream_id,
+)
 
 ENCODINGS = {"audio/x-mulaw": ULAW, "audio/x-l16": L16}
 
@@ -59,12 +66,12 @@ class Plivo(JsonDialect):
 
     def start(self, info: StartInfo) -> Messages:
         """Ids, the form of the audio, and the user's own texts."""
-        self._stream = quoted(info.call_id)
+        self._stream = quoted(stream_id(info))
         texts = [f"{_escaped(name)}={_escaped(value)}" for name, value in parameters(info).items()]
         self._extra = quoted(";".join(texts))
         self._sequence = 1
         start = {
-            "callId": info.call_id, "streamId": info.call_id, "accountId": self.settings.account,
+            "callId": info.call_id, "streamId": stream_id(info), "accountId": self.settings.account,
             "tracks": ["inbound"],
             "mediaFormat": {"encoding": self.option("encoding"), "sampleRate": self.settings.sample_rate_hz},
         }  # fmt: skip

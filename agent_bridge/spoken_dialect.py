@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import binascii
+import uuid
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,8 +93,16 @@ class Timeline:
 
 
 def parameters(info: StartInfo) -> dict[str, str]:
-    """What the user's own settings have to say of the call: SIP headers, metadata, variables, the last wins."""
-    return {**info.headers, **info.metadata, **info.variables}
+    """What the agent is told beside what the dialect has fields for; of one name, the last wins."""
+    facts = {"trunk": info.trunk, "route": info.route}
+    if info.resumed or info.attempt > 1:
+        facts |= {"resumed": "true", "attempt": str(info.attempt)}
+    return {**facts, **info.headers, **info.variables, **info.metadata}
+
+
+def stream_id(info: StartInfo) -> str:
+    """A UUID of one connection for a call: another agent, or the same after a break, has another stream."""
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{info.call_id} {info.attempt} {info.position}"))
 
 
 def keys(fields: Fields, name: str, longest: int = 256) -> str:

@@ -24,7 +24,7 @@ from trunkline.agent_bridge.encodings import L16
 from trunkline.agent_bridge.json_fields import Fields, quoted
 from trunkline.agent_bridge.link_events import Clear, LinkEvent
 from trunkline.agent_bridge.message_dialect import Messages
-from trunkline.agent_bridge.spoken_dialect import JsonDialect, named_rate
+from trunkline.agent_bridge.spoken_dialect import JsonDialect, named_rate, stream_id
 
 
 class Teler(JsonDialect):
@@ -41,11 +41,11 @@ class Teler(JsonDialect):
 
     def start(self, info: StartInfo) -> Messages:
         """Ids and the form of the audio; the call's id is the stream's as well."""
-        self._before = f'{{"type":"audio","stream_id":{quoted(info.call_id)},"message_id":'
+        self._before = f'{{"type":"audio","stream_id":{quoted(stream_id(info))},"message_id":'
         self._messages_sent = 1
         start = {
             "type": "start", "account_id": self.settings.account, "call_app_id": info.route, "call_id": info.call_id,
-            "stream_id": info.call_id, "message_id": 1,
+            "stream_id": stream_id(info), "message_id": 1,
             "data": {"encoding": "audio/l16", "sample_rate": self.settings.sample_rate_hz, "channels": 1},
         }  # fmt: skip
         return (json.dumps(start),)

@@ -33,7 +33,7 @@ from trunkline.agent_bridge.encodings import ALAW, L16, L16_NETWORK, ULAW
 from trunkline.agent_bridge.json_fields import Fields, quoted
 from trunkline.agent_bridge.link_events import Clear, LinkEvent, Mark
 from trunkline.agent_bridge.message_dialect import Messages, Options
-from trunkline.agent_bridge.spoken_dialect import JsonDialect, Timeline, parameters
+from trunkline.agent_bridge.spoken_dialect import JsonDialect, Timeline, parameters, stream_id
 
 TOKEN_HEADER = "x-telnyx-streaming-auth-token"
 ENCODINGS = {"PCMU": ULAW, "PCMA": ALAW, "L16": L16_NETWORK, "L16LE": L16}
@@ -62,7 +62,7 @@ class Telnyx(JsonDialect):
 
     def start(self, info: StartInfo) -> Messages:
         """`connected`, and what there is to know of the call."""
-        self._stream = self._call = quoted(info.call_id)
+        self._stream, self._call = quoted(stream_id(info)), quoted(info.call_id)
         connected = {"event": "connected", "version": "1.0.0"}
         if self.settings.token:
             connected[TOKEN_HEADER] = self.settings.token

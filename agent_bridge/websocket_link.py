@@ -222,6 +222,7 @@ class WebSocketLink(WebSocketSpeech):
             message = self._joiner.take(item)
             if message is not None and self._channel is not None:
                 events.extend(self._dialect.received(message))
+                self._say(self._dialect.replies())
             elif message is not None and self._state is _State.UP:
                 self.ignored["no_call"] += 1
         return False
