@@ -83,6 +83,7 @@ class AgentLink:
                 password=agent.password,
                 headers=dict(agent.headers),
                 account=agent.account,
+                options=dict(agent.options),
             ),
         )
         self.open = True

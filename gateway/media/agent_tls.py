@@ -77,7 +77,7 @@ class TlsStream:
         except ssl.SSLError as error:
             with contextlib.suppress(OSError):
                 self._push()  # the alert that tells the agent
-            raise TlsFailed(_sentence(error, self._host)) from None
+            raise TlsFailed(sentence(error, self._host)) from None
         self._push()
         return True
 
@@ -165,7 +165,8 @@ class TlsStream:
             self._unsent = self._unsent[sent:]
 
 
-def _sentence(error: ssl.SSLError, host: str) -> str:
+def sentence(error: ssl.SSLError, host: str) -> str:
+    """What went wrong in a handshake with this host, a colon, and what to do about it."""
     if isinstance(error, ssl.SSLCertVerificationError):
         cure = _CURES.get(error.verify_code, "see the agent's certificate")
         return f"its certificate is not accepted for {host} ({error.verify_message}): {cure}"
@@ -197,7 +198,7 @@ class Contexts:
             del self._made[key]
             raise TlsFailed(f"its `ca` {ca} holds no certificates that can be used: {found}")
         if not verify:
-            self._made[key] = _context(ca, verify)
+            self._made[key] = new_context(ca, verify)
         elif key not in self._making:
             self._making.add(key)
             threading.Thread(target=self._make, args=key, name="authorities", daemon=True).start()
@@ -206,13 +207,14 @@ class Contexts:
     def _make(self, ca: str, verify: bool, changed_ns: int) -> None:
         key = ca, verify, changed_ns
         try:
-            self._made[key] = _context(ca, verify)
+            self._made[key] = new_context(ca, verify)
         except (OSError, ValueError) as error:  # SSLError is an OSError
             self._made[key] = error
         self._making.discard(key)
 
 
-def _context(ca: str, verify: bool) -> ssl.SSLContext:
+def new_context(ca: str, verify: bool) -> ssl.SSLContext:
+    """For connections to an agent that names these; raises OSError when the file cannot be used."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
