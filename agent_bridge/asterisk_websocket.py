@@ -53,7 +53,7 @@ DRAINED = "QUEUE_DRAINED"
 class AsteriskWebSocket(SpokenDialect):
     """One call as an application of chan_websocket has it."""
 
-    name = "asterisk_websocket"
+    name = "asterisk-websocket"
     subprotocols = ("media",)
     supports_marks = True
     supports_flow_control = True

@@ -26,7 +26,7 @@ MESSAGE_DIALECTS: dict[str, type[MessageDialect]] = {
     "vonage": Vonage,
     "plivo": Plivo,
     "jambonz": Jambonz,
-    "asterisk_websocket": AsteriskWebSocket,
+    "asterisk-websocket": AsteriskWebSocket,
 }
 "Over WebSocket, `ws://` or `wss://`."
 
