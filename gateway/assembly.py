@@ -8,6 +8,7 @@ import socket
 from collections.abc import Mapping, Sequence
 
 from trunkline.agent_bridge.links import Address, TcpAddress, parse_address
+from trunkline.agent_bridge.twilio_ids import account_sid
 from trunkline.gateway.calls.call import MediaSession
 from trunkline.gateway.calls.screen import NewSession
 from trunkline.gateway.calls.srtp_use import srtp_use
@@ -124,6 +125,15 @@ def agent_params(
             options=tuple(agent.options.items()),
         )
     return params
+
+
+def twilio_accounts(config: Config, secrets: Secrets) -> list[tuple[str, str, str]]:
+    """Account SID, auth token and name of agents whose clients may end their calls as they would at Twilio."""
+    return [
+        (account_sid(agent.account), secrets.agent_tokens[agent.name].get_secret_value(), agent.name)
+        for agent in config.agents
+        if agent.dialect == "twilio" and agent.name in secrets.agent_tokens
+    ]
 
 
 def session_factory(config: Config) -> NewSession:
