@@ -22,10 +22,10 @@ Pcm = NDArray[np.int16]
 
 
 def joined(events: Sequence[LinkEvent]) -> Iterator[LinkEvent]:
-    """The same events, with audio that follows audio alike as one: an agent may write call by call."""
+    """The same events, with audio that follows audio of the same length as one: an agent may write call by call."""
     audio: list[link_events.Audio] = []
     for event in events:
-        if audio and not (isinstance(event, link_events.Audio) and _alike(event, audio[0])):
+        if audio and not (isinstance(event, link_events.Audio) and event.pcm.shape[1] == audio[0].pcm.shape[1]):
             yield _join(audio)
             audio = []
         if isinstance(event, link_events.Audio):
@@ -39,13 +39,7 @@ def joined(events: Sequence[LinkEvent]) -> Iterator[LinkEvent]:
 def _join(audio: list[link_events.Audio]) -> link_events.Audio:
     if len(audio) == 1:
         return audio[0]
-    channels, pcm = np.concatenate([a.channels for a in audio]), np.concatenate([a.pcm for a in audio])
-    return link_events.Audio(channels, pcm, audio[0].sample_rate_hz)
-
-
-def _alike(a: link_events.Audio, b: link_events.Audio) -> bool:
-    """Of one length and rate."""
-    return a.pcm.shape[1] == b.pcm.shape[1] and a.sample_rate_hz == b.sample_rate_hz
+    return link_events.Audio(np.concatenate([a.channels for a in audio]), np.concatenate([a.pcm for a in audio]))
 
 
 def by_row(rows: Rows, pcm: Pcm) -> Iterator[tuple[Rows, Pcm]]:

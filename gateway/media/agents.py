@@ -17,19 +17,17 @@ from trunkline.agent_bridge.dialect import FLAG_GAP, StartInfo
 from trunkline.agent_bridge.link_events import (
     Accepted,
     Audio,
-    Clear,
     Command,
     LinkEvent,
     LinkFailed,
     LinkUp,
-    Mark,
     Rejected,
 )
 from trunkline.gateway.media import control
 from trunkline.gateway.media.agent_audio import by_row, joined
 from trunkline.gateway.media.agent_commands import AgentCommands
 from trunkline.gateway.media.agent_link import AgentLink, Poller
-from trunkline.gateway.media.agent_rates import AgentRates
+from trunkline.gateway.media.gathering import Gathering, parted
 from trunkline.gateway.media.playback import Playback
 from trunkline.gateway.media.table import Stream, Table
 from trunkline.gateway.media.telling import Telling
@@ -53,7 +51,7 @@ class AgentLinks:
         self._post = post
         self.telling = Telling()
         self._commands = AgentCommands(playback, post)
-        self._rates = AgentRates()
+        self._gathering = Gathering(playback.push)
         self._links: dict[int, AgentLink] = {}
         self._shared: dict[control.AgentParams, AgentLink] = {}
         self._calls: dict[int, dict[int, Stream]] = {}
@@ -115,7 +113,7 @@ class AgentLinks:
             return
         stream.link = None
         self._index_of_row[stream.row] = -1
-        self._rates.drop(stream.row)
+        self._gathering.forget(stream.row)
         self._calls.get(link.index, {}).pop(stream.channel, None)
         if not link.open:
             return
@@ -143,9 +141,8 @@ class AgentLinks:
         if (indices == first).all():  # one agent: no need to part anything
             self._deliver_to(first, rows, positions, flags, pcm)
             return
-        for index in np.unique(indices):
-            same = np.flatnonzero(indices == index)
-            self._deliver_to(int(index), rows[same], positions[same], flags[same], pcm[same])
+        for index, same in parted(indices):
+            self._deliver_to(index, rows[same], positions[same], flags[same], pcm[same])
 
     def _deliver_to(
         self, index: int, rows: Rows, positions: NDArray[np.int64], flags: NDArray[np.uint16], pcm: Pcm
@@ -188,6 +185,7 @@ class AgentLinks:
 
     def handle_timeouts(self, now_ns: int) -> None:
         """Let connections whose time has come act on it."""
+        self.settle(now_ns)
         for link in self._all_links():
             deadline = link.next_deadline_ns
             if deadline is not None and deadline <= now_ns:
@@ -197,7 +195,19 @@ class AgentLinks:
 
     # -- from the agents --------------------------------------------------------------------
 
+    def settle(self, now_ns: int) -> None:
+        """What agents with a connection for each call have said in this tick goes to where it is played."""
+        self._gathering.settle(now_ns)
+
     def _on_events(self, link: AgentLink, events: Sequence[LinkEvent], now_ns: int) -> None:
+        if link.protocol.max_calls == 1:
+            stream = next(iter(self._calls.get(link.index, {}).values()), None)
+            for event in self._gathering.take(stream, events, now_ns):
+                self._on_run(link, [event], now_ns)
+        else:
+            self._on_run(link, events, now_ns)
+
+    def _on_run(self, link: AgentLink, events: Sequence[LinkEvent], now_ns: int) -> None:
         for event in joined(events):
             if isinstance(event, Audio):
                 self._audio(link, event, now_ns)
@@ -220,31 +230,7 @@ class AgentLinks:
         if not mine.all():
             rows, pcm = rows[mine], pcm[mine]
         for each, speech in by_row(rows, pcm):
-            if audio.sample_rate_hz:
-                self._push_converted(each, speech, audio.sample_rate_hz, now_ns)
-                continue
-            if self._rates:
-                self._finish_converted(each, now_ns)
             self._playback.push(each, speech, now_ns)
-
-    def _push_converted(self, rows: Rows, pcm: Pcm, rate_hz: int, now_ns: int) -> None:
-        """Speech at a rate of its own, row by row: few agents name one."""
-        for i, row in enumerate(rows.tolist()):
-            stream = self._table.streams[row]
-            if stream is not None:
-                speech = self._rates.convert(row, pcm[i], rate_hz, stream.start.agent.sample_rate_hz)
-                self._push_one(stream, speech, now_ns)
-
-    def _finish_converted(self, rows: Rows, now_ns: int) -> None:
-        """Speech at the calls' rate follows: what came before it comes first."""
-        for row in rows.tolist():
-            stream = self._table.streams[row]
-            if stream is not None:
-                self._push_one(stream, self._rates.finish(row), now_ns)
-
-    def _push_one(self, stream: Stream, pcm: Pcm, now_ns: int) -> None:
-        if len(pcm):
-            self._playback.push(np.array([stream.row], np.intp), pcm[None, :], now_ns)
 
     def _take(self, stream: Stream, event: Accepted | Rejected | Command, now_ns: int) -> None:
         match event:
@@ -256,10 +242,6 @@ class AgentLinks:
                 why = "agent_timeout" if timeout else "agent_rejected"
                 self._fail(stream, why, reason or "the agent rejected the call", code)
             case _:
-                if self._rates and isinstance(event, Mark):
-                    self._push_one(stream, self._rates.finish(stream.row), now_ns)
-                elif self._rates and isinstance(event, Clear):
-                    self._rates.drop(stream.row)
                 self._commands.take(stream, event, now_ns)
 
     def _hold_again(self, stream: Stream) -> None:
@@ -273,7 +255,7 @@ class AgentLinks:
         for stream in self._discard(link).values():
             stream.link = None
             self._index_of_row[stream.row] = -1
-            self._rates.drop(stream.row)
+            self._gathering.forget(stream.row)
             reason = "agent_lost" if stream.accepted else _before_accept(failure.reason)
             self._fail(stream, reason, failure.detail)
 
