@@ -158,7 +158,7 @@ class WebSocketLink(WebSocketSpeech):
         if self._state is _State.OPENING and now_ns >= self._handshake_deadline_ns:
             timeout_ms = self._settings.timeout_ms
             limit_ns = HANDSHAKE_TIMEOUT_NS if timeout_ms is None else timeout_ms * 1_000_000
-            said = silence("did not answer the WebSocket handshake", limit_ns)
+            said = silence("the agent did not answer the WebSocket handshake", limit_ns)
             self._fail(events, "agent_timeout", said)
         if self._state is _State.UP and self._keepalive is not None:
             match self._keepalive.check(now_ns):

@@ -125,12 +125,11 @@ def _headers(agent: Agent) -> Iterator[tuple[str, str]]:
 
 
 def _certificates(agent: Agent) -> Iterator[tuple[str, str]]:
-    if not agent.url.startswith("ws:"):
-        return
-    for key in ("ca", "verify_certificate"):
-        if key in agent.model_fields_set:
-            yield key, "goes with wss:// only: there is no certificate without TLS"
-    if agent.ca and not agent.verify_certificate:
+    if agent.url.startswith("ws:"):
+        for key in ("ca", "verify_certificate"):
+            if key in agent.model_fields_set:
+                yield key, "goes with wss:// only: there is no certificate without TLS"
+    elif agent.ca and not agent.verify_certificate:
         yield "ca", "is not looked at with verify_certificate = false; keep one of them"
 
 

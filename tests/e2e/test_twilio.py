@@ -148,15 +148,17 @@ def test_by_tls_the_same_and_a_stranger_gets_no_call(tmp_path: pathlib.Path) -> 
     """wss with an authority of one's own; without it the caller gets 503 and the log says what is wrong."""
     authority = Authority(tmp_path)
     said = encode_g711(speechlike(0.6), 0)
-    with TwilioServer(certificate=authority.issue("agent")) as server:
-        with gateway_for(server, tmp_path, ca=str(authority.certificate)) as gateway:
-            with Phone(gateway, "uac_offer", said=said, hold_ms=1500) as phone:
-                server.stream().speak(b"\xff" * 960)
-                phone.wait_end()
-                assert b"".join(one.payload for one in phone.rtp.audio).find(said) >= 0
-            with Phone(gateway, "uac_refused", keys={"called": "700"}) as phone:
-                line = phone.wait_end()
-                assert phone.sipp.received("SIP/2.0 503")
+    with (
+        TwilioServer(certificate=authority.issue("agent")) as server,
+        gateway_for(server, tmp_path, ca=str(authority.certificate)) as gateway,
+    ):
+        with Phone(gateway, "uac_offer", said=said, hold_ms=1500) as phone:
+            server.stream().speak(b"\xff" * 960)
+            phone.wait_end()
+            assert b"".join(one.payload for one in phone.rtp.audio).find(said) >= 0
+        with Phone(gateway, "uac_refused", keys={"called": "700"}) as phone:
+            line = phone.wait_end()
+            assert phone.sipp.received("SIP/2.0 503")
     assert line["cause"] == "agent_unreachable"
     assert "its authority is not one that is believed here: name the authority's certificate as `ca`" in line["detail"]
     assert len(server.streams) == 1

@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import socket
 import ssl
 import threading
 from collections.abc import Callable
@@ -22,11 +23,11 @@ from support.waiting import wait_for
 class Stream:
     """One connection, with all that was said on it."""
 
-    def __init__(self, socket: ServerConnection, echo: bool) -> None:
-        assert socket.request is not None
-        self.socket, self.echo = socket, echo
-        self.path = socket.request.path
-        self.headers = socket.request.headers
+    def __init__(self, connection: ServerConnection, echo: bool) -> None:
+        assert connection.request is not None
+        self.socket, self.echo = connection, echo
+        self.path = connection.request.path
+        self.headers = connection.request.headers
         self.messages: list[dict[str, Any]] = []
         self.sid = ""
 
@@ -97,8 +98,8 @@ class TwilioServer:
         self.url = f"{'wss' if context else 'ws'}://{host}:{self.port}/media"
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
 
-    def _handle(self, socket: ServerConnection) -> None:
-        stream = Stream(socket, self.echo)
+    def _handle(self, connection: ServerConnection) -> None:
+        stream = Stream(connection, self.echo)
         self.streams.append(stream)
         stream.run()
 
@@ -113,5 +114,8 @@ class TwilioServer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for stream in self.streams:  # of calls that nobody has ended: their handlers would be waited for
+            with contextlib.suppress(OSError):
+                stream.socket.socket.shutdown(socket.SHUT_RDWR)
         self._server.shutdown()
         self._thread.join(5)

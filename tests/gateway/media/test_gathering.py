@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -71,10 +72,10 @@ def rig(tmp_path):
     return AgentRig(tmp_path, "audiosocket")
 
 
-def up(rig: AgentRig) -> Stream:
-    """A call whose agent is connected."""
+def up(rig: Any) -> Stream:
+    """A call whose agent is connected, as long as the stream is there."""
     stream = rig.call()
-    rig.accept()
+    rig.held = [*getattr(rig, "held", []), rig.accept()]  # nobody else keeps its socket
     rig.tick(times=3)
     assert stream.accepted
     return stream
