@@ -22,7 +22,7 @@ from __future__ import annotations
 import json
 import urllib.parse
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +63,8 @@ class Plivo(JsonDialect):
         self._sequence = self._chunk = 0
         self._timeline = Timeline(settings.sample_rate_hz)
         self._stream = self._extra = ""
+        self._form: tuple[Any, tuple[Encoding, int]] | None = None
+        "what the last piece said of its form, and what that means"
 
     def start(self, info: StartInfo) -> Messages:
         """Ids, the form of the audio, and the user's own texts."""
@@ -114,6 +116,12 @@ class Plivo(JsonDialect):
         return None
 
     def _play(self, media: Fields) -> list[LinkEvent]:
+        named = media.raw("contentType"), media.raw("sampleRate")
+        if self._form is None or self._form[0] != named:  # an agent seldom changes its mind
+            self._form = named, self._read_form(media)
+        return self.spoken(media.octets("payload"), *self._form[1])
+
+    def _read_form(self, media: Fields) -> tuple[Encoding, int]:
         """A piece without a form has that of what the agent hears; `audio/x-l16;rate=16000` names its rate as well."""
         form, _, rest = media.text("contentType", self.option("encoding")).lower().partition(";")
         encoding: Encoding | None = ENCODINGS.get(form.strip())
@@ -127,7 +135,7 @@ class Plivo(JsonDialect):
             rate_hz = named_rate(Fields({"rate": value.strip()}, "playAudio"), "rate")
         if encoding is ULAW and not rate_hz:
             rate_hz = 8000
-        return self.spoken(media.octets("payload"), encoding, rate_hz)
+        return encoding, rate_hz
 
     def _message(self, event: str, body: str = "") -> str:
         self._sequence += 1
