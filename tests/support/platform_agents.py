@@ -29,6 +29,10 @@ from support.waiting import WAIT_S, wait_for
 from trunkline.codecs import g711
 
 
+HEAD_START = b"\xff" * 1600
+"Silence before the echo, so that a pause of a busy machine leaves no hole in it."
+
+
 def ulaw_of(l16: bytes) -> bytes:
     """Little-endian PCM in mu-law."""
     return g711.encode_ulaw(np.frombuffer(l16, "<i2").astype(np.int16)).tobytes()
@@ -68,6 +72,8 @@ class Conversation:
 
     async def hear(self, ulaw: bytes) -> None:
         """The caller's audio."""
+        if not self.heard:
+            await self.say(HEAD_START)
         self.heard += ulaw
         if self.echoes:
             await self.say(ulaw)
