@@ -28,7 +28,6 @@ from websockets.exceptions import ConnectionClosed
 from support.waiting import WAIT_S, wait_for
 from trunkline.codecs import g711
 
-
 HEAD_START = b"\xff" * 1600
 "Silence before the echo, so that a pause of a busy machine leaves no hole in it."
 
