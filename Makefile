@@ -75,8 +75,8 @@ bench-codecs bench-resampling: .venv/.dev
 bench-srtp: .venv/.dev
 	@PYTHONPATH=tests OPENBLAS_NUM_THREADS=1 $(BIN)/python -m bench.srtp_cost $(ARGS)
 
-bench-dialects: .venv/.dev | packages
-	@PYTHONPATH=tests OPENBLAS_NUM_THREADS=1 $(BIN)/python -m bench.dialects $(ARGS)
+bench-dialects: .venv/.dev
+	@PYTHONPATH=tests OPENBLAS_NUM_THREADS=1 $(BIN)/python -m bench.dialect_cost $(ARGS)
 
 bench-jitter bench-drift: .venv/.dev
 	@PYTHONPATH=tests $(BIN)/python -m $(subst -,.,$@) $(ARGS)

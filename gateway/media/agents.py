@@ -167,7 +167,8 @@ class AgentLinks:
     def flush(self) -> None:
         """End of a tick: one write a connection."""
         for link in list(self._links.values()):
-            link.flush()
+            if link.protocol.has_data or not link.at_rest:
+                link.flush()
 
     def close_all(self) -> None:
         """The worker ends."""

@@ -34,7 +34,7 @@ from support.media_rig import MS, PEER, start_message
 from trunkline.agent_bridge.agent_events import AudioArrived, CallOffered
 from trunkline.agent_bridge.agent_protocol import AgentConnection
 from trunkline.codecs.registry import open_codec
-from trunkline.gateway.media import agent_link
+from trunkline.gateway.media import agent_connecting
 from trunkline.gateway.media.batch import PACKET_BYTES, Batch
 from trunkline.gateway.media.columns import Columns
 from trunkline.gateway.media.engine import Engine
@@ -120,7 +120,7 @@ class Rig:
             for _ in range(first, calls, 8):
                 one = start_message(rate_hz, **media)
                 one = type(one)(one.info, one.media, message.agent)
-                with mock.patch.object(agent_link, "open_socket", lambda address: (_Ours(self.pair), address)):
+                with mock.patch.object(agent_connecting, "open_socket", lambda address: (_Ours(self.pair), address)):
                     self.engine.start(self.table.take(one, None, None), self.now_ns)  # type: ignore[arg-type]
             for _ in range(9):
                 self.now_ns += TICK_NS
@@ -234,6 +234,8 @@ def codec_cost(name: str, rate_hz: int, rows: int, seconds: float) -> float:
 
 class _Ours:
     """The engine's end; connecting costs nothing."""
+
+    more = waiting = False
 
     def __init__(self, pair: Pair) -> None:
         self.connect_ex = pair.connect_ex
