@@ -12,6 +12,9 @@ counted by `sequenceNumber`.  Two facts that agents rely on:
 The agent is told of the call by `customParameters`: SIP headers, variables of the call and
 metadata of agent and route, the later ones winning, over facts that we have of every call.
 
+Twilio streams calls that are up.  So of one that still rings the agent hears with the answer:
+`start` comes then, and nothing before it but `connected`.
+
 `X-Twilio-Signature` is sent when there is a token: HMAC-SHA1 over the URL, nothing else, as
 the handshake has no form fields.
 """
@@ -57,6 +60,8 @@ class TwilioDialect(MessageDialect):
         self._channels = np.zeros(1, np.uint32)
         self._origin = 0
         "position of the first frame: timestamps count from there"
+        self._ringing: StartInfo | None = None
+        "of a call that nobody has answered yet"
 
     def request_headers(self) -> Mapping[str, str]:
         """Proof of who we are, for an agent that checks it."""
@@ -67,11 +72,25 @@ class TwilioDialect(MessageDialect):
     # --- to the agent ------------------------------------------------------------------------
 
     def start(self, info: StartInfo) -> Messages:
-        """`connected` and `start`."""
+        """`connected`, and `start` when the call is up."""
         self._call = twilio_ids.call_sid(info.call_id)
         self._stream = twilio_ids.stream_sid(info.call_id, info.attempt, info.position)
-        self._origin = info.position
         self._channels = np.array([self.channel], np.uint32)
+        connected = json.dumps({"event": "connected", "protocol": "Call", "version": "1.0.0"})
+        if not info.answered:
+            self._ringing = info
+            return (connected,)
+        return connected, self._start(info)
+
+    def call_state(self, state: str) -> Messages:
+        """Answered: the stream starts."""
+        info = self._ringing
+        if info is None or state != "answered":
+            return ()
+        self._ringing = None
+        return (self._start(info),)
+
+    def _start(self, info: StartInfo) -> str:
         start = {
             "streamSid": self._stream,
             "accountSid": self._account,
@@ -80,10 +99,14 @@ class TwilioDialect(MessageDialect):
             "mediaFormat": {"encoding": "audio/x-mulaw", "sampleRate": RATE_HZ, "channels": 1},
             "customParameters": _parameters(info),
         }
-        return json.dumps({"event": "connected", "protocol": "Call", "version": "1.0.0"}), self._event("start", start)
+        return self._event("start", start)
 
     def audio(self, position: int, flags: int, pcm: NDArray[np.int16]) -> Messages:
         """One `media`, written by hand: 50 a second for each call."""
+        if self._ringing is not None:
+            return ()
+        if not self._chunk:
+            self._origin = position
         self._sequence += 1
         self._chunk += 1
         payload = binascii.b2a_base64(mulaw.encode(pcm), newline=False).decode("ascii")
@@ -96,6 +119,8 @@ class TwilioDialect(MessageDialect):
 
     def dtmf(self, digit: str, duration_ms: int, method: str) -> Messages:
         """The caller pressed a key."""
+        if self._ringing is not None:
+            return ()
         return (self._event("dtmf", {"track": "inbound_track", "digit": digit}),)
 
     def mark(self, name: str, position: int, outcome: str) -> Messages:
@@ -108,6 +133,8 @@ class TwilioDialect(MessageDialect):
 
     def stop(self, reason: str, stats: Mapping[str, float]) -> Messages:
         """The call is over."""
+        if self._ringing is not None:
+            return ()
         return (self._event("stop", {"accountSid": self._account, "callSid": self._call}),)
 
     def _event(self, event: str, content: Mapping[str, Any]) -> str:

@@ -161,7 +161,7 @@ class WebSocketLink(WebSocketSpeech):
         self._channel = None
         self._due.clear()
         if self._state is _State.UP:
-            self._socket.send_close(1000, reason[:100])
+            self._socket.send_close(1000, _short(reason))
             self._collect()
             self._state = _State.CLOSING
         elif self._state is not _State.CLOSING:
@@ -254,7 +254,7 @@ class WebSocketLink(WebSocketSpeech):
     def _fail(self, events: list[LinkEvent], reason: str, detail: str, code: int = 0) -> None:
         """`code` is what the agent is told before the owner closes; 0 when that is said, or nobody is there."""
         if code and self._state is _State.UP and self._socket.close_expected() is False:
-            self._socket.fail(code, detail.encode()[:100].decode("utf-8", "ignore"))
+            self._socket.fail(code, _short(detail))
         self._collect()
         self._over()
         events.append(LinkFailed(reason, detail))
@@ -270,3 +270,8 @@ class WebSocketLink(WebSocketSpeech):
                 self._out[-1] = data
             elif data:
                 self._out.append(data)
+
+
+def _short(text: str) -> str:
+    """For a close frame, which has room for 123 bytes (section 5.5.1)."""
+    return text.encode("utf-8", "replace")[:120].decode("utf-8", "ignore")

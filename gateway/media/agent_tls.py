@@ -195,7 +195,7 @@ class Contexts:
         if isinstance(found, ssl.SSLContext):
             return found
         if found is not None:
-            del self._made[key]
+            self._made.pop(key, None)
             raise TlsFailed(f"its `ca` {ca} holds no certificates that can be used: {found}")
         if not verify:
             self._made[key] = new_context(ca, verify)
@@ -206,10 +206,13 @@ class Contexts:
 
     def _make(self, ca: str, verify: bool, changed_ns: int) -> None:
         key = ca, verify, changed_ns
+        made: ssl.SSLContext | Exception
         try:
-            self._made[key] = new_context(ca, verify)
+            made = new_context(ca, verify)
         except (OSError, ValueError) as error:  # SSLError is an OSError
-            self._made[key] = error
+            made = error
+        # What the file was before is of no use any more.
+        self._made = {other: one for other, one in self._made.items() if other[:2] != key[:2]} | {key: made}
         self._making.discard(key)
 
 

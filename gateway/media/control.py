@@ -64,6 +64,10 @@ class AgentParams(msgspec.Struct, frozen=True):
     options: tuple[tuple[str, str], ...] = ()
     "what can be chosen in some dialects"
 
+    def __repr__(self) -> str:
+        """Without the secrets, wherever a message may be shown."""
+        return f"AgentParams({self.name!r}, {self.address!r}, {self.dialect!r})"
+
 
 class CallInfo(msgspec.Struct, frozen=True):
     """What an agent is told of a call when it starts."""

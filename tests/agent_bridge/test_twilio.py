@@ -76,6 +76,34 @@ def test_another_attempt_is_another_stream_of_the_same_call(talk):
     assert third.first[1]["start"]["customParameters"]["resumed"] == "true"
 
 
+def test_a_call_that_still_rings_starts_with_the_answer(info):
+    """Twilio streams calls that are up: ringing tones are nothing to listen to."""
+    peer = Peer(TwilioDialect, sample_rate_hz=8000)
+    peer.greet()
+    peer.link.start(7, info(CALL, sample_rate_hz=8000, answered=False), peer.now_ns)
+    audio = np.array([7], np.uint32), np.zeros(1, np.uint16), np.zeros((1, 160), np.int16)
+    for state in ("ringing", "early"):
+        peer.link.send_call_state(7, state)
+    peer.link.send_audio(audio[0], np.array([0]), *audio[1:])
+    peer.link.send_dtmf(7, "1", 160, "rfc4733")
+    assert [one["event"] for one in said(peer)] == ["connected"]
+    peer.link.send_call_state(7, "answered")
+    peer.link.send_call_state(7, "answered")
+    peer.link.send_audio(audio[0], np.array([4800]), *audio[1:])
+    start, media = said(peer)
+    assert (start["event"], start["sequenceNumber"], start["start"]["callSid"]) == ("start", "1", CALL_SID)
+    assert (media["sequenceNumber"], media["media"]["timestamp"]) == ("2", "0")
+
+
+def test_a_call_that_nobody_answers_never_started(info):
+    """So it has no stop either."""
+    peer = Peer(TwilioDialect, sample_rate_hz=8000)
+    peer.greet()
+    peer.link.start(7, info(CALL, sample_rate_hz=8000, answered=False), peer.now_ns)
+    peer.link.stop(7, "no_answer", {})
+    assert [one["event"] for one in said(peer)] == ["connected"]
+
+
 def test_audio_is_numbered_and_timed_from_the_start_of_the_stream(talk):
     """Strings all of them; chunks count audio, sequence numbers everything."""
     peer = talk(position=8000)

@@ -358,6 +358,15 @@ def test_our_end_is_last_words_a_close_and_reading_on(info):
     assert peer.link.data_to_send() == []
 
 
+@pytest.mark.parametrize("reason", ["ü" * 200, "\ud800", ""])
+def test_any_reason_fits_into_a_close(info, reason):
+    """123 bytes, and text."""
+    peer = Peer().up(info())
+    peer.link.stop(7, reason, {})
+    close = peer.heard()[-1]
+    assert close.opcode is Opcode.CLOSE and len(close.data) <= 125 and close.data[2:].decode() in ("ü" * 60, "?", "")
+
+
 def test_while_we_linger_the_end_of_the_stream_is_enough(info):
     """Many servers never answer a close."""
     peer = Peer().up(info())

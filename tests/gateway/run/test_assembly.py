@@ -245,6 +245,7 @@ def test_workers_get_websockets_by_url_and_number() -> None:
         "t", "u", "x", (("X-A", "1"), ("X-B", "t")),
     )  # fmt: skip
     assert (params.ca, params.verify, params.sample_rate_hz) == ("ca.pem", True, 8000)
+    assert repr(params) == "AgentParams('w', 'tcp:192.0.2.7:443', 'twilio')", "no secret is shown"
     [(sid, token, name)] = assembly.twilio_accounts(config, secrets)
     assert (sid[:2], len(sid), token, name) == ("AC", 34, "t", "w")
 
