@@ -57,6 +57,7 @@ class AsteriskWebSocket(SpokenDialect):
     subprotocols = ("media",)
     supports_marks = True
     supports_flow_control = True
+    waits_for_answer = False
     options: ClassVar[Options] = {
         "codec": tuple(ENCODINGS),
         "control": (PLAIN_FORM, JSON_FORM),
@@ -84,7 +85,7 @@ class AsteriskWebSocket(SpokenDialect):
         """Without the option `answer = "agent"`, the connection is the answer."""
         return self.option("answer") == "auto"
 
-    def start(self, info: StartInfo) -> Messages:
+    def begin(self, info: StartInfo) -> Messages:
         """MEDIA_START; in JSON with variables of the channel."""
         self._call_id = info.call_id
         rate, form = self.settings.sample_rate_hz, self.option("codec")
@@ -100,11 +101,11 @@ class AsteriskWebSocket(SpokenDialect):
             fields["channel_variables"] = {**own, **parameters(info)}
         return (event_text("MEDIA_START", fields, as_json=self._json),)
 
-    def audio(self, position: int, flags: int, pcm: NDArray[np.int16]) -> Messages:
+    def frame(self, position: int, pcm: NDArray[np.int16]) -> Messages:
         """One frame of the caller, unless the agent only speaks."""
         return (self.encoding.encode(pcm),) if self._hears else ()
 
-    def dtmf(self, digit: str, duration_ms: int, method: str) -> Messages:
+    def key(self, digit: str, duration_ms: int) -> Messages:
         """The caller pressed a key."""
         return (self._event("DTMF_END", digit=digit),)
 

@@ -55,7 +55,7 @@ class Jambonz(JsonDialect):
         "and those of which it has been told already"
         self._replies: list[str] = []
 
-    def start(self, info: StartInfo) -> Messages:
+    def begin(self, info: StartInfo) -> Messages:
         """The call's data, with the user's own texts among them, as jambonz does, and once more as `metadata`."""
         own = parameters(info)
         call = {
@@ -66,11 +66,11 @@ class Jambonz(JsonDialect):
         }  # fmt: skip
         return (json.dumps({**own, **call}),)
 
-    def audio(self, position: int, flags: int, pcm: NDArray[np.int16]) -> Messages:
+    def frame(self, position: int, pcm: NDArray[np.int16]) -> Messages:
         """One frame of the caller."""
         return (L16.encode(pcm),)
 
-    def dtmf(self, digit: str, duration_ms: int, method: str) -> Messages:
+    def key(self, digit: str, duration_ms: int) -> Messages:
         """The caller pressed a key; its length is in timestamps of 8 kHz, as RFC 4733 has it."""
         key = quoted(digit)
         return (f'{{"event":"dtmf","type":"dtmf","dtmf":{key},"digit":{key},"duration":"{duration_ms * 8}"}}',)

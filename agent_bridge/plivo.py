@@ -66,7 +66,7 @@ class Plivo(JsonDialect):
         self._form: tuple[Any, tuple[Encoding, int]] | None = None
         "what the last piece said of its form, and what that means"
 
-    def start(self, info: StartInfo) -> Messages:
+    def begin(self, info: StartInfo) -> Messages:
         """Ids, the form of the audio, and the user's own texts."""
         self._stream = quoted(stream_id(info))
         texts = [f"{_escaped(name)}={_escaped(value)}" for name, value in parameters(info).items()]
@@ -81,14 +81,14 @@ class Plivo(JsonDialect):
             f'{{"event":"start","sequenceNumber":1,"start":{json.dumps(start)},"extra_headers":{self._extra}}}',
         )
 
-    def audio(self, position: int, flags: int, pcm: NDArray[np.int16]) -> Messages:
+    def frame(self, position: int, pcm: NDArray[np.int16]) -> Messages:
         """One frame of the caller."""
         self._chunk += 1
         at_ms = self._timeline.move(position)
         media = f'"track":"inbound","timestamp":"{at_ms}","chunk":{self._chunk},"payload":"{self.payload(pcm)}"'
         return (self._message("media", f'"media":{{{media}}},"extra_headers":{self._extra}'),)
 
-    def dtmf(self, digit: str, duration_ms: int, method: str) -> Messages:
+    def key(self, digit: str, duration_ms: int) -> Messages:
         """The caller pressed a key."""
         key = f'"track":"inbound","digit":{quoted(digit)},"timestamp":"{self._timeline.now_ms}"'
         return (self._message("dtmf", f'"dtmf":{{{key}}},"extra_headers":{self._extra}'),)

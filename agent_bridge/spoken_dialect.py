@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import binascii
 import uuid
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,20 +14,74 @@ from trunkline.agent_bridge.dialect import LinkSettings, StartInfo
 from trunkline.agent_bridge.encodings import RATES_HZ, Chunks, Encoding
 from trunkline.agent_bridge.json_fields import Fields, parse_object, shown
 from trunkline.agent_bridge.link_events import Audio, LinkEvent
-from trunkline.agent_bridge.message_dialect import MessageDialect
+from trunkline.agent_bridge.message_dialect import MessageDialect, Messages
 from trunkline.agent_bridge.reassembly import ProtocolViolation
 
 DTMF_KEYS = frozenset("0123456789*#ABCDabcd")
 
 
 class SpokenDialect(MessageDialect):
-    """Base: `encoding` is how the audio of both sides is written, at the rate of the call."""
+    """Base: `encoding` is how the audio of both sides is written, at the rate of the call.
+
+    The platforms stream calls that are up.  So of one that still rings the agent hears with the answer.
+    """
+
+    waits_for_answer = True
 
     def __init__(self, settings: LinkSettings, encoding: Encoding) -> None:
         super().__init__(settings)
         self.encoding = encoding
         self._chunks = Chunks()
         self._channels: NDArray[np.uint32] = np.zeros(1, np.uint32)
+        self._ringing: StartInfo | None = None
+        "of a call that is not up yet"
+
+    def start(self, info: StartInfo) -> Messages:
+        """The stream begins, now or with the answer."""
+        if info.answered or not self.waits_for_answer:
+            return self.begin(info)
+        self._ringing = info
+        return ()
+
+    def call_state(self, state: str) -> Messages:
+        """Answered: the stream begins."""
+        info = self._ringing
+        if info is None or state != "answered":
+            return ()
+        self._ringing = None
+        return self.begin(info)
+
+    def audio(self, position: int, flags: int, pcm: NDArray[np.int16]) -> Messages:
+        """One frame of the caller."""
+        return self.frame(position, pcm) if self._ringing is None else ()
+
+    def dtmf(self, digit: str, duration_ms: int, method: str) -> Messages:
+        """The caller pressed a key."""
+        return self.key(digit, duration_ms) if self._ringing is None else ()
+
+    def stop(self, reason: str, stats: Mapping[str, float]) -> Messages:
+        """The stream ends, if it has begun."""
+        return self.end() if self._ringing is None else ()
+
+    # --- what the dialects say in their own words ------------------------------------------------
+
+    def begin(self, info: StartInfo) -> Messages:
+        """First words."""
+        return ()
+
+    def frame(self, position: int, pcm: NDArray[np.int16]) -> Messages:
+        """The caller's audio, int16[samples], from this position on."""
+        return ()
+
+    def key(self, digit: str, duration_ms: int) -> Messages:
+        """A key of the caller's."""
+        return ()
+
+    def end(self) -> Messages:
+        """Last words; the connection is closed after them."""
+        return ()
+
+    # --- what agents say -------------------------------------------------------------------------
 
     def spoken(self, data: bytes, encoding: Encoding, rate_hz: int = 0) -> list[LinkEvent]:
         """A chunk of the agent's speech as events: none when it holds less than a sample."""

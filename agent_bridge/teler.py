@@ -39,7 +39,7 @@ class Teler(JsonDialect):
         self._messages_sent = 0
         self._before = ""
 
-    def start(self, info: StartInfo) -> Messages:
+    def begin(self, info: StartInfo) -> Messages:
         """Ids and the form of the audio; the call's id is the stream's as well."""
         self._before = f'{{"type":"audio","stream_id":{quoted(stream_id(info))},"message_id":'
         self._messages_sent = 1
@@ -50,7 +50,7 @@ class Teler(JsonDialect):
         }  # fmt: skip
         return (json.dumps(start),)
 
-    def audio(self, position: int, flags: int, pcm: NDArray[np.int16]) -> Messages:
+    def frame(self, position: int, pcm: NDArray[np.int16]) -> Messages:
         """One frame of the caller."""
         self._messages_sent += 1
         return (f'{self._before}{self._messages_sent},"data":{{"audio_b64":"{self.payload(pcm)}"}}}}',)

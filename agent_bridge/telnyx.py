@@ -60,7 +60,7 @@ class Telnyx(JsonDialect):
         """The token, where there is one."""
         return {TOKEN_HEADER: self.settings.token} if self.settings.token else {}
 
-    def start(self, info: StartInfo) -> Messages:
+    def begin(self, info: StartInfo) -> Messages:
         """`connected`, and what there is to know of the call."""
         self._stream, self._call = quoted(stream_id(info)), quoted(info.call_id)
         connected = {"event": "connected", "version": "1.0.0"}
@@ -76,19 +76,19 @@ class Telnyx(JsonDialect):
         }  # fmt: skip
         return json.dumps(connected), self._message("start", f'"start":{json.dumps(start)}')
 
-    def stop(self, reason: str, stats: Mapping[str, float]) -> Messages:
+    def end(self) -> Messages:
         """The stream ends."""
         user = quoted(self.settings.account)
         return (self._message("stop", f'"stop":{{"user_id":{user},"call_control_id":{self._call}}}'),)
 
-    def audio(self, position: int, flags: int, pcm: NDArray[np.int16]) -> Messages:
+    def frame(self, position: int, pcm: NDArray[np.int16]) -> Messages:
         """One frame of the caller."""
         self._chunk += 1
         at_ms = self._timeline.move(position)
         media = f'"track":"inbound","chunk":"{self._chunk}","timestamp":"{at_ms}","payload":"{self.payload(pcm)}"'
         return (self._message("media", f'"media":{{{media}}}'),)
 
-    def dtmf(self, digit: str, duration_ms: int, method: str) -> Messages:
+    def key(self, digit: str, duration_ms: int) -> Messages:
         """The caller pressed a key."""
         return (self._message("dtmf", f'"dtmf":{{"digit":{quoted(digit)}}}'),)
 

@@ -47,17 +47,17 @@ class Vonage(JsonDialect):
         self._notices: OwnMarks[str] = OwnMarks("notify")
         "payloads as JSON"
 
-    def start(self, info: StartInfo) -> Messages:
+    def begin(self, info: StartInfo) -> Messages:
         """The form of the audio; the user's own texts stand beside it, as the `headers` of an endpoint do."""
         known = {"uuid": info.call_id, "from": info.caller, "to": info.called, "direction": info.direction}
         form = {"event": "websocket:connected", "content-type": f"audio/l16;rate={self.settings.sample_rate_hz}"}
         return (json.dumps({**known, **parameters(info), **form}),)
 
-    def audio(self, position: int, flags: int, pcm: NDArray[np.int16]) -> Messages:
+    def frame(self, position: int, pcm: NDArray[np.int16]) -> Messages:
         """One frame of the caller."""
         return (L16.encode(pcm),)
 
-    def dtmf(self, digit: str, duration_ms: int, method: str) -> Messages:
+    def key(self, digit: str, duration_ms: int) -> Messages:
         """The caller pressed a key."""
         return (f'{{"event":"websocket:dtmf","digit":{quoted(digit)},"duration":{duration_ms}}}',)
 
