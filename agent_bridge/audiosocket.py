@@ -147,6 +147,11 @@ class AudioSocketLink(Unsaid):
         self.next_deadline_ns = None
         return due
 
+    @property
+    def has_data(self) -> bool:
+        """Whether anything waits."""
+        return bool(self._out)
+
     def data_to_send(self) -> list[bytes | memoryview]:
         """Everything that waits, as buffers for sendmsg."""
         out, self._out = self._out, []

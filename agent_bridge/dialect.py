@@ -185,6 +185,10 @@ class Link(Protocol):
     def send_error(self, channel: int, code: str, text: str) -> None:
         """A command about the call was not carried out; `code` is a word for programs, `text` for people."""
 
+    @property
+    def has_data(self) -> bool:
+        """Whether data_to_send() may have something; cheap, as most of a thousand connections have nothing."""
+
     def data_to_send(self) -> list[bytes | memoryview]:
         """Take everything that waits to be written, in order."""
 

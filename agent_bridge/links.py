@@ -5,16 +5,28 @@ from __future__ import annotations
 
 import dataclasses
 
+from trunkline.agent_bridge.asterisk_websocket import AsteriskWebSocket
 from trunkline.agent_bridge.audiosocket import AudioSocketLink
 from trunkline.agent_bridge.dialect import Link, LinkSettings
+from trunkline.agent_bridge.jambonz import Jambonz
 from trunkline.agent_bridge.message_dialect import MessageDialect
 from trunkline.agent_bridge.native import NativeLink
+from trunkline.agent_bridge.plivo import Plivo
+from trunkline.agent_bridge.teler import Teler
+from trunkline.agent_bridge.telnyx import Telnyx
 from trunkline.agent_bridge.twilio import TwilioDialect
+from trunkline.agent_bridge.vonage import Vonage
 
 DIALECTS = ("trunkline", "audiosocket")
 "On a plain socket, `unix:` or `tcp:`; agents that are written with this package speak these."
 MESSAGE_DIALECTS: dict[str, type[MessageDialect]] = {
     "twilio": TwilioDialect,
+    "teler": Teler,
+    "telnyx": Telnyx,
+    "vonage": Vonage,
+    "plivo": Plivo,
+    "jambonz": Jambonz,
+    "asterisk-websocket": AsteriskWebSocket,
 }
 "Over WebSocket, `ws://` or `wss://`."
 

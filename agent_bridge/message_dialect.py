@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ from trunkline.agent_bridge.dialect import LinkSettings, StartInfo
 from trunkline.agent_bridge.link_events import LinkEvent
 
 Messages = Sequence[str | bytes]
+Options = Mapping[str, Sequence[str]]
 
 
 class MessageDialect:
@@ -37,7 +39,7 @@ class MessageDialect:
     "the token of the settings goes as `Authorization: Bearer`; False: the dialect has another use for it"
     sample_rates_hz: Sequence[int] = (8000, 16000, 24000, 48000)
     "rates that the audio can have on this wire; the configuration is checked against it"
-    options: Mapping[str, Sequence[str]] = {}
+    options: ClassVar[Options] = {}
     "what can be chosen (`LinkSettings.options`), with the values of each, the default first"
 
     def __init__(self, settings: LinkSettings) -> None:

@@ -20,6 +20,8 @@ class NativeSpeech:
     """Messages about calls that the agent has accepted; of others it is told nothing."""
 
     lingers = False
+    has_data = True
+    "Not looked into: few connections carry all calls."
 
     def __init__(self) -> None:
         self._out: list[bytes | memoryview] = []

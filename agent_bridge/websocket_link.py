@@ -133,6 +133,11 @@ class WebSocketLink(WebSocketSpeech):
                     self._fail(events, "agent_timeout", detail, 1008)
         return events
 
+    @property
+    def has_data(self) -> bool:
+        """Whether anything waits."""
+        return bool(self._out)
+
     def data_to_send(self) -> list[bytes | memoryview]:
         """Everything that waits, as buffers for sendmsg; after LinkFailed, a close frame for the agent."""
         out, self._out = self._out, []

@@ -9,8 +9,6 @@ writes RECORD.  A frame is usually read whole and alone, so that is the short wa
 
 from __future__ import annotations
 
-import os
-import select
 import socket
 import sys
 import time
@@ -20,11 +18,11 @@ from pathlib import Path
 import numpy as np
 
 from trunkline.agent_bridge.audiosocket import HANGUP, RATE_OF_KIND, UUID
+from trunkline.gateway.bench.agent_loop import READ_BYTES, Connection, serve
 from trunkline.gateway.bench.numbering import call_number_of_bytes
 from trunkline.gateway.bench.records import Frames, write_frames
 
 HEADER_BYTES = 3
-READ_BYTES = 1 << 16
 
 
 class Log:
@@ -48,15 +46,14 @@ class Log:
         return Frames(np.array(self.calls, np.int64), np.array(self.times, np.int64), window)
 
 
-class Connection:
+class AudioSocket(Connection):
     """One call."""
 
-    __slots__ = ("call", "log", "sock", "unsent", "waiting")
+    __slots__ = ("log",)
 
     def __init__(self, sock: socket.socket, log: Log) -> None:
-        self.sock, self.log = sock, log
-        self.call = -1
-        self.waiting, self.unsent = b"", b""
+        super().__init__(sock)
+        self.log = log
 
     def read(self) -> bool:
         """What has come; False when the call is over."""
@@ -91,44 +88,6 @@ class Connection:
             self.write(echo[0] if len(echo) == 1 else b"".join(echo))
         return True
 
-    def write(self, data: bytes) -> None:
-        """Send as much as fits; the rest goes with the next."""
-        if self.unsent:
-            data = self.unsent + data
-        try:
-            sent = self.sock.send(data)
-        except BlockingIOError:
-            sent = 0
-        except OSError:
-            sent = len(data)  # gone: the next read says so
-        self.unsent = data[sent:]
-
-
-def serve(listener: socket.socket, log: Log) -> None:
-    """Until standard input ends."""
-    connections: dict[int, Connection] = {}
-    poller = select.epoll()
-    stdin, door = sys.stdin.fileno(), listener.fileno()
-    for fd in (door, stdin):
-        poller.register(fd, select.EPOLLIN)
-    while True:
-        for fd, _events in poller.poll():
-            one = connections.get(fd)
-            if one is not None:
-                if not one.read():
-                    poller.unregister(fd)
-                    connections.pop(fd).sock.close()
-            elif fd == stdin:
-                if not os.read(fd, 4096):
-                    return
-            elif fd == door:
-                sock, _ = listener.accept()
-                sock.setblocking(False)
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                connections[sock.fileno()] = Connection(sock, log)
-                poller.register(sock.fileno(), select.EPOLLIN)
-
-
 def main(arguments: list[str]) -> None:
     """The program."""
     address, record = arguments[:2]
@@ -140,7 +99,7 @@ def main(arguments: list[str]) -> None:
         listener.bind((host, int(port)))
         listener.listen(4096)
         print(f"ready {listener.getsockname()[1]}", flush=True)
-        serve(listener, log)
+        serve(listener, lambda sock: AudioSocket(sock, log))
     write_frames(Path(record), log.frames())
 
 

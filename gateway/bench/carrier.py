@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+from trunkline.agent_bridge.links import MESSAGE_DIALECTS
 from trunkline.gateway.bench import machine
 from trunkline.gateway.bench.errors import BenchError, RunFailed
 from trunkline.gateway.bench.keys import Keys
@@ -44,7 +45,7 @@ class Carrier(Protocol):
 
     @property
     def agent_port(self) -> int:
-        """TCP port at which an AudioSocket agent must listen; 0: any."""
+        """TCP port at which an agent of one connection a call must listen; 0: any."""
 
     @property
     def pids(self) -> Sequence[int]:
@@ -100,7 +101,7 @@ class WorkerCarrier:
     async def start(self) -> None:
         """Wait until all workers are ready."""
         # We hold RTP and RTCP sockets of all calls; workers get duplicates, have a connection to the agent for each
-        # call in AudioSocket, and inherit the limit, as generator and agent do.
+        # call but in our own dialect, and inherit the limit, as generator and agent do.
         machine.need_descriptors(3 * self._plan.calls + 200)
         self._pool = MediaPool(
             self._plan.workers, self._plan.calls, on_message=self._on_message, on_event=self._on_event
@@ -115,8 +116,9 @@ class WorkerCarrier:
     ) -> list[int]:
         """Hand the calls over a hundred at a time, then let their media begin."""
         plan = self._plan
+        url = "ws" + agent.removeprefix("tcp").replace(":", "://", 1) if plan.dialect in MESSAGE_DIALECTS else ""
         params = control.AgentParams(
-            "bench", agent, plan.dialect, plan.agent_rate_hz, plan.ptime_ms, connect_timeout_ms=20_000
+            "bench", agent, plan.dialect, plan.agent_rate_hz, plan.ptime_ms, connect_timeout_ms=20_000, url=url
         )
         self._open_ports()
         media_of: dict[str, MediaDescription] = {}

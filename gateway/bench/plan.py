@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from trunkline.agent_bridge.dialect import LinkSettings
+from trunkline.agent_bridge.links import MESSAGE_DIALECTS
 from trunkline.codecs.registry import AudioCodec, open_codec
 from trunkline.gateway.bench.errors import WrongOption
 from trunkline.rtp.payload import AUDIO_FORMATS, G722, OPUS, PACKET_TIMES_MS
@@ -14,8 +16,9 @@ WARM_UP_S = 2.0
 "Sent, and judged for content, but not measured: first ticks, page faults, jitter estimates that settle."
 TAIL_S = 0.6
 "Listened on after the last packet: what is still under way arrives within it."
-DIALECTS = ("trunkline", "audiosocket")
-DEFAULT_RATE_HZ = {"trunkline": 16000, "audiosocket": 8000}
+DIALECTS = ("trunkline", "audiosocket", *MESSAGE_DIALECTS)
+DEFAULT_RATE_HZ = {"audiosocket": 8000, "twilio": 8000, "telnyx": 8000, "plivo": 8000, "teler": 8000}
+"Of dialects that do not have 16000 by default."
 RATES_HZ = (8000, 16000, 24000, 48000)
 CODEC_ROWS = 8
 "Loudnesses of the signal (signal.py), each a stream of its own."
@@ -64,10 +67,15 @@ class Plan:
             raise WrongOption(f"--srtp {self.srtp!r}: it is one of {_list(SUITES)}")
         if self.ptime_ms not in (times := AUDIO_FORMATS[self.codec].packet_times_ms):
             raise WrongOption(f"--ptime {self.ptime_ms}: packets of {self.codec} have {_list(times)} ms")
-        if self.dialect == "audiosocket" and not self.stands_alone:
+        if self.dialect in MESSAGE_DIALECTS:
+            try:
+                MESSAGE_DIALECTS[self.dialect](LinkSettings(sample_rate_hz=self.agent_rate_hz))
+            except ValueError as error:
+                raise WrongOption(f"--agent-rate: {error}") from None
+        if self.dialect != "trunkline" and not self.stands_alone:
             raise WrongOption(
-                f"--dialect audiosocket has no positions, and in a stream of {self.codec} only they tell the packets "
-                "apart: use --dialect trunkline"
+                f"--dialect {self.dialect} has no positions, and in a stream of {self.codec} only they tell the "
+                "packets apart: use --dialect trunkline"
             )
 
     @property

@@ -112,8 +112,11 @@ async def _start_agent(
     native = plan.dialect == "trunkline"
     target = str(folder / "agent.sock") if native else f"{HOST}:{port}"
     kept = signal.window(plan.frame_samples, plan.agent_rate_hz)
-    module = "native_agent" if native else "audiosocket_agent"
-    agent = Child("agent", python(module, target, str(record), str(kept.start), str(kept.stop)), folder)
+    module = {"trunkline": "native_agent", "audiosocket": "audiosocket_agent"}.get(plan.dialect, "websocket_agent")
+    words = [target, str(record), str(kept.start), str(kept.stop)]
+    if module == "websocket_agent":
+        words.append(plan.dialect)
+    agent = Child("agent", python(module, *words), folder)
     stack.callback(agent.kill)
     said = await agent.line("ready")
     return agent, f"unix:{target}" if native else f"tcp:{HOST}:{said[0]}", record

@@ -18,7 +18,7 @@ from trunkline.gateway.bench import plot as plots
 from trunkline.gateway.bench import session
 from trunkline.gateway.bench.errors import BenchError, RunFailed, WrongOption
 from trunkline.gateway.bench.figures import faults, figures
-from trunkline.gateway.bench.plan import DEFAULT_RATE_HZ, MAX_CALLS, WARM_UP_S, Plan
+from trunkline.gateway.bench.plan import DEFAULT_RATE_HZ, DIALECTS, MAX_CALLS, WARM_UP_S, Plan
 from trunkline.gateway.bench.show import Show, summary
 from trunkline.gateway.cli.call_text import shown
 from trunkline.gateway.cli.options import console
@@ -49,11 +49,13 @@ def bench(
         int | None,
         typer.Option(metavar="MS", help="packet time: 10, 20, 30, 40 or 60; by default 20, or what the codec has"),
     ] = None,
-    dialect: Annotated[str, typer.Option(metavar="trunkline|audiosocket", help="protocol of the agent")] = "trunkline",
+    dialect: Annotated[
+        str, typer.Option(metavar="NAME", help=f"protocol of the agent: {', '.join(DIALECTS)}")
+    ] = "trunkline",
     agent_rate: Annotated[
         int | None,
         typer.Option(
-            metavar="HZ", help="PCM at the agent: 8000, 16000, 24000, 48000; by default 16000, with audiosocket 8000"
+            metavar="HZ", help="PCM at the agent: 8000, 16000, 24000, 48000; by default as usual in the dialect"
         ),
     ] = None,
     seconds: Annotated[float, typer.Option(help=f"measured, after {WARM_UP_S:g} s of warm-up; 1 to 3600")] = 10.0,

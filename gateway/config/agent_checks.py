@@ -8,6 +8,7 @@ import string
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+from trunkline.agent_bridge.dialect import LinkSettings
 from trunkline.agent_bridge.links import DIALECTS, MESSAGE_DIALECTS
 from trunkline.agent_bridge.twilio_ids import ACCOUNT_SID
 from trunkline.gateway.config.errors import Problem
@@ -76,9 +77,18 @@ def _placeholders(url: str) -> Iterator[tuple[str, str]]:
 
 def _rate(agent: Agent) -> Iterator[tuple[str, str]]:
     spoken = MESSAGE_DIALECTS.get(agent.dialect)
-    if spoken is not None and agent.sample_rate_hz not in spoken.sample_rates_hz:
+    if spoken is None:
+        return
+    if agent.sample_rate_hz not in spoken.sample_rates_hz:
         rates = " or ".join(map(str, spoken.sample_rates_hz))
         yield "sample_rate_hz", f"{agent.dialect} has {rates} Hz, not {agent.sample_rate_hz}: leave it out"
+        return
+    if any(value not in spoken.options.get(name, ()) for name, value in agent.options.items()):
+        return  # _options tells
+    try:
+        spoken(LinkSettings(sample_rate_hz=agent.sample_rate_hz, options=agent.options))
+    except ValueError as problem:  # a rate that its encoding does not have
+        yield "sample_rate_hz", str(problem)
 
 
 def _credentials(agent: Agent) -> Iterator[tuple[str, str]]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from trunkline.agent_bridge.dialect import FLAG_GAP
 from trunkline.gateway.media.agent_link import AgentLink
+from trunkline.gateway.media.gathering import parted
 from trunkline.gateway.media.replay import Replay
 from trunkline.gateway.media.table import Table
 from trunkline.rtp.outcomes import Drop
@@ -45,9 +46,8 @@ class AgentFrames:
         if (indices == first).all():  # one agent: no need to part anything
             self._deliver_to(first, rows, positions, flags, pcm)
             return
-        for index in np.unique(indices):
-            same = np.flatnonzero(indices == index)
-            self._deliver_to(int(index), rows[same], positions[same], flags[same], pcm[same])
+        for index, same in parted(indices):
+            self._deliver_to(index, rows[same], positions[same], flags[same], pcm[same])
 
     def _deliver_to(
         self, index: int, rows: Rows, positions: NDArray[np.int64], flags: NDArray[np.uint16], pcm: Pcm

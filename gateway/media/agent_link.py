@@ -108,7 +108,7 @@ class AgentLink:
         self._broken = ""
         "why nothing more can be written"
         self._closing = False
-        self._at_rest = False
+        self.at_rest = False
         "connected, all written, and the poller told so"
         self.limit_bytes = 1 << 18
         "backlog from which uplink frames are dropped; grows with the calls on the link"
@@ -206,7 +206,7 @@ class AgentLink:
         if not self.connected or self._socket is None:
             return
         data = self.protocol.data_to_send()
-        if not data and self._at_rest and not self._closing:
+        if not data and self.at_rest and not self._closing:
             return
         self._out.put(data, self._clock())
         try:
@@ -219,7 +219,7 @@ class AgentLink:
             waits = bool(self._out) or self._socket.waiting
             mask = select.EPOLLIN | (select.EPOLLOUT if waits else 0)
             self._poller.watch(self._socket.fileno(), mask, self._on_ready)
-            self._at_rest = not waits
+            self.at_rest = not waits
             if self._closing and not waits:
                 self._part()
 
@@ -278,7 +278,7 @@ class AgentLink:
 
     def close_when_flushed(self) -> None:
         """Nothing more will be said: close once what waits has been written, or could not be for too long."""
-        self._closing = True
+        self._closing, self.at_rest = True, False
         self._deadline_ns = self._clock() + STALL_NS
         self.flush()
         if not self.connected:

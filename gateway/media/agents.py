@@ -28,6 +28,7 @@ from trunkline.gateway.media.agent_audio import by_row, runs
 from trunkline.gateway.media.agent_commands import AgentCommands
 from trunkline.gateway.media.agent_frames import AgentFrames
 from trunkline.gateway.media.agent_link import AgentLink, Poller
+from trunkline.gateway.media.gathering import Gathering
 from trunkline.gateway.media.playback import Playback
 from trunkline.gateway.media.replay import Replay
 from trunkline.gateway.media.rescue import Rescue
@@ -52,6 +53,7 @@ class AgentLinks:
         self.rescue.connect, self.rescue.withdraw = self._connect, self._withdraw
         playback.on_dropped = self._dropped
         self.commands = AgentCommands(playback, post, table, self.telling, self.rescue)
+        self._gathering = Gathering(playback.push)
         self._links: dict[int, AgentLink] = {}
         self._shared: dict[control.AgentParams, AgentLink] = {}
         self._calls: dict[int, dict[int, Stream]] = {}
@@ -127,6 +129,7 @@ class AgentLinks:
             return
         stream.link = None
         self._index_of_row[stream.row] = -1
+        self._gathering.forget(stream.row)
         self._calls.get(link.index, {}).pop(stream.channel, None)
         if not link.open:
             return
@@ -150,7 +153,8 @@ class AgentLinks:
     def flush(self) -> None:
         """End of a tick: one write a connection."""
         for link in list(self._links.values()):
-            link.flush()
+            if link.protocol.has_data or not link.at_rest:
+                link.flush()
 
     def close_all(self) -> None:
         """The worker ends."""
@@ -169,6 +173,7 @@ class AgentLinks:
 
     def handle_timeouts(self, now_ns: int) -> None:
         """Let connections whose time has come act on it."""
+        self.settle(now_ns)
         for link in self._all_links():
             deadline = link.next_deadline_ns
             if deadline is not None and deadline <= now_ns:
@@ -180,7 +185,19 @@ class AgentLinks:
 
     # -- from the agents --------------------------------------------------------------------
 
+    def settle(self, now_ns: int) -> None:
+        """What agents with a connection for each call have said in this tick goes to where it is played."""
+        self._gathering.settle(now_ns)
+
     def _on_events(self, link: AgentLink, events: Sequence[LinkEvent], now_ns: int) -> None:
+        if link.protocol.max_calls == 1:
+            stream = next(iter(self._calls.get(link.index, {}).values()), None)
+            for event in self._gathering.take(stream, events, now_ns):
+                self._on_run(link, [event], now_ns)
+        else:
+            self._on_run(link, events, now_ns)
+
+    def _on_run(self, link: AgentLink, events: Sequence[LinkEvent], now_ns: int) -> None:
         for event in runs(events):
             if isinstance(event, list):
                 self._audio(link, event, now_ns)
@@ -251,6 +268,7 @@ class AgentLinks:
         for stream in streams:
             stream.link = None
             self._index_of_row[stream.row] = -1
+            self._gathering.forget(stream.row)
             why = failure.reason if stream.accepted else _before_accept(failure.reason)
             self.rescue.failed(stream, now_ns, why, failure.detail)
 

@@ -328,6 +328,7 @@ class Engine:
 
     def play(self, now_ns: int) -> None:
         """Packets to the callers that are due, reports, time-outs."""
+        self.agents.settle(now_ns)
         self.downlink.advance(now_ns)
         self._note_downlink_delay(now_ns)
         self.quality.advance(now_ns)

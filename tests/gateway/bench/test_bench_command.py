@@ -77,6 +77,13 @@ def test_several_numbers_of_calls_in_audiosocket() -> None:
 
 
 @NEEDS_CC
+@pytest.mark.parametrize("dialect", ["teler", "telnyx", "asterisk-websocket"])
+def test_dialects_over_websocket(dialect: str) -> None:
+    """PCM and mu-law in JSON, and PCM in binary messages: each packet is found again at the agent."""
+    check(undisturbed("--calls", "5", "--seconds", "2", "--dialect", dialect), 5, dialect)
+
+
+@NEEDS_CC
 @pytest.mark.parametrize(
     ("codec", "srtp"),
     [
@@ -115,6 +122,7 @@ def test_the_figures_for_a_person() -> None:
         (["--codec", "GSM"], "there are PCMU, PCMA"),
         (["--ptime", "25"], "--ptime 25: it is one of 10, 20"),
         (["--dialect", "smoke"], "--dialect 'smoke': it is one of trunkline, audiosocket"),
+        (["--dialect", "telnyx", "--agent-rate", "16000"], "PCMU is of 8000 Hz, not 16000"),
         (["--agent-rate", "11025"], "--agent-rate 11025: it is one of 8000, 16000"),
         (["--seconds", "0.1"], "a run measures 1 to 3600"),
         (["--plot", "/nowhere/at/all.png"], "there is no folder /nowhere/at"),

@@ -46,6 +46,10 @@ TRUNK = "[[trunk]]\nname = 'pbx'\nmatch = ['192.0.2.1']\n"
         ("[api]\ntoken_env = 'A'\ntoken_file = 'b'", "keep one of them"),
         (AGENT + "token_env = 'A'\ntoken_file = 'b'", "keep one of them"),
         (AGENT + "dialect = 'audiosocket'\ntoken_file = 'b'", "AudioSocket has no place for a token"),
+        (
+            AGENT.replace("tcp:localhost:9000", "ws://localhost/s") + "dialect = 'telnyx'\nsample_rate_hz = 16000",
+            "PCMU is of 8000 Hz, not 16000: choose the encoding L16",
+        ),
         (TRUNK + "[trunk.register]\nserver = 'sip:x'\nusername = ''", "must not be empty"),
         (TRUNK + "host = 'x'\ntransport = 'tcp'", "no SIP transport speaks tcp; add [[sip.transport]]"),
         ("[[sip.transport]]\n[[sip.transport]]", "udp on 127.0.0.1:5060 is there already"),
