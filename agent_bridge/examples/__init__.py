@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""Agents to read and to begin with."""
