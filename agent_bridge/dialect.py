@@ -88,6 +88,8 @@ class LinkSettings:
     "WebSocket: further headers of the request"
     account: str = ""
     "account id that some dialects name"
+    options: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    "what can be chosen in some dialects, by name: `MessageDialect.options`"
 
 
 class Link(Protocol):
@@ -101,6 +103,10 @@ class Link(Protocol):
     "messages that one receive() or resume() handles, so that one agent cannot keep all calls waiting; 0: all"
     unread: bool
     "the last receive() or resume() has stopped there: its bytes must stay as they are, for resume()"
+
+    @property
+    def lingers(self) -> bool:
+        """After stop(): the agent has not closed yet, and what it says must be read, for a while at most."""
 
     @property
     def next_deadline_ns(self) -> int | None:
@@ -183,6 +189,8 @@ class Link(Protocol):
 
 class Unsaid:
     """Base of links: what a dialect has no words for is not said."""
+
+    lingers = False
 
     def send_dtmf(self, channel: int, digit: str, duration_ms: int, method: str) -> None:
         """Not said."""

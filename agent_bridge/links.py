@@ -7,9 +7,16 @@ import dataclasses
 
 from trunkline.agent_bridge.audiosocket import AudioSocketLink
 from trunkline.agent_bridge.dialect import Link, LinkSettings
+from trunkline.agent_bridge.message_dialect import MessageDialect
 from trunkline.agent_bridge.native import NativeLink
+from trunkline.agent_bridge.twilio import TwilioDialect
 
 DIALECTS = ("trunkline", "audiosocket")
+"On a plain socket, `unix:` or `tcp:`; agents that are written with this package speak these."
+MESSAGE_DIALECTS: dict[str, type[MessageDialect]] = {
+    "twilio": TwilioDialect,
+}
+"Over WebSocket, `ws://` or `wss://`."
 
 _LONGEST_UNIX_PATH_BYTES = 107
 "sockaddr_un has room for 108 with the closing zero (unix(7))."
@@ -90,5 +97,11 @@ def create_link(dialect: str, settings: LinkSettings) -> Link:
             return NativeLink(settings.token, settings.gateway_name, limit_ns, limit_ns)
         case "audiosocket":
             return AudioSocketLink(settings.sample_rate_hz)
+        case _ if dialect in MESSAGE_DIALECTS:
+            # Only here: whoever writes an agent has no need of a WebSocket library.
+            from trunkline.agent_bridge.websocket_link import WebSocketLink  # noqa: PLC0415
+
+            return WebSocketLink(MESSAGE_DIALECTS[dialect](settings), settings)
         case _:
-            raise ValueError(f"dialect {dialect!r} is unknown: it is one of {', '.join(DIALECTS)}")
+            known = ", ".join([*DIALECTS, *MESSAGE_DIALECTS])
+            raise ValueError(f"dialect {dialect!r} is unknown: it is one of {known}")

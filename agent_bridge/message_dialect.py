@@ -33,10 +33,16 @@ class MessageDialect:
     "offered in the handshake, the best first"
     supports_marks = False
     supports_flow_control = False
+    token_is_bearer = True
+    "the token of the settings goes as `Authorization: Bearer`; False: the dialect has another use for it"
     sample_rates_hz: Sequence[int] = (8000, 16000, 24000, 48000)
     "rates that the audio can have on this wire; the configuration is checked against it"
+    options: Mapping[str, Sequence[str]] = {}
+    "what can be chosen (`LinkSettings.options`), with the values of each, the default first"
 
     def __init__(self, settings: LinkSettings) -> None:
+        """Raises ValueError, with a sentence, for settings that this dialect cannot have."""
+        check_settings(self, settings)
         self.settings = settings
         self.channel = 0
         self.ignored: Counter[str] = Counter()
@@ -65,6 +71,14 @@ class MessageDialect:
     def received(self, message: str | bytes) -> list[LinkEvent]:
         """What the agent says; raises ProtocolViolation."""
         return []
+
+    def replies(self) -> Messages:
+        """What the last `received` calls for at once; asked for after it."""
+        return ()
+
+    def option(self, name: str) -> str:
+        """What was chosen, or the default."""
+        return self.settings.options.get(name, self.options[name][0])
 
     # --- what some dialects can say, and most cannot --------------------------------------------
 
@@ -123,3 +137,16 @@ class MessageDialect:
     def error(self, code: str, text: str) -> Messages:
         """A command was not carried out."""
         return ()
+
+
+def check_settings(dialect: MessageDialect, settings: LinkSettings) -> None:
+    """Raise ValueError, with a sentence, for a rate or an option that the dialect does not have."""
+    if settings.sample_rate_hz not in dialect.sample_rates_hz:
+        rates = ", ".join(map(str, dialect.sample_rates_hz))
+        raise ValueError(f"{dialect.name} at {settings.sample_rate_hz} Hz: it is one of {rates}")
+    for name, value in settings.options.items():
+        if name not in dialect.options:
+            known = ", ".join(dialect.options) or "none"
+            raise ValueError(f"{dialect.name} has no option {name!r}; there is {known}")
+        if value not in (values := dialect.options[name]):
+            raise ValueError(f"option {name} of {dialect.name} is not {value!r}: it is one of {', '.join(values)}")

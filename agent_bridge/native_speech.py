@@ -19,6 +19,8 @@ MAX_ERROR_CHARS = 256
 class NativeSpeech:
     """Messages about calls that the agent has accepted; of others it is told nothing."""
 
+    lingers = False
+
     def __init__(self) -> None:
         self._out: list[bytes | memoryview] = []
         self._up = False

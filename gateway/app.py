@@ -20,6 +20,7 @@ from typing import Any
 
 from trunkline.gateway import assembly, logs
 from trunkline.gateway.api import ApiServer, create_app
+from trunkline.gateway.api.twilio_accounts import TwilioAccount
 from trunkline.gateway.calls.addresses import MediaAddress
 from trunkline.gateway.calls.book import Book
 from trunkline.gateway.calls.limits import Limits
@@ -120,7 +121,11 @@ class Gateway:
         self._api: ApiServer | None = None
         if config.api.enabled and secrets.api_token is not None:
             app = create_app(
-                self.service, self.metrics, secrets.api_token.get_secret_value(), bind=config.api.bind
+                self.service,
+                self.metrics,
+                secrets.api_token.get_secret_value(),
+                bind=config.api.bind,
+                twilio=[TwilioAccount(*each) for each in assembly.twilio_accounts(config, secrets)],
             )
             self._api = ApiServer(app, config.api.bind, config.api.port)
         self._resolving: asyncio.Task[None] | None = None

@@ -7,11 +7,13 @@ import datetime as dt
 import socket
 from collections.abc import Mapping, Sequence
 
-from trunkline.agent_bridge.links import TcpAddress, parse_address
+from trunkline.agent_bridge.links import Address, TcpAddress, parse_address
+from trunkline.agent_bridge.twilio_ids import account_sid
 from trunkline.gateway.calls.call import MediaSession
 from trunkline.gateway.calls.screen import NewSession
 from trunkline.gateway.calls.srtp_use import srtp_use
 from trunkline.gateway.certificates import Files
+from trunkline.gateway.config.addresses import split_url
 from trunkline.gateway.config.checks import unverified_hop
 from trunkline.gateway.config.model import Agent, Config, SipTransport, Trunk
 from trunkline.gateway.config.secrets import Secrets
@@ -80,8 +82,13 @@ def tls_files(config: Config, secrets: Secrets) -> Files | None:
 
 def agent_hosts(config: Config) -> dict[str, str]:
     """Host of each agent that is reached by TCP, by agent name."""
-    found = {agent.name: parse_address(agent.address) for agent in config.agents}
+    found = {agent.name: _socket_of(agent) for agent in config.agents}
     return {name: address.host for name, address in found.items() if isinstance(address, TcpAddress)}
+
+
+def _socket_of(agent: Agent) -> Address:
+    """Where to connect to, of a WebSocket the host and port of its URL."""
+    return TcpAddress(*split_url(agent.url)) if agent.url else parse_address(agent.address)
 
 
 def agent_params(
@@ -94,7 +101,9 @@ def agent_params(
     params = {}
     for agent in config.agents:
         token = secrets.agent_tokens.get(agent.name)
-        where = parse_address(agent.address)
+        password = secrets.agent_passwords.get(agent.name)
+        hidden = {k: v.get_secret_value() for k, v in secrets.agent_headers.get(agent.name, {}).items()}
+        where = _socket_of(agent)
         if isinstance(where, TcpAddress) and resolved.get(agent.name):
             where = TcpAddress(resolved[agent.name][0], where.port)
         params[agent.name] = AgentParams(
@@ -106,8 +115,25 @@ def agent_params(
             connect_timeout_ms=agent.connect_timeout_ms,
             max_queue_ms=agent.max_queue_ms,
             token=token.get_secret_value() if token else None,
+            url=agent.url,
+            username=agent.username,
+            password=password.get_secret_value() if password else None,
+            headers=tuple({**agent.headers, **hidden}.items()),
+            account=agent.account,
+            ca=str(config.resolve_path(agent.ca)) if agent.ca else "",
+            verify=agent.verify_certificate,
+            options=tuple(agent.options.items()),
         )
     return params
+
+
+def twilio_accounts(config: Config, secrets: Secrets) -> list[tuple[str, str, str]]:
+    """Account SID, auth token and name of agents whose clients may end their calls as they would at Twilio."""
+    return [
+        (account_sid(agent.account), secrets.agent_tokens[agent.name].get_secret_value(), agent.name)
+        for agent in config.agents
+        if agent.dialect == "twilio" and agent.name in secrets.agent_tokens
+    ]
 
 
 def session_factory(config: Config) -> NewSession:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from importlib import metadata
 from typing import Any
 
@@ -15,6 +16,8 @@ from trunkline.gateway.api import errors
 from trunkline.gateway.api.calls import SECURITY, calls_router
 from trunkline.gateway.api.guard import Guard, is_loopback
 from trunkline.gateway.api.service import Calls, Metrics
+from trunkline.gateway.api.twilio_accounts import TwilioAccount, TwilioAccounts
+from trunkline.gateway.api.twilio_rest import twilio_router
 
 DESCRIPTION = """
 Place, watch and end telephone calls whose audio goes to an AI agent.
@@ -40,8 +43,17 @@ class Health(BaseModel):
     status: str = "ok"
 
 
-def create_app(service: Calls, metrics: Metrics, token: str, *, bind: str = "127.0.0.1") -> FastAPI:
+def create_app(
+    service: Calls,
+    metrics: Metrics,
+    token: str,
+    *,
+    bind: str = "127.0.0.1",
+    twilio: Sequence[TwilioAccount] = (),
+) -> FastAPI:
     """The API over `service`; `bind` decides whether only loopback names are answered to.
+
+    `twilio` are agents whose clients may end their calls as they would at Twilio.
 
     `app.state.closing` is an asyncio.Event that ends the event streams; set it
     before the server is stopped (`ApiServer.stop` does).
@@ -56,9 +68,11 @@ def create_app(service: Calls, metrics: Metrics, token: str, *, bind: str = "127
         swagger_ui_oauth2_redirect_url=None,
     )
     app.state.closing = asyncio.Event()
-    app.add_middleware(Guard, token=token, loopback_only=is_loopback(bind))
+    accounts = TwilioAccounts(twilio)
+    app.add_middleware(Guard, token=token, loopback_only=is_loopback(bind), twilio=accounts)
     errors.install(app)
     app.include_router(calls_router(service, app.state.closing))
+    app.include_router(twilio_router(service, accounts))
     _add_gateway_routes(app, service, metrics)
     return app
 

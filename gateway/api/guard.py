@@ -9,6 +9,7 @@ validate whatever he likes.
 - A gateway that is bound to loopback answers only to loopback names in `Host`.
   Otherwise a web page could reach it through the user's own browser, by a name
   of its own that it lets point to 127.0.0.1 (DNS rebinding).
+- Paths of Twilio's REST API have credentials of their own (`twilio_accounts`).
 - A body has a limit: the largest sensible request is a few kilobytes.
 """
 
@@ -20,6 +21,7 @@ import ipaddress
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from trunkline.gateway.api.errors import error_response
+from trunkline.gateway.api.twilio_accounts import TwilioAccounts
 
 OPEN_PATHS = frozenset({"/healthz", "/docs", "/openapi.json"})
 "Need no token: they tell nothing that the published source does not."
@@ -49,12 +51,13 @@ def host_of(header: str) -> str:
 class Guard:
     """ASGI middleware: host, token, body size, in this order."""
 
-    def __init__(self, app: ASGIApp, token: str, loopback_only: bool) -> None:
+    def __init__(self, app: ASGIApp, token: str, loopback_only: bool, twilio: TwilioAccounts) -> None:
         if not token:
             raise ValueError("the API needs a token that is not empty")
         self.app = app
         self.token = token.encode()
         self.loopback_only = loopback_only
+        self.twilio = twilio
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -75,6 +78,8 @@ class Guard:
             return error_response(421, "wrong_host", detail)
         if path in OPEN_PATHS:
             return None
+        if self.twilio.concern(path):
+            return self.twilio.refusal(headers.get(b"authorization", b""))
         scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
         if scheme.lower() != b"bearer" or not given.strip():
             return _unauthorized("a bearer token is needed: `Authorization: Bearer TOKEN`", "")

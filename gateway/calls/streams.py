@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from trunkline.gateway.calls.agent_url import for_call
 from trunkline.gateway.calls.book import Book, log
 from trunkline.gateway.calls.call import ANSWERED, Call, Phase, Trigger
 from trunkline.gateway.calls.ending import Ending
@@ -38,7 +39,7 @@ class Streams:
             start = StartStream(
                 call.info,
                 call.media or _placeholder(call, self._book.config.media.packet_time_ms),
-                self._book.agent_params[call.agent.name],
+                for_call(self._book.agent_params[call.agent.name], call.info),
                 digits=DigitParams(call.trunk.dtmf == "inband", call.trunk.dtmf_detect, call.cut_tones),
                 hold_media=call.media is None,
             )

@@ -117,7 +117,7 @@ def banner(gateway: Gateway, secrets: Secrets) -> str:
         f"  RTP      {config.media.bind} ports {first}-{last}, {gateway.pool.ready_workers} media workers",
         f"  trunks   {', '.join(t.name for t in config.trunks) or 'none: every call is refused'}",
         f"  routes   {', '.join(_route(r.name, r.agent, r.refuse) for r in config.routes) or 'none'}",
-        f"  agents   {', '.join(f'{a.name} at {a.address}' for a in config.agents) or 'none'}",
+        f"  agents   {', '.join(f'{a.name} at {a.shown_address}' for a in config.agents) or 'none'}",
     ]
     if gateway.api_address is not None:
         host, port = gateway.api_address

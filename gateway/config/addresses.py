@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import ipaddress
 import re
+from urllib.parse import urlsplit
 
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -132,7 +133,7 @@ def is_loopback(host: str) -> bool:
 
 
 def check_agent_address(text: str) -> str:
-    """Return `unix:/path` or `tcp:host:port` unchanged; raises ValueError."""
+    """Return `unix:/path`, `tcp:host:port`, `ws://host:port/path` or `wss://...` unchanged; raises ValueError."""
     scheme, _, rest = text.partition(":")
     if scheme == "unix":
         if not rest.startswith("/"):
@@ -147,7 +148,27 @@ def check_agent_address(text: str) -> str:
         if port is None:
             raise ValueError("a TCP agent needs a port: tcp:host:port")
         return text
-    raise ValueError("unix:/path or tcp:host:port is needed")
+    if scheme in ("ws", "wss"):
+        split_url(text)
+        return text
+    if scheme in ("http", "https"):
+        raise ValueError(f"a WebSocket's address begins with {'ws' if scheme == 'http' else 'wss'}://")
+    raise ValueError("unix:/path, tcp:host:port, ws://host:port/path or wss://host:port/path is needed")
+
+
+def split_url(text: str) -> tuple[str, int]:
+    """Host and port of a `ws://` or `wss://` URL, 80 and 443 being the ports that need not stand; raises ValueError."""
+    if not re.fullmatch(r"[\x21-\x7e]+", text):
+        raise ValueError("a URL has printable ASCII only: percent-encode what is not")
+    parts = urlsplit(text)
+    if not text.startswith(f"{parts.scheme}://") or not parts.netloc:
+        raise ValueError(f"a host is needed: {parts.scheme}://host:port/path")
+    if "@" in parts.netloc:
+        raise ValueError("credentials do not stand in the URL: username and password_env name them")
+    if parts.fragment or text.endswith("#"):
+        raise ValueError("a WebSocket's URL has no fragment (RFC 6455, section 3): leave out '#' and what follows")
+    host, port = split_host_port(parts.netloc)
+    return host, port or (443 if parts.scheme == "wss" else 80)
 
 
 def _host_bits_cure(text: str) -> str:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from trunkline.gateway.config import agent_checks
 from trunkline.gateway.config.addresses import SourceMatch, is_ipv4, is_loopback, split_host_port
 from trunkline.gateway.config.errors import Problem
 from trunkline.gateway.config.explain import nearest
@@ -220,12 +221,6 @@ def _secrets(config: Config) -> Iterator[Problem]:
     for index, trunk in enumerate(config.trunks):
         if (registration := trunk.registration) is not None:
             yield from _password(index, registration)
-    for index, agent in enumerate(config.agents):
-        if agent.token_env and agent.token_file:
-            yield Problem(("agent", index, "token_file"), "token_env names a token too; keep one of them")
-        if agent.dialect == "audiosocket" and (agent.token_env or agent.token_file):
-            key = "token_env" if agent.token_env else "token_file"
-            yield Problem(("agent", index, key), "AudioSocket has no place for a token; leave it out")
     if config.api.token_file and "token_env" in config.api.model_fields_set:
         yield Problem(("api", "token_file"), "token_env names a token too; keep one of them")
 
@@ -373,5 +368,6 @@ def _comparable(source: str) -> SourceMatch | str:
 
 _ERRORS = [
     _transports, _tls, _tls_trunks, _port_range, _jitter, _opus, _slots, _api, _secrets, _trunks, _srtp, _routes,
+    agent_checks.agents,
 ]  # fmt: skip
-_DOUBTS = [_room, _unreachable, _idle, _no_password, _same_source, _borrowed_connections]
+_DOUBTS = [_room, _unreachable, _idle, _no_password, _same_source, _borrowed_connections, agent_checks.doubts]

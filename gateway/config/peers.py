@@ -13,6 +13,9 @@ from trunkline.gateway.config.addresses import split_host_port
 from trunkline.gateway.config.sections import Section
 from trunkline.rtp.sdes import SUITES
 
+DEFAULT_RATES_HZ = {"audiosocket": 8000, "twilio": 8000, "telnyx": 8000, "plivo": 8000}
+"Of dialects whose agents expect another rate than 16000, mostly because they cannot be told."
+
 
 class Registration(Section):
     """Register at the peer, as a telephone does; inbound calls then come from there."""
@@ -119,11 +122,17 @@ class Agent(Section):
     name: types.Name
     "name in routes, log lines and metrics"
     address: types.AgentAddress
-    "where it listens: `unix:/path` or `tcp:host:port`"
-    dialect: Literal["trunkline", "audiosocket"] = "trunkline"
-    "protocol it speaks: ours, or Asterisk's AudioSocket"
+    """where it listens: `unix:/path` or `tcp:host:port` with `trunkline` and `audiosocket`, `ws://host:port/path` or
+    `wss://host:port/path` with all others. In a path or query `{call_id}`, `{caller}`, `{called}`, `{direction}`,
+    `{trunk}` and `{route}` become the call's own, percent-encoded"""
+    dialect: Literal[
+        "trunkline", "audiosocket", "twilio", "teler", "telnyx", "vonage", "plivo", "jambonz", "asterisk-websocket"
+    ] = "trunkline"
+    """protocol it speaks: ours, Asterisk's AudioSocket, or over WebSocket Twilio Media Streams and what other
+    platforms have"""
     sample_rate_hz: types.SampleRateHz = 16000
-    "rate of the PCM both ways, whatever the codec on the line; default with `audiosocket` 8000"
+    """rate of the PCM both ways, whatever the codec on the line; default with `audiosocket`, `twilio`, `telnyx` and
+    `plivo` 8000"""
     frame_ms: types.FrameMs = 20
     "audio in one frame that the agent gets"
     connect_timeout_ms: Annotated[int, Field(ge=10, le=60_000)] = 2000
@@ -131,18 +140,50 @@ class Agent(Section):
     max_queue_ms: Annotated[int, Field(ge=100, le=3_600_000)] = 60_000
     "audio of one call that waits to be played at most; what does not fit is dropped and counted"
     token_env: types.EnvName = ""
-    "environment variable with a token that the agent is shown in the handshake"
+    """environment variable with a token that the agent is shown in the handshake; WebSocket: as `Authorization:
+    Bearer`, and with `twilio` the auth token, which signs"""
     token_file: str = ""
     "file with that token (mode 0600), relative to this configuration file"
     metadata: dict[str, str] = Field(default_factory=dict)
     "texts that this agent is told with each call"
+    username: types.HttpUser = ""
+    "WebSocket: user of basic authentication"
+    password_env: types.EnvName = ""
+    "environment variable with its password"
+    password_file: str = ""
+    "file with that password (mode 0600), relative to this configuration file"
+    headers: dict[types.HttpHeaderName, types.HttpHeaderValue] = Field(default_factory=dict)
+    "WebSocket: further headers of the handshake, those of the dialect among them if they are to be others"
+    headers_env: dict[types.HttpHeaderName, types.EnvName] = Field(default_factory=dict)
+    'the same, with the value in an environment variable: `{ X-Api-Key = "BOT_KEY" }`'
+    headers_file: dict[types.HttpHeaderName, str] = Field(default_factory=dict)
+    "the same, with the value in a file (mode 0600), relative to this configuration file"
+    account: str = ""
+    "account id that the dialect names to the agent, where it has one; default one of ours that never changes"
+    ca: str = ""
+    """wss: file with the authorities (PEM) whose certificates are believed, relative to this configuration file;
+    default the system's. A self-signed certificate is its own authority"""
+    verify_certificate: bool = True
+    "wss: whether the agent must prove by its certificate that it is the host of `address`"
+    options: dict[str, str] = Field(default_factory=dict)
+    "what can be chosen in some dialects (README, Dialects)"
+
+    @property
+    def url(self) -> str:
+        """The address, if it is a WebSocket's; else empty."""
+        return self.address if self.address.startswith(("ws:", "wss:")) else ""
+
+    @property
+    def shown_address(self) -> str:
+        """The address without its query, which may hold what is nobody's business."""
+        return self.address.partition("?")[0] if self.url else self.address
 
     @model_validator(mode="before")
     @classmethod
     def _rate_of_dialect(cls, data: object) -> object:
         """AudioSocket servers written for Asterisk's application expect 8 kHz, and cannot be told."""
-        if isinstance(data, dict) and data.get("dialect") == "audiosocket":
-            return {"sample_rate_hz": 8000, **data}
+        if isinstance(data, dict) and isinstance(dialect := data.get("dialect"), str) and dialect in DEFAULT_RATES_HZ:
+            return {"sample_rate_hz": DEFAULT_RATES_HZ[dialect], **data}
         return data
 
 

@@ -19,8 +19,10 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
+from trunkline.agent_bridge.links import MESSAGE_DIALECTS
+from trunkline.gateway.config.agent_checks import header_value
 from trunkline.gateway.config.errors import ConfigError, Location, Problem
-from trunkline.gateway.config.model import Config
+from trunkline.gateway.config.model import Agent, Config
 
 TOKEN_FILE = "api-token"
 TOKEN_BYTES = 32
@@ -45,11 +47,18 @@ class Secrets:
     warnings: list[str]
     key_password: SecretStr | None = None
     "of the TLS transport's key, if it is encrypted"
+    agent_passwords: dict[str, SecretStr] = dataclasses.field(default_factory=dict)
+    "by agent name; basic authentication"
+    agent_headers: dict[str, dict[str, SecretStr]] = dataclasses.field(default_factory=dict)
+    "by agent name, then by name of the header"
 
     def values(self) -> list[SecretStr]:
         """Every secret there is, for the log's filter."""
         single = [one for one in (self.api_token, self.key_password) if one is not None]
-        return [*self.passwords.values(), *self.agent_tokens.values(), *single]
+        headers = [value for each in self.agent_headers.values() for value in each.values()]
+        return [
+            *self.passwords.values(), *self.agent_tokens.values(), *self.agent_passwords.values(), *headers, *single
+        ]  # fmt: skip
 
 
 class _Reader:
@@ -111,16 +120,48 @@ def resolve(
             password = reader.find(where, "password", registration.password_env, registration.password_file)
             if password is not None:
                 passwords[trunk.name] = password
-    tokens = {}
+    tokens, agent_passwords, agent_headers = {}, {}, {}
     for index, agent in enumerate(config.agents):
-        token = reader.find(("agent", index), "token", agent.token_env, agent.token_file)
+        at = ("agent", index)
+        token = _agent_token(reader, at, agent)
         if token is not None:
             tokens[agent.name] = token
+        password = reader.find(at, "password", agent.password_env, agent.password_file)
+        if password is not None:
+            agent_passwords[agent.name] = password
+        agent_headers[agent.name] = _agent_headers(reader, at, agent)
     key_password = _tls_key(config, reader)
     api_token, made = _api_token(config, environ, reader, create_api_token)
     if reader.problems:
         raise ConfigError(str(config.source or "configuration"), reader.problems)
-    return Secrets(passwords, tokens, api_token, made, reader.warnings, key_password)
+    return Secrets(
+        passwords, tokens, api_token, made, reader.warnings, key_password, agent_passwords, agent_headers
+    )
+
+
+def _agent_token(reader: _Reader, where: Location, agent: Agent) -> SecretStr | None:
+    token = reader.find(where, "token", agent.token_env, agent.token_file)
+    if token is not None and (spoken := MESSAGE_DIALECTS.get(agent.dialect)) is not None:
+        if spoken.token_is_bearer and not TOKEN.fullmatch(token.get_secret_value()):
+            key = "token_env" if agent.token_env else "token_file"
+            reader.refuse((*where, key), "a bearer token must be printable ASCII without blanks")
+            return None
+    return token
+
+
+def _agent_headers(reader: _Reader, where: Location, agent: Agent) -> dict[str, SecretStr]:
+    """Headers whose values are secret."""
+    named = [(name, "env", env, "") for name, env in agent.headers_env.items()]
+    named += [(name, "file", "", file) for name, file in agent.headers_file.items()]
+    found = {}
+    for name, source, env, file in named:
+        value = reader.find(where, "headers", env, file)
+        if value is not None and not header_value(value.get_secret_value()):
+            text = f"the value of {name} must be printable ASCII without blanks at its ends"
+            reader.refuse((*where, f"headers_{source}"), text)
+        elif value is not None:
+            found[name] = value
+    return found
 
 
 def _tls_key(config: Config, reader: _Reader) -> SecretStr | None:

@@ -151,7 +151,23 @@ Source = Annotated[str, AfterValidator(_source), Allowed("`address`, `address:po
 SipUri = Annotated[str, AfterValidator(_sip_uri), Allowed("SIP URI")]
 OptionalSipUri = Annotated[str, AfterValidator(_optional_sip_uri), Allowed("SIP URI")]
 AgentAddress = Annotated[
-    str, AfterValidator(addresses.check_agent_address), Allowed("`unix:/path` or `tcp:host:port`")
+    str,
+    AfterValidator(addresses.check_agent_address),
+    Allowed("`unix:/path`, `tcp:host:port`, `ws://host:port/path` or `wss://host:port/path`"),
+]
+HttpHeaderName = Annotated[
+    str,
+    AfterValidator(_matching(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", "the name of an HTTP header is needed, without ':'")),
+]
+HttpHeaderValue = Annotated[
+    str,
+    AfterValidator(
+        _matching(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?", "printable ASCII is needed, without blanks at the ends")
+    ),
+]
+HttpUser = Annotated[
+    str,
+    AfterValidator(_matching(r"[\x20-\x39\x3b-\x7e]*", "printable ASCII without ':' is needed")),
 ]
 NumberPattern = Annotated[str, AfterValidator(_number_pattern), Allowed("pattern")]
 ValuePattern = Annotated[str, AfterValidator(_pattern), Allowed("patterns")]

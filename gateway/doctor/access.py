@@ -5,14 +5,17 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 from trunkline.agent_bridge.links import DIALECTS
 from trunkline.gateway.config import Agent, Config
+from trunkline.gateway.config.addresses import bracketed, split_url
 from trunkline.gateway.config.secrets import TOKEN_FILE
-from trunkline.gateway.doctor.finding import Finding, fail, ok, warn
+from trunkline.gateway.doctor.finding import Finding, Level, fail, ok, warn
+from trunkline.gateway.media.agent_tls import new_context, sentence
 
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 UNIX_PATH_BYTES = 107
@@ -27,7 +30,7 @@ def examine(config: Config) -> Iterator[Finding]:
     for name, text in secret_files(config):
         yield about_secret(name, config.resolve_path(text))
     for agent in config.agents:
-        yield about_agent(agent)
+        yield about_agent(agent, str(config.resolve_path(agent.ca)) if agent.ca else "")
 
 
 def about_state(folder: Path) -> Finding:
@@ -61,6 +64,10 @@ def secret_files(config: Config) -> Iterator[tuple[str, str]]:
     for agent in config.agents:
         if agent.token_file:
             yield f"token of agent {agent.name}", agent.token_file
+        if agent.password_file:
+            yield f"password of agent {agent.name}", agent.password_file
+        for header, file in agent.headers_file.items():
+            yield f"header {header} of agent {agent.name}", file
 
 
 def about_secret(name: str, path: Path) -> Finding:
@@ -74,8 +81,12 @@ def about_secret(name: str, path: Path) -> Finding:
     return ok(name, str(path))
 
 
-def about_agent(agent: Agent) -> Finding:
-    """An agent need not run yet, but it must be reachable once it does."""
+def about_agent(agent: Agent, ca: str = "") -> Finding:
+    """An agent need not run yet, but it must be reachable once it does; `ca` is the file that it names."""
+    if agent.url:
+        host, port = split_url(agent.url)
+        found = about_tcp(agent, f"{bracketed(host)}:{port}")
+        return about_tls(agent, host, port, ca) if found.level is Level.OK and agent.url.startswith("wss:") else found
     kind, _, rest = agent.address.partition(":")
     return about_socket(agent, Path(rest)) if kind == "unix" else about_tcp(agent, rest)
 
@@ -113,7 +124,7 @@ def about_tcp(agent: Agent, where: str) -> Finding:
     name = f"agent {agent.name}"
     host, port = where.rpartition(":")[::2]
     try:
-        socket.create_connection((host, int(port)), timeout=PATIENCE_S).close()
+        socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE_S).close()
     except socket.gaierror:
         return warn(name, f"{host} has no address", "check the name in agent.address, or DNS")
     except OSError as error:
@@ -121,8 +132,28 @@ def about_tcp(agent: Agent, where: str) -> Finding:
     return ok(name, where)
 
 
+def about_tls(agent: Agent, host: str, port: int, ca: str) -> Finding:
+    """Whether its certificate is one that calls will accept."""
+    name = f"agent {agent.name}"
+    try:
+        context = new_context(ca, agent.verify_certificate)
+    except OSError as error:
+        return fail(name, f"its ca {ca} cannot be used: {error.strerror or error}", "name a file of certificates (PEM)")
+    try:
+        with socket.create_connection((host, port), timeout=PATIENCE_S) as plain:
+            context.wrap_socket(plain, server_hostname=host).close()
+    except ssl.SSLError as error:
+        what, _, cure = sentence(error, host).rpartition(": ")
+        return fail(name, f"wss://{bracketed(host)}:{port}: {what}", cure)
+    except OSError as error:
+        return warn(name, f"no TLS at {bracketed(host)}:{port}: {error.strerror or 'no time'}", "is it ws:// instead?")
+    return ok(name, f"wss://{bracketed(host)}:{port}")
+
+
 def start(agent: Agent) -> str:
     """How an agent comes to be where it should."""
+    if agent.url:
+        return "start your agent"
     option = "" if agent.dialect == DIALECTS[0] else f" --dialect {agent.dialect}"
     return f"start your agent, or to try: trunkline agent echo --listen {agent.address}{option}"
 

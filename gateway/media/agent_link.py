@@ -9,16 +9,15 @@ address is a path or a literal.
 from __future__ import annotations
 
 import contextlib
-import errno
 import select
-import socket
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from trunkline.agent_bridge.dialect import Link, LinkSettings
 from trunkline.agent_bridge.link_events import LinkEvent, LinkFailed, LinkUp
 from trunkline.agent_bridge.links import create_link
-from trunkline.gateway.media.agent_socket import Target, contained, open_socket, widen
+from trunkline.gateway.media.agent_connecting import ByteStream, ConnectFailed, Connecting
+from trunkline.gateway.media.agent_socket import PlainSocket, contained, widen
 from trunkline.gateway.media.control import AgentParams
 from trunkline.gateway.media.outbox import Outbox
 
@@ -35,8 +34,8 @@ STALL_NS = 5_000_000_000
 "An agent that has read nothing for so long, with audio waiting, is lost; so is one that keeps us from closing."
 LAST_WORDS_NS = 1_000_000_000
 "An agent that takes nothing more may have said something before: so long we read on."
-RETRY_NS = 20_000_000
-"Next try after a Unix listener's queue was full (EAGAIN); the kernel does not say when there is room."
+LINGER_NS = 1_000_000_000
+"An agent that has heard our last words may take so long to close too (`Link.lingers`)."
 AGAIN_BYTES = 1 << 16
 "After a read of so much there is likely more: an agent's socket holds 208 KB by default, less than a long tick needs."
 SEND_BUFFER_READS = 5
@@ -75,10 +74,16 @@ class AgentLink:
         self.protocol: Link = create_link(
             agent.dialect,
             LinkSettings(
+                url=agent.url,
                 sample_rate_hz=agent.sample_rate_hz,
                 frame_ms=agent.frame_ms,
                 timeout_ms=agent.connect_timeout_ms,
                 token=agent.token,
+                username=agent.username,
+                password=agent.password,
+                headers=dict(agent.headers),
+                account=agent.account,
+                options=dict(agent.options),
             ),
         )
         self.open = True
@@ -89,14 +94,14 @@ class AgentLink:
         self._poller = poller
         self._clock = clock
         self._on_events = on_events
-        self._socket: socket.socket | None = None
+        self._connecting: Connecting | None = None
+        self._socket: ByteStream | None = None
         self._out = Outbox()
         self._deadline_ns: int | None = None
         self.protocol.most_messages = MESSAGES_PER_TICK
         self._buffer = bytearray(READ_BYTES if self.protocol.max_calls > 1 else READ_BYTES_ONE_CALL)
-        self._target: Target = ""
         self._wake_ns: int | None = None
-        "when to try again to connect, or to go on with what was read"
+        "when to go on with what was read, or with connecting"
         self._broken = ""
         "why nothing more can be written"
         self._closing = False
@@ -110,7 +115,7 @@ class AgentLink:
         second = calls * self.agent.sample_rate_hz * 2
         self.limit_bytes = max(1 << 18, second * BACKLOG_NS // 1_000_000_000)
         wanted = second * READ_NS // 1_000_000_000
-        if self._socket is not None:
+        if isinstance(self._socket, PlainSocket):
             widen(self._socket, wanted * SEND_BUFFER_READS)
         if self.protocol.max_calls > 1 and wanted > len(self._buffer) and not self.protocol.unread:
             self._buffer = bytearray(2 * wanted)
@@ -125,43 +130,31 @@ class AgentLink:
         if self.begun:
             return
         self.begun = True
-        self._deadline_ns = self._clock() + self.agent.connect_timeout_ms * 1_000_000
+        self._connecting = Connecting(self.agent, self._clock)
+        self._deadline_ns = self._connecting.deadline_ns
+        self._connect(self._connecting)
+
+    def _connect(self, attempt: Connecting) -> None:
+        """Go on with it; connected, let the protocol say hello."""
         try:
-            self._socket, self._target = open_socket(self.agent.address)
-        except (OSError, ValueError) as error:
-            where = f"agent {self.agent.name} at {self.agent.address}"
-            self.fail("agent_unreachable", f"cannot connect to {where}: {error}")
+            stream = attempt.step()
+        except ConnectFailed as failure:
+            self._socket = attempt.socket
+            self.fail(failure.reason, failure.detail)
             return
-        self._try_connect()
-
-    def _try_connect(self) -> None:
-        assert self._socket is not None
-        self._wake_ns = None
-        code = self._socket.connect_ex(self._target)
-        if code in (0, errno.EINPROGRESS):
-            self._poller.watch(self._socket.fileno(), select.EPOLLIN | select.EPOLLOUT, self._on_ready)
-        elif code == errno.EAGAIN:  # only Unix: it listens, but has not accepted those before us (unix(7))
-            self._wake_ns = self._clock() + RETRY_NS
-        else:
-            self._refuse(code)
-
-    def _refuse(self, code: int) -> None:
-        where, why = f"{self.agent.name} at {self.agent.address}", errno.errorcode.get(code, str(code))
-        self.fail("agent_unreachable", f"agent {where} does not take connections ({why}): is it running?")
+        self._socket, self._wake_ns = stream or attempt.socket, attempt.wake_ns
+        if stream is not None:
+            self.connected, self._deadline_ns, self._connecting = True, None, None
+            self.protocol.connected(self._clock())
+        elif attempt.mask and self._socket is not None:
+            self._poller.watch(self._socket.fileno(), attempt.mask, self._on_ready)
 
     def _on_ready(self, events: int) -> None:
         """The poller says that the socket can be read or written."""
         with contained(self.agent.name, self.fail):
-            if self._socket is None:
-                return
-            if not self.connected:
-                code = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-                if code:
-                    self._refuse(code)
-                    return
-                self.connected, self._deadline_ns = True, None
-                self.protocol.connected(self._clock())
-            if events & (select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR):
+            if self._connecting is not None:
+                self._connect(self._connecting)
+            if self.connected and events & (select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR):
                 self._read()
         self.flush()
 
@@ -196,7 +189,8 @@ class AgentLink:
 
     def _tell(self, events: Sequence[LinkEvent]) -> None:
         """Pass events on; a failure closes the socket first, so that nobody writes to it."""
-        self._wake_ns = self._clock() + 1 if self.protocol.unread else None  # in the next tick, not in this
+        more = self.protocol.unread or (self._socket is not None and self._socket.more)
+        self._wake_ns = self._clock() + 1 if more else None  # in the next tick, not in this
         if any(isinstance(event, LinkUp) for event in events):
             self.up = True
         if any(isinstance(event, LinkFailed) for event in events):
@@ -219,11 +213,19 @@ class AgentLink:
             self._deadline_ns = self._deadline_ns or self._clock() + LAST_WORDS_NS
             self._out.clear()
         if self._socket is not None:
-            mask = select.EPOLLIN | (select.EPOLLOUT if self._out else 0)
+            waits = bool(self._out) or self._socket.waiting
+            mask = select.EPOLLIN | (select.EPOLLOUT if waits else 0)
             self._poller.watch(self._socket.fileno(), mask, self._on_ready)
-            self._at_rest = not self._out
-        if self._closing and not self._out:
+            self._at_rest = not waits
+            if self._closing and not waits:
+                self._part()
+
+    def _part(self) -> None:
+        """All is written: close, or read on until the agent has closed too."""
+        if not self.protocol.lingers or self._broken:
             self._shut()
+        elif self._deadline_ns is not None:
+            self._deadline_ns = min(self._deadline_ns, self._clock() + LINGER_NS)
 
     @property
     def next_deadline_ns(self) -> int | None:
@@ -257,19 +259,18 @@ class AgentLink:
             if self.open:
                 self._tell(self.protocol.handle_timeout(now_ns))
             self.flush()
-        elif self._wake_ns is not None and now_ns >= self._wake_ns:
-            self._try_connect()
+        elif self._connecting is not None and self._wake_ns is not None and now_ns >= self._wake_ns:
+            self._connect(self._connecting)
 
     def _give_up(self) -> None:
         """The connect, the last words or the close take too long."""
         if self._closing:
             self._shut()
-        elif self.connected:
-            self.fail("agent_lost", f"connection to agent {self.agent.name} broke: {self._broken}")
+        elif self._connecting is not None:
+            failure = self._connecting.too_late()
+            self.fail(failure.reason, failure.detail)
         else:
-            full = ": its queue of connections is full" if self._wake_ns is not None else ""
-            waited = self.agent.connect_timeout_ms
-            self.fail("agent_unreachable", f"agent {self.agent.name} did not accept within {waited} ms{full}")
+            self.fail("agent_lost", f"connection to agent {self.agent.name} broke: {self._broken}")
 
     def close_when_flushed(self) -> None:
         """Nothing more will be said: close once what waits has been written, or could not be for too long."""

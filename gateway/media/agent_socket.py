@@ -17,14 +17,20 @@ SO_SNDBUFFORCE = 32
 "socket(7), beyond wmem_max with CAP_NET_ADMIN; the socket module does not name it."
 
 
-def open_socket(text: str) -> tuple[socket.socket, Target]:
+class PlainSocket(socket.socket):
+    """A socket with the two facts that TLS would add: nothing waits in it beyond the kernel."""
+
+    more = waiting = False
+
+
+def open_socket(text: str) -> tuple[PlainSocket, Target]:
     """A socket for an agent's address, and where it must be connected to."""
     address = parse_address(text)
     if isinstance(address, UnixAddress):
-        return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK), address.path
+        return PlainSocket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK), address.path
     ip = ipaddress.ip_address(address.host)  # a name would make the whole worker wait for DNS
     family = socket.AF_INET6 if ip.version == 6 else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    sock = PlainSocket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock, (address.host, address.port)
 

@@ -61,6 +61,8 @@ class AgentParams(msgspec.Struct, frozen=True):
     "wss: file with the authorities that are believed; empty: the system's"
     verify: bool = True
     "wss: whether the certificate must be good and name the host"
+    options: tuple[tuple[str, str], ...] = ()
+    "what can be chosen in some dialects"
 
 
 class CallInfo(msgspec.Struct, frozen=True):

@@ -75,7 +75,7 @@ def only_problem_of(text: str) -> str:
         ("[[trunk]]\nname = 'a'\nhost = 'x:0'", "port '0' is not a number from 1 to 65535"),
         ("[[agent]]\nname = 'a'\naddress = 'unix:a.sock'", "the path of a Unix socket must be absolute"),
         ("[[agent]]\nname = 'a'\naddress = 'tcp:host'", "a TCP agent needs a port"),
-        ("[[agent]]\nname = 'a'\naddress = 'http://x'", "unix:/path or tcp:host:port is needed"),
+        ("[[agent]]\nname = 'a'\naddress = 'http://x'", "a WebSocket's address begins with ws://"),
         (
             "[[agent]]\nname = 'a'\naddress = 'tcp:h:1'\nsample_rate_hz = 44100",
             "`8000`, `16000`, `24000` or `48000`",

@@ -143,3 +143,45 @@ def test_a_kept_file_that_is_no_text_is_told(tmp_path: Path) -> None:
     (tmp_path / "state" / "api-token").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match=r"state\.dir: .*api-token: not a token"):
         resolve(config, {})
+
+
+WEBSOCKET = """
+[[agent]]
+name = "w"
+address = "wss://h/"
+dialect = "twilio"
+token_env = "TOKEN"
+username = "u"
+password_file = "pw"
+headers_env = { X-A = "A" }
+headers_file = { X-B = "b" }
+"""
+
+
+def test_a_websockets_secrets_are_all_found_and_none_is_shown(tmp_path: Path) -> None:
+    """Token, password and headers; all of them are hidden in the log."""
+    for name, text in (("pw", "pass:word"), ("b", "header b")):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o600)
+    config = config_of(tmp_path, "password_env = 'P'", more=WEBSOCKET)
+    found = resolve(config, {"P": "x", "TOKEN": "to ken", "A": "header a", "TRUNKLINE_API_TOKEN": "api"})
+    values = {secret.get_secret_value() for secret in found.values()}
+    assert values == {"x", "to ken", "pass:word", "header a", "header b", "api"}
+    assert found.agent_passwords["w"].get_secret_value() == "pass:word"
+    assert {k: v.get_secret_value() for k, v in found.agent_headers["w"].items()} == {
+        "X-A": "header a", "X-B": "header b",
+    }  # fmt: skip
+    assert not any(secret in repr(found) + repr(config) for secret in ("pass:word", "header a", "header b"))
+
+
+def test_what_could_not_stand_in_a_header_is_refused(tmp_path: Path) -> None:
+    """A line break in a secret would be a header of its own."""
+    (tmp_path / "pw").write_text("p")
+    (tmp_path / "b").write_text("header b\x01")
+    config = config_of(tmp_path, "password_env = 'P'", more=WEBSOCKET)
+    with pytest.raises(ConfigError) as caught:
+        resolve(config, {"P": "x", "TOKEN": "t", "A": " a", "TRUNKLINE_API_TOKEN": "api"})
+    text = str(caught.value)
+    assert "agent[1].headers_env: the value of X-A must be printable ASCII without blanks at its ends" in text
+    assert "agent[1].headers_file: the value of X-B must be printable ASCII" in text
+    assert "header b" not in text

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from support.certificates import Authority, Pair
+from support.twilio_server import TwilioServer
 from trunkline.codecs import opus_native
 from trunkline.gateway.certificates import Files, read
 from trunkline.gateway.config import Agent, Config, parse
@@ -270,6 +271,35 @@ def test_an_agent_on_tcp_is_tried_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", unknown_name)
     unknown = access.about_agent(agent_at("tcp:nowhere.invalid:9"))
     assert (unknown.level, unknown.found) == (Level.WARN, "nowhere.invalid has no address")
+
+
+def test_an_agent_on_a_websocket_is_tried_and_its_certificate_with_it(tmp_path: Path) -> None:
+    """What a call would find: nobody, plain TCP, a certificate that is good or not, and no TLS at all."""
+    authority = Authority(tmp_path)
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        url = f"ws://127.0.0.1:{server.getsockname()[1]}/media"
+        finding = access.about_agent(agent_at(url, "twilio"))
+        assert (finding.level, finding.cure) == (Level.WARN, "start your agent")
+        server.listen()
+        assert access.about_agent(agent_at(url, "twilio")).level is Level.OK
+    with TwilioServer(certificate=authority.issue("a")) as agent:
+        stranger = access.about_agent(agent_at(agent.url, "twilio"))
+        assert stranger.level is Level.FAIL and "its authority is not one that is believed here" in stranger.found
+        assert stranger.cure == "name the authority's certificate as `ca` of this agent"
+        assert access.about_agent(agent_at(agent.url, "twilio"), str(authority.certificate)).level is Level.OK
+        broken = access.about_agent(agent_at(agent.url, "twilio"), str(tmp_path / "none.pem"))
+        assert broken.level is Level.FAIL and "none.pem cannot be used" in broken.found
+
+
+def test_secrets_of_a_websockets_agent_are_looked_at(tmp_path: Path) -> None:
+    """Password and headers as well as the token."""
+    text = (
+        '[[agent]]\nname = "a"\naddress = "ws://h/"\ndialect = "twilio"\nusername = "u"\n'
+        'password_file = "pw"\nheaders_file = { X-Key = "key" }\n[[route]]\nname = "all"\nagent = "a"\n'
+    )
+    found = dict(access.secret_files(config_with(text)))
+    assert found["password of agent a"] == "pw" and found["header X-Key of agent a"] == "key"
 
 
 def test_this_machine_has_a_clock_and_answers_about_its_buffers() -> None:

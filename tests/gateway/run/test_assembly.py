@@ -9,10 +9,12 @@ import re
 import pytest
 
 from trunkline.gateway import assembly
+from trunkline.gateway.calls.agent_url import for_call
 from trunkline.gateway.calls.refused import CallRefused
 from trunkline.gateway.calls.srtp_use import srtp_use
 from trunkline.gateway.config import Agent, Trunk, parse
 from trunkline.gateway.config.secrets import resolve
+from trunkline.gateway.media.control import CallInfo
 from trunkline.gateway.sip import settings
 
 TEXT = """
@@ -216,3 +218,43 @@ def test_a_trunk_may_follow_the_peers_order_of_codecs() -> None:
             config.trunks[0], Agent(name="a", address="unix:/x"), "192.0.2.1", Ports(), "udp"
         )  # type: ignore[arg-type]
         assert f"{first}/8000" in session.answer(offer)
+
+
+WEBSOCKET = """
+[[agent]]
+name = "w"
+address = "wss://bots.example.com/{called}?a=b"
+dialect = "twilio"
+token_env = "AGENT"
+username = "u"
+password_env = "PBX"
+headers = { X-A = "1" }
+headers_env = { X-B = "AGENT" }
+ca = "ca.pem"
+"""
+
+
+def test_workers_get_websockets_by_url_and_number() -> None:
+    """The URL as it was written, for the handshake and the certificate; the address to connect to beside it."""
+    config = parse(TEXT + WEBSOCKET)
+    secrets = resolve(config, {"PBX": "x", "AGENT": "t"})
+    assert assembly.agent_hosts(config)["w"] == "bots.example.com"
+    params = assembly.agent_params(config, secrets, {"w": ["192.0.2.7"]})["w"]
+    assert (params.address, params.url) == ("tcp:192.0.2.7:443", "wss://bots.example.com/{called}?a=b")
+    assert (params.token, params.username, params.password, params.headers) == (
+        "t", "u", "x", (("X-A", "1"), ("X-B", "t")),
+    )  # fmt: skip
+    assert (params.ca, params.verify, params.sample_rate_hz) == ("ca.pem", True, 8000)
+    [(sid, token, name)] = assembly.twilio_accounts(config, secrets)
+    assert (sid[:2], len(sid), token, name) == ("AC", 34, "t", "w")
+
+
+def test_a_calls_own_words_stand_percent_encoded_in_the_url() -> None:
+    """A caller's name can hold anything, and must not become a path or a parameter of its own."""
+    config = parse(TEXT + WEBSOCKET.replace("{called}?a=b", "{called}/x?id={call_id}&from={caller}"))
+    params = assembly.agent_params(config, resolve(config, {"PBX": "x", "AGENT": "t"}), {})
+    info = CallInfo("id-1", "inbound", "+49 30/1&x=ü", "a?b{caller}", "t", "r")
+    assert for_call(params["w"], info).url == (
+        "wss://bots.example.com/a%3Fb%7Bcaller%7D/x?id=id-1&from=%2B49%2030%2F1%26x%3D%C3%BC"
+    )
+    assert for_call(params["a"], info) is params["a"]
