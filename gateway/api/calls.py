@@ -15,7 +15,7 @@ from trunkline.gateway.api.errors import ApiProblem, documented
 from trunkline.gateway.api.events import EventStream
 from trunkline.gateway.api.service import Calls, refusal_of
 from trunkline.gateway.calls.texts import Plain
-from trunkline.gateway.calls.view import CallView, DtmfRequest, PlaceRequest
+from trunkline.gateway.calls.view import CallView, DtmfRequest, PlaceRequest, RecordRequest
 
 T = TypeVar("T")
 
@@ -97,6 +97,24 @@ def calls_router(service: Calls, closing: asyncio.Event) -> APIRouter:
         """Silence the agent: what it has queued is thrown away, and it is told how much was played."""
         view = _found(service, call_id)
         await _asked(service.clear_audio(call_id))
+        return view
+
+    @router.post(
+        "/calls/{call_id}/recording", status_code=202, tags=["calls"], responses=documented(401, 404, 409, 422, 503)
+    )
+    async def start_recording(call_id: CallId, request: RecordRequest) -> CallView:
+        """Record the call from now on: RTP, and its talk with the agent, for `trunkline replay` and Wireshark."""
+        view = _found(service, call_id)
+        await _asked(service.start_recording(call_id, request.file))
+        return view
+
+    @router.delete(
+        "/calls/{call_id}/recording", status_code=202, tags=["calls"], responses=documented(401, 404, 409, 503)
+    )
+    async def stop_recording(call_id: CallId) -> CallView:
+        """End the recording. `recording.ended` tells when its file is complete."""
+        view = _found(service, call_id)
+        await _asked(service.stop_recording(call_id))
         return view
 
     @router.get(

@@ -38,6 +38,12 @@ class Calls(Protocol):
     async def clear_audio(self, call_id: str) -> None:
         """Throw away what the agent has queued for the other party."""
 
+    async def start_recording(self, call_id: str, file: str) -> None:
+        """Record a call that is up."""
+
+    async def stop_recording(self, call_id: str) -> None:
+        """End its recording."""
+
     def subscribe(self) -> AbstractAsyncContextManager[AsyncIterator[CallEvent]]:
         """Events from the moment the context is entered."""
 

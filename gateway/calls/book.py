@@ -39,7 +39,7 @@ class Media(Protocol):
     def update(self, call_id: str, media: MediaDescription) -> None:
         """New negotiated media."""
 
-    def send(self, message: control.SendDtmf | control.InjectDtmf | control.DtmfRefused | control.ClearAudio) -> bool:
+    def send(self, message: control.AboutStream) -> bool:
         """Whether a worker took it."""
 
     def stop_stream(self, call_id: str, reason: str) -> bool:
@@ -78,6 +78,9 @@ class Observer(Protocol):
 
     def registration(self, trunk: str, registered: bool, code: int = 0) -> None:
         """A REGISTER came to something."""
+
+    def recorded(self, outcome: str, octets: int) -> None:
+        """A recording's file is closed."""
 
 
 class Book:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from trunkline.gateway.calls import recordings
 from trunkline.gateway.calls.addresses import MediaAddress
 from trunkline.gateway.calls.book import Book, log
 from trunkline.gateway.calls.call import ANSWERED, Call
@@ -116,6 +117,16 @@ class CallService:
             raise CallRefused("not_up", "audio can be cleared only while the call is up", 409)
         if not self._book.media.send(control.ClearAudio(call_id)):
             raise CallRefused("no_worker", "the media worker of this call is being replaced: try again", 503)
+
+    async def start_recording(self, call_id: str, file: str) -> None:
+        """Record a call that is up into a file that is not there yet."""
+        self._book.find(call_id)
+        recordings.start(self._book, self._book.calls.get(call_id), file)
+
+    async def stop_recording(self, call_id: str) -> None:
+        """The recording of a call is complete; `recording.ended` tells when its file is."""
+        self._book.find(call_id)
+        recordings.stop(self._book, self._book.calls.get(call_id))
 
     def subscribe(self) -> Subscription:
         """Events from now on."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from trunkline.gateway.calls import recordings
 from trunkline.gateway.calls.agent_url import for_call
 from trunkline.gateway.calls.book import Book, log
 from trunkline.gateway.calls.call import ANSWERED, Call, Phase, Trigger
@@ -42,6 +43,7 @@ class Streams:
                 for_call(self._book.agent_params[call.agent.name], call.info),
                 digits=DigitParams(call.trunk.dtmf == "inband", call.trunk.dtmf_detect, call.cut_tones),
                 hold_media=call.media is None,
+                recording=recordings.of_route(self._book.config, call),
             )
             self._book.media.start_stream(start, call.ports)
         except NoWorker as problem:

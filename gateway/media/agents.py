@@ -58,6 +58,8 @@ class AgentLinks:
         "connections whose call is over and that have something left to write"
         self._index_of_row = np.full(table.capacity, -1, np.int64)
         self._next_index = 0
+        self.on_link: Callable[[Stream], None] = lambda stream: None
+        "called when a stream has got its connection, before it is offered there"
         self.on_accepted: Callable[[Stream, int, Accepted], None] = lambda stream, now_ns, how: None
 
     # -- calls ------------------------------------------------------------------------------
@@ -71,6 +73,7 @@ class AgentLinks:
         self._index_of_row[stream.row] = link.index
         self._calls[link.index][stream.channel] = stream
         link.make_room(len(self._calls[link.index]))
+        self.on_link(stream)
         if link.up:
             self._offer(link, stream, now_ns)
         link.connect()

@@ -91,6 +91,16 @@ class DigitParams(msgspec.Struct, frozen=True):
     "tones are cut out of what the agent hears"
 
 
+class RecordingParams(msgspec.Struct, frozen=True):
+    """Where a call is recorded."""
+
+    path: str
+    "file that is made; must not be there"
+    max_bytes: int
+    redact: bool = False
+    "telephone numbers, headers and metadata are left out"
+
+
 # --- gateway -> worker ---------------------------------------------------------------------
 
 
@@ -121,6 +131,8 @@ class StartStream(Message, frozen=True):
     "the call is up; only with `slot` or `state`"
     hold_media: bool = False
     "connect the agent but send and deliver nothing until an UpdateStream says so"
+    recording: RecordingParams | None = None
+    "record the call from its start"
 
 
 class UpdateStream(Message, frozen=True):
@@ -207,6 +219,19 @@ class StopSound(Message, frozen=True):
 
 class ClearAudio(Message, frozen=True):
     """Silence what the agent has queued, as its own `clear` would."""
+
+    call_id: str
+
+
+class StartRecording(Message, frozen=True):
+    """Record a call from now on."""
+
+    call_id: str
+    recording: RecordingParams
+
+
+class StopRecording(Message, frozen=True):
+    """The recording is complete."""
 
     call_id: str
 
@@ -307,6 +332,19 @@ class DtmfQueued(Message, frozen=True):
     method: str
 
 
+class RecordingEnded(Message, frozen=True):
+    """A recording's file is closed."""
+
+    call_id: str
+    path: str
+    octets: int
+    left_out: int
+    "packets that were not written because the disk was slow"
+    outcome: str
+    "`complete`, `limit` or `failed`"
+    detail: str = ""
+
+
 class CallerDtmf(Message, frozen=True):
     """The caller pressed a key, once per press."""
 
@@ -360,6 +398,8 @@ ToWorker = (
     | ClearAudio
     | Adopt
     | Drain
+    | StartRecording
+    | StopRecording
 )
 FromWorker = (
     WorkerReady
@@ -383,7 +423,13 @@ FromWorker = (
     | CallerDtmf
     | MediaStarted
     | MediaSilent
+    | RecordingEnded
 )
+
+AboutStream = (
+    SendDtmf | InjectDtmf | DtmfRefused | ClearAudio | StartRecording | StopRecording
+)
+"What the gateway may say about a stream that is up."
 
 encode = msgspec.json.Encoder().encode
 decode_to_worker = msgspec.json.Decoder(ToWorker).decode

@@ -35,6 +35,7 @@ from trunkline.gateway.media.playback import Playback
 from trunkline.gateway.media.quality import QualityWatch
 from trunkline.gateway.media.quiet import QuietWatch
 from trunkline.gateway.media.receive import Receiver
+from trunkline.gateway.media.recorder import Recorder
 from trunkline.gateway.media.reports import Reports
 from trunkline.gateway.media.srtp_in import SrtpIn
 from trunkline.gateway.media.srtp_out import Sockets, SrtpOut
@@ -42,6 +43,7 @@ from trunkline.gateway.media.srtp_rows import SrtpRows
 from trunkline.gateway.media.table import RUNNING, Stream, Table
 from trunkline.gateway.media.timeline import Timeline
 from trunkline.gateway.media.uplink import Uplink
+from trunkline.gateway.recording.pcapng import INBOUND
 from trunkline.rtp.jitter import TargetParams
 from trunkline.rtp.negotiation import MediaDescription
 from trunkline.rtp.packet import is_rtcp
@@ -122,6 +124,9 @@ class Engine:
         self.receiver.on_first_packet = self.quiet.first_packet
         self.receiver.on_begin = self.srtp.source_begins
         self.agents.on_accepted = self._on_accepted
+        self.recorder = Recorder(table, clock, wall_offset_ns, post)
+        self.recorder.on_active = lambda active: out.tap(self.recorder if active else None)
+        self.agents.on_link = self.recorder.attach
         self.on_running: Callable[[Stream], None] = lambda stream: None
         "called when a stream's sockets may be read"
 
@@ -143,6 +148,8 @@ class Engine:
         self.table.apply(stream, stream.media)
         self.srtp.apply(stream, stream.media, now_ns)
         self.uplink.tones.set(stream)
+        if stream.start.recording is not None:
+            self.recorder.start(stream, stream.start.recording)
         self.agents.start(stream, now_ns)
 
     def update(self, stream: Stream, media: MediaDescription, now_ns: int) -> None:
@@ -233,6 +240,7 @@ class Engine:
         self.keys.end(stream, now_ns)
         self.playback.end(stream)
         self.agents.stop(stream, reason, stats)
+        self.recorder.stop(stream)
         self.timeline.forget_held(stream.row)
         self.uplink.forget(stream.row)
         self.quiet.forget(stream)
@@ -255,6 +263,8 @@ class Engine:
             if proven is None:
                 return
             batch = proven
+        if self.recorder.active:
+            self.recorder.received(batch)
         rest = self.express.take(batch, now_ns)
         if rest is None:
             if self.srtp.unsettled:
@@ -288,6 +298,8 @@ class Engine:
         if self.table.secure[stream.row]:
             proven = self._srtp_in.open_report(stream, data, now_ns)
         if proven is not None:
+            if self.recorder.active and not stream.media.rtcp_mux:  # else it has come by with the RTP
+                self.recorder.report(stream, proven, address, INBOUND)
             self.heard_reports.receive(stream, proven, address, now_ns)
 
     def tick(self, now_ns: int) -> None:
@@ -313,6 +325,8 @@ class Engine:
         self.handshakes.advance(now_ns)
         self.keys.advance(now_ns)
         self.agents.handle_timeouts(now_ns)
+        if self.recorder.busy:
+            self.recorder.advance()
         if self.quiet.advance(now_ns):
             self.downlink.note_queues()
         self.agents.flush()

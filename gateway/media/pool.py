@@ -123,11 +123,14 @@ class MediaPool:
         if stream.sent:
             stream.place.send(control.UpdateStream(call_id, media))
 
-    def send(self, message: control.SendDtmf | control.InjectDtmf | control.DtmfRefused | control.ClearAudio) -> bool:
+    def send(self, message: control.AboutStream) -> bool:
         """Send a message about a stream to the worker that has it; False when none has it now."""
         stream = self._streams.get(message.call_id)
         if stream is None or not stream.sent or stream.stopping:
             return False
+        if isinstance(message, control.StartRecording | control.StopRecording):  # a successor goes on with it
+            recording = message.recording if isinstance(message, control.StartRecording) else None
+            stream.start = msgspec.structs.replace(stream.start, recording=recording)
         stream.place.send(message)
         return True
 

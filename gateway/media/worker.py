@@ -199,6 +199,10 @@ class Worker:
                 self.engine.agents.telling.refused(stream, "dtmf_not_sent", text)
             case control.ClearAudio():
                 self.engine.playback.clear(stream)
+            case control.StartRecording(recording=recording):
+                self.engine.recorder.start(stream, recording)
+            case control.StopRecording():
+                self.engine.recorder.stop(stream)
 
     def _stop(self, stream: Stream, reason: str, now_ns: int) -> None:
         stats = self.engine.stop(stream, reason, now_ns)
@@ -238,6 +242,7 @@ class Worker:
                 self._collect_ns = now_ns + COLLECT_NS
                 gc.collect()
         self.engine.agents.close_all()
+        self.engine.recorder.close()
 
     def _due_ns(self) -> int:
         """When to wake up though nothing has come."""
