@@ -137,6 +137,12 @@ class Metrics:
             ["kind", "result"],
             registry=registry,
         )
+        self._recordings = Counter(
+            "trunkline_recordings", "Recordings of calls that have ended, by how.", ["outcome"], registry=registry
+        )
+        self._recorded_octets = Counter(
+            "trunkline_recorded_bytes", "Bytes that recordings of calls have written.", registry=registry
+        )
         build = Gauge(
             "trunkline_build_info", "Always 1; the version is a label.", ["version"], registry=registry
         )
@@ -148,6 +154,8 @@ class Metrics:
         for direction in DIRECTIONS:
             for collector in (self._started, self._active_gauge, self._setup, self._duration):
                 collector.labels(direction)
+        for how in ("complete", "limit", "failed"):
+            self._recordings.labels(how)
         for result in ("ok", "refused"):
             self._certificate_reloads.labels(result)
         for word in (*outcome.OUTCOMES, outcome.OTHER):
@@ -223,6 +231,11 @@ class Metrics:
     def digits_sent(self, method: str, count: int) -> None:
         """Digits went to the other party: as RTP events or tones, or by an INFO that it took."""
         self._digits.labels("sent", method).inc(count)
+
+    def recorded(self, outcome: str, octets: int) -> None:
+        """A recording's file is closed: `complete`, full (`limit`), or could not be written (`failed`)."""
+        self._recordings.labels(outcome).inc()
+        self._recorded_octets.inc(octets)
 
     def registration(self, trunk: str, registered: bool, code: int = 0) -> None:
         """A REGISTER was answered (`code` 200 or other) or not at all (0 or 408)."""

@@ -16,7 +16,7 @@ from trunkline.gateway.api.errors import documented
 from trunkline.gateway.api.events import EventStream
 from trunkline.gateway.api.service import Calls
 from trunkline.gateway.calls.texts import Plain
-from trunkline.gateway.calls.view import AgentView, CallView, DtmfRequest, PlaceRequest
+from trunkline.gateway.calls.view import AgentView, CallView, DtmfRequest, PlaceRequest, RecordRequest
 
 # The guard has checked the token long before; this only tells OpenAPI about it, so
 # that /docs has its "Authorize" button.
@@ -94,6 +94,24 @@ def calls_router(service: Calls, closing: asyncio.Event) -> APIRouter:
         """Silence the agent: what it has queued is thrown away, and it is told how much was played."""
         view = found(service, call_id)
         await asked(service.clear_audio(call_id))
+        return view
+
+    @router.post(
+        "/calls/{call_id}/recording", status_code=202, tags=["calls"], responses=documented(401, 404, 409, 422, 503)
+    )
+    async def start_recording(call_id: CallId, request: RecordRequest) -> CallView:
+        """Record the call from now on: RTP, and its talk with the agent, for `trunkline replay` and Wireshark."""
+        view = found(service, call_id)
+        await asked(service.start_recording(call_id, request.file))
+        return view
+
+    @router.delete(
+        "/calls/{call_id}/recording", status_code=202, tags=["calls"], responses=documented(401, 404, 409, 503)
+    )
+    async def stop_recording(call_id: CallId) -> CallView:
+        """End the recording. `recording.ended` tells when its file is complete."""
+        view = found(service, call_id)
+        await asked(service.stop_recording(call_id))
         return view
 
     @router.get("/agents", tags=["agents"], responses=documented(401))

@@ -47,6 +47,12 @@ class Calls(Protocol):
     async def set_variables(self, call_id: str, values: Mapping[str, str]) -> None:
         """Add, change and remove texts that belong to a call."""
 
+    async def start_recording(self, call_id: str, file: str) -> None:
+        """Record a call that is up."""
+
+    async def stop_recording(self, call_id: str) -> None:
+        """End its recording."""
+
     def subscribe(self) -> AbstractAsyncContextManager[AsyncIterator[CallEvent]]:
         """Events from the moment the context is entered."""
 

@@ -94,8 +94,12 @@ class Observer(Protocol):
 
     def agent_changed(self, found: bool, took_s: float) -> None:
         """A call whose agent was lost has another, or none came in time."""
+
     def transfer(self, kind: str, result: str) -> None:
         """A transfer, `blind` or `attended`, came to something: `done`, `failed`, or the call `ended` before."""
+
+    def recorded(self, outcome: str, octets: int) -> None:
+        """A recording's file is closed."""
 
 
 class Book:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from trunkline.gateway.calls import recordings
 from trunkline.gateway.calls.agent_flow import AgentFlow
 from trunkline.gateway.calls.book import Book, log
 from trunkline.gateway.calls.call import OPEN, Call, Phase, Trigger
@@ -52,6 +53,9 @@ class MediaFlow:
     def handle(self, message: control.Message) -> None:
         """React to one message; about a call that is over, not at all."""
         call = self._book.calls.get(message.call_id)  # type: ignore[attr-defined]
+        if isinstance(message, control.RecordingEnded):  # mostly after its call
+            recordings.ended(self._book, call, message)
+            return
         if call is not None:
             self._reactions[type(message)](call, message)
 

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from trunkline.gateway.calls import recordings
 from trunkline.gateway.calls.addresses import MediaAddress
 from trunkline.gateway.calls.agent_flow import AgentFlow
 from trunkline.gateway.calls.answering import ANSWER_DEADLINE, Answering
@@ -162,6 +163,16 @@ class CallService:
         if call is None or call.closing:
             raise CallRefused("not_up", "the call has ended", 409)
         return call
+
+    async def start_recording(self, call_id: str, file: str) -> None:
+        """Record a call that is up into a file that is not there yet."""
+        self._book.find(call_id)
+        recordings.start(self._book, self._book.calls.get(call_id), file)
+
+    async def stop_recording(self, call_id: str) -> None:
+        """The recording of a call is complete; `recording.ended` tells when its file is."""
+        self._book.find(call_id)
+        recordings.stop(self._book, self._book.calls.get(call_id))
 
     def subscribe(self) -> Subscription:
         """Events from now on."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from trunkline.gateway.calls import recordings
 from trunkline.gateway.calls.agent_url import for_call
 from trunkline.gateway.calls.book import Book, log
 from trunkline.gateway.calls.call import ANSWERED, Call, Phase, Trigger
@@ -51,6 +52,7 @@ class Streams:
                 others=tuple(self._book.agent_params[agent.name] for agent in call.others),
                 agent_may=PERMISSIONS if call.route is None else tuple(call.route.agent_may),
                 variables=dict(call.variables),
+                recording=recordings.of_route(self._book.config, call),
             )
             self._book.media.start_stream(start, call.ports)
         except NoWorker as problem:

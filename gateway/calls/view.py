@@ -76,6 +76,16 @@ class VariablesRequest(BaseModel, extra="forbid"):
     values: Texts = Field(examples=[{"customer": "4711"}])
 
 
+class RecordRequest(BaseModel, extra="forbid"):
+    """Where a call is recorded."""
+
+    file: str = Field(
+        pattern=r"^/[^\x00]{1,4000}\.pcapng$",
+        description="absolute path on the gateway's machine, of a file that is not there; mode 0600",
+        examples=["/var/lib/trunkline/recordings/call.pcapng"],
+    )
+
+
 class MediaView(BaseModel):
     """Audio of a call, both ways. Delays are upper edges of histogram buckets.
 

@@ -26,6 +26,7 @@ COMMANDS = {
     "doctor": ("doctor",),
     "bench": ("bench",),
     "pjsip": ("pjsip",),
+    "record": ("record", "replay"),
 }
 """modules of this package, in the order that help shows, and the commands that each registers"""
 

@@ -118,6 +118,14 @@ class Gateway:
         """Put the other party on hold, or take it back."""
         self._ask("POST", f"/v1/calls/{call_id}/hold", json=request.model_dump())
 
+    def start_recording(self, call_id: str, file: str) -> None:
+        """Record a call."""
+        self._ask("POST", f"/v1/calls/{call_id}/recording", json={"file": file})
+
+    def stop_recording(self, call_id: str) -> None:
+        """End its recording."""
+        self._ask("DELETE", f"/v1/calls/{call_id}/recording")
+
     def status(self) -> dict[str, Any]:
         """The gateway's own state."""
         with self._explained():

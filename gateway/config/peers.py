@@ -251,6 +251,12 @@ class Route(Section):
     "SIP code to refuse with; either this or `agent`"
     dtmf_audio: Literal["keep", "cut"] = "keep"
     "`cut` takes the tones of keys out of what the agent hears; its audio is then 30 ms later"
+    record: str = ""
+    "folder in which each call leaves a recording (pcapng) of its RTP and its talk with the agent; absent: none"
+    record_max_mb: Annotated[int, Field(ge=1, le=100_000)] = 200
+    "a recording ends when it has this size: some 40 minutes at 16 kHz"
+    record_folder_mb: Annotated[int, Field(ge=1, le=10_000_000)] = 10_000
+    "no recording begins while those in the folder have this size together"
     reason: types.ReasonPhrase = ""
     "reason phrase that goes with `refuse`; default the usual one of the code"
     metadata: dict[str, str] = Field(default_factory=dict)

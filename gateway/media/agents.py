@@ -64,6 +64,8 @@ class AgentLinks:
         self._frames = AgentFrames(table, self._links, self._index_of_row, self.replay)
         self.deliver = self._frames.deliver
         self._next_index = 0
+        self.on_link: Callable[[Stream], None] = lambda stream: None
+        "called when a stream has got its connection, before it is offered there"
         self.on_accepted: Callable[[Stream, int, Accepted], None] = lambda stream, now_ns, how: None
 
     # -- calls ------------------------------------------------------------------------------
@@ -81,6 +83,7 @@ class AgentLinks:
         self._index_of_row[stream.row] = link.index
         self._calls[link.index][stream.channel] = stream
         link.make_room(len(self._calls[link.index]))
+        self.on_link(stream)
         if link.up:
             self._offer(link, stream, now_ns)
         link.connect()

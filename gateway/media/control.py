@@ -112,6 +112,16 @@ class DigitParams(msgspec.Struct, frozen=True):
     "tones are cut out of what the agent hears"
 
 
+class RecordingParams(msgspec.Struct, frozen=True):
+    """Where a call is recorded."""
+
+    path: str
+    "file that is made; must not be there"
+    max_bytes: int
+    redact: bool = False
+    "telephone numbers, headers and metadata are left out"
+
+
 # --- gateway -> worker ---------------------------------------------------------------------
 
 
@@ -150,6 +160,8 @@ class StartStream(Message, frozen=True):
     "which agent this is that has the call"
     first_agent: str = ""
     "name of the one that was asked first, whose texts are in `info.metadata`; empty: `agent`"
+    recording: RecordingParams | None = None
+    "record the call from its start"
 
 
 class UpdateStream(Message, frozen=True):
@@ -243,6 +255,19 @@ class StopSound(Message, frozen=True):
 
 class ClearAudio(Message, frozen=True):
     """Silence what the agent has queued, as its own `clear` would."""
+
+    call_id: str
+
+
+class StartRecording(Message, frozen=True):
+    """Record a call from now on."""
+
+    call_id: str
+    recording: RecordingParams
+
+
+class StopRecording(Message, frozen=True):
+    """The recording is complete."""
 
     call_id: str
 
@@ -347,6 +372,19 @@ class DtmfQueued(Message, frozen=True):
     method: str
 
 
+class RecordingEnded(Message, frozen=True):
+    """A recording's file is closed."""
+
+    call_id: str
+    path: str
+    octets: int
+    left_out: int
+    "packets that were not written because the disk was slow"
+    outcome: str
+    "`complete`, `limit` or `failed`"
+    detail: str = ""
+
+
 class CallerDtmf(Message, frozen=True):
     """The caller pressed a key, once per press."""
 
@@ -399,7 +437,7 @@ class CallerSpeech(Message, frozen=True):
 
 ToCall = (
     SendDtmf | InjectDtmf | DtmfRefused | CommandRefused | TellCallState | TellTransfer | SetVariables | PlaySound
-    | StopSound | ClearAudio
+    | StopSound | ClearAudio | StartRecording | StopRecording
 )  # fmt: skip
 "About one call that a worker has."
 
@@ -419,6 +457,8 @@ ToWorker = (
     | ClearAudio
     | Adopt
     | Drain
+    | StartRecording
+    | StopRecording
 )
 FromWorker = (
     WorkerReady
@@ -445,6 +485,7 @@ FromWorker = (
     | MediaStarted
     | MediaSilent
     | CallerSpeech
+    | RecordingEnded
 )
 
 encode = msgspec.json.Encoder().encode

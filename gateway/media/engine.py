@@ -35,6 +35,7 @@ from trunkline.gateway.media.playback import Playback
 from trunkline.gateway.media.quality import QualityWatch
 from trunkline.gateway.media.quiet import QuietWatch
 from trunkline.gateway.media.receive import Receiver
+from trunkline.gateway.media.recorder import Recorder
 from trunkline.gateway.media.reports import Reports
 from trunkline.gateway.media.srtp_in import SrtpIn
 from trunkline.gateway.media.srtp_out import Sockets, SrtpOut
@@ -43,6 +44,7 @@ from trunkline.gateway.media.table import RUNNING, Stream, Table
 from trunkline.gateway.media.timeline import Timeline
 from trunkline.gateway.media.turns import Turns
 from trunkline.gateway.media.uplink import Uplink
+from trunkline.gateway.recording.pcapng import INBOUND
 from trunkline.rtp.jitter import TargetParams
 from trunkline.rtp.negotiation import MediaDescription
 from trunkline.rtp.packet import is_rtcp
@@ -130,6 +132,9 @@ class Engine:
         self.agents.on_accepted = self._on_accepted
         self.agents.rescue.on_regained = self._run
         self.agents.rescue.on_orphan = self._begin
+        self.recorder = Recorder(table, clock, wall_offset_ns, post)
+        self.recorder.on_active = lambda active: out.tap(self.recorder if active else None)
+        self.agents.on_link = self.recorder.attach
         self.on_running: Callable[[Stream], None] = lambda stream: None
         "called when a stream's sockets may be read"
 
@@ -153,6 +158,8 @@ class Engine:
         self.uplink.tones.set(stream)
         self.table.mute(row, *stream.start.muted)
         self.turns.begin(stream)
+        if stream.start.recording is not None:
+            self.recorder.start(stream, stream.start.recording)
         self.agents.start(stream, now_ns)
 
     def update(self, stream: Stream, media: MediaDescription, now_ns: int) -> None:
@@ -254,6 +261,7 @@ class Engine:
         self.playback.end(stream)
         self.downlink.sounds.stop(stream)
         self.agents.stop(stream, reason, stats)
+        self.recorder.stop(stream)
         self.timeline.forget_held(stream.row)
         self.uplink.forget(stream.row)
         self.quiet.forget(stream)
@@ -276,6 +284,8 @@ class Engine:
             if proven is None:
                 return
             batch = proven
+        if self.recorder.active:
+            self.recorder.received(batch)
         rest = self.express.take(batch, now_ns)
         if rest is None:
             if self.srtp.unsettled:
@@ -309,6 +319,8 @@ class Engine:
         if self.table.secure[stream.row]:
             proven = self._srtp_in.open_report(stream, data, now_ns)
         if proven is not None:
+            if self.recorder.active and not stream.media.rtcp_mux:  # else it has come by with the RTP
+                self.recorder.report(stream, proven, address, INBOUND)
             self.heard_reports.receive(stream, proven, address, now_ns)
 
     def tick(self, now_ns: int) -> None:
@@ -336,6 +348,8 @@ class Engine:
         self.handshakes.advance(now_ns)
         self.keys.advance(now_ns)
         self.agents.handle_timeouts(now_ns)
+        if self.recorder.busy:
+            self.recorder.advance()
         if self.quiet.advance(now_ns):
             self.downlink.note_queues()
         self.agents.flush()

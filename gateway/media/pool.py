@@ -135,6 +135,9 @@ class MediaPool:
         stream = self._streams.get(message.call_id)
         if stream is None or not stream.sent or stream.stopping:
             return False
+        if isinstance(message, control.StartRecording | control.StopRecording):  # a successor goes on with it
+            recording = message.recording if isinstance(message, control.StartRecording) else None
+            stream.start = msgspec.structs.replace(stream.start, recording=recording)
         stream.place.send(message)
         return True
 

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from trunkline.gateway.media.batch import PACKET_BYTES
 from trunkline.gateway.media.downlink import PacketSink
+from trunkline.gateway.media.recorder import Recorder
 from trunkline.gateway.media.srtp_rows import SrtpRows
 from trunkline.gateway.media.table import Stream, Table
+from trunkline.gateway.recording.pcapng import OUTBOUND
 from trunkline.rtp.srtp import TRAILER_BYTES, protect
 
 Rows = NDArray[np.intp]
@@ -39,10 +41,17 @@ class SrtpOut:
 
     def __init__(self, table: Table, rows: SrtpRows, sockets: Sockets) -> None:
         self._table, self._rows, self._sockets = table, rows, sockets
+        self._recorder: Recorder | None = None
         self._buffer = np.zeros((0, PACKET_BYTES + TRAILER_BYTES), np.uint8)
+
+    def tap(self, recorder: Recorder | None) -> None:
+        """Show somebody what goes out, in the clear; None: nobody any more."""
+        self._recorder = recorder
 
     def send(self, rows: Rows, packets: Packets, lengths: Lengths | None = None) -> Mask:
         """Send packets[n, bytes], of which lengths[n] bytes (all, without it)."""
+        if self._recorder is not None:
+            self._recorder.sent(rows, packets, lengths)
         if not self._rows.count:
             return self._sockets.send(rows, packets, lengths)
         secured = self._table.secure[rows]
@@ -77,6 +86,9 @@ class SrtpOut:
 
     def send_rtcp(self, stream: Stream, data: bytes) -> bool:
         """Send one compound packet where the peer wants its RTCP."""
+        if self._recorder is not None:
+            muxed = stream.rtcp is None or stream.media.rtcp_mux
+            self._recorder.report(stream, data, stream.remote if muxed else stream.remote_rtcp, OUTBOUND)
         if not self._table.secure[stream.row]:
             return self._sockets.send_rtcp(stream, data)
         self._table.shared.srtp_tx_reports[stream.row] += 1  # first: no index may ever be used twice

@@ -214,6 +214,10 @@ class Worker:
                 self.engine.downlink.sounds.play(stream, path, loop, now_ns)
             case control.StopSound():
                 self.engine.downlink.sounds.stop(stream)
+            case control.StartRecording(recording=recording):
+                self.engine.recorder.start(stream, recording)
+            case control.StopRecording():
+                self.engine.recorder.stop(stream)
             case _:
                 agent_news.tell(self.engine.agents.telling, stream, message)
 
@@ -255,6 +259,7 @@ class Worker:
                 self._collect_ns = now_ns + COLLECT_NS
                 gc.collect()
         self.engine.agents.close_all()
+        self.engine.recorder.close()
 
     def _due_ns(self) -> int:
         """When to wake up though nothing has come."""

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What gateway and agent say of one call, written in our own protocol, whatever dialect they speak."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trunkline.agent_bridge import link_events as said
+from trunkline.agent_bridge import wire
+from trunkline.agent_bridge.dialect import StartInfo
+from trunkline.agent_bridge.native import NativeLink
+
+CHANNEL = 1
+_ONE = np.array([CHANNEL], np.uint32)
+_NOTHING = np.zeros(1, np.int64)
+
+KINDS: dict[type[Any], str] = {
+    said.Accepted: "accept",
+    said.Rejected: "reject",
+    said.Ring: "ring",
+    said.Progress: "progress",
+    said.Answer: "answer",
+    said.Mark: "mark",
+    said.Clear: "clear",
+    said.Pause: "pause",
+    said.Dtmf: "dtmf",
+    said.Mute: "mute",
+    said.HoldCall: "hold",
+    said.Transfer: "transfer",
+    said.Variables: "variables",
+    said.State: "state",
+    said.Acknowledge: "ack",
+    said.AskStatus: "status",
+    said.Hangup: "hangup",
+}
+"Word of our protocol for each event of an agent."
+
+
+class GatewaySide:
+    """Says on a connection of nobody's what was said to the agent; `take` are the messages."""
+
+    def __init__(self, info: StartInfo) -> None:
+        """The call begins, or goes on, with `info`."""
+        self._link = NativeLink()
+        self._link.connected(0)
+        self._link.receive(wire.control_message("hello", version=wire.VERSIONS[-1]), 0)
+        self._link.data_to_send()
+        self._link.start(CHANNEL, info, 0)
+        self._link.receive(wire.control_message("accept", channel=CHANNEL), 0)
+
+    def say(self, method: str, *content: Any) -> None:
+        """A method of `dialect.Link` about the call, without its channel."""
+        getattr(self._link, method)(CHANNEL, *content)
+
+    def audio(self, position: int, flags: int, pcm: NDArray[np.int16]) -> None:
+        """One frame, int16[samples]."""
+        self._link.send_audio(_ONE, np.array([position]), np.array([flags], np.uint16), pcm[None])
+
+    def take(self) -> list[bytes]:
+        """Messages, each whole."""
+        return [bytes(message) for message in self._link.data_to_send()]
+
+
+def spoken(event: Any) -> bytes | None:
+    """An event of an agent, other than audio, as a message; None for what is about no call."""
+    kind = KINDS.get(type(event))
+    if kind is None:
+        return None
+    content = {field.name: getattr(event, field.name) for field in dataclasses.fields(event)}
+    content["channel"] = CHANNEL
+    content.pop("timeout", None)
+    if isinstance(event, said.State):
+        content["data"] = base64.b64encode(event.data).decode()
+    for name, value in content.items():
+        if isinstance(value, dict) or hasattr(value, "items"):
+            content[name] = dict(value)
+    return wire.control_message(kind, **{name: value for name, value in content.items() if value is not None})
+
+
+def speech(pcm: NDArray[np.int16]) -> Iterator[bytes]:
+    """What an agent says, int16[samples]."""
+    for start in range(0, len(pcm), wire.MAX_SAMPLES):
+        piece = pcm[None, start : start + wire.MAX_SAMPLES]
+        for message in wire.audio_messages(_ONE, _NOTHING, np.zeros(1, np.uint16), piece):
+            yield bytes(message)
+
+
+def rate(sample_rate_hz: int) -> bytes:
+    """In front of speech at another rate than the call's; not of the protocol, which has one rate a call."""
+    return wire.control_message("speech_rate", channel=CHANNEL, sample_rate_hz=sample_rate_hz)

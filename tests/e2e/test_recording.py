@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A call is recorded by its route or on demand, and played again to agents that do the same, and to one that does not."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import stat
+import subprocess
+import time
+
+import numpy as np
+
+from support.agents import AgentHost, Heard, listen
+from support.audio import Pcm, compare, encode_g711, speechlike, tone
+from support.gateway import TOKEN, TRUNKLINE, GatewayProcess
+from support.phone import Phone
+from support.waiting import wait_for
+from trunkline.agent_bridge import Call
+from trunkline.gateway.recording import contents
+from trunkline.gateway.recording.contents import Sound, Word
+
+CALLER = speechlike(1.0, seed=7)
+ANSWER = speechlike(0.6, 16000, seed=8)
+
+
+def answering(answer: Pcm, after_ms: int = 0) -> object:
+    """Says something when the caller has spoken for half a second, marks it, and takes keys."""
+
+    async def script(call: Call, heard: Heard) -> None:
+        loud_ms = 0
+        async for frame in call:
+            heard.frames.append(frame)
+            loud_ms += 20 if np.abs(frame.pcm).max() > 1000 else 0
+            if loud_ms >= 500 + after_ms:
+                call.play(answer)
+                call.mark("answered")
+                break
+        await listen(call, heard)
+
+    return script
+
+
+def run(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [TRUNKLINE, *arguments], capture_output=True, text=True, timeout=60, check=False, env={"PATH": "/usr/bin", **env}
+    )
+
+
+def test_a_route_records_and_replay_tells_agents_apart(short_path: pathlib.Path) -> None:
+    folder = short_path / "recordings"
+    with AgentHost(f"unix:{short_path}/a.sock", answering(ANSWER)) as agent:
+        route = {"name": "all", "agent": "a", "record": str(folder)}
+        with GatewayProcess(
+            short_path, agent=[{"name": "a", "address": agent.address}], route=[route], logging={"redact_numbers": True}
+        ) as gateway:
+            with Phone(gateway, "uac_offer", said=encode_g711(CALLER, 0), digits="5", hold_ms=2600) as phone:
+                phone.wait_end()
+            line = wait_for(lambda: gateway.log("recording.ended"), "end of the recording")[0]
+            assert (line["outcome"], line["left_out"], line["call_id"]) == ("complete", 0, phone.call_id)
+            assert gateway.metric("trunkline_recordings_total", outcome="complete") == 1
+            heard = agent.wait_call()
+            received, sent = len(phone.rtp.received), len(phone.rtp.sent)
+        file = folder / f"{phone.call_id}.pcapng"
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600 and line["octets"] == file.stat().st_size
+        found = contents.read(file)
+        check(found, heard, received, sent)
+
+        again = run("replay", str(file), "--agent", agent.address, "--json")
+        assert again.returncode == 0, again.stdout + again.stderr
+        said = json.loads(again.stdout)
+        assert said["same"] and [one["type"] for one in said["now"]] == ["accept", "mark"]
+        assert len(said["turns"]) == 1 and said["turns"][0]["correlation"] > 0.999
+        second = agent.calls[-1]
+        assert second.digits == "5"
+        assert [frame.position for frame in second.frames[:100]] == [frame.position for frame in heard.frames[:100]]
+        assert all((one.pcm == two.pcm).all() for one, two in zip(heard.frames, second.frames, strict=False))
+
+        agent.script = answering(tone(500, 0.6, 16000), after_ms=400)  # type: ignore[assignment]
+        other = run("replay", str(file), "--agent", agent.address, "--within-ms", "150")
+        assert other.returncode == 3, other.stdout + other.stderr
+        assert "later and sounds different" in other.stdout.replace("\n", " ")
+    nobody = run("replay", str(file), "--agent", agent.address)
+    assert nobody.returncode == 1 and "no agent at" in nobody.stderr
+
+
+def check(found: contents.Contents, heard: Heard, received: int, sent: int) -> None:
+    """What the file says is what agent and telephone had."""
+    assert found.start["call"]["caller"] == "***", "numbers are redacted"
+    frames = [item for item in found.told if isinstance(item, Sound)]
+    assert [one.position for one in frames] == [one.position for one in heard.frames]
+    assert all((one.pcm == two.pcm).all() for one, two in zip(frames, heard.frames, strict=True))
+    told = [item.kind for item in found.told if isinstance(item, Word)]
+    assert told[-1] == "stop" and {"dtmf", "mark"} <= set(told)
+    speech = np.concatenate([item.pcm for item in found.said if isinstance(item, Sound)])
+    assert (speech == ANSWER).all()
+    assert [item.kind for item in found.said if isinstance(item, Word)] == ["accept", "mark"]
+    assert received <= found.rtp_out <= received + 3, "RTP, and a report or two that go to another port"
+    assert found.rtp_in >= sent
+
+
+def test_a_call_that_is_up_is_recorded_on_demand(short_path: pathlib.Path) -> None:
+    file = short_path / "call.pcapng"
+    with AgentHost(f"unix:{short_path}/a.sock") as agent:
+        agents, routes = [{"name": "a", "address": agent.address}], [{"name": "all", "agent": "a"}]
+        with (
+            GatewayProcess(short_path, agent=agents, route=routes) as gateway,
+            Phone(gateway, "uac_hangup", said=encode_g711(CALLER, 0)) as phone,
+        ):
+            where = {"TRUNKLINE_API_TOKEN": TOKEN, "TRUNKLINE_API_URL": f"http://127.0.0.1:{gateway.api_port}"}
+            phone.wait_up()
+            begun = run("record", phone.call_id, "--to", str(file), **where)
+            assert begun.returncode == 0, begun.stderr
+            time.sleep(0.5)
+            twice = run("record", phone.call_id, "--to", str(file), **where)
+            assert twice.returncode == 2 and "is there already" in twice.stderr
+            assert run("record", phone.call_id, "--stop", **where).returncode == 0
+            wait_for(lambda: gateway.log("recording.ended", outcome="complete"), "end of the recording")
+            frames = len(agent.wait_call().frames)
+            gateway.hang_up(phone.call_id)
+            phone.wait_end()
+        found = contents.read(file)
+        recorded = [item for item in found.told if isinstance(item, Sound)]
+        assert 15 < len(recorded) < frames and recorded[0].position == found.start["position"]
+        pcm = np.concatenate([item.pcm for item in agent.calls[0].frames])
+        first = recorded[0].position
+        here = np.concatenate([one.pcm for one in recorded])
+        assert compare(here, pcm[first : first + len(here)]).correlation == 1.0 or not here.any()
+
+
+def test_a_recording_that_cannot_be_written_costs_the_call_nothing(short_path: pathlib.Path) -> None:
+    closed = short_path / "a file"
+    closed.write_text("in the way")
+    with AgentHost(f"unix:{short_path}/a.sock") as agent:
+        route = {"name": "all", "agent": "a", "record": str(closed)}
+        agents = [{"name": "a", "address": agent.address}]
+        with GatewayProcess(short_path, agent=agents, route=[route]) as gateway:
+            with Phone(gateway, "uac_offer", said=encode_g711(CALLER, 0), hold_ms=1200) as phone:
+                line = phone.wait_end()
+            assert line["cause"] == "caller_hangup" and gateway.log("recording.failed")
+    assert closed.read_text() == "in the way"
