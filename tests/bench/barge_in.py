@@ -140,7 +140,7 @@ def measure(gateway: GatewayProcess, kind: Kind, times: int) -> list[float]:
 
 
 def in_virtual_time(min_speech_ms: int) -> list[float]:
-    """The same by the media engine alone, each beginning once: what detection and packet clocks take, and no machine."""
+    """By the media engine alone, each beginning once: what detection and packet clocks take, and no machine."""
     rig, rng = TalkRig(2.5, barge_in="clear", min_speech_ms=min_speech_ms), np.random.default_rng(min_speech_ms)
     saying = at_level(np.sin(2 * np.pi * 400 * np.arange(4 * 8000) / 8000), TONE_DBOV)
     rig.hear(noise(1, -60))
