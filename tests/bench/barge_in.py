@@ -27,7 +27,7 @@ from support.gateway import GatewayProcess
 from support.line_codecs import decode
 from support.line_endpoint import RATE_HZ, LineEndpoint
 from support.phone import Phone
-from support.talk import Pcm, noise
+from support.talk import Pcm, TalkRig, at_level, noise
 from support.voice import resample
 from trunkline.agent_bridge import Call
 
@@ -139,12 +139,47 @@ def measure(gateway: GatewayProcess, kind: Kind, times: int) -> list[float]:
     return out
 
 
+def in_virtual_time(min_speech_ms: int) -> list[float]:
+    """By the media engine alone, each beginning once: what detection and packet clocks take, and no machine."""
+    rig, rng = TalkRig(2.5, barge_in="clear", min_speech_ms=min_speech_ms), np.random.default_rng(min_speech_ms)
+    saying = at_level(np.sin(2 * np.pi * 400 * np.arange(4 * 8000) / 8000), TONE_DBOV)
+    rig.hear(noise(1, -60))
+    out = []
+    for number, voice in enumerate(beginnings()):
+        rig.say(saying)
+        rig.hear(noise(0.6, -60, number))
+        first = int(rng.integers(160))
+        heard = noise(SPEECH_S, -60, number).astype(np.int32)
+        said = resample(voice, RATE_HZ, 8000)[: len(heard) - first]
+        heard[first : first + len(said)] += said
+        # A packet comes with the next tick, 20 ms after its first sample was said.
+        began_ns, cleared = rig.now_ns + 2_500_000 - 20_000_000 + first * 125_000, len(rig.told("cleared"))
+        rig.hear(np.clip(heard, -32768, 32767).astype(np.int16))
+        if len(rig.told("cleared")) > cleared:
+            out.append((rig.loud_until_ns() - began_ns) / 1e6)
+        rig.hear(noise(0.8, -60, number))
+        rig.agent.say("clear", channel=next(iter(rig.agent.channels)))
+        rig.hear(noise(0.1, -60))
+    return out
+
+
 def main() -> None:
     """The table of the README."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--times", type=int, default=25, help="interruptions of each kind")
     parser.add_argument("--together", type=int, default=3, help="calls at a time")
+    parser.add_argument("--virtual", action="store_true", help="in virtual time, by the media engine alone")
     options = parser.parse_args()
+    if options.virtual:
+        rows = []
+        for min_speech_ms in (20, 40, 60, 100, 200):
+            ms = in_virtual_time(min_speech_ms)
+            under = sum(one < 80 for one in ms)
+            shown = [round(np.percentile(ms, share)) for share in (50, 90, 99)]
+            rows.append([min_speech_ms, f"{len(ms)} of {len(beginnings())}", *shown, f"{100 * under / len(ms):.0f}"])
+        head = ["min_speech_ms", "interrupted", "p50", "p90", "p99", "under 80 ms, %"]
+        print(table("the same in virtual time, PCMU", head, rows))
+        return
     with tempfile.TemporaryDirectory(prefix="tl-") as name:
         folder = pathlib.Path(name)
         address = f"unix:{folder}/tone.sock"
