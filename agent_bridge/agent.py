@@ -122,7 +122,7 @@ class Agent:
             self._acknowledge()
             try:
                 await self._doors.look_after()
-            except OSError as error:  # no descriptors left, say: the calls that are up must be acknowledged all the same
+            except OSError as error:  # no descriptors left, say: calls must be acknowledged all the same
                 log.warning("cannot look after the sockets: %s", error)
 
     def _acknowledge(self) -> None:
