@@ -120,7 +120,10 @@ class Agent:
         while True:
             await asyncio.sleep(self._ack_every_s or 1.0)
             self._acknowledge()
-            await self._doors.look_after()
+            try:
+                await self._doors.look_after()
+            except OSError as error:  # no descriptors left, say: calls must be acknowledged all the same
+                log.warning("cannot look after the sockets: %s", error)
 
     def _acknowledge(self) -> None:
         if self._ack_every_s is not None:

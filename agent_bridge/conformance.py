@@ -17,7 +17,8 @@ import time
 from collections.abc import Callable, Collection
 
 from trunkline.agent_bridge.conformance_cases import CASES, Case
-from trunkline.agent_bridge.conformance_probe import NATIVE, Advice, CannotTell, Probe, Target, Wrong
+from trunkline.agent_bridge.conformance_probe import Probe
+from trunkline.agent_bridge.conformance_target import NATIVE, Advice, CannotTell, Target, Wrong
 from trunkline.agent_bridge.dialect import LinkSettings
 
 CASE_TIMEOUT_S = 60.0

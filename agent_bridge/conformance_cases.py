@@ -9,7 +9,8 @@ import math
 from collections.abc import Awaitable, Callable
 
 from trunkline.agent_bridge import conformance_native as native
-from trunkline.agent_bridge.conformance_probe import Advice, CannotTell, Probe, Target, Wrong
+from trunkline.agent_bridge.conformance_probe import Probe
+from trunkline.agent_bridge.conformance_target import Advice, CannotTell, Target, Wrong
 from trunkline.agent_bridge.dialect import FLAG_GAP, FLAG_SPEECH
 
 MANY = 50

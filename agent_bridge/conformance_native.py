@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from trunkline.agent_bridge import wire
-from trunkline.agent_bridge.conformance_probe import ANSWER_S, HELLO_S, Advice, Probe, Target, Wrong
+from trunkline.agent_bridge.conformance_probe import ANSWER_S, HELLO_S, Probe
+from trunkline.agent_bridge.conformance_target import Advice, Target, Wrong
 from trunkline.agent_bridge.dialect import FLAG_REPLAY, FLAG_SPEECH
 
 SILENCE_S = 6.5

@@ -9,10 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
-import ssl
 import time
-import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Self
@@ -20,8 +17,9 @@ from typing import Any, Self
 import numpy as np
 
 from trunkline.agent_bridge import wire
+from trunkline.agent_bridge.conformance_target import CannotTell, Target, Wrong
 from trunkline.agent_bridge.connecting import narrow, open_streams
-from trunkline.agent_bridge.dialect import LinkSettings, StartInfo
+from trunkline.agent_bridge.dialect import LinkSettings
 from trunkline.agent_bridge.link_events import (
     Accepted,
     Audio,
@@ -38,49 +36,6 @@ HELLO_S = 2.0
 ANSWER_S = 3.0
 "Time for a handshake, and for the answer to a call (PROTOCOL.md, sections 5 and 6.1)."
 _GOODBYE_S = 0.5
-NATIVE = "trunkline"
-
-
-class Wrong(Exception):
-    """The agent does something wrong: what, and the cure, in plain words."""
-
-    def __init__(self, problem: str, cure: str) -> None:
-        super().__init__(problem)
-        self.problem, self.cure = problem, cure
-
-
-class Advice(Wrong):
-    """It works, and could be better."""
-
-
-class CannotTell(Exception):
-    """This agent does not do what the case is about; the text says what that is."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Target:
-    """The agent under test."""
-
-    address: str
-    dialect: str = NATIVE
-    settings: LinkSettings = dataclasses.field(default_factory=LinkSettings)
-    tls: ssl.SSLContext | None = None
-    "for wss; None: the system's authorities"
-
-    @property
-    def native(self) -> bool:
-        """It speaks our dialect."""
-        return self.dialect == NATIVE
-
-    def info(self, **more: Any) -> StartInfo:
-        """A call for it."""
-        rate = self.settings.sample_rate_hz
-        given: dict[str, Any] = {
-            "call_id": str(uuid.uuid4()), "direction": "inbound", "caller": "+4930123456", "called": "600",
-            "trunk": "check", "route": "check", "headers": {"X-Check": "1"}, "metadata": {"check": "yes"},
-            "sample_rate_hz": rate, "frame_ms": self.settings.frame_ms,
-        }  # fmt: skip
-        return StartInfo(**(given | more))
 
 
 class Probe:

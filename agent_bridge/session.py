@@ -18,12 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trunkline.agent_bridge import agent_events as ev
-from trunkline.agent_bridge import call_events as news
 from trunkline.agent_bridge.agent_events import AgentSide
 from trunkline.agent_bridge.call import Call
 from trunkline.agent_bridge.call_types import Cleared, MarkReport, Pcm
 from trunkline.agent_bridge.dialect import StartInfo
 from trunkline.agent_bridge.link_events import Command
+from trunkline.agent_bridge.news import news_of
 from trunkline.agent_bridge.speech import Speech
 
 log = logging.getLogger("trunkline.agent")
@@ -262,40 +262,4 @@ def _tell(call: Call, event: ev.CallNews) -> None:
         case ev.StatusReported():
             call._status_told(event.status)
         case _:
-            call._tell(_news(event))
-
-
-def _news(
-    event: ev.DtmfPressed
-    | ev.HoldChanged
-    | ev.QualityReported
-    | ev.NetworkChanged
-    | ev.SpeechChanged
-    | ev.TurnReported
-    | ev.UnderrunReported
-    | ev.CallStateChanged
-    | ev.TransferReported
-    | ev.CommandRefused,
-) -> news.CallEvent:
-    """The same in the words that handlers see."""
-    match event:
-        case ev.DtmfPressed():
-            return news.Dtmf(event.digit, event.duration_ms, event.method)
-        case ev.HoldChanged():
-            return news.Hold(event.held)
-        case ev.QualityReported():
-            return news.Quality(event.stats)
-        case ev.NetworkChanged():
-            return news.Network(event.silent, event.idle_ms)
-        case ev.SpeechChanged():
-            return news.Speech(event.started, event.position, event.level_dbov)
-        case ev.TurnReported():
-            return news.Turn(event.turn)
-        case ev.UnderrunReported():
-            return news.Underrun(event.position, event.missing_ms)
-        case ev.CallStateChanged():
-            return news.CallState(event.state)
-        case ev.TransferReported():
-            return news.TransferProgress(event.state, event.code, event.reason)
-        case ev.CommandRefused():
-            return news.Refused(event.code, event.text)
+            call._tell(news_of(event))
