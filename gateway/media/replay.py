@@ -42,8 +42,8 @@ class Rings:
         self.frames, self.samples = frames, samples
         slots = min(capacity, max(POOL_BYTES // (frames * samples * 2), 1))
         self._audio: Pcm = np.zeros((slots * frames, samples), np.int16)
-        self._label: NDArray[np.int64] = np.full(slots * frames, -1, np.int64)
-        "position << 16 | flags of each frame; -1 none"
+        self._label: NDArray[np.int64] = np.zeros(slots * frames, np.int64)
+        "position << 16 | flags of each frame, and 1 more: 0 is none, so that these are zero pages, too"
         self._free = list(range(slots - 1, -1, -1))
 
     def take(self) -> int:
@@ -51,7 +51,7 @@ class Rings:
         if not self._free:
             return -1
         slot = self._free.pop()
-        self._label[slot * self.frames : (slot + 1) * self.frames] = -1
+        self._label[slot * self.frames : (slot + 1) * self.frames] = 0
         return slot
 
     def give_back(self, slot: int) -> None:
@@ -62,12 +62,12 @@ class Rings:
         """One frame for each of n different slots."""
         at = slots * self.frames + positions // self.samples % self.frames
         self._audio[at] = pcm
-        self._label[at] = positions << 16 | flags
+        self._label[at] = (positions << 16 | flags) + 1
 
     def read(self, slots: NDArray[np.int64], positions: Positions) -> tuple[Pcm, Flags, NDArray[np.int64]]:
         """Frames at these positions: pcm, flags, and the position of what stands there (-1: nothing)."""
         at = slots * self.frames + positions // self.samples % self.frames
-        label = self._label[at]
+        label = self._label[at] - 1
         return self._audio[at], (label & 0xFFFF).astype(np.uint16), label >> 16
 
 

@@ -10,6 +10,8 @@ import wave
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from support.media_rig import DownlinkRig, samples
@@ -193,6 +195,23 @@ def test_a_file_that_is_gone_is_replaced_by_music() -> None:
     rig.downlink.sounds.play(rig.stream, "/nowhere/a.wav", True, rig.now_ns)
     rig.run(500)
     assert np.abs(heard(rig)).max() > 1000
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 700), st.booleans()), min_size=1, max_size=4))
+def test_frames_of_many_rows_are_what_each_row_alone_would_get(rows: list[tuple[int, int, bool]]) -> None:
+    """Clips of several lengths, anywhere in them, looped or not: sample by sample."""
+    rig = DownlinkRig()
+    sounds = rig.downlink.sounds
+    clips = [np.arange(1, length + 1, dtype=np.int16) for length in (30, 160, 500)]
+    for index, clip in enumerate(clips):
+        sounds._keep(str(index), 8000, clip)
+    for row, (index, at, loop) in enumerate(rows):
+        sounds._clip[row], sounds._at[row], sounds._loop[row] = index, at, loop
+    pcm = sounds._frames(np.arange(len(rows)), 160)
+    for row, (index, at, loop) in enumerate(rows):
+        n = len(clips[index])
+        wanted = [int(clips[index][(at + i) % n]) if loop or at + i < n else 0 for i in range(160)]
+        assert pcm[row].tolist() == wanted
 
 
 def test_five_hundred_calls_that_begin_to_hear_a_sound_at_once_cost_less_than_a_tick() -> None:
