@@ -174,7 +174,7 @@ class Rescue:
     # -- what agents do ---------------------------------------------------------------------
 
     def accepted(self, stream: Stream, now_ns: int, how: Accepted) -> bool:
-        """An agent has the call; whether it is the first of which the gateway is told."""
+        """An agent has the call; whether the gateway must be told, who may have yet to answer it."""
         case = self._cases[stream.row]
         self._open.pop(stream.row, None)
         case.next_ns = case.limit_ns = 0
@@ -189,11 +189,12 @@ class Rescue:
             )
             case.lost_ns = 0
             self._sounds.stop_under(stream)
-        first, case.had, case.told = not case.told, True, True
-        if not first:
+        running = bool(self._table.shared.state[stream.row] == RUNNING)
+        news, case.had, case.told = not case.told or not running, True, True
+        if not news:
             self._table.agent_ready[stream.row] = True
             self.on_regained(stream, now_ns)
-        return first
+        return news
 
     def attempt(self, stream: Stream) -> int:
         """Which agent it is that has the call."""

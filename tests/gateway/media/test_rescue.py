@@ -358,6 +358,22 @@ def test_worker_and_agent_die_together() -> None:
             assert not successor.of(control.StreamFailed)
 
 
+def test_a_call_that_waits_for_its_answer_is_taken_over_too_and_the_gateway_is_told_again() -> None:
+    """The agent that took it may have meant to answer later; the next one answers for itself. Nobody hears a sound."""
+    with fresh() as rig:
+        (stream,) = rig.streams
+        stream.held_media = True
+        rig.run(0.1)
+        rig.agents["a"].die()
+        rig.run(0.5)
+        assert [one.agent for one in rig.of(control.StreamReady)] == ["a", "b"]
+        assert [one.name for one in rig.of(control.AgentChanged)] == ["b"]
+        assert not rig.packets
+        rig.engine.update(stream, stream.media, rig.now_ns)
+        rig.run(0.5, rig.traffic())
+        assert rig.packets and rig.agents["b"].heard[stream.call_id]
+
+
 # --- before the answer ----------------------------------------------------------------------
 
 
