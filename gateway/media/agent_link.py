@@ -236,6 +236,8 @@ class AgentLink:
         if not self.open:
             return None
         soonest = self.protocol.next_deadline_ns
+        if self.at_rest and self._deadline_ns is None and self._wake_ns is None:  # nearly all, in every tick
+            return soonest
         if self._deadline_ns is not None and (soonest is None or self._deadline_ns < soonest):
             soonest = self._deadline_ns
         if self._wake_ns is not None and (soonest is None or self._wake_ns < soonest):

@@ -126,7 +126,7 @@ def test_twilios_own_client_ends_the_call(tmp_path: pathlib.Path) -> None:
             call = client.calls(sid).fetch()
             assert (call.status, call.direction, call.to, call.sid) == ("in-progress", "inbound", "6001", sid)
             assert client.calls(sid).update(status="completed").status == "completed"
-            assert phone.sipp.received("BYE")
+            wait_for(lambda: phone.sipp.received("BYE"), "the BYE")
             line = phone.wait_end()
             with pytest.raises(TwilioRestException) as gone:
                 client.calls(sid).update(status="completed")
