@@ -151,7 +151,7 @@ class CallControl(CallFacts):
     # --- for whoever gets the call next ------------------------------------------------------
 
     def save(self, data: bytes) -> None:
-        """Leave at most 16,384 bytes with the gateway: an agent that gets the call after us finds them in `saved`."""
+        """Leave at most 8,192 bytes with the gateway: an agent that gets the call after us finds them in `saved`."""
         if len(data) > MAX_STATE_BYTES:
             raise ValueError(f"a state of {len(data)} bytes; at most {MAX_STATE_BYTES}")
         self.saved = data = bytes(data)

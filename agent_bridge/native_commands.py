@@ -27,7 +27,7 @@ from trunkline.agent_bridge.link_events import (
 
 DIGITS = frozenset("0123456789*#ABCD")
 MAX_TARGET_CHARS = 1024
-MAX_STATE_BYTES = 16_384
+MAX_STATE_BYTES = 8192
 _MAX_POSITION = (1 << 63) - 1
 
 

@@ -27,7 +27,7 @@ from websockets.frames import Close, Frame, Opcode
 
 from trunkline.agent_bridge import websocket_errors
 from trunkline.agent_bridge.dialect import LinkSettings, StartInfo
-from trunkline.agent_bridge.keepalive import Due, KeepAlive
+from trunkline.agent_bridge.keepalive import DEAD_AFTER_PING_NS, PING_AFTER_NS, Due, KeepAlive
 from trunkline.agent_bridge.link_events import Accepted, Hangup, LinkEvent, LinkFailed, LinkUp
 from trunkline.agent_bridge.message_dialect import MessageDialect
 from trunkline.agent_bridge.reassembly import Buffer, ProtocolViolation
@@ -62,6 +62,8 @@ class WebSocketLink(WebSocketSpeech):
         self._cutter = FrameCutter(MAX_MESSAGE_BYTES)
         self._joiner = MessageJoiner()
         self._keepalive: KeepAlive | None = None
+        hang_ms = settings.hang_timeout_ms
+        self._hang_ns = PING_AFTER_NS + DEAD_AFTER_PING_NS if hang_ms is None else hang_ms * 1_000_000
         self._due: list[LinkEvent] = []
         "Accepted, which time alone brings"
         self._due_ns = 0
@@ -129,8 +131,8 @@ class WebSocketLink(WebSocketSpeech):
                     self._socket.send_ping(b"")
                     self._collect()
                 case Due.DEAD:
-                    detail = "nothing was heard for 10 s, in spite of a ping"
-                    self._fail(events, "agent_timeout", detail, 1008)
+                    detail = f"nothing was heard for {self._hang_ns / 1e9:g} s, in spite of a ping"
+                    self._fail(events, "agent_hung", detail, 1008)
         return events
 
     @property
@@ -175,7 +177,7 @@ class WebSocketLink(WebSocketSpeech):
         frames = self._opening.take(data)
         if frames is not None:
             self._state = _State.UP
-            self._keepalive = KeepAlive(now_ns)
+            self._keepalive = KeepAlive(now_ns, self._hang_ns // 2, self._hang_ns - self._hang_ns // 2)
             events.append(LinkUp(f"{self._dialect.name} agent"))
             self._cutter.add(frames)
             self.unread = len(frames) > 0

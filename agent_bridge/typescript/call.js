@@ -154,7 +154,7 @@ export class Call extends EventEmitter {
 
   save(data) {
     this.saved = Buffer.from(data);
-    if (this.saved.length > 16384) throw new RangeError(`a state of ${this.saved.length} bytes; at most 16384`);
+    if (this.saved.length > 8192) throw new RangeError(`a state of ${this.saved.length} bytes; at most 8192`);
     this.#say("state", { data: this.saved.toString("base64") });
   }
 

@@ -132,7 +132,7 @@ export class Call extends EventEmitter implements AsyncIterable<Frame> {
   status(): Promise<Record<string, number>>;
   hangup(reason?: string, code?: number): void;
 
-  /** At most 16,384 bytes for whoever gets the call next. */
+  /** At most 8,192 bytes for whoever gets the call next. */
   save(data: string | Uint8Array): void;
   /** What came before this position need not be said again to another agent; by itself once a second. */
   ack(position?: number): void;

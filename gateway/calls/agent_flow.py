@@ -7,6 +7,7 @@ error, and harms nothing: not the call, and no other.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -50,6 +51,12 @@ class AgentFlow:
     def taken_again(self, call: Call) -> None:
         """The worker was replaced."""
         self._holding.again(call)
+
+    def changed_hands(self, call: Call) -> None:
+        """Another agent has the call, and knows of no hold: a caller must not wait for ever."""
+        if call.holding and not call.closing:
+            with contextlib.suppress(CallRefused):
+                self._holding.hold(call, held=False)
 
     def _telling_refusals(self, reaction: Callable[[Call, Any], None]) -> Callable[[Call, Any], None]:
         def guarded(call: Call, message: Any) -> None:

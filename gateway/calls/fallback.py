@@ -9,8 +9,8 @@ from trunkline.gateway.calls.book import Book, log
 from trunkline.gateway.calls.call import ANSWERED, Call
 from trunkline.gateway.calls.ending import Ending
 
-TRANSFER_LIMIT_S = 40.0
-"A transfer of which nothing is heard for so long has failed; a REFER that nobody answers takes 32 s."
+TRANSFER_LIMIT_S = 65.0
+"Whoever transfers gives up before that (transferring.py); this is for what never comes back."
 
 
 class Fallback:

@@ -101,6 +101,7 @@ class MediaFlow:
         before, call.attempts = call.agent.name, message.attempt
         if message.name:
             self._has(call, message.name)
+            self._agent.changed_hands(call)
         self._book.observer.agent_changed(bool(message.name), message.took_ms / 1000)
         data = {
             "before": before, "to": message.name, "why": message.why, "attempt": message.attempt,

@@ -80,6 +80,8 @@ class CallService:
         )
         agent = AgentFlow(book, self._ending, answering, self._holding, self._transferring)
         self._media = MediaFlow(book, self._ending, self._digits, agent)
+        fallback = self._media.fallback
+        fallback.transfer = lambda call, target: self._transferring.hand_on(call, target, fallback.failed)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._sweep_timer: asyncio.TimerHandle | None = None
         self.started = time.time()

@@ -49,7 +49,7 @@ class Streams:
                 hold_media=call.media is None,
                 rescue=rescue_params(call.route, agents, self._path_of),
                 first_agent=call.agent.name,
-                others=tuple(self._book.agent_params[agent.name] for agent in call.others),
+                others=tuple(for_call(self._book.agent_params[agent.name], call.info) for agent in call.others),
                 agent_may=PERMISSIONS if call.route is None else tuple(call.route.agent_may),
                 variables=dict(call.variables),
                 recording=recordings.of_route(self._book.config, call),

@@ -23,7 +23,7 @@ from trunkline.agent_bridge.link_events import (
     Rejected,
 )
 from trunkline.gateway.media import control
-from trunkline.gateway.media.agent_asks import AgentFailed
+from trunkline.gateway.media.agent_asks import AgentFailed, AgentMuted
 from trunkline.gateway.media.agent_audio import by_row, runs
 from trunkline.gateway.media.agent_commands import AgentCommands
 from trunkline.gateway.media.agent_frames import AgentFrames
@@ -230,6 +230,8 @@ class AgentLinks:
         match event:
             case Accepted():
                 stream.accepted = True
+                if self.rescue.attempt(stream) > 1:
+                    self._begin_anew(stream)
                 if self.rescue.accepted(stream, now_ns, event):
                     self.on_accepted(stream, now_ns, self.commands.checked(stream, event))
                 self._hold_again(stream)
@@ -252,6 +254,14 @@ class AgentLinks:
             self._post(AgentFailed(stream.start.agent.name, "agent_flooded", detail, 1))
             self._withdraw(stream, "agent_flooded")
             self.rescue.failed(stream, now_ns, "agent_flooded", detail)
+
+    def _begin_anew(self, stream: Stream) -> None:
+        """Another agent has the call: what the one before it has muted is nobody's wish any more."""
+        table, row = self._table, stream.row
+        if row in table.muted_up or row in table.muted_down:
+            table.mute(row, uplink=False, downlink=False)
+            self._post(AgentMuted(stream.call_id, False, False))
+        self._playback.agent_changed(row, stream.start.agent)
 
     def _hold_again(self, stream: Stream) -> None:
         """A new connection knows nothing of a hold that began on the one before."""

@@ -182,10 +182,17 @@ class Playback:
         self._marked.discard(row)
         self._paused.discard(row)
         stream.flow_paused = False
+        self.ledger.forget(row)
+        if row in self._table.halted:  # whoever comes next knows of no pause
+            self._downlink.halt(row, halted=False)
         if discard:
             self._downlink.clear(stream)
         queued = int(self._table.formats.at(row).queue.queued_samples(np.array([row]))[0])
         return marks, queued * 1000 // stream.start.agent.sample_rate_hz
+
+    def agent_changed(self, row: int, agent: control.AgentParams) -> None:
+        """Another agent speaks from now on: what was learned of the rhythm of the one before it does not hold."""
+        self._downlink.prebuffer.begin(row, agent)
 
     def tell_status(self, stream: Stream) -> None:
         """Answer how much waits, and how much may; `flow_paused` and `sending` are 0 or 1."""

@@ -90,6 +90,8 @@ class Turns:
         self._playback.pause(stream, paused=paused)
 
     def _changed(self, stream: Stream, change: Change, position: int, now_ns: int) -> None:
+        if change.row in self._table.muted_up:  # the agent hears silence in its place
+            return
         turns, level = stream.start.turns, round(change.level_dbov, 1)
         if turns.barge_in != "off":
             self._telling.speech(stream, change.started, position, level)

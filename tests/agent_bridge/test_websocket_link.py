@@ -338,7 +338,7 @@ def test_a_silent_agent_is_pinged_and_then_lost(info):
     peer.now_ns = peer.link.next_deadline_ns
     peer.link.handle_timeout(peer.now_ns)
     failed = only_failure(peer.link.handle_timeout(peer.now_ns + 5 * SECOND))
-    assert failed.reason == "agent_timeout" and "in spite of a ping" in failed.detail
+    assert failed.reason == "agent_hung" and "in spite of a ping" in failed.detail
 
 
 # --- the end --------------------------------------------------------------------------------
