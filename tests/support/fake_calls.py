@@ -131,6 +131,16 @@ class FakeService:
         self.asked.append(("variables", call_id, dict(values)))
         self.change(call_id, variables=dict(values))
 
+    async def start_recording(self, call_id: str, file: str) -> None:
+        self.asked.append(("record", call_id, file))
+        if self.refuse is not None:
+            raise self.refuse
+
+    async def stop_recording(self, call_id: str) -> None:
+        self.asked.append(("stop recording", call_id))
+        if self.refuse is not None:
+            raise self.refuse
+
     @contextlib.asynccontextmanager
     async def subscribe(self) -> AsyncIterator[AsyncIterator[CallEvent]]:
         queue: asyncio.Queue[CallEvent | None] = asyncio.Queue()

@@ -16,6 +16,8 @@ from trunkline.gateway.media.agent_commands import AgentCommands
 from trunkline.gateway.media.agent_events import EVENTS_PER_SECOND
 from trunkline.gateway.media.channel import MAX_MESSAGE_BYTES
 from trunkline.gateway.media.playback import MAX_DIGITS, MAX_MARKS
+from trunkline.gateway.media.replay import Replay
+from trunkline.gateway.media.rescue import Rescue
 from trunkline.rtp.outcomes import Drop
 
 
@@ -194,7 +196,8 @@ def test_bounds_are_those_of_the_protocols_text() -> None:
 def test_an_agent_that_asks_learns_how_much_waits() -> None:
     """Queue, its bound, what was played, marks, flow; in ms of speech, whatever the rate."""
     rig = DownlinkRig(queue_ms=2000)
-    commands = AgentCommands(rig.playback, rig.posted.append)
+    rescue = Rescue(rig.table, rig.playback, rig.playback.sounds, Replay(rig.table), rig.posted.append)
+    commands = AgentCommands(rig.playback, rig.posted.append, rig.table, rig.playback.telling, rescue)
     rig.speak(tone(8000))
     rig.playback.mark(rig.stream, "m")
     rig.run(200)
@@ -206,7 +209,7 @@ def test_an_agent_that_asks_learns_how_much_waits() -> None:
     assert 180 <= played_ms <= 220
     assert first == {
         "queued_ms": 1000 - played_ms, "max_queue_ms": 2000, "played_ms": played_ms, "marks": 1,
-        "flow_paused": 0, "sending": 1, "underruns": 0, "prebuffer_ms": 5,
+        "flow_paused": 0, "paused": 0, "sending": 1, "underruns": 0, "prebuffer_ms": 5,
     }  # fmt: skip
     assert isinstance(second, dict)
     assert (second["queued_ms"], second["flow_paused"]) == (2000 - played_ms, 1)
