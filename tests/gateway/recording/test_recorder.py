@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Recordings of a media engine: whole, of the right call, without keys, and without any effect on the calls."""
+
+from __future__ import annotations
+
+import pathlib
+import stat
+from unittest import mock
+
+import numpy as np
+import pytest
+
+from support.srtp_call import SecureCall, speech
+from support.virtual_engine import VirtualEngine
+from support.virtual_network import Callers, Network
+from support.waiting import wait_for
+from trunkline.gateway.media import control
+from trunkline.gateway.media.recorder import TappedLink
+from trunkline.gateway.recording import contents, pcapng
+from trunkline.gateway.recording.contents import Sound
+
+LOCAL = ("192.0.2.20", 4000)
+
+
+def begin(rig: VirtualEngine, row: int, file: pathlib.Path, max_bytes: int = 10_000_000) -> None:
+    stream = rig.streams[row]
+    stream.rtp = mock.Mock(getsockname=lambda: LOCAL)
+    rig.engine.recorder.start(stream, control.RecordingParams(str(file), max_bytes))
+
+
+def end(rig: VirtualEngine, row: int) -> control.RecordingEnded:
+    rig.engine.recorder.stop(rig.streams[row])
+    return ended(rig)
+
+
+def ended(rig: VirtualEngine) -> control.RecordingEnded:
+    def told() -> control.RecordingEnded | None:
+        rig.engine.recorder.advance()
+        return next((one for one in rig.posted if isinstance(one, control.RecordingEnded)), None)
+
+    return wait_for(told, "RecordingEnded")  # type: ignore[return-value]
+
+
+def talk(rig: VirtualEngine, seconds: float) -> None:
+    rig.run(seconds, rig.traffic(3, Callers(rig.calls), Network()))
+
+
+def test_one_call_of_three_is_recorded_and_nothing_else_changes(tmp_path: pathlib.Path) -> None:
+    file = tmp_path / "call.pcapng"
+    plain, taped = VirtualEngine(3, echo=True), VirtualEngine(3, echo=True)
+    link = taped.streams[1].link
+    assert link is not None
+    begin(taped, 1, file)
+    assert isinstance(link.protocol, TappedLink)
+    talk(plain, 2.0)
+    talk(taped, 2.0)
+    assert plain.digest.digest() == taped.digest.digest(), "agent and callers get the same, byte for byte"
+    sent, frames = int(taped.sockets.sent[1]), 100
+    report = end(taped, 1)
+    assert not isinstance(link.protocol, TappedLink), "the connection is as before"
+    assert (report.outcome, report.left_out, report.octets) == ("complete", 0, file.stat().st_size)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    found = contents.read(file)
+    assert found.start["call"]["call_id"] == taped.streams[1].call_id
+    recorded = [item for item in found.told if isinstance(item, Sound)]
+    assert abs(len(recorded) - frames) <= 3
+    steps = np.diff([one.position for one in recorded])
+    assert (steps == steps[0]).all() and steps[0] == len(recorded[0].pcm)
+    said = np.concatenate([item.pcm for item in found.said if isinstance(item, Sound)])
+    heard = np.concatenate([one.pcm for one in recorded])
+    assert len(said) and (said == heard[: len(said)]).all(), "the agent is an echo"
+    rtp = [one for one in pcapng.packets(file.read_bytes()) if one.interface == pcapng.RTP and one.data[29] < 128]
+    outbound = [one for one in rtp if not one.inbound and one.data[29] & 0x7F < 64]
+    assert abs(len(outbound) - sent) <= 3
+
+
+def test_a_recording_that_is_full_ends_and_the_call_goes_on(tmp_path: pathlib.Path) -> None:
+    rig = VirtualEngine(1, echo=True)
+    file = tmp_path / "call.pcapng"
+    begin(rig, 0, file, 20_000)
+    talk(rig, 2.0)
+    report = ended(rig)
+    assert report.outcome == "limit" and file.stat().st_size == report.octets <= 20_000
+    assert not rig.engine.recorder.active and rig.sockets.sent[0] > 90
+
+
+@pytest.mark.parametrize("there", ["file", "link", "no folder"])
+def test_a_file_that_cannot_be_made_is_told_and_costs_nothing(tmp_path: pathlib.Path, there: str) -> None:
+    rig = VirtualEngine(1, echo=True)
+    file, kept = tmp_path / "call.pcapng", tmp_path / "kept"
+    kept.write_text("kept")
+    if there == "file":
+        file.write_text("kept")
+    elif there == "link":
+        file.symlink_to(kept)
+    else:
+        file = tmp_path / "no/call.pcapng"
+    begin(rig, 0, file)
+    wait_for(lambda: (rig.run(0.1), rig.engine.recorder.active == 0)[1], "the end of the recording")
+    report = ended(rig)
+    assert report.outcome == "failed" and str(file) in report.detail
+    assert kept.read_text() == "kept" and rig.streams[0].accepted
+
+
+def test_an_encrypted_call_is_recorded_in_the_clear_and_without_its_keys(tmp_path: pathlib.Path) -> None:
+    call = SecureCall("AES_CM_128_HMAC_SHA1_80")
+    file = tmp_path / "call.pcapng"
+    begin(call.rig, 0, file)
+    call.talk(50)
+    end(call.rig, 0)
+    data = file.read_bytes()
+    assert sum(speech(number) in data for number in range(50)) >= 45, "what the caller said"
+    media = call.rig.streams[0].media
+    for key in (media.send_key, media.receive_key):
+        assert key is not None and key.master not in data
+    assert not any(packet in data for packet in call.wire)
