@@ -12,44 +12,30 @@ closes, and how, says how a call ends:
 - An agent that closes with 1000, or without a code, hangs up (`websocket_errors.HANG_UP_CODES`).
   Any other end, 1001 (going away) among them, loses the agent.
 
-`websockets` does the handshake, the control frames and the parsing; it is fed a little at a
-time, because it parses all that it is given, and an agent may send many small frames.
+`websockets` does the handshake, control frames, fragments and faults; it is fed a line or a frame
+at a time, because it parses all that it is given. Whole messages do not pass through it
+(`websocket_frames`).
 """
 
 from __future__ import annotations
 
-import base64
 import collections
 import enum
-import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from websockets.client import ClientProtocol
 from websockets.frames import Close, Frame, Opcode
-from websockets.http11 import Response
-from websockets.typing import Subprotocol
-from websockets.uri import parse_uri
 
 from trunkline.agent_bridge import websocket_errors
 from trunkline.agent_bridge.dialect import LinkSettings, StartInfo
 from trunkline.agent_bridge.keepalive import Due, KeepAlive
 from trunkline.agent_bridge.link_events import Accepted, Hangup, LinkEvent, LinkFailed, LinkUp
 from trunkline.agent_bridge.message_dialect import MessageDialect
-from trunkline.agent_bridge.native_messages import silence
 from trunkline.agent_bridge.reassembly import Buffer, ProtocolViolation
-from trunkline.agent_bridge.websocket_frames import MessageJoiner
+from trunkline.agent_bridge.websocket_frames import OTHER, FrameCutter, MessageJoiner
+from trunkline.agent_bridge.websocket_opening import MAX_MESSAGE_BYTES, Opening
 from trunkline.agent_bridge.websocket_speech import WebSocketSpeech
 
-HANDSHAKE_TIMEOUT_NS = 2_000_000_000
-MAX_MESSAGE_BYTES = 1 << 20
-"""Longest message from an agent. A minute and a half of mu-law in base64, half a minute of 16 kHz in binary; to read
-so much JSON takes 10 ms, in which nobody is sent anything."""
-FEED_BYTES = 1024
-"Parsed at once: 512 frames at most, a millisecond."
 _PONG = bytes([0x80 | Opcode.PONG])
-_SILENT = logging.getLogger("trunkline.agent_bridge.websocket")
-_SILENT.disabled = True
-"The library's own log would have credentials in it, at its debug level; what it has to say we hear otherwise."
 
 
 class _State(enum.Enum):
@@ -70,18 +56,12 @@ class WebSocketLink(WebSocketSpeech):
         self.supports_marks = dialect.supports_marks
         self.supports_flow_control = dialect.supports_flow_control
         self.most_messages, self.unread = 0, False
-        self._settings = settings
-        offered = [Subprotocol(name) for name in dialect.subprotocols]
-        self._socket = ClientProtocol(
-            parse_uri(settings.url), subprotocols=offered or None, max_size=MAX_MESSAGE_BYTES, logger=_SILENT
-        )
+        self._opening = Opening(dialect, settings)
+        self._socket = self._opening.protocol
         self._state = _State.IDLE
-        self._unfed: Buffer = b""
-        self._frames: collections.deque[Response | Frame] = collections.deque()
-        "parsed, and not dealt with yet"
+        self._cutter = FrameCutter(MAX_MESSAGE_BYTES)
         self._joiner = MessageJoiner()
         self._keepalive: KeepAlive | None = None
-        self._handshake_deadline_ns = 0
         self._due: list[LinkEvent] = []
         "Accepted, which time alone brings"
         self._due_ns = 0
@@ -102,64 +82,47 @@ class WebSocketLink(WebSocketSpeech):
     def next_deadline_ns(self) -> int | None:
         """The handshake's, the keep-alive's, or at once when a call has been started."""
         if self._state is _State.OPENING:
-            return self._handshake_deadline_ns
+            return self._opening.deadline_ns
         if self._state is not _State.UP or self._keepalive is None:
             return None
         return self._due_ns if self._due else self._keepalive.deadline_ns
 
     def connected(self, now_ns: int) -> None:
-        """Send the handshake; the agent has 2 s to answer, or what the settings say."""
+        """Send the handshake."""
         self._state = _State.OPENING
-        timeout_ms = self._settings.timeout_ms
-        limit_ns = HANDSHAKE_TIMEOUT_NS if timeout_ms is None else timeout_ms * 1_000_000
-        self._handshake_deadline_ns = now_ns + limit_ns
-        request = self._socket.connect()
-        request.headers["User-Agent"] = self._settings.gateway_name
-        for name, value in request_headers(self._dialect, self._settings).items():
-            request.headers[name] = value
-        self._socket.send_request(request)
+        self._opening.begin(now_ns)
         self._collect()
 
     def receive(self, data: Buffer, now_ns: int) -> Sequence[LinkEvent]:
-        """Take bytes, which must stay as they are while `unread`."""
+        """Take bytes; those that are not read at once are copied."""
         if self._state is _State.OVER:
             return []
         if not len(data):
             return self._ended()
-        self._unfed = memoryview(data)
+        if self._state is _State.OPENING:
+            return self._shake_hands(bytes(data), now_ns)
+        self._cutter.add(data)
         return self.resume(now_ns)
 
     def resume(self, now_ns: int) -> Sequence[LinkEvent]:
         """Go on where `most_messages`, or a handshake that is done, has made the last call stop."""
-        events, self._due = list(self._due), []
+        events, self._due = self._due, []
         if self._keepalive:
             self._keepalive.heard(now_ns)
         self.unread = False
         try:
-            for number_taken, item in enumerate(self._parsed(), 1):
-                opened = self._take(item, events, now_ns)
-                if self._state is _State.OVER:
-                    break
-                if opened or number_taken == self.most_messages:
-                    self.unread = bool(self._frames or len(self._unfed))
-                    break
-            else:
-                self._look_for_faults(events)
+            self._take_frames(events)
         except ProtocolViolation as violation:
             self._fail(events, "agent_protocol", str(violation), 1008)
         except UnicodeDecodeError as problem:
             self._fail(events, *websocket_errors.broken_rules(problem, MAX_MESSAGE_BYTES), 1007)
-        self._collect()
         return events
 
     def handle_timeout(self, now_ns: int) -> Sequence[LinkEvent]:
         """Accepted, as soon as it is due; a handshake that takes too long; pings."""
         events, self._due = list(self._due), []
-        if self._state is _State.OPENING and now_ns >= self._handshake_deadline_ns:
-            timeout_ms = self._settings.timeout_ms
-            limit_ns = HANDSHAKE_TIMEOUT_NS if timeout_ms is None else timeout_ms * 1_000_000
-            said = silence("the agent did not answer the WebSocket handshake", limit_ns)
-            self._fail(events, "agent_timeout", said)
+        if self._state is _State.OPENING and now_ns >= self._opening.deadline_ns:
+            self._fail(events, "agent_timeout", self._opening.too_late())
         if self._state is _State.UP and self._keepalive is not None:
             match self._keepalive.check(now_ns):
                 case Due.PING:
@@ -201,39 +164,58 @@ class WebSocketLink(WebSocketSpeech):
 
     # --- what the agent says -----------------------------------------------------------------
 
-    def _parsed(self) -> Iterator[Response | Frame]:
-        """Frames one by one, parsed as they are asked for."""
-        while True:
-            while self._frames:
-                yield self._frames.popleft()
-            if not len(self._unfed):
+    def _shake_hands(self, data: bytes, now_ns: int) -> list[LinkEvent]:
+        """What stands behind the 101 is for the call to hear, which starts when our owner has seen LinkUp."""
+        events: list[LinkEvent] = []
+        frames = self._opening.take(data)
+        if frames is not None:
+            self._state = _State.UP
+            self._keepalive = KeepAlive(now_ns)
+            events.append(LinkUp(f"{self._dialect.name} agent"))
+            self._cutter.add(frames)
+            self.unread = len(frames) > 0
+        elif (failure := self._opening.failure) is not None:
+            self._fail(events, *failure)
+        return events
+
+    def _take_frames(self, events: list[LinkEvent]) -> None:
+        count = 0
+        while (cut := self._cutter.next()) is not None:
+            kind, content = cut
+            if kind == OTHER:
+                self._take_other(content, events)
+            else:
+                self._take_message(content, events)
+            if self._state is _State.OVER:
                 return
-            piece, self._unfed = self._unfed[:FEED_BYTES], self._unfed[FEED_BYTES:]
-            self._socket.receive_data(bytes(piece))
-            self._frames.extend(e for e in self._socket.events_received() if isinstance(e, Response | Frame))
+            count += 1
+            if count == self.most_messages:
+                self.unread = self._cutter.left > 0
+                break
 
-    def _take(self, item: Response | Frame, events: list[LinkEvent], now_ns: int) -> bool:
-        """One frame, or the answer to the handshake; says whether this is the moment for a call to start."""
-        if isinstance(item, Response):
-            return self._opened(events, now_ns)
-        if item.opcode is Opcode.CLOSE:
-            self._closed_by_agent(events)
-        elif item.opcode is not Opcode.PING and item.opcode is not Opcode.PONG:
-            message = self._joiner.take(item)
-            if message is not None and self._channel is not None:
-                events.extend(self._dialect.received(message))
-                self._say(self._dialect.replies())
-            elif message is not None and self._state is _State.UP:
-                self.ignored["no_call"] += 1
-        return False
+    def _take_message(self, message: str | bytes, events: list[LinkEvent]) -> None:
+        if self._channel is not None:
+            events.extend(self._dialect.received(message))
+            if replies := self._dialect.replies():
+                self._say(replies)
+        elif self._state is _State.UP:
+            self.ignored["no_call"] += 1
 
-    def _opened(self, events: list[LinkEvent], now_ns: int) -> bool:
-        if self._socket.handshake_exc is not None:
-            return False  # _look_for_faults tells
-        self._state = _State.UP
-        self._keepalive = KeepAlive(now_ns)
-        events.append(LinkUp(f"{self._dialect.name} agent"))
-        return True
+    def _take_other(self, frame: str | bytes, events: list[LinkEvent]) -> None:
+        """A ping, a piece of a message, the end, or something that is wrong."""
+        assert isinstance(frame, bytes)
+        self._socket.receive_data(frame)
+        for item in self._socket.events_received():
+            assert isinstance(item, Frame)
+            if item.opcode is Opcode.CLOSE:
+                self._closed_by_agent(events)
+            elif item.opcode is not Opcode.PING and item.opcode is not Opcode.PONG:
+                message = self._joiner.take(item)
+                if message is not None:
+                    self._take_message(message, events)
+        self._collect()
+        if self._state is not _State.OVER and (fault := self._socket.parser_exc) is not None:
+            self._fail(events, *websocket_errors.broken_rules(fault, MAX_MESSAGE_BYTES))
 
     def _closed_by_agent(self, events: list[LinkEvent]) -> None:
         close = self._socket.close_rcvd
@@ -245,15 +227,6 @@ class WebSocketLink(WebSocketSpeech):
         else:
             self._lost(events, close)
 
-    def _look_for_faults(self, events: list[LinkEvent]) -> None:
-        """After all frames before it have been dealt with: what the parser did not like."""
-        fault = self._socket.handshake_exc
-        if self._state is _State.OPENING and fault is not None:
-            path, offered = self._socket.uri.path, self._dialect.subprotocols
-            self._fail(events, *websocket_errors.handshake_failure(fault, path, offered))
-        elif self._state in (_State.UP, _State.CLOSING) and (fault := self._socket.parser_exc) is not None:
-            self._fail(events, *websocket_errors.broken_rules(fault, MAX_MESSAGE_BYTES))
-
     # --- the end -----------------------------------------------------------------------------
 
     def _ended(self) -> list[LinkEvent]:
@@ -261,8 +234,8 @@ class WebSocketLink(WebSocketSpeech):
         events: list[LinkEvent] = list(self._due)
         if self._state is _State.OPENING:
             self._socket.receive_eof()
-            self._frames.extend(e for e in self._socket.events_received() if isinstance(e, Response))
-            self._look_for_faults(events)
+            if (failure := self._opening.failure) is not None:
+                self._fail(events, *failure)
         if self._state is _State.CLOSING:
             self._over()
         elif self._state is not _State.OVER:
@@ -284,24 +257,11 @@ class WebSocketLink(WebSocketSpeech):
     def _over(self) -> None:
         self._state, self._channel = _State.OVER, None
         self._due.clear()
-        self._frames.clear()
-        self._unfed = b""
 
     def _collect(self) -> None:
-        """What `websockets` wants to be written; of many pongs the last (RFC 6455, section 5.5.3)."""
-        writes = [data for data in self._socket.data_to_send() if data]
-        pongs = [data for data in writes if data[:1] == _PONG]
-        self._out.extend(data for data in writes if data[:1] != _PONG or data is pongs[-1])
-
-
-def request_headers(dialect: MessageDialect, settings: LinkSettings) -> dict[str, str]:
-    """Headers of the handshake: credentials, the dialect's own, and those of the configuration, which win."""
-    found: dict[str, tuple[str, str]] = {}
-    if settings.username:
-        pair = f"{settings.username}:{settings.password or ''}".encode()
-        found["authorization"] = "Authorization", f"Basic {base64.b64encode(pair).decode('ascii')}"
-    elif settings.token and dialect.token_is_bearer:
-        found["authorization"] = "Authorization", f"Bearer {settings.token}"
-    for headers in (dialect.request_headers(), settings.headers):
-        found.update({name.lower(): (name, value) for name, value in headers.items()})
-    return dict(found.values())
+        """What `websockets` wants to be written; a pong takes the place of one that is still here (section 5.5.3)."""
+        for data in self._socket.data_to_send():
+            if data[:1] == _PONG and self._out and bytes(self._out[-1][:1]) == _PONG:
+                self._out[-1] = data
+            elif data:
+                self._out.append(data)

@@ -211,6 +211,6 @@ def _print_result(out: Console, config: Config, taker: Verdict) -> bool:
     agent = config.agent(route.agent)
     assert agent is not None, "checked when the file was loaded"
     form = f"{agent.dialect}, {agent.sample_rate_hz} Hz, {agent.frame_ms} ms"
-    text = f"route {route.name} gives it to agent {agent.name} at {shown(agent.address)} ({form})"
+    text = f"route {route.name} gives it to agent {agent.name} at {shown(agent.shown_address)} ({form})"
     out.print(f"[green]answered[/]: {text}", soft_wrap=True)
     return True

@@ -11,12 +11,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from websockets.client import ClientProtocol
 from websockets.frames import Frame, Opcode
+from websockets.protocol import State
+from websockets.uri import parse_uri
 
 from support.websocket_peer import Peer, Plain, WithProtocol
 from trunkline.agent_bridge.link_events import Accepted, Audio, Hangup, LinkFailed, LinkUp, Mark
-from trunkline.agent_bridge.websocket_frames import FrameWriter
-from trunkline.agent_bridge.websocket_link import FEED_BYTES, MAX_MESSAGE_BYTES
+from trunkline.agent_bridge.websocket_frames import FrameWriter, MessageJoiner
+from trunkline.agent_bridge.websocket_opening import MAX_MESSAGE_BYTES
 
 SECOND = 1_000_000_000
 
@@ -62,7 +65,7 @@ def test_credentials_are_in_no_log_and_no_repr(caplog):
     peer = Peer(token="s3cret-token", headers={"X-Key": "s3cret-key"})
     peer.greet()
     ours = [record.getMessage() for record in caplog.records if record.name != "websockets.server"]
-    assert "s3cret" not in " ".join(ours) and "s3cret" not in repr(peer.link._settings)
+    assert "s3cret" not in " ".join(ours) and "s3cret" not in repr(peer.link._opening._settings)
 
 
 def test_a_call_starts_when_the_handshake_is_done(info):
@@ -244,12 +247,13 @@ def test_only_so_many_messages_are_handled_at_once(info):
     assert counts == [10, 10, 5]
 
 
-def test_a_flood_of_tiny_frames_is_parsed_a_little_at_a_time(info):
-    """16 KB of empty messages are 8,000: never more than one piece of them is in memory as frames."""
+@pytest.mark.parametrize("frame", [b"\x82\x00", b"\x89\x00", b"\x02\x00\x80\x00"])
+def test_a_flood_of_tiny_frames_is_parsed_a_little_at_a_time(info, frame):
+    """16 KB of empty messages are 8,000: two hundred of them, and the rest is not looked at."""
     peer = Peer().up(info())
     peer.link.most_messages = 200
-    peer.link.receive(b"\x82\x00" * 8192, peer.now_ns)
-    assert peer.link.unread and len(peer.link._frames) <= FEED_BYTES // 2
+    peer.link.receive(frame * (16_384 // len(frame)), peer.now_ns)
+    assert peer.link.unread and peer.link._cutter.left >= 15_000
 
 
 def test_of_many_pings_the_last_is_answered(info):
@@ -402,3 +406,58 @@ def test_a_close_before_the_call_has_started_is_no_hangup():
     peer.greet()
     peer.server.send_close(1000)
     assert only_failure(peer.deliver()).reason == "agent_lost"
+
+
+# --- the short way beside the library's -----------------------------------------------------
+
+
+def frame_bytes(first: int, payload: bytes, masked: bool, long: bool) -> bytes:
+    """A frame as it may come, right or wrong; `long`: its length in more bytes than it needs."""
+    size = len(payload)
+    if long:
+        head = bytes([first, 127 | masked << 7]) + size.to_bytes(8, "big")
+    elif size < 126:
+        head = bytes([first, size | masked << 7])
+    else:
+        head = bytes([first, 126 | masked << 7]) + size.to_bytes(2, "big")
+    return head + (bytes(4) if masked else b"") + payload
+
+
+def by_the_library(data: bytes) -> tuple[list[str | bytes], bool]:
+    """Messages, and whether there was a fault, as `websockets` alone has it; no message counts behind a fault."""
+    protocol = ClientProtocol(parse_uri("ws://h/"), state=State.OPEN, max_size=MAX_MESSAGE_BYTES)
+    protocol.receive_data(data)
+    joiner, messages = MessageJoiner(), []
+    for frame in protocol.events_received():
+        if frame.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
+            try:
+                message = joiner.take(frame)
+            except UnicodeDecodeError:
+                return messages, True
+            if message is not None:
+                messages.append(message)
+    return messages, protocol.parser_exc is not None
+
+
+firsts = st.sampled_from([0x81, 0x82, 0x01, 0x02, 0x00, 0x80, 0x89, 0x8A]) | st.integers(0, 255).filter(
+    lambda first: first & 0x0F != Opcode.CLOSE
+)
+frames = st.builds(
+    frame_bytes, firsts, st.binary(max_size=200), st.integers(0, 15).map(lambda n: n == 0), st.booleans()
+)
+
+
+@given(st.lists(frames, max_size=8), st.lists(st.integers(0, 2000), max_size=4))
+@settings(max_examples=150, deadline=None)
+def test_messages_and_faults_are_those_of_the_library(pieces, cuts):
+    """Whole messages do not pass through it: whatever comes, in whatever pieces, the outcome is the same."""
+    data = b"".join(pieces)
+    peer = Peer(Started)
+    peer.greet()
+    peer.link.start(7, None, 0)
+    peer.link.handle_timeout(0)
+    edges = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
+    events = [e for start, end in zip(edges, edges[1:], strict=False) for e in peer.feed(data[start:end])]
+    messages, fault = by_the_library(data)
+    assert [e for e in events if not isinstance(e, LinkFailed)] == messages
+    assert any(isinstance(e, LinkFailed) for e in events) == fault

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import pathlib
+import signal
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -59,7 +61,7 @@ def test_echo_digits_parameters_and_the_end_of_the_call(tmp_path: pathlib.Path) 
         with gateway_for(server, tmp_path) as gateway:
             with Phone(gateway, "uac_offer", said=said, digits="42", hold_ms=2500) as phone:
                 stream = server.stream()
-                stream.speak(b"\xff" * 960)  # 120 ms in hand
+                stream.speak(b"\xff" * 2560)  # 320 ms in hand
                 line = phone.wait_end()
                 assert b"".join(one.payload for one in phone.rtp.audio).find(said) >= 0
             stream.wait("stop")
@@ -144,6 +146,27 @@ def test_an_agent_that_closes_hangs_up(tmp_path: pathlib.Path) -> None:
     assert line["cause"] == "agent_hangup" and line["detail"] == "done here"
 
 
+def test_a_call_outlives_our_media_process(tmp_path: pathlib.Path) -> None:
+    """The agent gets another stream of the same call, and is told that it goes on."""
+    with TwilioServer() as server, gateway_for(server, tmp_path) as gateway:
+        with Phone(gateway, "uac_hangup") as phone:
+            first = server.stream()
+            phone.wait_up()
+            first.wait("media", 5)
+            wait_for(lambda: gateway.status()["workers"]["spare"], "a worker in reserve")
+            os.kill(gateway.workers[0], signal.SIGKILL)
+            wait_for(lambda: len(server.streams) == 2 and server.streams[1].sid, "a second stream")
+            second = server.streams[1]
+            second.wait("media", 5)
+            gateway.hang_up(phone.call_id)
+            line = phone.wait_end()
+        starts = [stream.of("start")[0]["start"] for stream in (first, second)]
+    assert starts[0]["callSid"] == starts[1]["callSid"] and first.sid != second.sid
+    assert "resumed" not in starts[0]["customParameters"] and starts[1]["customParameters"]["resumed"] == "true"
+    assert int(second.of("media")[0]["media"]["timestamp"]) == 0
+    assert line["cause"] == "api_hangup"
+
+
 def test_by_tls_the_same_and_a_stranger_gets_no_call(tmp_path: pathlib.Path) -> None:
     """wss with an authority of one's own; without it the caller gets 503 and the log says what is wrong."""
     authority = Authority(tmp_path)
@@ -153,7 +176,7 @@ def test_by_tls_the_same_and_a_stranger_gets_no_call(tmp_path: pathlib.Path) -> 
         gateway_for(server, tmp_path, ca=str(authority.certificate)) as gateway,
     ):
         with Phone(gateway, "uac_offer", said=said, hold_ms=1500) as phone:
-            server.stream().speak(b"\xff" * 960)
+            server.stream().speak(b"\xff" * 2560)
             phone.wait_end()
             assert b"".join(one.payload for one in phone.rtp.audio).find(said) >= 0
         with Phone(gateway, "uac_refused", keys={"called": "700"}) as phone:

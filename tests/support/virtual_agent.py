@@ -24,6 +24,7 @@ class MemorySocket:
     """The gateway's socket: what it sends reaches the agent at once, what the agent says waits to be read."""
 
     family = socket.AF_INET
+    more = waiting = False
 
     def __init__(self, agent: VirtualAgent) -> None:
         self._agent = agent

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from support.media_rig import cut, start_message
 from support.virtual_agent import MemoryPoller, VirtualAgent
 from support.virtual_network import MS, Callers, Network, Traffic
-from trunkline.gateway.media import agent_link, control
+from trunkline.gateway.media import agent_connecting, control
 from trunkline.gateway.media.batch import Batch
 from trunkline.gateway.media.columns import Columns
 from trunkline.gateway.media.engine import Engine
@@ -143,7 +143,7 @@ class VirtualEngine:
 
     def _start(self, messages: Iterable[control.StartStream]) -> list[Stream]:
         streams = []
-        with mock.patch.object(agent_link, "open_socket", return_value=(self.agent.socket, "")):
+        with mock.patch.object(agent_connecting, "open_socket", return_value=(self.agent.socket, "")):
             for message in messages:
                 stream = self.table.take(message, None, None)  # type: ignore[arg-type]
                 self.engine.start(stream, self.now_ns)

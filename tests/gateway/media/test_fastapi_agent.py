@@ -133,7 +133,7 @@ def test_a_whole_call(short_path: pathlib.Path, tmp_path: pathlib.Path, scheme: 
     ],
 )
 def test_ends_of_a_call(short_path: pathlib.Path, plain: str, path: str, hangs_up: bool, says: str) -> None:
-    """`close()` hangs up. uvicorn ends a function that returns as it ends one that fails: its connection just breaks."""
+    """`close()` hangs up. uvicorn ends a function that returns as one that fails: its connection just breaks."""
     rig = rig_for(short_path, f"{plain}/{path}")
     rig.call()
     kind = control.AgentHangup if hangs_up else control.StreamFailed
