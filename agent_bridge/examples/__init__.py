@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""Agents to read and to begin with."""
+"""Agents that fit on a screen: copy one, and put your own code where it says so."""

@@ -60,7 +60,7 @@ def record(
 
 def replay(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="a recording")],
-    agent: Annotated[str, typer.Option("--agent", help="where the agent listens: unix:/path or tcp:host:port")],
+    agent: Annotated[str, typer.Option("--agent", help="where the agent listens: unix:/path, tcp:host:port, ws:// or wss://")],
     dialect: Annotated[str, typer.Option(help=f"what it speaks: {', '.join(DIALECTS)}")] = "trunkline",
     speed: Annotated[float, typer.Option(min=0.1, max=100, help="2: in half the time")] = 1.0,
     within_ms: Annotated[float, typer.Option(min=0, help="a turn may begin so much earlier or later")] = 300.0,

@@ -210,7 +210,7 @@ class Route(Section):
     record: str = ""
     "folder in which each call leaves a recording (pcapng) of its RTP and its talk with the agent; absent: none"
     record_max_mb: Annotated[int, Field(ge=1, le=100_000)] = 200
-    "a recording ends when it has this size: some 40 minutes at 16 kHz"
+    "a recording ends when it has this size: some 35 minutes at 16 kHz"
     record_folder_mb: Annotated[int, Field(ge=1, le=10_000_000)] = 10_000
     "no recording begins while those in the folder have this size together"
     reason: types.ReasonPhrase = ""

@@ -27,6 +27,8 @@ from trunkline.gateway.recording import pcapng, shadow
 from trunkline.gateway.recording.writer import Tape, Writer
 
 Rows = NDArray[np.intp]
+FLUSH_NS = 100_000_000
+"The writer is woken so often: to wake a thread costs more than what a call leaves in a tick."
 _TOLD = (
     "send_dtmf", "send_mark", "send_cleared", "send_flow", "send_hold", "send_quality", "send_network",
     "send_speech", "send_turn", "send_underrun", "send_call_state", "send_transfer", "send_status",
@@ -62,6 +64,7 @@ class Recorder:
         "by row"
         self._writer: Writer | None = None
         self._ending = 0
+        self._flush_ns = 0
         self.active = 0
         "calls that are recorded"
         self.on_active: Callable[[bool], None] = lambda active: None
@@ -135,7 +138,13 @@ class Recorder:
 
     def advance(self) -> None:
         """Tell of files that are complete; stop recordings that are full or failed."""
-        if self._ending and self._writer is not None:
+        if self._writer is None:
+            return
+        now_ns = self._clock()
+        if now_ns >= self._flush_ns:
+            self._flush_ns = now_ns + FLUSH_NS
+            self._writer.flush()
+        if self._ending:
             while self._writer.done:
                 tape = self._writer.done.popleft()
                 self._ending -= 1
@@ -148,6 +157,11 @@ class Recorder:
             stream = self._table.streams[row]
             if stream is not None:
                 self.stop(stream)
+
+    def recorded(self, channels: NDArray[np.uint32]) -> list[int]:
+        """Places of calls that are recorded, over this connection or another."""
+        rows = self._table.rows_of(channels)
+        return np.flatnonzero(self._rows[rows] & (rows >= 0)).tolist()
 
     @property
     def busy(self) -> bool:
@@ -201,8 +215,7 @@ class Recorder:
         """The agent gets a frame."""
         recording = self._recordings[row]
         if recording.gateway is not None:
-            recording.gateway.audio(position, flags, pcm)
-            self._told(row, recording)
+            self._put(row, pcapng.BRIDGE, pcapng.OUTBOUND, shadow.audio(position, flags, pcm))
 
     def told(self, row: int, method: str, content: Sequence[Any]) -> None:
         """The agent is told something."""
@@ -260,6 +273,10 @@ class TappedLink:
         if channel in self.rows:
             self._recorder.told(self.rows[channel], method, content)
 
+    def _which(self, channels: NDArray[np.uint32]) -> list[int]:
+        """Places of recorded calls among `channels`."""
+        return [i for i in self._recorder.recorded(channels) if int(channels[i]) in self.rows]
+
     def start(self, channel: int, info: StartInfo, now_ns: int) -> None:
         """Offer a call."""
         self.link.start(channel, info, now_ns)
@@ -275,9 +292,8 @@ class TappedLink:
     ) -> None:
         """Frames of many calls."""
         self.link.send_audio(channels, positions, flags, pcm)
-        for i, channel in enumerate(channels.tolist()):
-            if channel in self.rows:
-                self._recorder.frame(self.rows[channel], int(positions[i]), int(flags[i]), pcm[i])
+        for i in self._which(channels):
+            self._recorder.frame(self.rows[int(channels[i])], int(positions[i]), int(flags[i]), pcm[i])
 
     def receive(self, data: Any, now_ns: int) -> Sequence[LinkEvent]:
         """What the agent says."""
@@ -294,9 +310,9 @@ class TappedLink:
     def _note(self, events: Sequence[LinkEvent]) -> Sequence[LinkEvent]:
         for event in events:
             if isinstance(event, Audio):
-                for channel, pcm in zip(event.channels.tolist(), event.pcm, strict=True):
-                    if channel in self.rows:
-                        self._recorder.speech(self.rows[channel], event.sample_rate_hz, pcm)
+                for i in self._which(event.channels):
+                    row = self.rows[int(event.channels[i])]
+                    self._recorder.speech(row, event.sample_rate_hz, event.pcm[i])
             elif getattr(event, "channel", None) in self.rows:
                 message = shadow.spoken(event)
                 if message is not None:

@@ -12,6 +12,7 @@ Pure: bytes in, bytes out. All is little-endian, times are Unix nanoseconds.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import ipaddress
 import struct
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ _BYTE_ORDER = 0x1A2B3C4D
 _FLAGS, _NAME, _RESOLUTION, _SHB_APPLICATION, _END = 2, 2, 9, 4, 0
 _BLOCK = struct.Struct("<II")
 _PACKET = struct.Struct("<IIIII")
+_UDP = struct.Struct(">HHHH")
 _UDP_PROTOCOL = 17
 
 
@@ -55,6 +57,12 @@ def _option(code: int, value: bytes) -> bytes:
     return struct.pack("<HH", code, len(value)) + _padded(value)
 
 
+_ENDS = {
+    direction: _option(_FLAGS, direction.to_bytes(4, "little")) + _option(_END, b"")
+    for direction in (INBOUND, OUTBOUND)
+}
+
+
 def section() -> bytes:
     """What a file, or a part of it, begins with: section header and both interfaces."""
     application = _option(_SHB_APPLICATION, b"trunkline") + _option(_END, b"")
@@ -67,21 +75,24 @@ def section() -> bytes:
 
 def packet(interface: int, time_ns: int, direction: int, data: bytes) -> bytes:
     """A packet block; `direction` is INBOUND or OUTBOUND."""
-    head = _PACKET.pack(interface, time_ns >> 32, time_ns & 0xFFFFFFFF, len(data), len(data))
-    flags = _option(_FLAGS, direction.to_bytes(4, "little")) + _option(_END, b"")
-    return _block(PACKET, head + _padded(data) + flags)
+    size = len(data)
+    head = _PACKET.pack(interface, time_ns >> 32, time_ns & 0xFFFFFFFF, size, size)
+    return _block(PACKET, head + data + bytes(-size % 4) + _ENDS[direction])
 
 
 def udp(source: tuple[str, int], target: tuple[str, int], payload: bytes) -> bytes:
     """A datagram as an IP packet, for LINKTYPE_RAW (RFC 791, RFC 8200, RFC 768); the UDP checksum is left out."""
     size = 8 + len(payload)
-    datagram = struct.pack(">HHHH", source[1], target[1], size, 0) + payload
-    here, there = ipaddress.ip_address(source[0] or "0.0.0.0"), ipaddress.ip_address(target[0] or "0.0.0.0")
+    return _ip_head(source[0], target[0], size) + _UDP.pack(source[1], target[1], size, 0) + payload
+
+
+@functools.lru_cache(maxsize=1024)  # a call has two or four ways, and packets of one length or a few
+def _ip_head(source: str, target: str, size: int) -> bytes:
+    here, there = ipaddress.ip_address(source or "0.0.0.0"), ipaddress.ip_address(target or "0.0.0.0")
     if here.version == 6 or there.version == 6:
-        head = struct.pack(">IHBB", 6 << 28, size, _UDP_PROTOCOL, 64)
-        return head + _v6(here) + _v6(there) + datagram
+        return struct.pack(">IHBB", 6 << 28, size, _UDP_PROTOCOL, 64) + _v6(here) + _v6(there)
     head = struct.pack(">BBHHHBBH", 0x45, 0, 20 + size, 0, 0, 64, _UDP_PROTOCOL, 0) + here.packed + there.packed
-    return head[:10] + _checksum(head).to_bytes(2, "big") + head[12:] + datagram
+    return head[:10] + _checksum(head).to_bytes(2, "big") + head[12:]
 
 
 def _v6(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bytes:

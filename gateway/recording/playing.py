@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import ssl
 import time
 from collections.abc import Callable, Sequence
+from urllib.parse import urlsplit
 
 import numpy as np
 
 from trunkline.agent_bridge import link_events as said
 from trunkline.agent_bridge import wire
 from trunkline.agent_bridge.dialect import Link, StartInfo
-from trunkline.agent_bridge.links import UnixAddress, parse_address
+from trunkline.agent_bridge.links import TcpAddress, UnixAddress, parse_address
 from trunkline.gateway.recording import shadow, wording
 from trunkline.gateway.recording.contents import Contents, Item, Sound, Word, texts
 from trunkline.gateway.recording.heard import Loudspeaker
@@ -194,7 +196,9 @@ class Player:
             case said.Clear(_, name):
                 self._link.send_cleared(shadow.CHANNEL, name, *self.played.speaker.clear())
 
-    async def _until(self, writer: asyncio.StreamWriter, true: Callable[[], bool], limit_s: float, otherwise: str) -> None:
+    async def _until(
+        self, writer: asyncio.StreamWriter, true: Callable[[], bool], limit_s: float, otherwise: str
+    ) -> None:
         give_up = time.monotonic() + limit_s
         while not true():
             await self._flush(writer)
@@ -203,6 +207,11 @@ class Player:
             await asyncio.sleep(0.005)
 
     async def _flush(self, writer: asyncio.StreamWriter) -> None:
+        """Let the link do what is due, and write what it has to say."""
+        deadline_ns, now_ns = self._link.next_deadline_ns, time.monotonic_ns()
+        if deadline_ns is not None and deadline_ns <= now_ns:
+            for event in self._link.handle_timeout(now_ns):
+                self._take(event)
         writer.writelines(self._link.data_to_send())
         if not writer.is_closing():
             try:
@@ -212,11 +221,14 @@ class Player:
 
 
 async def _connect(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    where = parse_address(address)
+    url = urlsplit(address)
+    secure = ssl.create_default_context() if url.scheme == "wss" else None
+    port = 443 if secure else 80
+    where = TcpAddress(url.hostname or "", url.port or port) if url.netloc else parse_address(address)
     try:
         async with asyncio.timeout(CONNECT_S):
             if isinstance(where, UnixAddress):
                 return await asyncio.open_unix_connection(where.path, limit=_READ_BYTES)
-            return await asyncio.open_connection(where.host, where.port, limit=_READ_BYTES)
+            return await asyncio.open_connection(where.host, where.port, limit=_READ_BYTES, ssl=secure)
     except (OSError, TimeoutError) as error:
         raise AgentFailed(f"no agent at {address}: {error or 'it does not answer'}") from None

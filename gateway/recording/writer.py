@@ -16,7 +16,7 @@ from collections import deque
 from trunkline.gateway.recording import pcapng
 
 MAX_WAITING_BYTES = 16 << 20
-"Of all recordings of a process: at 16 kHz a call makes 80 kB a second with RTP, so a disk may stand still for a while."
+"Of all recordings of a process: at 16 kHz a call makes 96 kB a second with RTP, so a disk may stand still for a while."
 
 
 class Tape:
@@ -48,6 +48,7 @@ class Writer:
     def __init__(self) -> None:
         self._queue: queue.SimpleQueue[tuple[Tape, bytes | None] | None] = queue.SimpleQueue()
         self._waiting_bytes, self._written_bytes = 0, 0
+        self._pending: dict[Tape, list[bytes]] = {}
         self.done: deque[Tape] = deque()
         "recordings whose file is closed"
         self._files: dict[Tape, int] = {}
@@ -68,15 +69,23 @@ class Writer:
             tape.left_out += 1
             return
         self._waiting_bytes += len(block)
-        self._queue.put((tape, block))
+        self._pending.setdefault(tape, []).append(block)
+
+    def flush(self) -> None:
+        """From time to time: what was put goes to the thread, in one piece a file."""
+        pending, self._pending = self._pending, {}
+        for tape, blocks in pending.items():
+            self._queue.put((tape, b"".join(blocks)))
 
     def close(self, tape: Tape) -> None:
         """No more; `done` gets it when the file is written."""
         tape.over = True
+        self.flush()
         self._queue.put((tape, None))
 
     def stop(self, timeout_s: float = 2.0) -> None:
         """The process ends: write what waits, as long as that takes no longer than this."""
+        self.flush()
         self._queue.put(None)
         self._thread.join(timeout_s)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A call is recorded by its route or on demand, and played again to agents that do the same, and to one that does not."""
+"""Calls are recorded by their route or on demand, and played again to an agent that does the same, or does not."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ def answering(answer: Pcm, after_ms: int = 0) -> object:
 
 
 def run(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [TRUNKLINE, *arguments], capture_output=True, text=True, timeout=60, check=False, env={"PATH": "/usr/bin", **env}
-    )
+    command = [TRUNKLINE, *arguments]
+    env = {"PATH": "/usr/bin", **env}
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=env)
 
 
 def test_a_route_records_and_replay_tells_agents_apart(short_path: pathlib.Path) -> None:

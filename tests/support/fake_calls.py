@@ -102,6 +102,16 @@ class FakeService:
         if self.refuse is not None:
             raise self.refuse
 
+    async def start_recording(self, call_id: str, file: str) -> None:
+        self.asked.append(("record", call_id, file))
+        if self.refuse is not None:
+            raise self.refuse
+
+    async def stop_recording(self, call_id: str) -> None:
+        self.asked.append(("stop recording", call_id))
+        if self.refuse is not None:
+            raise self.refuse
+
     @contextlib.asynccontextmanager
     async def subscribe(self) -> AsyncIterator[AsyncIterator[CallEvent]]:
         queue: asyncio.Queue[CallEvent | None] = asyncio.Queue()

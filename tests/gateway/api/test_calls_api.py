@@ -100,6 +100,17 @@ def test_digits_and_their_times_arrive(ask, service):
     assert ask("POST", "/v1/calls/abc/dtmf", json={"digits": "12x"}).status_code == 422
 
 
+def test_a_call_can_be_recorded(ask, service):
+    """Into a file that is named in full, or not at all."""
+    service.add("abc")
+    url = "/v1/calls/abc/recording"
+    assert ask("POST", url, json={"file": "/tmp/a.pcapng"}).status_code == 202
+    assert ask("DELETE", url).status_code == 202
+    assert service.asked == [("record", "abc", "/tmp/a.pcapng"), ("stop recording", "abc")]
+    for file in ("a.pcapng", "/etc/passwd", "", "/tmp/a\0.pcapng"):
+        assert ask("POST", url, json={"file": file}).status_code == 422, file
+
+
 def test_the_agents_queue_can_be_cleared(ask, service):
     """What it has said and nobody heard yet is thrown away."""
     service.add("abc")
@@ -179,7 +190,7 @@ def test_openapi_describes_every_route_with_examples_and_the_token(ask):
     """What /docs shows is complete: text on each operation, an example body, the security scheme."""
     spec = ask("GET", "/openapi.json", token=None).json()
     operations = {(verb, path): op for path, item in spec["paths"].items() for verb, op in item.items()}
-    assert len(operations) == 10
+    assert len(operations) == 12
     assert all(op["description"] for op in operations.values())
     body = operations["post", "/v1/calls"]["requestBody"]["content"]["application/json"]
     assert body["examples"]["uri"]["value"]["to"].startswith("sip:")

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from trunkline.agent_bridge import link_events as said
 from trunkline.agent_bridge import wire
@@ -43,3 +45,11 @@ def test_long_speech_is_in_pieces() -> None:
         assert kind == wire.AUDIO
         found.append(np.array(wire.parse_audio(payload)["pcm"][0]))
     assert (np.concatenate(found) == pcm).all() and max(map(len, found)) == wire.MAX_SAMPLES
+
+
+@given(st.integers(0, (1 << 63) - 1), st.integers(0, 0xFFFF), st.binary(min_size=2, max_size=200))
+def test_a_frame_is_the_message_that_the_protocol_makes_of_it(position: int, flags: int, samples: bytes) -> None:
+    pcm = np.frombuffer(samples[: len(samples) & ~1], "<i2").astype(np.int16)
+    columns = np.array([ONE], np.uint32), np.array([position]), np.array([flags], np.uint16)
+    (message,) = wire.audio_messages(*columns, pcm[None])
+    assert shadow.audio(position, flags, pcm) == bytes(message)
