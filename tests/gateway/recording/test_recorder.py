@@ -114,3 +114,22 @@ def test_an_encrypted_call_is_recorded_in_the_clear_and_without_its_keys(tmp_pat
     for key in (media.send_key, media.receive_key):
         assert key is not None and key.master not in data
     assert not any(packet in data for packet in call.wire)
+
+
+def test_a_successor_of_the_worker_goes_on_in_the_same_file(tmp_path: pathlib.Path) -> None:
+    """What the dead one has written stays, and a new section follows."""
+    file = tmp_path / "call.pcapng"
+    rig = VirtualEngine(1, echo=True)
+    begin(rig, 0, file)
+    talk(rig, 0.5)
+    end(rig, 0)
+    before = file.read_bytes()
+    after = rig.successor(echo=True)
+    assert after.streams[0].resumed
+    begin(after, 0, file)
+    talk(after, 0.5)
+    end(after, 0)
+    assert file.read_bytes().startswith(before)
+    found = contents.read(file)
+    frames = [item for item in found.told if isinstance(item, Sound)]
+    assert len(frames) > 40 and (np.diff([one.position for one in frames]) > 0).all()
