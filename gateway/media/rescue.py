@@ -65,6 +65,8 @@ class Case:
     "an agent has taken the call, here or in a worker before this one"
     told: bool = False
     "... and the gateway was told so by this worker"
+    waits: bool = False
+    "the agent that has it took it without answering it"
     next_ns: int = 0
     "when the agent at `at` is asked; 0: it has been"
     limit_ns: int = 0
@@ -190,7 +192,9 @@ class Rescue:
             case.lost_ns = 0
             self._sounds.stop_under(stream)
         running = bool(self._table.shared.state[stream.row] == RUNNING)
-        news, case.had, case.told = not case.told or not running, True, True
+        # One that rings or has early audio is answered by whoever has it now, if that agent does not wait.
+        unanswered, case.waits = case.waits and not stream.start.answered, not how.answer
+        news, case.had, case.told = not case.told or not running or unanswered, True, True
         if not news:
             self._table.agent_ready[stream.row] = True
             self.on_regained(stream, now_ns)

@@ -75,6 +75,7 @@ class Agent:
         self.listens = True
         self.hangs = False
         self.accepts = True
+        self.answers = True
         self.rejects: int | None = None
         self.lines: list[Line] = []
         self.starts: list[Mapping[str, Any]] = []
@@ -113,7 +114,7 @@ class Agent:
                 if self.rejects is not None:
                     self.say(line, "reject", channel=message["channel"], code=self.rejects, reason="no")
                 elif self.accepts:
-                    self.say(line, "accept", channel=message["channel"])
+                    self.say(line, "accept", channel=message["channel"], answer=self.answers)
                     self.on_start(line, message)
             case "ping":
                 self.say(line, "pong")

@@ -64,6 +64,21 @@ def test_the_next_agent_gets_the_call_with_all_that_was_said(rig: RescueRig) -> 
     assert loud_since(rig, 0, died_ns) == float("inf"), "so soon that the caller hears nothing of it"
 
 
+def test_a_call_in_early_media_is_answered_by_the_agent_that_takes_it_then() -> None:
+    """The one before had let it ring: its caller would wait for an answer that nobody owes him."""
+    with RescueRig(settle=False) as rig:
+        first = rig.agents["a"]
+        first.answers = False
+        rig.run(0.1)
+        (stream,) = rig.streams
+        rig.engine.update(stream, stream.media, rig.now_ns)  # `progress`
+        rig.run(0.2, rig.traffic())
+        first.die()
+        rig.run(0.5, rig.traffic())
+        assert [ready.answer for ready in rig.of(control.StreamReady)] == [False, True]
+        assert stream.accepted and stream.link is not None
+
+
 def test_each_agent_is_told_its_own_texts_and_those_of_the_route() -> None:
     """What the first one is told for itself alone, the second is not."""
     with RescueRig(down="a", settle=False) as rig:
