@@ -55,8 +55,6 @@ class _Turn:
     "when the agent could know that"
     spoken_ns: int = 0
     "for how long the caller has spoken, pauses without an answer left out"
-    over: bool = False
-    "the agent was speaking: what it says before it has stopped is no answer"
     interrupted_ns: int = -1
     "when the caller began to speak while it did"
     barge_in_ms: float = -1.0
@@ -79,6 +77,8 @@ class TurnLedger:
         self._watched: NDArray[np.bool_] = np.zeros(n, bool)
         self.watching = 0
         "rows that wait for the agent to say something"
+        self._over: NDArray[np.bool_] = np.zeros(n, bool)
+        "their agent was speaking: what it says before it has stopped is no answer"
         self._target: Samples = np.full(n, NEVER, np.int64)
         "position in the agent's samples from which on its answer is heard"
         self.targets = 0
@@ -100,7 +100,7 @@ class TurnLedger:
     def _started(self, row: int, turn: _Turn, at_ns: int) -> None:
         self._turns[row] = turn
         if self._audible(row):
-            turn.over = True
+            self._over[row] = True
             turn.interrupted_ns = at_ns
         turn.begin_ns, turn.end_ns = at_ns, -1
         self._wait_for_answer(row, turn)
@@ -109,7 +109,7 @@ class TurnLedger:
         turn.end_ns, turn.told_ns = max(at_ns, turn.begin_ns), now_ns
         turn.spoken_ns += turn.end_ns - turn.begin_ns
         if turn.audio_ns < turn.end_ns:  # what it said meanwhile was said over the caller, and may go on
-            turn.over |= turn.audio_ns >= 0 and self._audible(stream.row)
+            self._over[stream.row] |= turn.audio_ns >= 0 and self._audible(stream.row)
             self._wait_for_answer(stream.row, turn)
         elif turn.sent_ns >= 0:  # it has listened for itself, and been quicker
             self._done(stream, turn)
@@ -129,6 +129,7 @@ class TurnLedger:
     def agent_audio(self, rows: Rows, pcm: Pcm, samples: Samples | None, now_ns: int) -> None:
         """Agents are about to add to the queues of these rows, as `Downlink.push` has it. Only while `watching`."""
         watched = np.flatnonzero(self._watched[rows])
+        watched = watched[~self._speaks_on(rows[watched])]
         if samples is None:
             said = pcm[watched]  # of agents that never pause it is silence, as a rule: all of them at once
             for i in np.flatnonzero((said.max(axis=1) > AUDIBLE) | (said.min(axis=1) < -AUDIBLE)).tolist():
@@ -138,17 +139,21 @@ class TurnLedger:
         for i in watched.tolist():
             self._heard(int(rows[i]), pcm[ends[i] - samples[i] : ends[i]], now_ns)
 
+    def _speaks_on(self, rows: Rows) -> NDArray[np.bool_]:
+        """Where the agent was speaking and has not stopped since."""
+        speaks = self._table.shared.tx_talking[rows] == 1
+        for fmt, part in self._table.formats.groups(rows) if len(rows) else ():
+            speaks[part] |= (fmt.queue.count[rows[part]] > 0) | (fmt.queue.partial[rows[part]] > 0)
+        return np.asarray(speaks & self._over[rows])
+
     def _heard(self, row: int, pcm: Pcm, now_ns: int) -> None:
-        turn, c = self._turns[row], self._table.shared
-        queued = int(self._table.formats.at(row).queue.queued_samples(np.array([row]))[0])
-        if turn.over and (queued or c.tx_talking[row]):
-            return
         loud = np.flatnonzero((pcm > AUDIBLE) | (pcm < -AUDIBLE))
         if len(loud):
-            turn.over = False
-            turn.audio_ns = now_ns
+            queued = int(self._table.formats.at(row).queue.queued_samples(np.array([row]))[0])
+            self._over[row] = False
+            self._turns[row].audio_ns = now_ns
             self._watch(row, False)
-            self._aim(row, int(c.down_position[row]) + queued + int(loud[0]) + 1)
+            self._aim(row, int(self._table.shared.down_position[row]) + queued + int(loud[0]) + 1)
 
     def packet_sent(self, rows: Rows, now_ns: int) -> None:
         """Packets of these rows have left. Only while there are `targets`."""
@@ -174,13 +179,13 @@ class TurnLedger:
             last_ns = int(c.tx_due_ns[stream.row] - self._table.ptime_ns[stream.row])
             turn.barge_in_ms = max(last_ns - turn.interrupted_ns, 0) / 1e6
             self.on_barge_in(stream, turn.barge_in_ms, now_ns)
-        turn.over = False
+        self._over[stream.row] = False
         self._wait_for_answer(stream.row, turn)
 
     def goes_on(self, stream: Stream) -> None:
         """What was paused is heard after all: that is no answer."""
         if (turn := self._turns.get(stream.row)) is not None:
-            turn.over = True
+            self._over[stream.row] = True
             self._wait_for_answer(stream.row, turn)
 
     def _audible(self, row: int) -> bool:
@@ -195,6 +200,7 @@ class TurnLedger:
     def forget(self, row: int) -> None:
         """The call is over."""
         self._turns.pop(row, None)
+        self._over[row] = False
         self._watch(row, False)
         self._aim(row, NEVER)
 
