@@ -131,7 +131,8 @@ class WorkerCarrier:
                 receive_key=hears,
             )  # fmt: skip
             info = control.CallInfo(call_id(number), "inbound", f"+{number}", "bench", "bench", "bench")
-            self._workers.start_stream(control.StartStream(info, media, params, hold_media=True), pair)
+            start = control.StartStream(info, media, params, hold_media=True, answered=True)
+            self._workers.start_stream(start, pair)
             media_of[info.call_id] = media
             await self._until(lambda: len(self._ready), number + 1 - SETUP_AT_ONCE, limit, progress)
         await self._until(lambda: len(self._ready), plan.calls, limit, progress)

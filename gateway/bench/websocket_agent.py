@@ -89,7 +89,7 @@ class Log:
             samples = g711.decode_ulaw(np.frombuffer(self.windows, np.uint8))
         else:
             samples = np.frombuffer(self.windows, "<i2").astype(np.int16)
-        window = samples.reshape(len(self.calls), -1)
+        window = samples.reshape(len(self.calls), -1) if self.calls else samples.reshape(0, 0)
         return Frames(np.array(self.calls, np.int64), np.array(self.times, np.int64), window)
 
 

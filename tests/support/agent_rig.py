@@ -93,7 +93,7 @@ class AgentRig:
 
     def call(self, **changes: Any) -> Stream:
         """A new call for the agent."""
-        message = msgspec.structs.replace(start_message(), agent=self.agent, **changes)
+        message = msgspec.structs.replace(start_message(), agent=self.agent, **{"answered": True, **changes})
         stream = self.table.take(message, None, None)  # type: ignore[arg-type]
         self.table.apply(stream, stream.media)
         self.links.start(stream, self.now_ns)
