@@ -115,7 +115,8 @@ class DialectRig(Rig):
                 for _ in range(first, calls, 8):
                     one = start_message(rate_hz)
                     agent = type(one.agent)(**{f: getattr(one.agent, f) for f in one.agent.__struct_fields__} | params)
-                    self.engine.start(self.table.take(type(one)(one.info, one.media, agent, answered=True), None, None), self.now_ns)  # type: ignore[arg-type]
+                    call = type(one)(one.info, one.media, agent, answered=True)
+                    self.engine.start(self.table.take(call, None, None), self.now_ns)  # type: ignore[arg-type]
                 for _ in range(9):
                     self.now_ns += TICK_NS
                     agents.deliver()
