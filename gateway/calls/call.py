@@ -131,7 +131,7 @@ class Call:
     deadline: float = 0.0
     "monotonic time at which the sweep looks at the call again; 0 never"
     deadline_for: str = ""
-    "why: admission, agent, media_stop, sip_end"
+    "why: admission, agent, ack, media_stop, sip_end"
     answered: float | None = None
     ended: float | None = None
     agent_connect_ms: float | None = None
@@ -186,6 +186,8 @@ class Call:
     "how a transfer of it stands: empty, or `asked`, `trying`, `ringing`, `done`"
     attended: str = ""
     "... id of the call whose other party it goes to, if that is another call of ours"
+    responded: dict[str, str] = dataclasses.field(default_factory=dict)
+    "inbound: agents' headers in our responses to the INVITE"
     turns: TurnFigures = dataclasses.field(default_factory=TurnFigures)
     "how long the agent and we took for the turns that have been taken"
 

@@ -19,7 +19,7 @@ from typing import Any
 from trunkline.gateway.calls import recordings
 from trunkline.gateway.calls.addresses import MediaAddress
 from trunkline.gateway.calls.agent_flow import AgentFlow
-from trunkline.gateway.calls.answering import ANSWER_DEADLINE, Answering
+from trunkline.gateway.calls.answering import ACK_DEADLINE, ANSWER_DEADLINE, Answering
 from trunkline.gateway.calls.book import Book, log
 from trunkline.gateway.calls.call import ANSWERED, Call
 from trunkline.gateway.calls.digits import Digits
@@ -73,7 +73,8 @@ class CallService:
         answering = Answering(book, self._ending)
         self._ending.on_end = self._transferring.ended
         self._ending.on_overdue = {
-            ANSWER_DEADLINE: answering.overdue, REPLACED_DEADLINE: self._transferring.overdue
+            ANSWER_DEADLINE: answering.overdue, REPLACED_DEADLINE: self._transferring.overdue,
+            ACK_DEADLINE: answering.unacknowledged,
         }  # fmt: skip
         self._sip = SipFlow(
             book, self._ending, streams, self._digits, screen.admitted, on_fatal, self._transferring
