@@ -42,7 +42,7 @@ def for_response(before: Mapping[str, str], headers: Mapping[str, str]) -> tuple
     had = {name.lower(): value for name, value in before.items()}
     new = {name: value for name, value in headers.items() if had.get(name.lower()) != value}
     if again := [name for name in new if name.lower() in had]:
-        why = f"{', '.join(again)} stands in an earlier response to this INVITE, and can have no other value in a later one"
+        why = f"{', '.join(again)} stands in an earlier response to this INVITE, and can have no other value now"
         return {name: value for name, value in new.items() if name not in again}, why
     if (size := encoded_bytes({**before, **new})) > MAX_BYTES:
         return {}, f"the headers of all responses to one INVITE would have {size} bytes; {MAX_BYTES} are allowed"
