@@ -22,7 +22,7 @@ from trunkline.gateway.calls.refused import CallRefused
 from trunkline.gateway.calls.uri import UriError, compact_number, is_uri, parse_uri
 from trunkline.gateway.calls.wire import HANDED_ON
 from trunkline.gateway.config.addresses import bracketed, split_host_port
-from trunkline.gateway.config.targets import may_call_number, may_call_uri
+from trunkline.gateway.config.targets import HARMLESS, may_call_number, may_call_uri
 from trunkline.gateway.media import control
 from trunkline.gateway.sip.events import TransferChanged
 from trunkline.gateway.sip.messages import Transfer
@@ -99,7 +99,7 @@ class Transferring:
             except UriError as error:
                 raise CallRefused("bad_target", f"{target!r} cannot be used as a SIP URI: {error}") from error
             host = f"{uri.host}:{uri.port}" if uri.port else uri.host
-            permitted = may_call_uri(allowed, uri.user, host)
+            permitted = may_call_uri(allowed, uri.user, host, secure=uri.secure) and uri.parameters <= HARMLESS
         else:
             number = compact_number(target)
             permitted = number is None or may_call_number(allowed, number)

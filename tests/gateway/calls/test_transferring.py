@@ -127,6 +127,22 @@ def test_a_peer_that_hangs_up_once_it_has_agreed_has_been_transferred() -> None:
         (("sip:6..@192.0.2.10",), "sip:6012@192.0.2.10", None),
         (("sip:6..@192.0.2.10",), "601", None),
         (("sip:*@*",), "sips:x@elsewhere.example.com:5061", "sips:x@elsewhere.example.com:5061"),
+        (("sip:6..@192.0.2.10",), "sip:6%301@192.0.2.10;transport=tcp", "sip:6%301@192.0.2.10;transport=tcp"),
+        (("sip:6..@192.0.2.10",), "sip:601@192.0.2.10;maddr=198.51.100.66", None),
+        (("sip:6..@192.0.2.10",), "sip:601@192.0.2.10;%6daddr=198.51.100.66", None),
+        (("sip:6..@192.0.2.10",), "sip:601@192.0.2.10;method=BYE", None),
+        (("sip:6..@192.0.2.10",), "sip:6;x@192.0.2.10", None),
+        (("sip:*@192.0.2.10",), "sip:601;phone-context=x@192.0.2.10", None),
+        (("sip:*@192.0.2.10",), "sip:601%3bx@192.0.2.10", None),
+        (("sip:*@192.0.2.10",), "sip:601:secret@192.0.2.10", None),
+        (("sips:9..@safe.example",), "sip:900@safe.example", None),
+        (("sips:9..@safe.example",), "sips:900@safe.example", "sips:900@safe.example"),
+        (("sip:re:(?!0900).*@192.0.2.10",), "sip:%30900123@192.0.2.10", None),
+        (("sip:re:6@192.0.2.10",), "sip:0900611@192.0.2.10", None),
+        (("re:6[0-9]",), "609", None),
+        (("re:6[0-9]",), "60", "sip:60@192.0.2.10:5160"),
+        (("sip:6..@[2001:DB8::1]",), "sip:601@[2001:db8:0::1]", "sip:601@[2001:db8:0::1]"),
+        (("sip:6..@pbx.example.com.",), "sip:601@PBX.example.com", "sip:601@PBX.example.com"),
     ],
 )
 def test_agents_transfer_to_whom_the_route_allows(targets: tuple[str, ...], target: str, uri: str | None) -> None:
@@ -141,7 +157,13 @@ def test_agents_transfer_to_whom_the_route_allows(targets: tuple[str, ...], targ
     run(scenario, allowing(*targets) if targets else CONFIG)
 
 
-@pytest.mark.parametrize("entry", ["", "6*1", "sip:601", "sip:@x", "re:(", "sip:re:(@x"])
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "", "6*1", "sip:601", "sip:@x", "re:(", "sip:re:(@x", "reception", "sip:6..@h;x=y", "sip:0800*@*:5060",
+        "sip:6..@h:99999", "sip:6;x@h", "sip:6@[::x]",
+    ],
+)  # fmt: skip
 def test_entries_that_nobody_can_mean_are_refused(entry: str) -> None:
     with pytest.raises(ConfigError):
         parse(allowing(entry))
