@@ -129,7 +129,11 @@ class Rescue:
         if start.rescue.replay_ms:
             fmt = self._table.formats.at(stream.row)
             self._replay.open(stream.row, start.rescue.replay_ms, fmt.frame_samples, start.agent.frame_ms)
-        self._ask(case, now_ns)
+        if start.agentless:  # given up in a worker before this one, which has said so
+            case.over_ns = now_ns
+            self.on_orphan(stream, now_ns)
+        else:
+            self._ask(case, now_ns)
 
     def end(self, stream: Stream) -> None:
         """The call is over."""

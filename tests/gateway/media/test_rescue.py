@@ -422,6 +422,20 @@ def test_news_of_media_before_any_agent_has_the_call_does_not_let_it_flow() -> N
         assert stream.accepted and stream.held_media and not rig.packets
 
 
+def test_a_call_that_is_being_handed_on_is_offered_to_no_agent_by_another_worker() -> None:
+    with RescueRig() as rig:
+        rig.run(0.1)
+        (stream,) = rig.streams
+        stream.start = msgspec.structs.replace(stream.start, agentless=True)
+        rig.close()
+        starts = len(rig.agents["a"].starts)
+        with RescueRig(before=rig) as successor:
+            successor.run(3, successor.traffic())
+            assert [type(one) for one in successor.posted] == [control.MediaStarted] and successor.packets[0]
+            assert len(rig.agents["a"].starts) == starts and not rig.agents["b"].starts
+            successor.engine.stop(successor.streams[0], "transferred", successor.now_ns)
+
+
 def test_a_new_agent_answers_what_the_worker_before_this_one_knew_as_ringing() -> None:
     """The agent of then is asked again, and its yes is no answer; that of another one is."""
     with fresh() as rig:
