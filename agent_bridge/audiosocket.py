@@ -205,7 +205,7 @@ class AudioSocketLink(Unsaid):
         if kind == HANGUP:
             self._flush_audio(events)
             if self._channel is not None:
-                events.append(Hangup(self._channel))
+                events.append(Hangup(self._channel, parting=True))
             self._end()
         elif kind == ERROR:
             self._flush_audio(events)

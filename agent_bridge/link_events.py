@@ -194,6 +194,8 @@ class Hangup:
     reason: str = ""
     code: int = 0
     headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    parting: bool = dataclasses.field(default=False, compare=False)
+    "the connection ends with it: this agent cannot go on with the call, whatever it may do"
 
 
 Command = (

@@ -227,7 +227,7 @@ class WebSocketLink(WebSocketSpeech):
     def _closed_by_agent(self, events: list[LinkEvent]) -> None:
         close = self._socket.close_rcvd
         if close is not None and close.code in websocket_errors.HANG_UP_CODES and self._channel is not None:
-            events.append(Hangup(self._channel, websocket_errors.printable(close.reason)))
+            events.append(Hangup(self._channel, websocket_errors.printable(close.reason), parting=True))
             self._over()
         elif self._state is _State.CLOSING:
             self._over()

@@ -13,9 +13,9 @@ from typing import Any
 
 from trunkline.gateway.calls.answering import Answering
 from trunkline.gateway.calls.book import Book, log
-from trunkline.gateway.calls.call import Call
+from trunkline.gateway.calls.call import OPEN, Call
 from trunkline.gateway.calls.ending import Ending
-from trunkline.gateway.calls.headers import problem_of
+from trunkline.gateway.calls.headers import for_response, problem_of
 from trunkline.gateway.calls.holding import Holding
 from trunkline.gateway.calls.refused import CallRefused
 from trunkline.gateway.calls.transferring import Transferring
@@ -74,11 +74,16 @@ class AgentFlow:
         self._book.media.send(control.CommandRefused(call.id, cause, detail))
 
     def _good_headers(self, call: Call, headers: Mapping[str, str]) -> Mapping[str, str]:
-        """Those that may be written, which is all or none: what they were for is done without them."""
-        problem = problem_of(headers) if headers else ""
+        """Those that may be written; what they were for is done without the others."""
+        problem, good = problem_of(headers) if headers else "", headers
+        if problem:
+            good = {}
+        elif headers and call.direction == "inbound" and call.phase not in OPEN:
+            good, problem = for_response(call.responded, headers)
+            call.responded |= good
         if problem:
             self._refuse(call, "bad_header", problem)
-        return {} if problem else headers
+        return good
 
     def _ring(self, call: Call, message: agent_asks.AgentRing) -> None:
         self._answering.ring(call, self._good_headers(call, message.headers))

@@ -26,6 +26,9 @@ ANSWER_TIMEOUT_S = 60.0
 "For calls that came by no route."
 ANSWER_DEADLINE = "answer"
 "What `Call.deadline_for` says of it."
+ACK_LIMIT_S = 40.0
+"PJSIP waits 64*T1 = 32 s for the ACK of our 200 (RFC 3261 13.3.1.4); this is for one that could not send it."
+ACK_DEADLINE = "ack"
 _WAITING = frozenset({Phase.RINGING, Phase.EARLY})
 
 
@@ -69,7 +72,6 @@ class Answering:
     def answer(self, call: Call, headers: Mapping[str, str]) -> None:
         """200."""
         self._waiting(call, "answer")
-        call.deadline = 0.0
         call.apply(Trigger.ANSWER)
         self._answered(call, headers)
         self._flow(call)
@@ -79,6 +81,10 @@ class Answering:
         if call.phase in _WAITING:
             self._ending.end(call, "agent_no_answer")
 
+    def unacknowledged(self, call: Call) -> None:
+        """Neither an ACK of our 200 nor PJSIP's word that there is none."""
+        self._ending.end(call, "no_ack")
+
     def _waiting(self, call: Call, what: str) -> None:
         if call.direction != "inbound" or call.phase not in _WAITING:
             text = f"`{what}` is for inbound calls that were accepted with `answer: false` and not answered yet"
@@ -86,6 +92,7 @@ class Answering:
 
     def _answered(self, call: Call, headers: Mapping[str, str]) -> None:
         call.sip_code, call.sip_reason = 200, "OK"
+        call.wait(ACK_LIMIT_S, ACK_DEADLINE)
         self._book.post(Respond(call.id, 200, headers=dict(headers)))
 
     def _flow(self, call: Call) -> None:

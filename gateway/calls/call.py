@@ -131,7 +131,7 @@ class Call:
     deadline: float = 0.0
     "monotonic time at which the sweep looks at the call again; 0 never"
     deadline_for: str = ""
-    "why: admission, agent, media_stop, sip_end"
+    "why: admission, agent, ack, media_stop, sip_end"
     answered: float | None = None
     ended: float | None = None
     agent_connect_ms: float | None = None
@@ -174,8 +174,8 @@ class Call:
     "names of those that had it, one after the other"
     attempts: int = 1
     "which agent in turn has it"
-    fell_back: bool = False
-    "there was no agent any more, and it is being handed on"
+    agentless: bool = False
+    "no agent has it any more: it ends, or is handed on"
     variables: dict[str, str] = dataclasses.field(default_factory=dict)
     "texts that agents and the API have set"
     holding: bool = False
@@ -184,8 +184,12 @@ class Call:
     "... where it hears this file, or the built-in music"
     transfer: str = ""
     "how a transfer of it stands: empty, or `asked`, `trying`, `ringing`, `done`"
+    transfer_ends: float = 0.0
+    "... and by when, monotonic, its result is known"
     attended: str = ""
     "... id of the call whose other party it goes to, if that is another call of ours"
+    responded: dict[str, str] = dataclasses.field(default_factory=dict)
+    "inbound: agents' headers in our responses to the INVITE"
     turns: TurnFigures = dataclasses.field(default_factory=TurnFigures)
     "how long the agent and we took for the turns that have been taken"
 

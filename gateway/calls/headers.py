@@ -33,6 +33,22 @@ def for_agent(globs: Sequence[str], headers: Mapping[str, str]) -> tuple[dict[st
     return chosen, left_out
 
 
+def for_response(before: Mapping[str, str], headers: Mapping[str, str]) -> tuple[dict[str, str], str]:
+    """The headers that a response to an INVITE adds to those of the responses before it, and what is wrong with others.
+
+    PJSIP makes each response out of the one before: what has once been written stands in all that follow, and together
+    they must fit into a datagram, or the call can neither be answered nor refused any more.
+    """
+    had = {name.lower(): value for name, value in before.items()}
+    new = {name: value for name, value in headers.items() if had.get(name.lower()) != value}
+    if again := [name for name in new if name.lower() in had]:
+        why = f"{', '.join(again)} stands in an earlier response to this INVITE, and can have no other value now"
+        return {name: value for name, value in new.items() if name not in again}, why
+    if (size := encoded_bytes({**before, **new})) > MAX_BYTES:
+        return {}, f"the headers of all responses to one INVITE would have {size} bytes; {MAX_BYTES} are allowed"
+    return new, ""
+
+
 def problem_of(headers: Mapping[str, str]) -> str:
     """Why these may not be added to an INVITE, or empty."""
     if len(headers) > MAX_HEADERS:

@@ -79,6 +79,8 @@ class MediaFlow:
         if reason in _NEVER_TAKEN:
             self._book.media.forget(call.id)
             call.media_over = True
+        if call.agentless:  # it hangs on its transfer alone
+            return
         if reason == "bad_media" and call.phase in OPEN:
             reason = "media_failed"
         if reason == "agent_lost":

@@ -165,9 +165,9 @@ def choose_trunk(request: PlaceRequest, trunks: list[Trunk]) -> Trunk:
         raise CallRefused("unknown_trunk", f"there is no trunk {request.trunk!r}; configured: {known}")
     able = [trunk for trunk in trunks if trunk.outbound_host]
     if is_uri(request.to):
-        _, host, port, _ = _parsed(request.to, "bad_target")
-        exact = [trunk for trunk in able if _same_hop(trunk.outbound_host, host, port)]
-        by_host = [trunk for trunk in able if _host(trunk.outbound_host) == host]
+        uri = _parsed(request.to, "bad_target")
+        exact = [trunk for trunk in able if _same_hop(trunk.outbound_host, uri.host, uri.port)]
+        by_host = [trunk for trunk in able if _host(trunk.outbound_host) == uri.host]
         if exact or by_host:
             return (exact or by_host)[0]
     if len(able) == 1:

@@ -19,7 +19,7 @@ from typing import Any
 from trunkline.gateway.calls import recordings
 from trunkline.gateway.calls.addresses import MediaAddress
 from trunkline.gateway.calls.agent_flow import AgentFlow
-from trunkline.gateway.calls.answering import ANSWER_DEADLINE, Answering
+from trunkline.gateway.calls.answering import ACK_DEADLINE, ANSWER_DEADLINE, Answering
 from trunkline.gateway.calls.book import Book, log
 from trunkline.gateway.calls.call import ANSWERED, Call
 from trunkline.gateway.calls.digits import Digits
@@ -32,7 +32,7 @@ from trunkline.gateway.calls.screen import CallScreen, NewSession
 from trunkline.gateway.calls.sip_flow import SipFlow
 from trunkline.gateway.calls.streams import Streams
 from trunkline.gateway.calls.subscribers import Subscription
-from trunkline.gateway.calls.transferring import REPLACED_DEADLINE, Transferring
+from trunkline.gateway.calls.transferring import RELEASED_DEADLINE, REPLACED_DEADLINE, Transferring
 from trunkline.gateway.calls.variables import set_variables
 from trunkline.gateway.calls.view import AgentView, CallView, PlaceRequest, TransferRequest
 from trunkline.gateway.media import control
@@ -73,7 +73,8 @@ class CallService:
         answering = Answering(book, self._ending)
         self._ending.on_end = self._transferring.ended
         self._ending.on_overdue = {
-            ANSWER_DEADLINE: answering.overdue, REPLACED_DEADLINE: self._transferring.overdue
+            ANSWER_DEADLINE: answering.overdue, REPLACED_DEADLINE: self._transferring.overdue,
+            RELEASED_DEADLINE: self._transferring.released, ACK_DEADLINE: answering.unacknowledged,
         }  # fmt: skip
         self._sip = SipFlow(
             book, self._ending, streams, self._digits, screen.admitted, on_fatal, self._transferring
@@ -82,6 +83,7 @@ class CallService:
         self._media = MediaFlow(book, self._ending, self._digits, agent)
         fallback = self._media.fallback
         fallback.transfer = lambda call, target: self._transferring.hand_on(call, target, fallback.failed)
+        fallback.wait_for_transfer = self._transferring.wait_for_result
         self._loop: asyncio.AbstractEventLoop | None = None
         self._sweep_timer: asyncio.TimerHandle | None = None
         self.started = time.time()

@@ -157,7 +157,7 @@ class SipFlow:
             self._up(call, event)
 
     def _up(self, call: Call, event: StateChanged) -> None:
-        call.answered = time.time()
+        call.answered, call.deadline = time.time(), 0.0
         call.sip_code, call.sip_reason = event.code or 200, event.reason or "OK"
         setup_s = time.monotonic() - call.created_at
         self._book.observer.call_answered(call.id, setup_s)

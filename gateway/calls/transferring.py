@@ -6,11 +6,13 @@
 
 A peer that hangs up once it has agreed ends the call with `transferred`, too: many do.
 Of an attended transfer the other call ends by its own peer, whose dialog is replaced;
-one that forgets to is hung up a moment later.
+one that forgets to is hung up a moment later.  Where the first call ends before the result
+is known the other one goes on, and is its agent's again if its peer has not replaced it.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 
 from trunkline.gateway.calls.book import Book, log
@@ -22,7 +24,7 @@ from trunkline.gateway.calls.refused import CallRefused
 from trunkline.gateway.calls.uri import UriError, compact_number, is_uri, parse_uri
 from trunkline.gateway.calls.wire import HANDED_ON
 from trunkline.gateway.config.addresses import bracketed, split_host_port
-from trunkline.gateway.config.targets import may_call_number, may_call_uri
+from trunkline.gateway.config.targets import HARMLESS, may_call_number, may_call_uri
 from trunkline.gateway.media import control
 from trunkline.gateway.sip.events import TransferChanged
 from trunkline.gateway.sip.messages import Transfer
@@ -33,6 +35,10 @@ REPLACED_LIMIT_S = 3.0
 "How long the target of an attended transfer may take to end the call that was replaced."
 REPLACED_DEADLINE = "replaced"
 "What `Call.deadline_for` says of it."
+RELEASED_DEADLINE = "released"
+"... of a target whose transfer has lost the call that would have told the result."
+RESULT_MARGIN_S = 5.0
+"After a transfer's time limit SIP has said that it failed."
 
 
 class Transferring:
@@ -59,12 +65,14 @@ class Transferring:
         if attended:
             other = self._other(call, attended, by_agent=by_agent)
             other.transfer = call.transfer = "asked"
+            other.transfer_ends = time.monotonic() + timeout_s + RESULT_MARGIN_S
             call.attended = other.id
             command = Transfer(call.id, attended=other.id, headers=dict(headers), timeout_s=timeout_s)
         else:
             uri = self._uri(call, target, by_agent=by_agent)
             call.transfer, call.attended = "asked", ""
             command = Transfer(call.id, uri, headers=dict(headers), timeout_s=timeout_s)
+        call.transfer_ends = time.monotonic() + timeout_s + RESULT_MARGIN_S
         self._book.post(command)
         log.debug("call.transfer", call_id=call.id, attended=attended)
 
@@ -79,6 +87,16 @@ class Transferring:
             log.warning("call.transfer", call_id=call.id, state="refused", cause=problem.cause, detail=problem.detail)
             return False
         self._failed[call.id] = failed
+        return True
+
+    def wait_for_result(self, call: Call, failed: Callable[[Call, str], None]) -> bool:
+        """Have `failed` told if the transfer of a call without agent, or to it, fails; False: none goes on."""
+        if not call.transfer or call.deadline_for == RELEASED_DEADLINE:
+            call.transfer = ""
+            return False
+        if call.transfer != "done":
+            self._failed[call.id] = failed
+            call.wait(call.transfer_ends - time.monotonic(), "fallback")
         return True
 
     def _other(self, call: Call, call_id: str, *, by_agent: bool) -> Call:
@@ -99,7 +117,7 @@ class Transferring:
             except UriError as error:
                 raise CallRefused("bad_target", f"{target!r} cannot be used as a SIP URI: {error}") from error
             host = f"{uri.host}:{uri.port}" if uri.port else uri.host
-            permitted = may_call_uri(allowed, uri.user, host)
+            permitted = may_call_uri(allowed, uri.user, host, secure=uri.secure) and uri.parameters <= HARMLESS
         else:
             number = compact_number(target)
             permitted = number is None or may_call_number(allowed, number)
@@ -124,10 +142,16 @@ class Transferring:
         self._book.media.send(control.TellTransfer(call.id, event.state, event.code, event.reason))
         if failed:
             self._book.observer.transfer(kind, "failed")
-            if (tell := self._failed.pop(call.id, None)) is not None:
-                tell(call, f"{event.code} {event.reason}" if event.code else event.reason)
+            why = f"{event.code} {event.reason}" if event.code else event.reason
+            self._tell_failed(call, why)
+            if other is not None:
+                self._tell_failed(other, why)
         elif event.state == "done":
             self._ending.end(call, "transferred")
+
+    def _tell_failed(self, call: Call, why: str) -> None:
+        if (tell := self._failed.pop(call.id, None)) is not None:
+            tell(call, why)
 
     def ended(self, call: Call) -> None:
         """A call is ending: what does that make of its transfer, and of the call that was to be its target?"""
@@ -146,10 +170,21 @@ class Transferring:
             self._book.observer.transfer("attended", "done" if done else "ended")
             other = self._book.calls.get(call.attended)
             if other is not None and not other.closing:
-                if done and state in HANDED_ON:
-                    other.wait(REPLACED_LIMIT_S, REPLACED_DEADLINE)
-                else:
-                    other.transfer = ""
+                self._leave(other, state if done else "")
+
+    def _leave(self, target: Call, state: str) -> None:
+        """The call that was to be transferred has ended, with this state of its transfer; empty: it came to nothing."""
+        if state == "done":
+            target.wait(REPLACED_LIMIT_S, REPLACED_DEADLINE)
+        elif state in HANDED_ON and not target.agentless:
+            target.wait(target.transfer_ends - time.monotonic(), RELEASED_DEADLINE)
+        else:
+            target.transfer = ""
+            self._tell_failed(target, "the other party hung up")
+
+    def released(self, call: Call) -> None:
+        """Nothing has replaced it: its agent goes on with it."""
+        call.transfer = ""
 
     def _is_target(self, call: Call) -> bool:
         return any(other.attended == call.id for other in self._book.calls.values())

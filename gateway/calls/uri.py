@@ -42,6 +42,10 @@ class SipUri(NamedTuple):
     "empty when absent"
     transport: str
     "lower case; empty when absent; `sips:` is TLS, whatever it says besides"
+    parameters: frozenset[str] = frozenset()
+    "names, lower case, without escapes"
+    secure: bool = False
+    "`sips:`"
 
 
 def parse_uri(text: str) -> SipUri:
@@ -63,11 +67,12 @@ def parse_uri(text: str) -> SipUri:
     if twice := next((name for name in parameters if parameters.count(name) > 1), ""):
         raise UriError(f"it has {twice} twice")  # RFC 3261 19.1.1; PJSIP takes the last, others the first
     transport = uri_transport(f"sip:{match['host']}{match['parameters']}")
-    if match["scheme"].lower() == "sips":
+    secure = match["scheme"].lower() == "sips"
+    if secure:
         if transport not in ("", "tcp", "tls"):  # RFC 3261 26.2.2: TLS over it
             raise UriError(f"sips: is TLS, which transport {transport} is not")
         transport = "tls"
-    return SipUri(match["user"] or "", host, port, transport)
+    return SipUri(match["user"] or "", host, port, transport, frozenset(parameters), secure)
 
 
 def is_uri(text: str) -> bool:

@@ -73,6 +73,15 @@ class Pattern:
             return len(value) <= REGEX_MAX_CHARS and self._compiled.search(value) is not None
         return self._compiled.fullmatch(value) is not None
 
+    def takes_whole(self, value: str) -> bool:
+        """Like `matches`, with a regular expression that must match from beginning to end, as a permission should."""
+        return len(value) <= REGEX_MAX_CHARS and self._compiled.fullmatch(value) is not None
+
+    @property
+    def is_regex(self) -> bool:
+        """Whether it was written as `re:...`."""
+        return self._is_regex
+
 
 def parse_number_pattern(text: str) -> Pattern:
     """Like `Pattern.parse`, and refuses separators that no compared number still has."""

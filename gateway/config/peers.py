@@ -282,7 +282,7 @@ class Route(Section):
     10000, but 0 for a single agent; 10 s are 320 kB a call at 16 kHz"""
     fallback: Literal["hangup", "transfer"] = "hangup"
     "what becomes of the call when no agent is found"
-    fallback_target: str = ""
+    fallback_target: types.Destination = ""
     'number or SIP URI that "transfer" sends the caller to'
     fallback_sound: str = ""
     "WAV file that the caller hears before that, once; default three notes"
@@ -291,7 +291,8 @@ class Route(Section):
     answer), `hold`, `transfer`, `dtmf`, `mute`, `hangup`, `headers` (of SIP, of their own), `variables`"""
     transfer_targets: list[types.TransferTarget] = Field(default_factory=list)
     """whom calls may be transferred to by agents: patterns of numbers, as `called`, which are called at the call's own
-    trunk, and `sip:user@host` with patterns for user and host. Absent: any number at the call's own trunk"""
+    trunk, and `sip:user@host` with a pattern for the user, and a host or `*`. A regular expression has to match the
+    whole, and a URI has no parameters but transport and user. Absent: any number at the call's own trunk"""
     answer_timeout_s: Annotated[float, Field(gt=0, le=170)] = 60.0
     """how long an agent that has taken a call may let it ring; then the caller gets 480. Proxies give up after three
     minutes (RFC 3261 16.6)"""

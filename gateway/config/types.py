@@ -173,6 +173,7 @@ NumberPattern = Annotated[str, AfterValidator(_number_pattern), Allowed("pattern
 TransferTarget = Annotated[
     str, AfterValidator(targets.check_target), Allowed("patterns of numbers, or `sip:user@host` with patterns")
 ]
+Destination = Annotated[str, AfterValidator(targets.check_destination), Allowed("number or SIP URI")]
 ValuePattern = Annotated[str, AfterValidator(_pattern), Allowed("patterns")]
 Codec = Annotated[
     str,

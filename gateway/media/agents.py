@@ -17,6 +17,7 @@ from trunkline.agent_bridge.link_events import (
     Accepted,
     Audio,
     Command,
+    Hangup,
     LinkEvent,
     LinkFailed,
     LinkUp,
@@ -241,9 +242,18 @@ class AgentLinks:
                 self._post(AgentFailed(stream.start.agent.name, why, detail, 1))
                 self._withdraw(stream, "rejected")
                 self.rescue.failed(stream, now_ns, why, detail, code)
+            case Hangup(parting=True) if "hangup" not in stream.start.agent_may:
+                self._left(stream, now_ns)
             case _:
                 self.commands.take(stream, event, now_ns)
                 self._flooded(stream, self.rescue.count_command(stream, now_ns), now_ns)
+
+    def _left(self, stream: Stream, now_ns: int) -> None:
+        """An agent that may not hang up has, by ending its connection: the call goes on without it."""
+        why = "agent_lost" if stream.accepted else _before_accept("agent_lost")
+        detail = f"agent {stream.start.agent.name} hung up, which its route does not allow (agent_may)"
+        self._withdraw(stream, "agent_lost")
+        self.rescue.failed(stream, now_ns, why, detail)
 
     def _dropped(self, stream: Stream, dropped_ms: int, now_ns: int) -> None:
         self._flooded(stream, self.rescue.count_overflow(stream, dropped_ms, now_ns), now_ns)

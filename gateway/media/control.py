@@ -162,6 +162,8 @@ class StartStream(Message, frozen=True):
     "name of the one that was asked first, whose texts are in `info.metadata`; empty: `agent`"
     recording: RecordingParams | None = None
     "record the call from its start"
+    agentless: bool = False
+    "no agent is to be asked any more: its other party is being handed on; only with `slot` or `state`"
 
 
 class UpdateStream(Message, frozen=True):

@@ -170,9 +170,11 @@ class Engine:
         if media.send != old.send and stream.on_hold != (not media.send):
             stream.on_hold = not media.send
             self.agents.telling.hold(stream, stream.on_hold)
+        stream.flows = stream.flows or self.agents.rescue.had(stream)
         if stream.held_media:
             stream.held_media = False
-            self._run(stream, now_ns)
+            if stream.accepted or self.agents.rescue.sought(stream):  # answered without an agent: it hears a sound
+                self._begin(stream, now_ns)
             for digits in stream.early_digits:
                 self.playback.send_digits(stream, *digits)
             stream.early_digits.clear()
@@ -213,8 +215,9 @@ class Engine:
     def _on_accepted(self, stream: Stream, now_ns: int, how: Accepted) -> None:
         c = self.table.shared
         self.table.agent_ready[stream.row] = True  # what it says before the answer waits in its queue
-        answer = how.answer and (stream.start.answered or not stream.start.taken)
-        if not answer and not stream.resumed and c.state[stream.row] != RUNNING:
+        answer = self.agents.rescue.answers(stream, how)
+        flows = stream.resumed or stream.flows or stream.start.answered or c.state[stream.row] == RUNNING
+        if not answer and not flows:
             stream.held_media = True  # nobody has been told yet where to listen; an UpdateStream follows
         connect_ms = (now_ns - stream.begun_ns) / 1e6
         generation = int(c.generation[stream.row])

@@ -129,7 +129,11 @@ class Rescue:
         if start.rescue.replay_ms:
             fmt = self._table.formats.at(stream.row)
             self._replay.open(stream.row, start.rescue.replay_ms, fmt.frame_samples, start.agent.frame_ms)
-        self._ask(case, now_ns)
+        if start.agentless:  # given up in a worker before this one, which has said so
+            case.over_ns = now_ns
+            self.on_orphan(stream, now_ns)
+        else:
+            self._ask(case, now_ns)
 
     def end(self, stream: Stream) -> None:
         """The call is over."""
@@ -193,12 +197,28 @@ class Rescue:
             self._sounds.stop_under(stream)
         running = bool(self._table.shared.state[stream.row] == RUNNING)
         # One that rings or has early audio is answered by whoever has it now, if that agent does not wait.
-        unanswered, case.waits = case.waits and not stream.start.answered, not how.answer
+        unanswered = case.waits and not stream.start.answered
+        case.waits = not self.answers(stream, how)
         news, case.had, case.told = not case.told or not running or unanswered, True, True
         if not news:
             self._table.agent_ready[stream.row] = True
             self.on_regained(stream, now_ns)
         return news
+
+    def answers(self, stream: Stream, how: Accepted) -> bool:
+        """Whether its yes answers the call; from the agent that a worker before this one had it from, it is no news."""
+        again = stream.start.taken and self._cases[stream.row].attempt == stream.start.attempt
+        return how.answer and (stream.start.answered or not again)
+
+    def had(self, stream: Stream) -> bool:
+        """Whether an agent has taken the call, be it lost by now."""
+        case = self._cases.get(stream.row)
+        return case is not None and case.had
+
+    def sought(self, stream: Stream) -> bool:
+        """Whether it has lost its agent and waits for another one."""
+        case = self._cases.get(stream.row)
+        return case is not None and bool(case.lost_ns and stream.start.rescue.within_ms and not case.over_ns)
 
     def attempt(self, stream: Stream) -> int:
         """Which agent it is that has the call."""

@@ -89,6 +89,8 @@ class Stream:
     "the agent took the call"
     held_media: bool = False
     "nothing flows before an UpdateStream"
+    flows: bool = False
+    "one has come since an agent took the call: no later agent can hold it back"
     on_hold: bool = False
     "the agent has been told that the caller put us on hold"
     begun_ns: int = 0

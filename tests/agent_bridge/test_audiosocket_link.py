@@ -85,7 +85,7 @@ def test_longest_frame_is_taken(link):
 def test_hangup_frame_comes_after_the_audio_before_it(link, readable):
     """Then nothing more, not even the closing of the socket."""
     data = frame(0x10, b"\1\0") + frame(0x00) + frame(0x10, b"\2\0")
-    assert readable(link.receive(data, 0)) == [("Audio", [9], [[1]]), ("Hangup", 9, "", 0)]
+    assert readable(link.receive(data, 0)) == [("Audio", [9], [[1]]), ("Hangup", 9, "", 0, True)]
     assert link.receive(b"", 0) == []
 
 

@@ -324,3 +324,63 @@ def test_what_is_muted_is_kept_for_another_worker() -> None:
         await end(rig, call_id)
 
     run(scenario)
+
+
+def test_a_header_stands_in_all_later_responses_so_it_is_written_once() -> None:
+    """A second value is left out and told: the 200 would have both."""
+
+    async def scenario(rig: Rig) -> None:
+        call_id = await ringing(rig)
+        say = rig.service.media_message
+        say(agent_asks.AgentRing(call_id, {"X-Position": "3", "X-Agent": "a"}))
+        say(agent_asks.AgentRing(call_id, {"x-position": "2", "X-Agent": "a"}))
+        say(control.StreamReady(call_id, 0, 1, 2.5, headers={"X-Agent": "b", "X-New": "1"}))
+        sent = [one.headers for one in rig.take(Respond)]
+        assert sent == [{"X-Position": "3", "X-Agent": "a"}, {}, {"X-New": "1"}]
+        assert refusals(rig) == ["bad_header"] * 2
+        await end(rig, call_id)
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("final", ["answer", "refuse"])
+def test_headers_of_all_responses_together_leave_room_for_the_last(final: str) -> None:
+    async def scenario(rig: Rig) -> None:
+        call_id = await ringing(rig)
+        say = rig.service.media_message
+        for ring in range(30):
+            say(agent_asks.AgentRing(call_id, {f"X-{ring}": "x" * 1000}))
+        big = {"X-Big": "y" * 2000}
+        say(agent_asks.AgentAnswer(call_id, big) if final == "answer" else control.AgentHangup(call_id, "", 486, big))
+        sent = rig.take(Respond) + rig.take(HangUp)
+        assert sent[-1].code == (200 if final == "answer" else 486) and "X-Big" not in sent[-1].headers
+        assert 10_000 < sum(len(name) + len(value) for one in sent for name, value in one.headers.items()) < 16_400
+        assert refusals(rig)[-1] == "bad_header"
+        await end(rig, call_id)
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_200_that_leads_to_nothing_does_not_keep_the_call(waits: bool) -> None:
+    """Neither an ACK nor an end is told by SIP, as when the 200 could not be sent."""
+
+    async def scenario(rig: Rig) -> None:
+        if waits:
+            call_id = await ringing(rig)
+            rig.service.media_message(agent_asks.AgentAnswer(call_id))
+        else:
+            call_id = await rig.invite()
+            rig.ready(call_id)
+        call = rig.service.calls[call_id]
+        assert call.phase is Phase.ANSWERING and 32 < call.deadline - time.monotonic() <= 40
+        call.deadline = time.monotonic() - 1
+        rig.service._sweep()
+        assert len(rig.take(HangUp)) == 1
+        await end(rig, call_id)
+        assert rig.service.get(call_id).cause == "no_ack"
+        up = await rig.up()
+        assert not rig.service.calls[up].deadline
+        await end(rig, up)
+
+    run(scenario)

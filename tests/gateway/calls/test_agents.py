@@ -179,6 +179,7 @@ def test_a_call_without_any_agent_ends_or_is_handed_on_as_its_route_says() -> No
         assert "486 Busy Here" in rig.service.get(call_id).detail
 
     async def cannot(rig: Rig) -> None:
+        rig.service._media.fallback.transfer = lambda call, target: False
         call_id = await rig.up()
         rig.service.media_message(control.StreamFailed(call_id, "agent_lost", "gone"))
         assert len(rig.take(HangUp)) == 1, "nobody can transfer: it ends"

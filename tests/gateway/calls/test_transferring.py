@@ -127,6 +127,22 @@ def test_a_peer_that_hangs_up_once_it_has_agreed_has_been_transferred() -> None:
         (("sip:6..@192.0.2.10",), "sip:6012@192.0.2.10", None),
         (("sip:6..@192.0.2.10",), "601", None),
         (("sip:*@*",), "sips:x@elsewhere.example.com:5061", "sips:x@elsewhere.example.com:5061"),
+        (("sip:6..@192.0.2.10",), "sip:6%301@192.0.2.10;transport=tcp", "sip:6%301@192.0.2.10;transport=tcp"),
+        (("sip:6..@192.0.2.10",), "sip:601@192.0.2.10;maddr=198.51.100.66", None),
+        (("sip:6..@192.0.2.10",), "sip:601@192.0.2.10;%6daddr=198.51.100.66", None),
+        (("sip:6..@192.0.2.10",), "sip:601@192.0.2.10;method=BYE", None),
+        (("sip:6..@192.0.2.10",), "sip:6;x@192.0.2.10", None),
+        (("sip:*@192.0.2.10",), "sip:601;phone-context=x@192.0.2.10", None),
+        (("sip:*@192.0.2.10",), "sip:601%3bx@192.0.2.10", None),
+        (("sip:*@192.0.2.10",), "sip:601:secret@192.0.2.10", None),
+        (("sips:9..@safe.example",), "sip:900@safe.example", None),
+        (("sips:9..@safe.example",), "sips:900@safe.example", "sips:900@safe.example"),
+        (("sip:re:(?!0900).*@192.0.2.10",), "sip:%30900123@192.0.2.10", None),
+        (("sip:re:6@192.0.2.10",), "sip:0900611@192.0.2.10", None),
+        (("re:6[0-9]",), "609", None),
+        (("re:6[0-9]",), "60", "sip:60@192.0.2.10:5160"),
+        (("sip:6..@[2001:DB8::1]",), "sip:601@[2001:db8:0::1]", "sip:601@[2001:db8:0::1]"),
+        (("sip:6..@pbx.example.com.",), "sip:601@PBX.example.com", "sip:601@PBX.example.com"),
     ],
 )
 def test_agents_transfer_to_whom_the_route_allows(targets: tuple[str, ...], target: str, uri: str | None) -> None:
@@ -141,7 +157,13 @@ def test_agents_transfer_to_whom_the_route_allows(targets: tuple[str, ...], targ
     run(scenario, allowing(*targets) if targets else CONFIG)
 
 
-@pytest.mark.parametrize("entry", ["", "6*1", "sip:601", "sip:@x", "re:(", "sip:re:(@x"])
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "", "6*1", "sip:601", "sip:@x", "re:(", "sip:re:(@x", "reception", "sip:6..@h;x=y", "sip:0800*@*:5060",
+        "sip:6..@h:99999", "sip:6;x@h", "sip:6@[::x]",
+    ],
+)  # fmt: skip
 def test_entries_that_nobody_can_mean_are_refused(entry: str) -> None:
     with pytest.raises(ConfigError):
         parse(allowing(entry))
@@ -266,6 +288,104 @@ def test_a_call_that_is_handed_on_tells_when_it_fails() -> None:
         assert len(why) == 2 and not transferring._failed
 
     run(scenario)
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_target_is_not_hung_up_because_the_other_party_left_before_the_result(replaced: bool) -> None:
+    """It may yet be replaced; if not, its agent has it as before."""
+
+    async def scenario(rig: Rig) -> None:
+        call_id, other_id = await rig.up(), await rig.up()
+        asks(rig, call_id, "", other_id)
+        await rig.sip(TransferChanged(call_id, "ringing", 180, "Ringing"))
+        await end(rig, call_id)
+        other = rig.service.calls[other_id]
+        assert 50 < other.deadline - time.monotonic() < 70
+        if replaced:
+            await end(rig, other_id)
+            assert rig.service.get(other_id).cause == "transferred"
+            return
+        other.deadline = time.monotonic() - 1
+        rig.service._sweep()
+        assert not rig.take(HangUp) and asks(rig, other_id, "601")
+        await end(rig, other_id)
+
+    run(scenario)
+
+
+FALLING_BACK = CONFIG.replace('name = "all"\n', 'name = "all"\nfallback = "transfer"\nfallback_target = "699"\n')
+
+
+def lose_agent(rig: Rig, *call_ids: str) -> None:
+    for call_id in call_ids:
+        rig.service.media_message(control.StreamFailed(call_id, "agent_lost", "gone"))
+
+
+@pytest.mark.parametrize("result", ["done", "failed", "bye"])
+@pytest.mark.parametrize("config", [CONFIG, FALLING_BACK])
+def test_a_transfer_outlives_the_agent_that_began_it(result: str, config: str) -> None:
+    async def scenario(rig: Rig) -> None:
+        call_id = await rig.up()
+        asks(rig, call_id, "601")
+        await rig.sip(TransferChanged(call_id, "ringing", 180, "Ringing"))
+        lose_agent(rig, call_id)
+        call = rig.service.calls[call_id]
+        assert not rig.take(HangUp) and 50 < call.deadline - time.monotonic() < 70
+        assert rig.media.started[call_id].agentless
+        if result != "bye":
+            await rig.sip(TransferChanged(call_id, result, 486 if result == "failed" else 200, "Busy Here"))
+        if result == "failed" and config is FALLING_BACK:
+            assert [one.target for one in rig.take(Transfer)] == ["sip:699@192.0.2.10:5160"]
+            await rig.sip(TransferChanged(call_id, "done", 200, "OK"))
+        assert len(rig.take(HangUp)) == (result != "bye")
+        await end(rig, call_id)
+        lost = result == "failed" and config is CONFIG
+        view = rig.service.get(call_id)
+        assert view.cause == ("agent_lost" if lost else "transferred") and not rig.service._transferring._failed
+        if lost:
+            assert "486 Busy Here" in view.detail
+
+    run(scenario, config)
+
+
+@pytest.mark.parametrize("result", ["done", "failed", "bye"])
+def test_so_does_an_attended_one_when_both_calls_lose_their_agent(result: str) -> None:
+    async def scenario(rig: Rig) -> None:
+        call_id, other_id = await rig.up(), await rig.up()
+        asks(rig, call_id, "", other_id)
+        await rig.sip(TransferChanged(call_id, "trying", 202, "Accepted"))
+        lose_agent(rig, call_id, other_id)
+        assert not rig.take(HangUp)
+        if result == "bye":
+            await end(rig, call_id)
+        else:
+            await rig.sip(TransferChanged(call_id, result, 603 if result == "failed" else 200, "Decline"))
+        assert len(rig.take(HangUp)) == {"done": 1, "failed": 2, "bye": 1}[result]
+        await end(rig, *rig.service.calls)
+        causes = [rig.service.get(one).cause for one in (call_id, other_id)]
+        assert causes == {
+            "done": ["transferred"] * 2, "failed": ["agent_lost"] * 2, "bye": ["transferred", "agent_lost"]
+        }[result]  # fmt: skip
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("reason", ["agent_lost", "agent_unreachable", "worker_lost"])
+def test_nothing_of_its_media_ends_a_call_that_is_being_handed_on(reason: str) -> None:
+    """A worker that was replaced may find no agent either; the transfer goes on."""
+
+    async def scenario(rig: Rig) -> None:
+        call_id = await rig.up()
+        lose_agent(rig, call_id)
+        await rig.sip(TransferChanged(call_id, "ringing", 180, "Ringing"))
+        assert len(rig.take(Transfer)) == 1
+        rig.service.media_message(control.StreamFailed(call_id, reason, "gone"))
+        assert not rig.commands or not rig.take(HangUp)
+        await rig.sip(TransferChanged(call_id, "done", 200, "OK"))
+        await end(rig, call_id)
+        assert rig.service.get(call_id).cause == "transferred"
+
+    run(scenario, FALLING_BACK)
 
 
 def test_an_agent_names_no_call_of_another_agent() -> None:

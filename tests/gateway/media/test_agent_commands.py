@@ -61,6 +61,37 @@ def test_what_the_route_forbids_is_told_and_not_done(tmp_path: pathlib.Path, wor
     assert not rig.table.muted_up and not rig.of(control.AgentHangup) and not rig.of(control.DtmfQueued)
 
 
+@pytest.mark.parametrize("within_ms", [0, 500])
+@pytest.mark.parametrize("closes", [False, True])
+@pytest.mark.parametrize("may", [False, True])
+def test_a_forbidden_hangup_that_ends_the_connection_is_the_loss_of_the_agent(
+    tmp_path: pathlib.Path, may: bool, closes: bool, within_ms: int
+) -> None:
+    """AudioSocket: nobody is there any more who could be told that it may not."""
+    rig = AgentRig(tmp_path, dialect="audiosocket")
+    words = tuple(one for one in PERMISSIONS if may or one != "hangup")
+    stream = rig.call(agent_may=words, rescue=control.RescueParams(within_ms=within_ms))
+    sock = rig.listener.accept()[0]
+    rig.tick(times=5)
+    assert stream.accepted
+    sock.sendall(b"\x00\x00\x00")
+    if closes:
+        sock.close()
+    rig.tick(times=5)
+    if may:
+        assert len(rig.of(control.AgentHangup)) == 1
+        return
+    assert not rig.of(control.AgentHangup)
+    if within_ms:
+        [lost] = rig.of(control.AgentEvent)
+        assert lost.event == "lost" and ("agent_may" in str(lost.data["detail"]) or closes)
+        rig.listener.accept()[0]
+        rig.tick(times=5)
+        assert stream.accepted, "it is asked again, as there is no other"
+    else:
+        assert [one.reason for one in rig.of(control.StreamFailed)] == ["agent_lost"]
+
+
 def test_what_is_not_about_audio_is_for_the_gateway_process(tmp_path: pathlib.Path) -> None:
     rig = AgentRig(tmp_path)
     agent, stream = up(rig)

@@ -389,6 +389,72 @@ def test_a_call_that_waits_for_its_answer_is_taken_over_too_and_the_gateway_is_t
         assert rig.packets and rig.agents["b"].heard[stream.call_id]
 
 
+@pytest.mark.parametrize("told", [False, True])
+def test_a_call_that_is_answered_while_nobody_has_it_is_up_whatever_the_next_agent_says(told: bool) -> None:
+    """The answer of the lost agent is on its way: the caller hears the sound, and then an agent that wanted to wait."""
+    with fresh() as rig:
+        (stream,), (a, b) = rig.streams, rig.agents.values()
+        a.answers = b.answers = b.listens = False
+        rig.run(0.05)
+        assert stream.held_media
+        a.die()
+        rig.run(0.02)
+        rig.engine.update(stream, stream.media, rig.now_ns)
+        if told:
+            stream.start = msgspec.structs.replace(stream.start, answered=True)
+        answered_ns = rig.now_ns
+        rig.run(0.6)
+        assert loud_since(rig, 0, answered_ns) < 500
+        b.listens = True
+        rig.run(0.5, rig.traffic())
+        assert stream.accepted and not stream.held_media and b.heard[stream.call_id]
+        since_ns = rig.now_ns
+        rig.run(0.2, rig.traffic())
+        assert sum(at_ns > since_ns for at_ns, _ in rig.packets[0]) >= 9
+
+
+def test_news_of_media_before_any_agent_has_the_call_does_not_let_it_flow() -> None:
+    with fresh() as rig:
+        (stream,) = rig.streams
+        rig.agents["a"].answers = False
+        rig.engine.update(stream, stream.media, rig.now_ns)
+        rig.run(0.2, rig.traffic())
+        assert stream.accepted and stream.held_media and not rig.packets
+
+
+def test_a_call_that_is_being_handed_on_is_offered_to_no_agent_by_another_worker() -> None:
+    with RescueRig() as rig:
+        rig.run(0.1)
+        (stream,) = rig.streams
+        stream.start = msgspec.structs.replace(stream.start, agentless=True)
+        rig.close()
+        starts = len(rig.agents["a"].starts)
+        with RescueRig(before=rig) as successor:
+            successor.run(3, successor.traffic())
+            assert [type(one) for one in successor.posted] == [control.MediaStarted] and successor.packets[0]
+            assert len(rig.agents["a"].starts) == starts and not rig.agents["b"].starts
+            successor.engine.stop(successor.streams[0], "transferred", successor.now_ns)
+
+
+def test_a_new_agent_answers_what_the_worker_before_this_one_knew_as_ringing() -> None:
+    """The agent of then is asked again, and its yes is no answer; that of another one is."""
+    with fresh() as rig:
+        (stream,) = rig.streams
+        rig.agents["a"].answers = False
+        rig.run(0.05)
+        rig.engine.update(stream, stream.media, rig.now_ns)  # `progress`
+        rig.run(0.1)
+        stream.start = msgspec.structs.replace(stream.start, taken=True)
+        rig.agents["a"].answers = True
+        rig.close()
+        with RescueRig(before=rig) as successor:
+            successor.run(0.2)
+            assert [(one.agent, one.answer) for one in successor.of(control.StreamReady)] == [("a", False)]
+            successor.agents["a"].die()
+            successor.run(0.5)
+            assert [(one.agent, one.answer) for one in successor.of(control.StreamReady)][1:] == [("b", True)]
+
+
 # --- before the answer ----------------------------------------------------------------------
 
 
