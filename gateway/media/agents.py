@@ -271,12 +271,18 @@ class AgentLinks:
             self.telling.hold(stream, True)
 
     def _failed(self, link: AgentLink, failure: LinkFailed, now_ns: int) -> None:
-        """The connection is gone: its calls go to other agents, or end with a reason each."""
+        """The connection is gone: its calls go to other agents, or end with a reason each.
+
+        An agent with a connection for each call closes it when it has hung up; that may be seen before the
+        gateway has ended the call.
+        """
         known, streams = link.index in self._links, list(self._discard(link).values())
         had = any(stream.accepted for stream in streams) or not streams
         reason = failure.reason if had else _before_accept(failure.reason)
-        hangs_up = link.protocol.max_calls == 1 and all(not s.start.rescue.within_ms for s in streams)
-        if known and not (hangs_up and reason == "agent_lost"):
+        one_call = link.protocol.max_calls == 1
+        said_so = one_call and any(self.rescue.has_hung_up(stream) for stream in streams)
+        hangs_up = one_call and all(not s.start.rescue.within_ms for s in streams) and reason == "agent_lost"
+        if known and not (said_so or hangs_up):
             self._post(AgentFailed(link.agent.name, reason, failure.detail, len(streams)))
         for stream in streams:
             stream.link = None
