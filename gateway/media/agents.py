@@ -90,6 +90,7 @@ class AgentLinks:
 
     def _new_link(self, agent: control.AgentParams) -> AgentLink:
         link = AgentLink(self._next_index, agent, self._poller, self._clock, self._on_events)
+        link.on_unheeded = self._unheeded
         self._next_index += 1
         self._links[link.index] = link
         self._calls[link.index] = {}
@@ -244,6 +245,11 @@ class AgentLinks:
             case _:
                 self.commands.take(stream, event, now_ns)
                 self._flooded(stream, self.rescue.count_command(stream, now_ns), now_ns)
+
+    def _unheeded(self, link: AgentLink, count: int, now_ns: int) -> None:
+        """Messages that mean nothing cost as much as others: they count as commands."""
+        for stream in list(self._calls.get(link.index, {}).values()):
+            self._flooded(stream, self.rescue.count_command(stream, now_ns, count), now_ns)
 
     def _dropped(self, stream: Stream, dropped_ms: int, now_ns: int) -> None:
         self._flooded(stream, self.rescue.count_overflow(stream, dropped_ms, now_ns), now_ns)

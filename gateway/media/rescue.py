@@ -246,14 +246,14 @@ class Rescue:
         if self._replay.has(stream.row):
             self._replay.acknowledge(stream.row, position)
 
-    def count_command(self, stream: Stream, now_ns: int) -> str:
-        """A command of the agent; why it has gone mad, as a sentence, or nothing."""
+    def count_command(self, stream: Stream, now_ns: int, count: int = 1) -> str:
+        """Commands of the agent; why it has gone mad, as a sentence, or nothing."""
         case = self._cases.get(stream.row)
         if case is None or case.hung_up:
             return ""
         if now_ns - case.window_ns >= SECOND_NS:
             case.window_ns, case.commands = now_ns, 0
-        case.commands += 1
+        case.commands += count
         if case.commands <= case.agent.flood_commands:
             return ""
         return f"agent {case.agent.name} said more than {case.agent.flood_commands} things of one call in a second"

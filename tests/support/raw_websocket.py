@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The agent's end of a WebSocket by hand: frames that are legal and unfriendly, as an `AgentRig`'s worker meets them."""
+"""The agent's end of a WebSocket by hand: frames that are legal and unfriendly, for a worker's `AgentLinks`."""
 
 from __future__ import annotations
 
