@@ -64,8 +64,6 @@ class WebSocketLink(WebSocketSpeech):
         self._keepalive: KeepAlive | None = None
         hang_ms = settings.hang_timeout_ms
         self._hang_ns = PING_AFTER_NS + DEAD_AFTER_PING_NS if hang_ms is None else hang_ms * 1_000_000
-        self._due: list[LinkEvent] = []
-        "Accepted, which time alone brings"
         self._due_ns = 0
 
     @property
