@@ -74,7 +74,11 @@ class AsteriskWebSocket(SpokenDialect):
         self._own: OwnMarks[tuple[str, str]] = OwnMarks("chan_websocket")
         "event and correlation id of reports that are due once all before them has been played"
         self._drained = ""
-        "the mark behind all that has been said, while the agent wants to know when nothing waits any more"
+        "the one mark that waits, while the agent wants to know when nothing waits any more,"
+        self._followed = False
+        "whether something has been said behind it,"
+        self._asks: list[LinkEvent] = []
+        "and then another, when it is settled"
         self._buffering = self._paused = self._full = False
         self._hears = self._speaks = True
         self._replies: list[str | bytes] = []
@@ -112,20 +116,21 @@ class AsteriskWebSocket(SpokenDialect):
     def mark(self, name: str, position: int, outcome: str) -> Messages:
         """A mark is reached, or something else that was due."""
         event, correlation = self._own.settled(name) or ("MEDIA_MARK_PROCESSED", name)
+        if event == DRAINED and (self._followed or outcome != "played"):
+            self._asks.append(self._report(DRAINED, ""))
+            return ()
         if event == DRAINED:
-            return self._has_drained(name)
+            return self._has_drained()
         return (self._correlated(event, correlation),) if outcome == "played" else ()
 
     def cleared(self, name: str, played_ms: int, discarded_ms: int, marks: Sequence[str]) -> Messages:
         """FLUSH_MEDIA has no answer, and its marks are not told of; but nothing waits any more."""
-        drained = self._drained
+        drained = self._drained != "" and self._drained in marks
         for mark in marks:
             self._own.settled(mark)
-        return self._has_drained(drained) if drained and drained in marks else ()
+        return self._has_drained() if drained else ()
 
-    def _has_drained(self, name: str) -> Messages:
-        if name != self._drained:
-            return ()
+    def _has_drained(self) -> Messages:
         self._drained = ""
         return (self._event(DRAINED),)
 
@@ -154,6 +159,11 @@ class AsteriskWebSocket(SpokenDialect):
         replies, self._replies = self._replies, []
         return replies
 
+    def asks(self) -> list[LinkEvent]:
+        """A mark behind what was said since the last one."""
+        asks, self._asks = self._asks, []
+        return asks
+
     def _event(self, event: str, **fields: Value) -> str:
         """In the plain form the channel's id comes last, and not at all in an event without fields."""
         if self._json or fields:
@@ -180,10 +190,8 @@ class AsteriskWebSocket(SpokenDialect):
         if not self._speaks:
             self.ignored["media_direction"] += 1
             return []
-        events = self.spoken(data, self.encoding)
-        if self._drained and events:
-            events.append(self._report(DRAINED, ""))
-        return events
+        self._followed = True
+        return self.spoken(data, self.encoding)
 
     def _command(self, command: str, fields: Fields) -> list[LinkEvent]:
         match command:
@@ -209,7 +217,7 @@ class AsteriskWebSocket(SpokenDialect):
             case "GET_STATUS":
                 return [AskStatus(self.channel)]
             case "REPORT_QUEUE_DRAINED":
-                return [self._report(DRAINED, "")]
+                return [] if self._drained else [self._report(DRAINED, "")]
             case "SET_MEDIA_DIRECTION":
                 return self._direct(fields)
             case _:
@@ -220,7 +228,7 @@ class AsteriskWebSocket(SpokenDialect):
         """A mark of our own behind all that has been said."""
         name = self._own.name((event, correlation))
         if event == DRAINED:
-            self._drained = name
+            self._drained, self._followed = name, False
         return Mark(self.channel, name)
 
     def _direct(self, fields: Fields) -> list[LinkEvent]:

@@ -106,6 +106,9 @@ class Link(Protocol):
     unread: bool
     "the last receive() or resume() has stopped there: its bytes must stay as they are, for resume()"
 
+    unheeded: int
+    "messages that have led to no event since the owner set it to 0; always 0 where a connection carries many calls"
+
     @property
     def lingers(self) -> bool:
         """After stop(): the agent has not closed yet, and what it says must be read, for a while at most."""
@@ -197,6 +200,7 @@ class Unsaid:
     """Base of links: what a dialect has no words for is not said."""
 
     lingers = False
+    unheeded = 0
 
     def send_dtmf(self, channel: int, digit: str, duration_ms: int, method: str) -> None:
         """Not said."""

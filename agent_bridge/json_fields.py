@@ -15,10 +15,16 @@ from typing import Any, NoReturn
 from trunkline.agent_bridge.reassembly import ProtocolViolation
 
 MAX_NAME_CHARS = 256
+SMALL_CHARS = 4096
+MOST_VALUES = ((SMALL_CHARS, 1000), (65_536, 32))
+"""Objects, lists and values in text of more characters than that. Long is what holds audio,
+and that is one string: a mebibyte of `[]` takes 100 ms to read, as one string 1 ms."""
 
 
 def parse_object(text: str) -> dict[str, Any]:
     """A message that must be a JSON object."""
+    if len(text) > SMALL_CHARS:
+        _check_shape(text)
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
@@ -26,6 +32,16 @@ def parse_object(text: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ProtocolViolation(f"the agent sends JSON that is not an object: {shown(text)}")
     return found
+
+
+def _check_shape(text: str) -> None:
+    """Raise for long text that is not mostly strings, before it is read; commas in strings count too."""
+    values = text.count(",") + text.count("[") + text.count("{")
+    for longer_than, most in MOST_VALUES:
+        if len(text) > longer_than and values > most:
+            raise ProtocolViolation(
+                f"the agent sends JSON of {len(text)} characters in more than {most} pieces: {shown(text)}"
+            )
 
 
 def shown(text: str) -> str:

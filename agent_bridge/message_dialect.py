@@ -78,6 +78,10 @@ class MessageDialect:
         """What the last `received` calls for at once; asked for after it."""
         return ()
 
+    def asks(self) -> list[LinkEvent]:
+        """What the dialect itself wants of the call after a mark was settled; asked for after `mark`."""
+        return []
+
     def option(self, name: str) -> str:
         """What was chosen, or the default."""
         return self.settings.options.get(name, self.options[name][0])

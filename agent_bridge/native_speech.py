@@ -20,6 +20,7 @@ class NativeSpeech:
     """Messages about calls that the agent has accepted; of others it is told nothing."""
 
     lingers = False
+    unheeded = 0
     has_data = True
     "Not looked into: few connections carry all calls."
 

@@ -15,6 +15,8 @@ from trunkline.agent_bridge.encodings import ALAW, L16, ULAW, Encoding
 from trunkline.agent_bridge.reassembly import ProtocolViolation
 
 _HEADER_BYTES, _CHUNK_BYTES, _FORMAT_BYTES = 12, 8, 16
+MAX_CHUNKS = 64
+"In front of the data; programs write three or four."
 _EXTENSIBLE = 0xFFFE
 "The real format is then in the first two bytes of a GUID, 24 bytes on (Microsoft, WAVEFORMATEXTENSIBLE)."
 _ENCODINGS: dict[tuple[int, int], Encoding] = {(1, 16): L16, (6, 8): ALAW, (7, 8): ULAW}
@@ -27,7 +29,9 @@ def parse_wav(data: bytes) -> tuple[int, NDArray[np.int16]]:
         raise ProtocolViolation("the agent's WAV is none: it does not begin with RIFF and WAVE")
     form: tuple[Encoding, int, int] | None = None
     place = _HEADER_BYTES
-    while place + _CHUNK_BYTES <= len(data):
+    for _ in range(MAX_CHUNKS):
+        if place + _CHUNK_BYTES > len(data):
+            break
         name, size = struct.unpack_from("<4sI", data, place)
         body = data[place + _CHUNK_BYTES : place + _CHUNK_BYTES + size]
         if name == b"fmt ":

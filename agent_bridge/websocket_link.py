@@ -55,7 +55,7 @@ class WebSocketLink(WebSocketSpeech):
         super().__init__(dialect)
         self.supports_marks = dialect.supports_marks
         self.supports_flow_control = dialect.supports_flow_control
-        self.most_messages, self.unread = 0, False
+        self.most_messages, self.unread, self.unheeded = 0, False, 0
         self._opening = Opening(dialect, settings)
         self._socket = self._opening.protocol
         self._state = _State.IDLE
@@ -64,8 +64,6 @@ class WebSocketLink(WebSocketSpeech):
         self._keepalive: KeepAlive | None = None
         hang_ms = settings.hang_timeout_ms
         self._hang_ns = PING_AFTER_NS + DEAD_AFTER_PING_NS if hang_ms is None else hang_ms * 1_000_000
-        self._due: list[LinkEvent] = []
-        "Accepted, which time alone brings"
         self._due_ns = 0
 
     @property
@@ -202,7 +200,9 @@ class WebSocketLink(WebSocketSpeech):
 
     def _take_message(self, message: str | bytes, events: list[LinkEvent]) -> None:
         if self._channel is not None:
-            events.extend(self._dialect.received(message))
+            said = self._dialect.received(message)
+            events.extend(said)
+            self.unheeded += not said and isinstance(message, str)
             if replies := self._dialect.replies():
                 self._say(replies)
         elif self._state is _State.UP:
@@ -216,7 +216,9 @@ class WebSocketLink(WebSocketSpeech):
             assert isinstance(item, Frame)
             if item.opcode is Opcode.CLOSE:
                 self._closed_by_agent(events)
-            elif item.opcode is not Opcode.PING and item.opcode is not Opcode.PONG:
+            elif item.opcode is Opcode.PING or item.opcode is Opcode.PONG:
+                self.unheeded += 1
+            else:
                 message = self._joiner.take(item)
                 if message is not None:
                     self._take_message(message, events)

@@ -36,6 +36,8 @@ class Opening:
         )
         self._limit_ns = TIMEOUT_NS if settings.timeout_ms is None else settings.timeout_ms * 1_000_000
         self.deadline_ns = 0
+        self._tail = b""
+        "the last bytes of the headers, which a read may cut anywhere"
         self._in_body = False
         "headers of an answer that is no 101 are through"
 
@@ -57,7 +59,8 @@ class Opening:
         while at < len(data) and self.failure is None:
             end = len(data) if self._in_body else data.find(b"\n", at) + 1 or len(data)
             line, at = data[at:end], end
-            self._in_body = self._in_body or line == b"\r\n"
+            self._tail = (self._tail + line)[-4:]
+            self._in_body = self._in_body or self._tail == b"\r\n\r\n"
             self.protocol.receive_data(line)
             if self.protocol.state is State.OPEN:
                 self.protocol.events_received()

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from trunkline.agent_bridge.link_events import LinkEvent
 from trunkline.agent_bridge.message_dialect import MessageDialect, Messages
 from trunkline.agent_bridge.websocket_frames import FrameWriter
 
@@ -19,6 +20,8 @@ class WebSocketSpeech:
         self._dialect = dialect
         self._writer = FrameWriter()
         self._out: list[bytes | memoryview] = []
+        self._due: list[LinkEvent] = []
+        "what comes by time alone, at once: Accepted, and what the dialect itself asks for"
         self._channel: int | None = None
         "of the call, while there is one"
 
@@ -44,6 +47,7 @@ class WebSocketSpeech:
         """A mark's fate."""
         if channel == self._channel:
             self._say(self._dialect.mark(name, int(position), outcome))
+            self._due += self._dialect.asks()
 
     def send_cleared(
         self, channel: int, name: str, played_ms: int, discarded_ms: int, marks: Sequence[str]

@@ -66,7 +66,8 @@ class AgentCommands:
             case said.AskStatus():
                 self._playback.tell_status(stream)
             case said.Hangup(_, reason, code, headers):
-                self._post(control.AgentHangup(stream.call_id, reason, code, self._headers(stream, headers)))
+                if self.rescue.hang_up(stream):
+                    self._post(control.AgentHangup(stream.call_id, reason, code, self._headers(stream, headers)))
             case said.State(_, data):
                 self.rescue.keep_state(stream, data)
             case said.Acknowledge(_, position):

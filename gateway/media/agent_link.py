@@ -42,6 +42,10 @@ SEND_BUFFER_READS = 5
 "The kernel's buffer holds 100 ms of all calls on the link, so that a tick's frames leave in one write."
 BACKLOG_NS = 1_000_000_000
 "Uplink audio that waits for a slow agent at most, before frames are dropped."
+MOST_BACKLOGS = 4
+"So many times the backlog from which frames are dropped may wait: what is said beside frames is not dropped."
+LEAST_SHARE = 8
+"An agent that reads less than this part of one call's audio, as PCM, does not read: it would never catch up."
 
 
 class Poller(Protocol):
@@ -87,6 +91,8 @@ class AgentLink:
                 hang_timeout_ms=agent.hang_timeout_ms,
             ),
         )
+        self.on_unheeded: Callable[[AgentLink, int, int], None] = _nothing
+        "called with the number of messages without effect, and the time"
         self.open = True
         self.connected = False
         self.up = False
@@ -97,12 +103,13 @@ class AgentLink:
         self._on_events = on_events
         self._connecting: Connecting | None = None
         self._socket: ByteStream | None = None
-        self._out = Outbox()
+        second = agent.sample_rate_hz * 2
+        self._out = Outbox(second * agent.hang_timeout_ms // 1000 // LEAST_SHARE)
         self._deadline_ns: int | None = None
         self.protocol.most_messages = MESSAGES_PER_TICK
         self._buffer = bytearray(READ_BYTES if self.protocol.max_calls > 1 else READ_BYTES_ONE_CALL)
         self._hang_ns = agent.hang_timeout_ms * 1_000_000
-        "an agent that has read nothing for so long, with audio waiting, is lost"
+        "an agent that has read next to nothing for so long, with audio waiting, is lost"
         self._wake_ns: int | None = None
         "when to go on with what was read, or with connecting"
         self._broken = ""
@@ -112,11 +119,13 @@ class AgentLink:
         "connected, all written, and the poller told so"
         self.limit_bytes = 1 << 18
         "backlog from which uplink frames are dropped; grows with the calls on the link"
+        self._most_bytes = MOST_BACKLOGS * self.limit_bytes
 
     def make_room(self, calls: int) -> None:
         """So many calls are on the link: how much may wait for the agent, and how much is read at once."""
         second = calls * self.agent.sample_rate_hz * 2
         self.limit_bytes = max(1 << 18, second * BACKLOG_NS // 1_000_000_000)
+        self._most_bytes = max(self._most_bytes, MOST_BACKLOGS * self.limit_bytes)
         wanted = second * READ_NS // 1_000_000_000
         if isinstance(self._socket, PlainSocket):
             widen(self._socket, wanted * SEND_BUFFER_READS)
@@ -200,6 +209,9 @@ class AgentLink:
             self._shut()
         if events:
             self._on_events(self, events, self._clock())
+        if self.protocol.unheeded:
+            count, self.protocol.unheeded = self.protocol.unheeded, 0
+            self.on_unheeded(self, count, self._clock())
 
     def flush(self) -> None:
         """Write what the protocol has to say, as far as the socket takes it."""
@@ -215,6 +227,11 @@ class AgentLink:
             self._broken = self._broken or str(error)
             self._deadline_ns = self._deadline_ns or self._clock() + LAST_WORDS_NS
             self._out.clear()
+        if self._out.size_bytes > self._most_bytes:
+            kept = f"{self._out.size_bytes // 1000} kB wait for it"
+            self.fail(
+                "agent_hung", f"agent {self.agent.name} reads more slowly than it asks for answers: {kept}"
+            )
         if self._socket is not None:
             waits = bool(self._out) or self._socket.waiting
             mask = select.EPOLLIN | (select.EPOLLOUT if waits else 0)
@@ -258,7 +275,7 @@ class AgentLink:
             self._give_up()
         elif self._out and now_ns - self._out.waiting_since_ns >= self._hang_ns:
             seconds = self._hang_ns / 1_000_000_000
-            self.fail("agent_hung", f"agent {self.agent.name} has read nothing for {seconds:g} s")
+            self.fail("agent_hung", f"agent {self.agent.name} has read next to nothing for {seconds:g} s")
         elif self.connected:
             if self._wake_ns is not None and now_ns >= self._wake_ns:
                 self._read()
@@ -303,3 +320,7 @@ class AgentLink:
             self._socket.close()
             self._socket = None
         self._out.clear()
+
+
+def _nothing(link: AgentLink, count: int, now_ns: int) -> None:
+    """Until somebody wants to know."""

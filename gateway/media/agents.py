@@ -91,6 +91,7 @@ class AgentLinks:
 
     def _new_link(self, agent: control.AgentParams) -> AgentLink:
         link = AgentLink(self._next_index, agent, self._poller, self._clock, self._on_events)
+        link.on_unheeded = self._unheeded
         self._next_index += 1
         self._links[link.index] = link
         self._calls[link.index] = {}
@@ -255,6 +256,11 @@ class AgentLinks:
         self._withdraw(stream, "agent_lost")
         self.rescue.failed(stream, now_ns, why, detail)
 
+    def _unheeded(self, link: AgentLink, count: int, now_ns: int) -> None:
+        """Messages that mean nothing cost as much as others: they count as commands."""
+        for stream in list(self._calls.get(link.index, {}).values()):
+            self._flooded(stream, self.rescue.count_command(stream, now_ns, count), now_ns)
+
     def _dropped(self, stream: Stream, dropped_ms: int, now_ns: int) -> None:
         self._flooded(stream, self.rescue.count_overflow(stream, dropped_ms, now_ns), now_ns)
 
@@ -281,12 +287,18 @@ class AgentLinks:
             self.telling.hold(stream, True)
 
     def _failed(self, link: AgentLink, failure: LinkFailed, now_ns: int) -> None:
-        """The connection is gone: its calls go to other agents, or end with a reason each."""
+        """The connection is gone: its calls go to other agents, or end with a reason each.
+
+        An agent with a connection for each call closes it when it has hung up; that may be seen before the
+        gateway has ended the call.
+        """
         known, streams = link.index in self._links, list(self._discard(link).values())
         had = any(stream.accepted for stream in streams) or not streams
         reason = failure.reason if had else _before_accept(failure.reason)
-        hangs_up = link.protocol.max_calls == 1 and all(not s.start.rescue.within_ms for s in streams)
-        if known and not (hangs_up and reason == "agent_lost"):
+        one_call = link.protocol.max_calls == 1
+        said_so = one_call and any(self.rescue.has_hung_up(stream) for stream in streams)
+        hangs_up = one_call and all(not s.start.rescue.within_ms for s in streams) and reason == "agent_lost"
+        if known and not (said_so or hangs_up):
             self._post(AgentFailed(link.agent.name, reason, failure.detail, len(streams)))
         for stream in streams:
             stream.link = None

@@ -21,11 +21,14 @@ class Sink(Protocol):
 class Outbox:
     """A queue of buffers, written without a copy; `waiting_since_ns` tells a slow reader from a dead one."""
 
-    def __init__(self) -> None:
+    def __init__(self, least_bytes: int = 1) -> None:
+        """A socket that takes less than `least_bytes`, and not all that waits, has not got on."""
+        self._least_bytes = least_bytes
+        self._taken_bytes = 0
         self._pieces: collections.deque[memoryview] = collections.deque()
         self.size_bytes = 0
         self.waiting_since_ns = 0
-        "when the socket last took something, or when the first of what waits was put in"
+        "when the socket last got on, or when the first of what waits was put in"
 
     def __bool__(self) -> bool:
         """Whether anything waits."""
@@ -34,7 +37,7 @@ class Outbox:
     def put(self, pieces: Iterable[bytes | memoryview], now_ns: int) -> None:
         """Append buffers, which must not change from now on."""
         if not self._pieces:
-            self.waiting_since_ns = now_ns
+            self.waiting_since_ns, self._taken_bytes = now_ns, 0
         for piece in pieces:
             view = memoryview(piece).cast("B")
             self._pieces.append(view)
@@ -48,8 +51,10 @@ class Outbox:
                 sent = sock.sendmsg(pieces)
             except (BlockingIOError, InterruptedError):
                 return
-            self.waiting_since_ns = now_ns
             self._take(sent)
+            self._taken_bytes += sent
+            if self._taken_bytes >= self._least_bytes or not self._pieces:
+                self.waiting_since_ns, self._taken_bytes = now_ns, 0
 
     def _take(self, sent: int) -> None:
         self.size_bytes -= sent

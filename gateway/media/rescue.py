@@ -67,6 +67,8 @@ class Case:
     "... and the gateway was told so by this worker"
     waits: bool = False
     "the agent that has it took it without answering it"
+    hung_up: bool = False
+    "it has ended the call, and the gateway has been told: what becomes of its connection is no failure"
     next_ns: int = 0
     "when the agent at `at` is asked; 0: it has been"
     limit_ns: int = 0
@@ -232,12 +234,25 @@ class Rescue:
     def failed(self, stream: Stream, now_ns: int, reason: str, detail: str, code: int = 0) -> None:
         """The agent did not take the call, or has lost it."""
         case = self._cases.get(stream.row)
-        if case is None or case.over_ns:
+        if case is None or case.over_ns or case.hung_up:
             return
         if case.had:
             self._lost(case, now_ns, reason, detail)
         else:
             self._not_taken(case, now_ns, reason, detail, code)
+
+    def hang_up(self, stream: Stream) -> bool:
+        """The agent ends the call; whether it has not done so before."""
+        case = self._cases.get(stream.row)
+        if case is None or case.hung_up:
+            return False
+        case.hung_up = True
+        return True
+
+    def has_hung_up(self, stream: Stream) -> bool:
+        """Whether the agent has ended the call, which the gateway has yet to stop."""
+        case = self._cases.get(stream.row)
+        return case is not None and case.hung_up
 
     def keep_state(self, stream: Stream, data: bytes) -> None:
         """An agent leaves with us what it wants to be given back."""
@@ -251,14 +266,14 @@ class Rescue:
         if self._replay.has(stream.row):
             self._replay.acknowledge(stream.row, position)
 
-    def count_command(self, stream: Stream, now_ns: int) -> str:
-        """A command of the agent; why it has gone mad, as a sentence, or nothing."""
+    def count_command(self, stream: Stream, now_ns: int, count: int = 1) -> str:
+        """Commands of the agent; why it has gone mad, as a sentence, or nothing."""
         case = self._cases.get(stream.row)
-        if case is None:
+        if case is None or case.hung_up:
             return ""
         if now_ns - case.window_ns >= SECOND_NS:
             case.window_ns, case.commands = now_ns, 0
-        case.commands += 1
+        case.commands += count
         if case.commands <= case.agent.flood_commands:
             return ""
         return f"agent {case.agent.name} said more than {case.agent.flood_commands} things of one call in a second"
@@ -266,7 +281,7 @@ class Rescue:
     def count_overflow(self, stream: Stream, dropped_ms: int, now_ns: int) -> str:
         """Speech that found no room; likewise."""
         case = self._cases.get(stream.row)
-        if case is None:
+        if case is None or case.hung_up:
             return ""
         if now_ns - case.overflow_ns >= FLOOD_NS:
             case.overflow_ns, case.overflow_ms = now_ns, 0

@@ -186,7 +186,7 @@ def test_an_agents_messages(talk, readable):
     [
         ("x", "not JSON"),
         ("[1]", "not an object"),
-        ("[" * 100_000, "not JSON"),
+        ("[" * 1000, "not JSON"),
         ('{"event":5.5}', '"event"'),
         ("{}", '"event"'),
         ('{"event":"media"}', '"media"'),

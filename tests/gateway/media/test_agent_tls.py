@@ -75,7 +75,7 @@ def test_a_call_by_wss_carries_audio_marks_and_a_close(short_path: pathlib.Path,
     """More than a record of TLS at a time both ways, in order, and the close frame is the last."""
     with TwilioServer(certificate=authority.issue("a"), echo=False) as server:
         rig = rig_for(short_path, server.url, ca=str(authority.certificate))
-        stream = rig.call()
+        stream = rig.call(answered=True)
         answered(rig, stream)
         assert isinstance(stream.link and stream.link._socket, TlsStream)
         rows, nothing = np.array([stream.row]), np.zeros(1, np.int64)
@@ -106,7 +106,7 @@ def test_last_words_reach_an_agent_that_speaks_all_the_time(
     certificate = authority.issue("a") if scheme == "wss" else None
     with TwilioServer(certificate=certificate, echo=False) as server:
         rig = rig_for(short_path, server.url, ca=str(authority.certificate))
-        stream = rig.call()
+        stream = rig.call(answered=True)
         answered(rig, stream)
         theirs = server.stream()
         over = threading.Event()
@@ -318,3 +318,35 @@ def test_tls_holds_no_more_than_one_piece_back(authority: Authority) -> None:
     stream.close()
     assert server[0].recv(10) == b"", "the end is told in TLS, too"
     server[0].close()
+
+
+def test_an_agent_cannot_choose_how_long_a_handshake_computes() -> None:
+    """No DHE, whose numbers are the server's, and no second handshake on a connection."""
+    context = agent_tls.new_context("", False)
+    assert all(c["protocol"] == "TLSv1.3" or c["name"].startswith("ECDHE-") for c in context.get_ciphers())
+    assert context.options & ssl.OP_NO_RENEGOTIATION
+
+
+def test_an_agent_with_none_of_our_ciphers_is_told_of(authority: Authority) -> None:
+    """TLS 1.2 with CBC alone."""
+    pair = authority.issue("a")
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(pair.certificate, pair.key)
+    server.maximum_version = ssl.TLSVersion.TLSv1_2
+    server.set_ciphers("ECDHE+AES+SHA256:!AESGCM:@SECLEVEL=0")
+    ours, theirs = socket.socketpair()
+    stream = TlsStream(ours, agent_tls.new_context("", False), "127.0.0.1")
+    ours.setblocking(False)
+    assert not stream.shake()
+    with pytest.raises(ssl.SSLError):
+        server.wrap_socket(theirs, server_side=True)
+    with pytest.raises(TlsFailed, match="2 with ECDHE"):
+        stream.shake()
+
+
+def test_a_write_that_tls_must_read_for_is_tried_again() -> None:
+    """As with a socket that takes nothing now."""
+    ours, _theirs = socket.socketpair()
+    stream = TlsStream(ours, agent_tls.new_context("", False), "127.0.0.1")
+    with pytest.raises(BlockingIOError):  # the handshake is not done: OpenSSL wants to read
+        stream.sendmsg([memoryview(b"x")])

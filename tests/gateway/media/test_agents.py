@@ -145,7 +145,7 @@ def test_last_words_of_an_agent_that_has_gone_are_heard(rig: AgentRig) -> None:
     agent.sock.close()
     rig.tick(times=8)
     assert [m.call_id for m in rig.of(control.AgentHangup)] == [s.call_id for s in streams]
-    assert {m.reason for m in rig.of(control.StreamFailed)} == {"agent_lost"}
+    assert not rig.of(control.StreamFailed), "the calls are over already"
 
 
 def test_a_control_message_that_is_too_long_ends_the_connection(rig: AgentRig) -> None:
