@@ -64,6 +64,11 @@ class Rings:
         self._audio[at] = pcm
         self._label[at] = (positions << 16 | flags) + 1
 
+    def positions(self, slots: NDArray[np.int64], positions: Positions) -> Positions:
+        """The position of what stands at these (-1: nothing), without looking at the audio."""
+        at = slots * self.frames + positions // self.samples % self.frames
+        return np.asarray(self._label[at] - 1 >> 16)
+
     def read(self, slots: NDArray[np.int64], positions: Positions) -> tuple[Pcm, Flags, NDArray[np.int64]]:
         """Frames at these positions: pcm, flags, and the position of what stands there (-1: nothing)."""
         at = slots * self.frames + positions // self.samples % self.frames
@@ -160,6 +165,10 @@ class Replay:
         self.behind[rows], self.cursor[rows], self._said_before[rows] = True, positions, 0
         self.waiting.update(rows.tolist())
 
+    def go_back(self, rows: Rows, positions: Positions) -> None:
+        """Frames of rows that are behind, perhaps from before their cursors: silence that was kept back until now."""
+        self.cursor[rows] = np.minimum(self.cursor[rows], positions)
+
     def lose(self, row: int) -> None:
         """The agent is lost: from now on frames wait."""
         if self.has(row):
@@ -173,7 +182,7 @@ class Replay:
             return now, 0
         start = max(int(self.acked[row]), now - int(self._longest[row]), 0)
         rings = self._rings[self._kind[row]]
-        start = now - (now - start) // rings.samples * rings.samples
+        start = now + (start - now) // rings.samples * rings.samples  # a frame of which a part is acked comes whole
         start = self._first_there(rings, row, start, now)
         self.cursor[row] = start
         self._said_before[row] = now
@@ -183,7 +192,7 @@ class Replay:
     def _first_there(self, rings: Rings, row: int, start: int, now: int) -> int:
         """Of these positions the first whose frame is kept: there may have been none yet, or silence was withheld."""
         wanted = np.arange(start, now, rings.samples)
-        found = rings.read(np.full(len(wanted), self._slot[row]), wanted)[2] == wanted
+        found = rings.positions(np.full(len(wanted), self._slot[row]), wanted) == wanted
         return int(wanted[found.argmax()]) if found.any() else now
 
     @property

@@ -60,16 +60,18 @@ class Sounds:
 
     def play(
         self, stream: Stream, path: str, loop: bool, now_ns: int, *, under: bool = False, after_ms: int = 0
-    ) -> None:
+    ) -> int:
         """Let the caller hear a file or one of `BUILT_IN` (empty: the music), in place of another sound.
 
         A file that can no longer be read is replaced by the music: silence would be taken for a dead line.
+        Returns how many ns it lasts.
         """
-        row = stream.row
-        self._clip[row] = self._find(path or MUSIC, stream.start.agent.sample_rate_hz)
+        row, rate_hz = stream.row, stream.start.agent.sample_rate_hz
+        self._clip[row] = self._find(path or MUSIC, rate_hz)
         self._at[row], self._loop[row], self._under[row] = 0, loop, under
         self._from_ns[row] = now_ns + after_ms * 1_000_000
         self.playing.add(row)
+        return len(self._clips[self._clip[row]]) * 1_000_000_000 // rate_hz
 
     def stop(self, stream: Stream) -> None:
         """The agent is heard again; the last sample fades like that of any talkspurt."""
