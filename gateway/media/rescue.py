@@ -142,7 +142,8 @@ class Rescue:
         self._cases[stream.row] = case
         if start.rescue.replay_ms:
             fmt = self._table.formats.at(stream.row)
-            self._replay.open(stream.row, start.rescue.replay_ms, fmt.frame_samples, start.agent.frame_ms)
+            if not self._replay.open(stream.row, start.rescue.replay_ms, fmt.frame_samples, start.agent.frame_ms):
+                self._post(control.AgentEvent(stream.call_id, "no_replay", {"replay_ms": start.rescue.replay_ms}))
         self._ask(case, now_ns)
 
     def end(self, stream: Stream) -> None:

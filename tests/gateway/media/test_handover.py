@@ -10,7 +10,7 @@ import pytest
 from support.media_rig import MS
 from support.rescue_rig import RESCUE, Agent, RescueRig
 from support.talk import TalkRig, noise, voice
-from trunkline.gateway.media import control
+from trunkline.gateway.media import control, replay
 from trunkline.gateway.media.agent_asks import AgentMuted
 
 PAUSE = control.TurnParams(barge_in="pause", resume_ms=700)
@@ -354,3 +354,11 @@ def test_a_frame_of_which_a_part_is_acknowledged_comes_again_whole() -> None:
         a.die()
         rig.run(0.5, traffic)
         assert start_of(b, call_id)["position"] == frame
+
+
+def test_a_call_that_finds_no_room_for_replay_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replay, "POOL_BYTES", 400_000)  # of one call: 120 kB
+    with RescueRig(calls=4) as rig:
+        told_of = [(m.call_id, m.event, m.data) for m in rig.of(control.AgentEvent)]
+        assert told_of == [(rig.ids()[3], "no_replay", {"replay_ms": 5000})]
+        assert rig.table.shared.worker.replays_refused[0] == 1
