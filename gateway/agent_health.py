@@ -9,7 +9,8 @@ longer avoided then either, unless it has failed `FLAPPING` times within a while
 supervisor only to die again would otherwise be given calls to lose for ever.  Failures are forgotten after a time
 without any, ten times as long as it was last avoided for.
 
-A rejection is an answer, not a failure; it is counted and changes nothing.
+A rejection is an answer, not a failure, and an agent that floods one call may serve the others well; both are
+counted and change nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ FLAPPING = 3
 FORGET_TIMES = 10
 SAME_S = 0.5
 "Failures within so long are one: a connection that breaks is told by every media worker."
-ANSWERS = frozenset({"agent_rejected"})
+ANSWERS = frozenset({"agent_rejected", "agent_flooded"})
+"What says something of a call, not of the agent."
 
 
 @dataclasses.dataclass(slots=True)

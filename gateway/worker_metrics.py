@@ -158,6 +158,7 @@ _COUNTERS = [
     ("agent_frames_withheld", "frames_withheld", "Frames of silence that routes keep from agents (withhold_silence)."),
     ("barge_ins", "barge_ins", "Callers who interrupted an agent on a route that clears or pauses it then."),
     ("agent_underruns", "underruns", "Times that an agent's speech ran dry and went on within half a second."),
+    ("agent_replays_refused", "replays_refused", "Calls without replay, as the worker's memory for it was full."),
 ]
 _HISTOGRAMS = [
     ("worker_tick_seconds", "tick_duration", "Duration of a tick. The sum is estimated from the buckets."),

@@ -45,6 +45,8 @@ class AgentCommands:
         self._telling = telling
         self.rescue = rescue
         self.on_pause: Callable[[Stream, bool], None] = lambda stream, paused: None
+        self.on_muted: Callable[[Stream, bool], None] = lambda stream, muted: None
+        "called when the agent wants to hear the caller no more, or again"
 
     def take(self, stream: Stream, event: Command, now_ns: int) -> None:
         """Do it, or have it done."""
@@ -137,4 +139,6 @@ class AgentCommands:
         if (up, down) == before:
             return
         table.mute(row, uplink=up, downlink=down)
+        if up != before[0]:
+            self.on_muted(stream, up)
         self._ask(stream, now_ns, agent_asks.AgentMuted(stream.call_id, up, down))

@@ -33,7 +33,9 @@ class AgentFrames:
         if self._replay.rows:
             self._replay.keep(rows, positions, flags, pcm)
             if self._replay.waiting:
-                live = ~self._replay.behind[rows]
+                behind = self._replay.behind[rows]
+                self._replay.go_back(rows[behind], positions[behind])
+                live = ~behind
                 rows, positions, flags, pcm = rows[live], positions[live], flags[live], pcm[live]
                 if not len(rows):
                     return

@@ -24,7 +24,7 @@ from trunkline.agent_bridge.link_events import (
     Rejected,
 )
 from trunkline.gateway.media import control
-from trunkline.gateway.media.agent_asks import AgentFailed, AgentMuted
+from trunkline.gateway.media.agent_asks import AgentFailed
 from trunkline.gateway.media.agent_audio import by_row, runs
 from trunkline.gateway.media.agent_commands import AgentCommands
 from trunkline.gateway.media.agent_frames import AgentFrames
@@ -53,6 +53,7 @@ class AgentLinks:
         self.rescue = Rescue(table, playback, playback.sounds, self.replay, post)
         self.rescue.connect, self.rescue.withdraw = self._connect, self._withdraw
         playback.on_dropped = self._dropped
+        self.telling.on_untold_digit = self.rescue.keep_key
         self.commands = AgentCommands(playback, post, table, self.telling, self.rescue)
         self._gathering = Gathering(playback.push)
         self._links: dict[int, AgentLink] = {}
@@ -62,6 +63,8 @@ class AgentLinks:
         self._closing: list[AgentLink] = []
         "connections whose call is over and that have something left to write"
         self._index_of_row = np.full(table.capacity, -1, np.int64)
+        self._speaks = np.zeros(table.capacity, bool)
+        "rows whose agent has accepted the call: of one that has not, nothing is heard"
         self._frames = AgentFrames(table, self._links, self._index_of_row, self.replay)
         self.deliver = self._frames.deliver
         self._next_index = 0
@@ -81,6 +84,7 @@ class AgentLinks:
         if link is None:
             link = self._new_link(stream.start.agent)
         stream.link = link
+        self._speaks[stream.row] = False
         self._index_of_row[stream.row] = link.index
         self._calls[link.index][stream.channel] = stream
         link.make_room(len(self._calls[link.index]))
@@ -221,6 +225,7 @@ class AgentLinks:
         channels = run[0].channels if len(run) == 1 else np.concatenate([audio.channels for audio in run])
         rows = self._table.rows_of(channels)
         mine = self._index_of_row[rows] == link.index
+        mine &= self._speaks[rows]
         mine &= rows >= 0
         if not mine.all():
             rows = np.where(mine, rows, -1)
@@ -232,11 +237,14 @@ class AgentLinks:
         match event:
             case Accepted():
                 stream.accepted = True
-                if self.rescue.attempt(stream) > 1:
-                    self._begin_anew(stream)
+                self._speaks[stream.row] = True
+                if self.rescue.sought(stream):  # what was learned of the rhythm of the one before it does not hold
+                    self._playback.agent_changed(stream.row, stream.start.agent)
                 if self.rescue.accepted(stream, now_ns, event):
                     self.on_accepted(stream, now_ns, self.commands.checked(stream, event))
                 self._hold_again(stream)
+                for key in self.rescue.taken(stream):
+                    self.telling.digit(stream, *key)
             case Rejected(_, code, reason, timeout):
                 why = "agent_timeout" if timeout else "agent_rejected"
                 detail = reason or "the agent rejected the call"
@@ -270,14 +278,6 @@ class AgentLinks:
             self._post(AgentFailed(stream.start.agent.name, "agent_flooded", detail, 1))
             self._withdraw(stream, "agent_flooded")
             self.rescue.failed(stream, now_ns, "agent_flooded", detail)
-
-    def _begin_anew(self, stream: Stream) -> None:
-        """Another agent has the call: what the one before it has muted is nobody's wish any more."""
-        table, row = self._table, stream.row
-        if row in table.muted_up or row in table.muted_down:
-            table.mute(row, uplink=False, downlink=False)
-            self._post(AgentMuted(stream.call_id, False, False))
-        self._playback.agent_changed(row, stream.start.agent)
 
     def _hold_again(self, stream: Stream) -> None:
         """A new connection knows nothing of a hold that began on the one before."""

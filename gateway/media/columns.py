@@ -159,6 +159,7 @@ WORKER_FIELDS: list[tuple[str, Any, tuple[int, ...]]] = [
     ("frames_withheld", np.int64, ()),
     ("barge_ins", np.int64, ()),
     ("underruns", np.int64, ()),
+    ("replays_refused", np.int64, ()),
 ]
 
 

@@ -114,6 +114,10 @@ class Engine:
         self.express = Express(table, self.uplink, self.receiver.lateness)
         self.turns = Turns(table, self.uplink, self.playback, self.agents.telling, self.downlink.echo, post)
         self.agents.commands.on_pause = self.turns.paused_by_agent
+        self.agents.commands.on_muted = self.turns.muted
+        self.agents.rescue.on_lost = self.turns.orphaned
+        self.agents.rescue.on_taken = self.turns.taken
+        self.agents.rescue.on_offer = self.uplink.release
         self.turns.on_speech = self.playback.ledger.speech
         self.quality = QualityWatch(table, self.agents.telling.quality)
         self.timeline.on_missing = self.quality.missing

@@ -26,7 +26,7 @@ STEP_NS = 10_000_000
 MARGIN_MS = 2000
 "A ring holds so much more than is replayed at most: what is said while it is replayed, or nobody is found."
 POOL_BYTES = 1 << 30
-"Of one kind of ring, in one worker: 2,700 calls with 10 s at 16 kHz. A call that finds no place has no replay."
+"Of all rings of a worker: 2,700 calls with 10 s at 16 kHz. A call that finds no place has no replay."
 
 Rows = NDArray[np.intp]
 Pcm = NDArray[np.int16]
@@ -40,19 +40,39 @@ class Rings:
 
     def __init__(self, capacity: int, frames: int, samples: int) -> None:
         self.frames, self.samples = frames, samples
-        slots = min(capacity, max(POOL_BYTES // (frames * samples * 2), 1))
-        self._audio: Pcm = np.zeros((slots * frames, samples), np.int16)
-        self._label: NDArray[np.int64] = np.zeros(slots * frames, np.int64)
-        "position << 16 | flags of each frame, and 1 more: 0 is none, so that these are zero pages, too"
-        self._free = list(range(slots - 1, -1, -1))
+        self._slot_bytes = frames * (samples * 2 + 8)
+        self._slots = min(capacity, POOL_BYTES // self._slot_bytes)
+        self._begin()
 
-    def take(self) -> int:
-        """A slot with nothing in it, or -1."""
-        if not self._free:
+    def _begin(self) -> None:
+        self._audio: Pcm = np.zeros((self._slots * self.frames, self.samples), np.int16)
+        self._label: NDArray[np.int64] = np.zeros(self._slots * self.frames, np.int64)
+        "position << 16 | flags of each frame, and 1 more: 0 is none, so that these are zero pages, too"
+        self._free: list[int] = []
+        "slots that were in use"
+        self._touched = 0
+        "slots that ever were: they are memory"
+
+    @property
+    def bytes(self) -> int:
+        """Memory that is more than zero pages."""
+        return self._touched * self._slot_bytes
+
+    def take(self, room_bytes: int = POOL_BYTES) -> int:
+        """A slot with nothing in it, or -1: there is none that is memory already, and no room for more."""
+        if self._free:
+            slot = self._free.pop()
+            self._label[slot * self.frames : (slot + 1) * self.frames] = 0
+            return slot
+        if self._touched == self._slots or room_bytes < self._slot_bytes:
             return -1
-        slot = self._free.pop()
-        self._label[slot * self.frames : (slot + 1) * self.frames] = 0
-        return slot
+        self._touched += 1
+        return self._touched - 1
+
+    def shrink(self) -> None:
+        """Give the memory back, if no call has a slot."""
+        if self._touched and len(self._free) == self._touched:
+            self._begin()
 
     def give_back(self, slot: int) -> None:
         """The call is over."""
@@ -63,6 +83,11 @@ class Rings:
         at = slots * self.frames + positions // self.samples % self.frames
         self._audio[at] = pcm
         self._label[at] = (positions << 16 | flags) + 1
+
+    def positions(self, slots: NDArray[np.int64], positions: Positions) -> Positions:
+        """The position of what stands at these (-1: nothing), without looking at the audio."""
+        at = slots * self.frames + positions // self.samples % self.frames
+        return np.asarray(self._label[at] - 1 >> 16)
 
     def read(self, slots: NDArray[np.int64], positions: Positions) -> tuple[Pcm, Flags, NDArray[np.int64]]:
         """Frames at these positions: pcm, flags, and the position of what stands there (-1: nothing)."""
@@ -106,14 +131,32 @@ class Replay:
             self._kinds[kind] = len(self._rings)
             self._rings.append(Rings(self._table.capacity, *kind))
         index = self._kinds[kind]
-        self._slot[row] = self._rings[index].take()
+        self._slot[row] = self._take(index)
         if self._slot[row] < 0:
+            self._table.shared.worker.replays_refused[0] += 1
             return False
         self._kind[row] = index
         self._longest[row] = replay_ms // frame_ms * samples
         self.acked[row], self._owed[row] = self._table.shared.up_position[row], 0
         self.rows += 1
         return True
+
+    def _take(self, index: int) -> int:
+        """A slot of this kind; where memory is short, other kinds that nobody uses now give theirs back."""
+        slot = self._rings[index].take(self._room())
+        if slot < 0:
+            for rings in self._rings:
+                rings.shrink()
+            slot = self._rings[index].take(self._room())
+        return slot
+
+    def _room(self) -> int:
+        return POOL_BYTES - self.reserved_bytes
+
+    @property
+    def reserved_bytes(self) -> int:
+        """Memory of all kinds."""
+        return sum(rings.bytes for rings in self._rings)
 
     def close(self, row: int) -> None:
         """The call is over."""
@@ -160,6 +203,10 @@ class Replay:
         self.behind[rows], self.cursor[rows], self._said_before[rows] = True, positions, 0
         self.waiting.update(rows.tolist())
 
+    def go_back(self, rows: Rows, positions: Positions) -> None:
+        """Frames of rows that are behind, perhaps from before their cursors: silence that was kept back until now."""
+        self.cursor[rows] = np.minimum(self.cursor[rows], positions)
+
     def lose(self, row: int) -> None:
         """The agent is lost: from now on frames wait."""
         if self.has(row):
@@ -173,7 +220,7 @@ class Replay:
             return now, 0
         start = max(int(self.acked[row]), now - int(self._longest[row]), 0)
         rings = self._rings[self._kind[row]]
-        start = now - (now - start) // rings.samples * rings.samples
+        start = now + (start - now) // rings.samples * rings.samples  # a frame of which a part is acked comes whole
         start = self._first_there(rings, row, start, now)
         self.cursor[row] = start
         self._said_before[row] = now
@@ -183,7 +230,7 @@ class Replay:
     def _first_there(self, rings: Rings, row: int, start: int, now: int) -> int:
         """Of these positions the first whose frame is kept: there may have been none yet, or silence was withheld."""
         wanted = np.arange(start, now, rings.samples)
-        found = rings.read(np.full(len(wanted), self._slot[row]), wanted)[2] == wanted
+        found = rings.positions(np.full(len(wanted), self._slot[row]), wanted) == wanted
         return int(wanted[found.argmax()]) if found.any() else now
 
     @property

@@ -22,7 +22,7 @@ import msgspec
 from trunkline.agent_bridge.dialect import FLAG_GAP
 from trunkline.agent_bridge.link_events import Accepted
 from trunkline.gateway.media import control
-from trunkline.gateway.media.agent_asks import AgentChanged, AgentState
+from trunkline.gateway.media.agent_asks import AgentChanged, AgentMuted, AgentState
 from trunkline.gateway.media.playback import Playback
 from trunkline.gateway.media.replay import Replay
 from trunkline.gateway.media.sound_made import FAREWELL, TONE
@@ -43,6 +43,10 @@ UNTRIED = frozenset({"agent_unreachable", "agent_timeout", "agent_lost", "agent_
 "Reasons for which the same agent may be tried again: it may be starting. An answer that it gave is an answer."
 STATES_NS = 100_000_000
 "The gateway is told of new states so often at most: of each call the last one."
+MAX_KEYS = 64
+"Keys that wait for the next agent at most: more than anybody presses while one is sought. The first ones count."
+FAREWELL_LATE_NS = 500_000_000
+"A farewell that has not been heard to its end so long after it should be was stopped or replaced: the call ends."
 SECOND_NS = 1_000_000_000
 FLOOD_NS = 10 * SECOND_NS
 
@@ -84,6 +88,10 @@ class Case:
     "before the answer: reason, detail and SIP code that the call will be refused with"
     again: int = 0
     "of this agent, before the answer: tries after the first"
+    position: int = 0
+    "from which the agent that was offered the call hears the caller"
+    keys: list[tuple[str, int, str]] = dataclasses.field(default_factory=list)
+    "that the caller pressed while no agent had the call: digit, duration in ms, method"
     window_ns: int = 0
     commands: int = 0
     overflow_ns: int = 0
@@ -116,6 +124,12 @@ class Rescue:
         "another agent has the call"
         self.on_orphan: Callable[[Stream, int], None] = _nothing
         "a call that a worker before this one had lost its agent before this one could give it back"
+        self.on_lost: Callable[[Stream, bool], None] = _nothing
+        "nobody has the call from now on; whether what the caller says is kept"
+        self.on_offer: Callable[[Stream], None] = lambda stream: None
+        "what the caller has said is about to be offered to another agent"
+        self.on_taken: Callable[[Stream, int], None] = _nothing
+        "an agent has it, and hears the caller from this position on"
         sounds.on_end = self._said_farewell
 
     # -- calls ------------------------------------------------------------------------------
@@ -130,7 +144,8 @@ class Rescue:
         self._cases[stream.row] = case
         if start.rescue.replay_ms:
             fmt = self._table.formats.at(stream.row)
-            self._replay.open(stream.row, start.rescue.replay_ms, fmt.frame_samples, start.agent.frame_ms)
+            if not self._replay.open(stream.row, start.rescue.replay_ms, fmt.frame_samples, start.agent.frame_ms):
+                self._post(control.AgentEvent(stream.call_id, "no_replay", {"replay_ms": start.rescue.replay_ms}))
         if start.agentless:  # given up in a worker before this one, which has said so
             case.over_ns = now_ns
             self.on_orphan(stream, now_ns)
@@ -167,11 +182,15 @@ class Rescue:
         """What an agent is told that gets the call now: fields of `StartInfo`."""
         case, row = self._cases.get(stream.row), stream.row
         rate = stream.start.agent.sample_rate_hz
-        if case is None or case.attempt == 1:
-            return {"position": int(self._table.shared.up_position[row])}
         position, replayed = int(self._table.shared.up_position[row]), 0
+        if case is None:
+            return {"position": position}
         if case.lost_ns:
+            self.on_offer(stream)
             position, replayed = self._replay.offer(row)
+        case.position = position
+        if case.attempt == 1:
+            return {"position": position}
         case.replay_ms = replayed * 1000 // rate
         played_ms = int(self._table.shared.down_position[row]) * 1000 // rate
         return {
@@ -221,6 +240,19 @@ class Rescue:
         """Whether it has lost its agent and waits for another one."""
         case = self._cases.get(stream.row)
         return case is not None and bool(case.lost_ns and stream.start.rescue.within_ms and not case.over_ns)
+
+    def taken(self, stream: Stream) -> list[tuple[str, int, str]]:
+        """The agent that has accepted the call is told what it missed: by `on_taken`, and by these keys."""
+        case = self._cases[stream.row]
+        self.on_taken(stream, case.position)
+        keys, case.keys = case.keys, []
+        return keys
+
+    def keep_key(self, stream: Stream, digit: str, duration_ms: int, method: str) -> None:
+        """The caller pressed a key while there was nobody to tell."""
+        case = self._cases.get(stream.row)
+        if case is not None and case.had and len(case.keys) < MAX_KEYS:
+            case.keys.append((digit, duration_ms, method))
 
     def attempt(self, stream: Stream) -> int:
         """Which agent it is that has the call."""
@@ -344,11 +376,14 @@ class Rescue:
         stream, row, params = case.stream, case.stream.row, case.stream.start.rescue
         case.lost_ns, case.why, case.detail = now_ns, reason, detail
         case.attempt, case.again = case.attempt + 1, 0
+        case.window_ns = case.commands = case.overflow_ns = case.overflow_ms = 0
         stream.accepted, stream.on_hold = False, False
         if not params.within_ms:
             return
         if stream.resumed and self._table.shared.state[row] != RUNNING:
             self.on_orphan(stream, now_ns)
+        self.on_lost(stream, self._replay.has(row))
+        unheard = self._unmute(stream)
         if self._replay.has(row):
             self._replay.lose(row)
             self._table.agent_ready[row] = True
@@ -356,13 +391,22 @@ class Rescue:
             self._table.agent_ready[row] = False
             self._table.shared.up_flags[row] |= FLAG_GAP  # of what is said meanwhile nobody will hear
             self._table.flagged = True
-        marks, queued_ms = self._playback.orphan(stream, discard=reason in DISCARDING)
+        marks, queued_ms = self._playback.orphan(stream, discard=unheard or reason in DISCARDING)
         data: dict[str, str | int | float] = {
             "agent": case.agent.name, "why": reason, "detail": detail, "marks": marks, "queued_ms": queued_ms,
         }  # fmt: skip
         self._post(control.AgentEvent(stream.call_id, "lost", data))
         if not self._sounds.hears_over(stream):  # music on hold is sound enough
             self._sounds.play(stream, params.sound or TONE, True, now_ns, under=True, after_ms=SOUND_AFTER_MS)
+
+    def _unmute(self, stream: Stream) -> bool:
+        """What the lost agent has muted is nobody's wish any more; whether the caller was not to hear it."""
+        table, row = self._table, stream.row
+        down = row in table.muted_down
+        if down or row in table.muted_up:
+            table.mute(row, uplink=False, downlink=False)
+            self._post(AgentMuted(stream.call_id, False, False))
+        return down
 
     def _nobody(self, case: Case, now_ns: int) -> None:
         """The time is over: a farewell, where somebody hears it, and the end."""
@@ -373,9 +417,9 @@ class Rescue:
         case.next_ns = case.limit_ns = 0
         case.over_ns = now_ns
         if self._table.shared.state[row] == RUNNING and self._table.sending[row]:
-            case.over_ns += FAREWELL_NS
             self._playback.orphan(stream, discard=True)
-            self._sounds.play(stream, stream.start.rescue.fallback_sound or FAREWELL, False, now_ns)
+            lasts_ns = self._sounds.play(stream, stream.start.rescue.fallback_sound or FAREWELL, False, now_ns)
+            case.over_ns += min(lasts_ns + FAREWELL_LATE_NS, FAREWELL_NS)
 
     def _said_farewell(self, stream: Stream) -> None:
         case = self._cases.get(stream.row)

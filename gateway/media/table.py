@@ -344,6 +344,8 @@ class Table:
         self.used[row] = False
         self.keying.discard(row)
         self.mute(row, uplink=False, downlink=False)
+        self.halted.discard(row)
+        self.halted_rows[row] = False
         self.streams[row] = None
         self.by_call.pop(stream.call_id, None)
         self._free.append(row)

@@ -7,7 +7,7 @@ words for something says nothing (`dialect.Unsaid`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from trunkline.agent_bridge.dialect import Link
 from trunkline.gateway.media.table import Stream
@@ -16,10 +16,16 @@ from trunkline.gateway.media.table import Stream
 class Telling:
     """Implements what `keys`, `quality`, `quiet` and others need of an agent's connection."""
 
+    def __init__(self) -> None:
+        self.on_untold_digit: Callable[[Stream, str, int, str], None] = lambda stream, digit, duration_ms, method: None
+        "called with a key that there is nobody to tell"
+
     def digit(self, stream: Stream, digit: str, duration_ms: int, method: str) -> None:
         """The caller pressed a key."""
         if (link := _link(stream)) is not None:
             link.send_dtmf(stream.channel, digit, duration_ms, method)
+        else:
+            self.on_untold_digit(stream, digit, duration_ms, method)
 
     def quality(self, stream: Stream, figures: dict[str, float]) -> None:
         """How good the call is now."""

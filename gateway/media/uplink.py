@@ -195,6 +195,10 @@ class Uplink:
             return
         self._sink.deliver(rows, positions, flags, pcm)
 
+    def release(self, stream: Stream) -> None:
+        """Silence that is kept back goes where all else went: what comes next may be for another agent."""
+        self.withholding.release(stream.row, self._sink.deliver)
+
     def change(self, row: int, old: Format) -> None:
         """The row has another format than `old`: what waits at the agent's rate goes on, what does not is owed."""
         lost = self._odd.forget(row)

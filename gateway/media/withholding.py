@@ -51,14 +51,23 @@ class Withholding:
             self._room[row] = -(-(BEFORE_MS + turns.min_speech_ms) // frame_ms)
 
     def end(self, row: int) -> None:
-        """The call is over: what is in its ring will never be sent."""
+        """The call is over."""
         if not self._on[row]:
             return
         self._on[row] = False
         self.count -= 1
+        self.drop(row)
+
+    def drop(self, row: int) -> None:
+        """What is in the row's ring will never be sent."""
         for ring in self._rings.values():
             self._count(np.array([row], np.intp), int(ring.held[row]))
             ring.held[row] = 0
+
+    def release(self, row: int, deliver: Deliver) -> None:
+        """What is in the row's ring is delivered now."""
+        for samples in self._rings:
+            self._let_go(row, samples, deliver)
 
     def pass_on(
         self, rows: Rows, positions: NDArray[np.int64], flags: NDArray[np.uint16], pcm: Pcm, deliver: Deliver

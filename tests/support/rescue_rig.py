@@ -19,16 +19,19 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from support.media_rig import MS, start_message
+from support.audio import encode_g711
+from support.media_rig import MS, PEER, UNHEARD, start_message
 from support.virtual_agent import HEADER_BYTES, MemorySocket
 from support.virtual_engine import START_NS, WALL_NS, RecordingSockets
 from support.virtual_network import Callers, Network, Traffic
 from trunkline.agent_bridge import wire
 from trunkline.gateway.media import agent_connecting, control
+from trunkline.gateway.media.batch import PACKET_BYTES, Batch
 from trunkline.gateway.media.columns import Columns
 from trunkline.gateway.media.engine import Engine
 from trunkline.gateway.media.table import Stream, Table
 from trunkline.rtp.jitter import TargetParams
+from trunkline.rtp.packet import Packet
 
 TICK_NS = 10 * MS
 RESCUE = control.RescueParams(within_ms=2000, replay_ms=5000)
@@ -162,7 +165,8 @@ class RescueRig:
 
     def __init__(
         self, calls: int = 1, agents: Sequence[str] = ("a", "b"), rescue: control.RescueParams = RESCUE, *,
-        seed: int = 1, before: RescueRig | None = None, settle: bool = True, down: Sequence[str] = (), **agent: Any,
+        seed: int = 1, before: RescueRig | None = None, settle: bool = True, down: Sequence[str] = (),
+        turns: control.TurnParams = UNHEARD, **agent: Any,
     ) -> None:  # fmt: skip
         self.now_ns = START_NS if before is None else before.now_ns
         self.agents = {name: Agent(name) for name in agents} if before is None else before.agents
@@ -181,10 +185,10 @@ class RescueRig:
         )  # fmt: skip
         self.truth: dict[int, list[tuple[int, bytes]]] = {}
         self._watch_truth()
-        self._fd = 1000
+        self._fd, self._seq = 1000, 0
         self._patch = mock.patch.object(agent_connecting, "open_socket", self._open)
         self._patch.start()
-        messages = self._messages(calls, random.Random(seed), rescue) if before is None else before.left_behind()
+        messages = self._messages(calls, random.Random(seed), rescue, turns) if before is None else before.left_behind()
         self.streams: list[Stream] = []
         for message in messages:
             stream = self.table.take(message, None, None)  # type: ignore[arg-type]
@@ -202,11 +206,13 @@ class RescueRig:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _messages(self, calls: int, rng: random.Random, rescue: control.RescueParams) -> list[control.StartStream]:
+    def _messages(
+        self, calls: int, rng: random.Random, rescue: control.RescueParams, turns: control.TurnParams
+    ) -> list[control.StartStream]:
         first, *others = self.params
         messages = []
         for _ in range(calls):
-            one = start_message(rescue=rescue)
+            one = start_message(rescue=rescue, turns=turns)
             info = msgspec.structs.replace(one.info, call_id=str(uuid.UUID(int=rng.getrandbits(128), version=4)))
             messages.append(msgspec.structs.replace(one, info=info, agent=first, others=tuple(others)))
         return messages
@@ -265,6 +271,19 @@ class RescueRig:
             for batch in batches:
                 self.engine.receive(batch, self.now_ns)
             self.turn()
+
+    def hear(self, pcm: NDArray[np.int16]) -> None:
+        """The caller of the only call says this (G.711 at 8 kHz), in real time."""
+        for start in range(0, len(pcm) - 159, 160):
+            self._seq += 1
+            data = bytes(Packet(0, self._seq & 0xFFFF, self._seq * 160, 5, encode_g711(pcm[start : start + 160], 0)))
+            packets = np.zeros((1, PACKET_BYTES), np.uint8)
+            packets[0, : len(data)] = np.frombuffer(data, np.uint8)
+            lengths, row = np.array([len(data)], np.int32), np.zeros(1, np.intp)
+            self.now_ns += TICK_NS
+            self.engine.receive(Batch(row, packets, lengths, np.ones(1, bool), [PEER]), self.now_ns)
+            self.turn()
+            self.run(0.01)
 
     def traffic(self, seed: int = 1, **network: float) -> Traffic:
         """Callers who speak, from now on."""

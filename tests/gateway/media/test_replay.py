@@ -15,6 +15,8 @@ from trunkline.gateway.media.replay import Replay, Rings
 from trunkline.gateway.media.table import Table
 
 FRAME = 160
+SLOT_BYTES = 110 * (FRAME * 2 + 8)
+"Of 0.2 s of replay, with all that belongs to it."
 FRAMES = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 25), st.integers(0, 31)), max_size=60)
 
 
@@ -131,12 +133,12 @@ def test_a_ring_that_nobody_empties_loses_its_oldest_and_says_so() -> None:
 
 def test_a_call_that_finds_no_place_has_no_ring_and_one_that_ends_gives_its_back(monkeypatch) -> None:
     """The pool is bounded; a slot that comes back is empty for the next call."""
-    monkeypatch.setattr(replay, "POOL_BYTES", 2 * 110 * FRAME * 2)
+    monkeypatch.setattr(replay, "POOL_BYTES", 2 * SLOT_BYTES)
     table = Table(Columns(4))
     rows = [running(table, start_message(), 1).row for _ in range(3)]
     rings = Replay(table)
     assert [rings.open(row, 200, FRAME, 20) for row in rows] == [True, True, False]
-    assert rings.rows == 2 and not rings.has(rows[2])
+    assert rings.rows == 2 and not rings.has(rows[2]) and table.shared.worker.replays_refused[0] == 1
     rings.keep(np.array(rows), np.zeros(3, np.int64), np.zeros(3, np.uint16), np.ones((3, FRAME), np.int16))
     table.shared.up_position[rows] = FRAME
     rings.close(rows[0])
@@ -145,3 +147,18 @@ def test_a_call_that_finds_no_place_has_no_ring_and_one_that_ends_gives_its_back
     rings.acked[rows[2]] = 0
     assert rings.offer(rows[2]) == (FRAME, 0), "nothing of the call before"
     assert rings.offer(rows[1]) == (0, FRAME)
+
+
+def test_rings_of_all_kinds_share_one_budget(monkeypatch) -> None:
+    """Calls at 16 kHz and at 8: together they get no more memory; what one kind has left, another may have."""
+    monkeypatch.setattr(replay, "POOL_BYTES", 4 * SLOT_BYTES)
+    table = Table(Columns(8))
+    rows = [running(table, start_message(), 1).row for _ in range(8)]
+    rings = Replay(table)
+    taken = [rings.open(row, 200, FRAME * (1 + k % 2), 20) for k, row in enumerate(rows)]
+    assert 2 <= sum(taken) <= 3 and taken[:2] == [True, True]
+    assert rings.reserved_bytes <= 4 * SLOT_BYTES
+    for row in rows:
+        rings.close(row)
+    assert [rings.open(row, 200, FRAME, 20) for row in rows[:5]] == [True] * 4 + [False], "all for one kind now"
+    assert rings.reserved_bytes == 4 * SLOT_BYTES

@@ -105,11 +105,12 @@ def test_one_that_is_back_is_used_at_once_but_not_one_that_flaps() -> None:
     assert health.failures == 1
 
 
-def test_a_rejection_is_an_answer() -> None:
+@pytest.mark.parametrize("reason", ["agent_rejected", "agent_flooded"])
+def test_what_concerns_one_call_is_no_failure(reason: str) -> None:
     """It is counted, and the agent stays up."""
     health = Health()
-    assert not health.failed(1.0, "agent_rejected", "busy")
-    assert health.up and not health.avoided(1.0) and health.counts["agent_rejected"] == 1
+    assert not health.failed(1.0, reason, "busy")
+    assert health.up and not health.avoided(1.0) and health.counts[reason] == 1
 
 
 def test_down_agents_are_probed_when_their_time_is_over() -> None:
