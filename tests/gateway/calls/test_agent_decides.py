@@ -233,6 +233,7 @@ def test_hold_offers_sendonly_plays_music_and_ends(music: str, path: str) -> Non
         assert [one.receive for one in rig.media.updates] == [False], "nobody is heard, from now on"
         await rig.sip(OfferFailed(call_id, 488, "no"))  # the peer will have none of it: it hears music all the same
         assert rig.service.get(call_id).state == "held"
+        assert refusals(rig) == ["offer_failed"]
         rig.ready(call_id)  # its worker has been replaced
         assert rig.media.sent[1:] == [play]
         say(agent_asks.AgentHold(call_id, False))
