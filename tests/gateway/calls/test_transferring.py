@@ -192,7 +192,8 @@ def test_what_else_is_refused_with_a_word() -> None:
             assert asks(rig, call_id, target, attended) == []
         assert refusals(rig) == ["bad_target"] * 4
         assert asks(rig, call_id, "", early) == [] and refusals(rig) == ["not_now"]
-        assert asks(rig, call_id, "601", Contact="x") == [] and refusals(rig) == ["bad_header"]
+        for header in ("Contact", "Referred-By", "b", "Refer-Sub", "Target-Dialog"):
+            assert asks(rig, call_id, "601", **{header: "x"}) == [] and refusals(rig) == ["bad_header"]
         assert asks(rig, call_id, "601") and not asks(rig, call_id, "602") and refusals(rig) == ["not_now"]
         await end(rig, call_id, early)
 
