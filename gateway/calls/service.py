@@ -126,6 +126,17 @@ class CallService:
             return
         self._ending.end(call, "api_hangup", reason)
 
+    async def hangup_by_agent(self, call_id: str, reason: str) -> None:
+        """An agent that has only the API to hang up with; raises KeyError, and CallRefused where its route forbids it."""
+        self._book.find(call_id)
+        call = self._book.calls.get(call_id)
+        if call is None:
+            return
+        if call.route is not None and "hangup" not in call.route.agent_may:
+            text = f"the route {call.route.name} does not allow its agents `hangup` (agent_may)"
+            raise CallRefused("forbidden", text, 403)
+        self._ending.end(call, "agent_hangup", reason)
+
     async def send_dtmf(self, call_id: str, digits: str, duration_ms: int = 160, gap_ms: int = 80) -> None:
         """Send digits the way that the call and its trunk take them (`digits.py`)."""
         self._book.find(call_id)

@@ -165,7 +165,7 @@ class Up(Scene):
 @pytest.mark.parametrize("wishes", [1, 3, 30])
 @pytest.mark.parametrize("code", [200, 488, 491])
 def test_the_last_of_many_wishes_is_offered_once_the_exchange_before_is_over(wishes: int, code: int) -> None:
-    """Hold and resume in quick succession, while the peer takes its time for the first; and nothing goes out too soon."""
+    """Hold and resume in quick succession, while the peer takes its time for the first; nothing goes out too soon."""
     call = Up()
     call.wish(True)
     for number in range(wishes):
