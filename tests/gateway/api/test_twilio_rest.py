@@ -170,6 +170,6 @@ def test_accounts_show_no_token():
 def test_what_the_route_forbids_its_agents_is_403(ask_as, service, refusal):
     """Its calls are ended by others then."""
     service.add(CALL, agent="bot", answered=1_760_000_000.0, created=1_760_000_000.0)
-    service.refuse = refusal("forbidden", "the route does not allow it", 403)
+    service.refuse = refusal(403, "forbidden", "the route does not allow it")
     answer = ask_as(ONE, "one's token", data={"Status": "completed"})
     assert answer.status_code == 403 and answer.json()["message"] == "the route does not allow it"
