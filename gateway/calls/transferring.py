@@ -192,7 +192,7 @@ class Transferring:
 
     def released(self, call: Call) -> None:
         """Nothing has replaced it: its agent goes on with it."""
-        call.transfer = ""
+        call.transfer = call.deadline_for = ""
 
     def _is_target(self, call: Call) -> bool:
         return any(other.attended == call.id for other in self._book.calls.values())

@@ -311,6 +311,8 @@ def test_a_target_is_not_hung_up_because_the_other_party_left_before_the_result(
         other.deadline = time.monotonic() - 1
         rig.service._sweep()
         assert not rig.take(HangUp) and asks(rig, other_id, "601")
+        lose_agent(rig, other_id)
+        assert not rig.take(HangUp), "this transfer outlives its agent like any other"
         await end(rig, other_id)
 
     run(scenario)
