@@ -49,11 +49,11 @@ def start(book: Book, call: Call | None, file: str) -> None:
     """Record a call from now on; raises CallRefused."""
     if call is None or call.phase not in ANSWERED:
         raise CallRefused("not_up", "only a call that is up can be recorded", 409)
-    if call.recording:
-        raise CallRefused("recorded", f"the call is being recorded already, into {call.recording}", 409)
     path = Path(file)
     if path.exists() or path.is_symlink():
         raise CallRefused("file_exists", f"{file} is there already", 409)
+    if call.recording:
+        raise CallRefused("recorded", f"the call is being recorded already, into {call.recording}", 409)
     if not path.parent.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
         raise CallRefused("no_folder", f"{path.parent} is no folder that the gateway may write to", 422)
     redact = book.config.logging.redact_numbers
