@@ -33,6 +33,9 @@ NUMBERS_KEY = "_numbers"
 
 MASK = "***"
 
+TEXTS_KEY = "variables"
+"Texts of agents about a call, which may be anything: with numbers hidden only their names are written."
+
 KEPT_DIGITS = 2
 "Enough to tell two calls apart in a log, too few to call anybody."
 
@@ -121,6 +124,8 @@ class Cleaner:
                 return mask_number(text) if is_number else value
             case float():
                 return value if math.isfinite(value) else None
+            case Mapping() if self._redact and key == TEXTS_KEY:
+                return {self._text(str(name), numbers): MASK for name in value}
             case Mapping() if depth:
                 return {
                     self._text(str(name), numbers): self._value(str(name), item, numbers, depth - 1)

@@ -32,6 +32,9 @@ class Calls(Protocol):
     async def hangup(self, call_id: str, reason: str) -> None:
         """End a call in whatever state it is."""
 
+    async def hangup_by_agent(self, call_id: str, reason: str) -> None:
+        """The same, asked by the call's agent, whom its route may not allow it."""
+
     async def send_dtmf(self, call_id: str, digits: str, duration_ms: int, gap_ms: int) -> None:
         """Send digits to the other party."""
 

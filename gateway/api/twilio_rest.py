@@ -69,7 +69,7 @@ def twilio_router(service: Calls, accounts: TwilioAccounts) -> APIRouter:
         if status == "canceled" and _status(view) == "in-progress":
             return twilio_error(400, 21220, "Invalid call state. A call in progress is ended by Status=completed")
         try:
-            await service.hangup(view.id, REASON)
+            await service.hangup_by_agent(view.id, REASON)
         except KeyError:
             return _missing(request)
         except Exception as problem:

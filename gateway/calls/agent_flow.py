@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from trunkline.gateway import logs
 from trunkline.gateway.calls.answering import Answering
 from trunkline.gateway.calls.book import Book, log
 from trunkline.gateway.calls.call import OPEN, Call
@@ -65,7 +66,8 @@ class AgentFlow:
             try:
                 reaction(call, message)
             except CallRefused as problem:
-                log.info("agent.refused", call_id=call.id, cause=problem.cause, detail=problem.detail)
+                said = {"cause": problem.cause, "detail": problem.detail}
+                log.info("agent.refused", call_id=call.id, **said, **logs.hiding(*call.numbers))
                 self._refuse(call, problem.cause, problem.detail)
 
         return guarded

@@ -16,6 +16,7 @@ from trunkline.gateway.calls.agents import Agents
 from trunkline.gateway.calls.call import Call
 from trunkline.gateway.calls.limits import Limits
 from trunkline.gateway.calls.media_view import call_view, media_view
+from trunkline.gateway.calls.recorded import Recorded
 from trunkline.gateway.calls.subscribers import EventHub
 from trunkline.gateway.calls.view import CallView, MediaView
 from trunkline.gateway.config.model import Config
@@ -120,6 +121,7 @@ class Book:
         self.post = post
         self.observer = observer
         self.hub = EventHub()
+        self.recorded = Recorded()
         self.calls: dict[str, Call] = {}
         self._ended: OrderedDict[str, CallView] = OrderedDict()
         self.agent_params: Mapping[str, control.AgentParams] = {}

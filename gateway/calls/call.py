@@ -188,6 +188,10 @@ class Call:
     "... and by when, monotonic, its result is known"
     attended: str = ""
     "... id of the call whose other party it goes to, if that is another call of ours"
+    recording: str = ""
+    "file that it is being recorded into"
+    targets: tuple[str, ...] = ()
+    "whom it was to be transferred to, the last ones; for log lines, which may have to hide them"
     responded: dict[str, str] = dataclasses.field(default_factory=dict)
     "inbound: agents' headers in our responses to the INVITE"
     turns: TurnFigures = dataclasses.field(default_factory=TurnFigures)
@@ -202,6 +206,11 @@ class Call:
     def direction(self) -> Literal["inbound", "outbound"]:
         """Who rang."""
         return "inbound" if self.invite is not None else "outbound"
+
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        """Numbers and URIs that its log lines must not show if numbers are hidden."""
+        return self.info.caller, self.info.called, *self.targets
 
     @property
     def closing(self) -> bool:

@@ -114,7 +114,7 @@ class Ending:
 
     def _report(self, call: Call, view: CallView) -> None:
         """The canonical log line, and the event."""
-        logger = logs.call_logger(call.id, view.caller, view.called)
+        logger = logs.call_logger(call.id, view.caller, view.called, *call.targets)
         extra = {"detail": call.detail or None, "agent_connect_ms": call.agent_connect_ms}
         logs.log_summary(
             view, logger.bind(**{key: value for key, value in extra.items() if value is not None})

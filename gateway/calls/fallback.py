@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from trunkline.gateway import logs
 from trunkline.gateway.calls.book import Book, log
 from trunkline.gateway.calls.call import ANSWERED, OPEN, Call
 from trunkline.gateway.calls.ending import Ending
@@ -48,7 +49,8 @@ class Fallback:
                 self._book.publish("call.fallback", call, to=route.fallback_target)
                 call.wait(TRANSFER_LIMIT_S, "fallback")
                 return
-            log.warning("call.fallback_failed", call_id=call.id, to=route.fallback_target)
+            hidden = logs.hiding(*call.numbers, route.fallback_target)
+            log.warning("call.fallback_failed", call_id=call.id, to=route.fallback_target, **hidden)
         self._ending.end(call, "agent_lost", detail)
 
     def failed(self, call: Call, why: str) -> None:

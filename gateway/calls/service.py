@@ -86,11 +86,13 @@ class CallService:
         fallback.wait_for_transfer = self._transferring.wait_for_result
         self._loop: asyncio.AbstractEventLoop | None = None
         self._sweep_timer: asyncio.TimerHandle | None = None
+        self._recount_at = 0.0
         self.started = time.time()
 
     def start(self) -> None:
         """From now on events are taken."""
         self._loop = asyncio.get_running_loop()
+        self._count_recordings()
         self._sweep_timer = self._loop.call_later(SWEEP_S, self._sweep)
 
     def stop(self) -> None:
@@ -125,6 +127,17 @@ class CallService:
             self._book.find(call_id)
             return
         self._ending.end(call, "api_hangup", reason)
+
+    async def hangup_by_agent(self, call_id: str, reason: str) -> None:
+        """An agent that has only the API to hang up with; raises KeyError, and CallRefused where it may not."""
+        self._book.find(call_id)
+        call = self._book.calls.get(call_id)
+        if call is None:
+            return
+        if call.route is not None and "hangup" not in call.route.agent_may:
+            text = f"the route {call.route.name} does not allow its agents `hangup` (agent_may)"
+            raise CallRefused("forbidden", text, 403)
+        self._ending.end(call, "agent_hangup", reason)
 
     async def send_dtmf(self, call_id: str, digits: str, duration_ms: int = 160, gap_ms: int = 80) -> None:
         """Send digits the way that the call and its trunk take them (`digits.py`)."""
@@ -269,10 +282,19 @@ class CallService:
             if call.silent_ms:
                 self._guarded(self._media.watch, call)
         self._sip.flush_refusals(now)
+        if now >= self._recount_at:
+            self._count_recordings()
         for call in list(self._admitted.values()):
             if now >= call.deadline and self._admitted.pop(call.id, None) is not None:
                 self._book.give_back(call)
                 log.warning("call.admission_timeout", call_id=call.id)
+
+    def _count_recordings(self) -> None:
+        """What stands in the folders of recordings, in a thread: a long list of files must not hold up calls."""
+        self._recount_at = time.monotonic() + recordings.RECOUNT_S
+        folders = recordings.folders_of(self._book.config)
+        if folders and self._loop is not None:
+            self._loop.run_in_executor(None, self._book.recorded.count, folders)
 
     @property
     def calls(self) -> dict[str, Call]:

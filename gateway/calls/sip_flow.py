@@ -18,7 +18,7 @@ from trunkline.gateway.calls.screen import MAX_NUMBER
 from trunkline.gateway.calls.streams import Streams
 from trunkline.gateway.calls.throttle import Throttle
 from trunkline.gateway.calls.transferring import Transferring
-from trunkline.gateway.media.control import InjectDtmf, TellCallState
+from trunkline.gateway.media.control import CommandRefused, InjectDtmf, TellCallState
 from trunkline.gateway.outcome import outcome
 from trunkline.gateway.routing import number_of
 from trunkline.gateway.sip.events import (
@@ -177,6 +177,10 @@ class SipFlow:
         call = self._book.calls.get(event.call_id)
         if call is not None:
             self._book.publish("call.offer_failed", call, code=event.code, reason=event.reason)
+            if not call.closing:
+                wish = "is held here, and does not know it" if call.holding else "may still take itself for held"
+                text = f"the other party {wish}: its answer to our offer was {event.code} {event.reason}"
+                self._book.media.send(CommandRefused(call.id, "offer_failed", text))
 
     def _transfer_changed(self, event: TransferChanged) -> None:
         call = self._book.calls.get(event.call_id)

@@ -52,7 +52,7 @@ class Streams:
                 others=tuple(for_call(self._book.agent_params[agent.name], call.info) for agent in call.others),
                 agent_may=PERMISSIONS if call.route is None else tuple(call.route.agent_may),
                 variables=dict(call.variables),
-                recording=recordings.of_route(self._book.config, call),
+                recording=recordings.of_route(self._book, call),
             )
             self._book.media.start_stream(start, call.ports)
         except NoWorker as problem:

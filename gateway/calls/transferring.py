@@ -15,6 +15,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 
+from trunkline.gateway import logs
 from trunkline.gateway.calls.book import Book, log
 from trunkline.gateway.calls.call import ANSWERED, Call
 from trunkline.gateway.calls.ending import Ending
@@ -41,6 +42,9 @@ RESULT_MARGIN_S = 5.0
 "After a transfer's time limit SIP has said that it failed."
 
 
+MOST_TARGETS = 8
+
+
 class Transferring:
     """Transfers that agents and the API ask for."""
 
@@ -54,6 +58,8 @@ class Transferring:
         *, by_agent: bool = False,
     ) -> None:  # fmt: skip
         """Ask the peer; raises CallRefused. An agent may name what its route allows, and calls of its own."""
+        if target:
+            call.targets = (*call.targets, target)[-MOST_TARGETS:]
         if call.phase not in ANSWERED:
             raise CallRefused("not_now", "a call can be transferred only while it is up", 409)
         if call.transfer:
@@ -84,7 +90,8 @@ class Transferring:
         try:
             self.ask(call, target, "", {})
         except CallRefused as problem:
-            log.warning("call.transfer", call_id=call.id, state="refused", cause=problem.cause, detail=problem.detail)
+            said = {"state": "refused", "cause": problem.cause, "detail": problem.detail}
+            log.warning("call.transfer", call_id=call.id, **said, **logs.hiding(*call.numbers))
             return False
         self._failed[call.id] = failed
         return True
@@ -137,7 +144,8 @@ class Transferring:
                 each.transfer = "" if failed else event.state
         call.attended = "" if failed else call.attended
         said = {"state": event.state, "code": event.code, "reason": event.reason}
-        (log.warning if failed else log.debug)("call.transfer", call_id=call.id, kind=kind, **said)
+        hidden = logs.hiding(*call.numbers)
+        (log.warning if failed else log.debug)("call.transfer", call_id=call.id, kind=kind, **said, **hidden)
         self._book.publish("call.transfer", call, kind=kind, **said)
         self._book.media.send(control.TellTransfer(call.id, event.state, event.code, event.reason))
         if failed:
@@ -184,7 +192,7 @@ class Transferring:
 
     def released(self, call: Call) -> None:
         """Nothing has replaced it: its agent goes on with it."""
-        call.transfer = ""
+        call.transfer = call.deadline_for = ""
 
     def _is_target(self, call: Call) -> bool:
         return any(other.attended == call.id for other in self._book.calls.values())

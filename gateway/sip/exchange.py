@@ -32,12 +32,16 @@ from trunkline.gateway.sip.leg import Leg, Step
 from trunkline.gateway.sip.messages import Reinvite, SdpSession
 from trunkline.gateway.sip.negotiated import negotiated_answer
 from trunkline.gateway.sip.services import Services
+from trunkline.gateway.sip.timers import Timer
 
 log = structlog.get_logger(__name__)
 
 BUSY_RETRY_S = 0.25
 "How soon an offer is tried again that had to wait for another exchange."
-MAX_ATTEMPTS = 20
+MOST_BUSY_S = 40.0
+"So long an offer waits for other exchanges, and behind collisions: longer than a re-INVITE of ours can go unanswered."
+MOST_REFUSED_S = 5.0
+"... and so long while PJSIP will not send it."
 
 
 class Host(Protocol):
@@ -76,7 +80,12 @@ class Exchange:
         "an offer of ours that waits"
         self._sent: Reinvite | None = None
         "the last one that went out"
-        self._attempts = 0
+        self._waited_s = 0.0
+        "... so long by now"
+        self._retry: Timer | None = None
+        "when it is tried again"
+        self._collided = False
+        "... and nothing is to be sent before"
 
     # --- the peer offers ----------------------------------------------------------------------
 
@@ -166,6 +175,7 @@ class Exchange:
         finally:
             self._offering = False
         self._services.emit(MediaChanged(self._host.call_id))
+        self._go_on()
 
     def _answer_never_seen(self) -> None:
         if self._unseen and self._host.leg is not None:
@@ -184,47 +194,62 @@ class Exchange:
         """Offer again as soon as no other exchange runs."""
         if command.hold is not None:
             self._session.hold(command.hold)
-        self._wanted, self._attempts = command, 0
+        self._wanted, self._waited_s = command, 0.0
         self.try_offer()
 
     def try_offer(self) -> None:
         """Send the offer that waits, if one does."""
         command, leg = self._wanted, self._host.leg
-        if command is None or leg is None:
+        if command is None or leg is None or self._collided:
             return
-        self._attempts += 1
         if self._offering or self._answering or self._unseen:
-            self._postpone("another exchange is going on")
+            self._postpone(BUSY_RETRY_S, MOST_BUSY_S, 491, "another exchange is going on")
             return
         try:
             self.prepare_offer()
             leg.offer(command.update)
         except LegError as error:
             self._offering, self._prepared = False, None
-            self._postpone(str(error))
+            self._postpone(BUSY_RETRY_S, MOST_REFUSED_S, 491, str(error))
         else:
             self._wanted, self._sent = None, command
 
-    def _postpone(self, why: str) -> None:
-        if self._attempts >= MAX_ATTEMPTS:
-            self._give_up(491, why)
-        else:
-            self._services.later(BUSY_RETRY_S, self.try_offer)
+    def _postpone(self, delay_s: float, most_s: float, code: int, why: str) -> None:
+        """Try again later; one timer, however many wishes came meanwhile: the last one counts."""
+        if self._waited_s >= most_s:
+            self._give_up(code, why)
+        elif self._retry is None:
+            self._waited_s += delay_s
+            self._retry = self._services.later(delay_s, self._try_again)
+
+    def _try_again(self) -> None:
+        self._retry, self._collided = None, False
+        self.try_offer()
+
+    def _go_on(self) -> None:
+        """An exchange of ours is over: what has waited for that need not wait for the timer."""
+        if self._wanted is not None:
+            self._services.defer(self.try_offer)
 
     def offer_finished(self, step: Step) -> None:
         """A re-INVITE or UPDATE of ours has its final response, or none in time."""
         if not self._offering or step.code < 300 or step.code in (401, 407, 422):
             return
         self._offering = False
-        if step.code == 491 and self._sent is not None and self._attempts < MAX_ATTEMPTS:
-            self._wanted = self._sent
+        if step.code == 491 and self._sent is not None:
+            self._wanted = self._wanted or self._sent
             # RFC 3261 section 14.1: who owns the Call-ID waits longer, so that the two do not collide again
             delay_s = random.uniform(2.1, 4.0) if self._host.outbound else random.uniform(0.0, 2.0)
-            self._services.later(delay_s, self.try_offer)
+            if self._retry is not None:
+                self._retry.cancel()
+            self._retry, self._collided = None, True
+            self._postpone(delay_s, MOST_BUSY_S, step.code, step.reason)
+        elif self._wanted is not None:  # another wish has come since
+            self._go_on()
         else:
             self._give_up(step.code, step.reason)
 
     def _give_up(self, code: int, reason: str) -> None:
-        self._wanted = None
+        self._wanted, self._collided = None, False
         log.warning("sip.offer_failed", call_id=self._host.call_id, code=code, reason=reason)
         self._services.emit(OfferFailed(self._host.call_id, code, reason))

@@ -38,6 +38,7 @@ OURS = frozenset(
     | {"authorization", "proxy-authorization", "www-authenticate", "proxy-authenticate"}
     | {"require", "proxy-require", "supported", "unsupported", "allow", "session-expires", "min-se"}
     | {"rack", "rseq", "event", "subscription-state", "replaces", "refer-to", "join"}
+    | {"referred-by", "refer-sub", "target-dialog"}
     | {"user-agent", "server"}
 )
 "They make the dialog work or prove who we are; PJSIP sets them and nobody else."

@@ -14,11 +14,16 @@ from collections.abc import Callable
 from typing import Protocol
 
 import pjsua2 as pj
+import structlog
 
 from trunkline.gateway.sip.guard import checked, guarded
 from trunkline.gateway.sip.message import SipText, name_and_uri
 from trunkline.gateway.sip.native import Native
 
+log = structlog.get_logger(__name__)
+
+MOST_HEADER_BYTES = 32_768
+"Of headers in the responses to an INVITE: what does not fit into a datagram (64 kB) is not sent, be it the last one."
 NO_MESSAGE = SipText("", {}, "")
 
 
@@ -101,6 +106,7 @@ class Leg(pj.Call):
         super().__init__(account, call_id)
         self.owner: LegOwner | None = owner
         self._sent_headers: set[tuple[str, str]] = set()
+        self._room = MOST_HEADER_BYTES
         self._server = {"Server": account.user_agent}
         self._native = native
 
@@ -138,6 +144,11 @@ class Leg(pj.Call):
         # PJSIP makes each response out of the one before, which has those headers already
         wanted = {**self._server, **(headers or {})}
         new = {name: value for name, value in wanted.items() if (name, value) not in self._sent_headers}
+        size = sum(len(f"{name}: {value}\r\n".encode()) for name, value in new.items())
+        if size > self._room:
+            log.warning("sip.headers_dropped", code=code, headers=list(new), detail=f"no room for {size} bytes")
+            new, size = {}, 0
+        self._room -= size
         self._sent_headers.update(new.items())
         self.answer(call_parameters(code, reason, new))
 

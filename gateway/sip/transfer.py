@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import time
 from typing import Protocol
 from urllib.parse import quote
 
@@ -105,7 +106,8 @@ class Transfers:
         "code and phrase that came last"
         self._cseq = ""
         "of the REFER, once its response has come"
-        self._limit_s = 0.0
+        self._limit_s = self._ends = 0.0
+        "for all of it, and when that is over, monotonic"
 
     def ask(self, command: Transfer, other: Host | None) -> None:
         """Send the REFER; `other` is the call that `attended` names, None if there is none."""
@@ -121,6 +123,7 @@ class Transfers:
             self._services.emit(TransferChanged(command.call_id, "failed", 0, str(error)))
             return
         self._told, self._heard, self._cseq, self._limit_s = "", (0, ""), "", command.timeout_s
+        self._ends = time.monotonic() + command.timeout_s
         self._wait_for_result()
 
     def answered(self, step: Step) -> None:
@@ -165,7 +168,7 @@ class Transfers:
             self._timer = None
 
     def _wait_for_result(self) -> None:
-        self._wait(self._limit_s, 408, f"no result within {self._limit_s:g} s")
+        self._wait(max(self._ends - time.monotonic(), 0.0), 408, f"no result within {self._limit_s:g} s")
 
     def _wait(self, seconds: float, code: int, reason: str) -> None:
         """It has failed unless something comes within this time."""

@@ -133,7 +133,7 @@ def test_twilios_own_client_ends_the_call(tmp_path: pathlib.Path) -> None:
             assert (gone.value.status, gone.value.code) == (404, 20404)
             assert client.calls(sid).fetch().status == "completed"
         wait_for(lambda: stream.closed, "the connection is closed with the call")
-    assert line["cause"] == "api_hangup" and "Twilio" in str(line["detail"])
+    assert line["cause"] == "agent_hangup" and "Twilio" in str(line["detail"])
 
 
 def test_an_agent_that_closes_hangs_up(tmp_path: pathlib.Path) -> None:

@@ -95,6 +95,11 @@ class FakeService:
 
     async def hangup(self, call_id: str, reason: str) -> None:
         self.asked.append(("hangup", call_id, reason))
+
+    async def hangup_by_agent(self, call_id: str, reason: str) -> None:
+        self.asked.append(("hangup_by_agent", call_id, reason))
+        if self.refuse is not None:
+            raise self.refuse
         self.change(
             call_id,
             "call.ended",

@@ -46,7 +46,7 @@ def test_completed_ends_the_call(ask_as, service):
     service.add(CALL, agent="bot", answered=1_760_000_000.0, created=1_760_000_000.0)
     answer = ask_as(ONE, "one's token", data={"Status": "completed"})
     assert answer.status_code == 200 and answer.json()["status"] == "completed"
-    assert service.asked == [("hangup", CALL, "asked by the agent over Twilio's REST API")]
+    assert service.asked == [("hangup_by_agent", CALL, "asked by the agent over Twilio's REST API")]
 
 
 def test_a_call_is_shown_in_twilios_words(ask_as, service):
@@ -165,3 +165,11 @@ def test_accounts_show_no_token():
     accounts = TwilioAccounts(ACCOUNTS)
     given = b"Basic " + base64.b64encode(f"{ONE}:another token".encode())
     assert accounts.agents(given) == {"other bot"} and accounts.agents(given, TWO) == frozenset()
+
+
+def test_what_the_route_forbids_its_agents_is_403(ask_as, service, refusal):
+    """Its calls are ended by others then."""
+    service.add(CALL, agent="bot", answered=1_760_000_000.0, created=1_760_000_000.0)
+    service.refuse = refusal(403, "forbidden", "the route does not allow it")
+    answer = ask_as(ONE, "one's token", data={"Status": "completed"})
+    assert answer.status_code == 403 and answer.json()["message"] == "the route does not allow it"

@@ -233,6 +233,7 @@ def test_hold_offers_sendonly_plays_music_and_ends(music: str, path: str) -> Non
         assert [one.receive for one in rig.media.updates] == [False], "nobody is heard, from now on"
         await rig.sip(OfferFailed(call_id, 488, "no"))  # the peer will have none of it: it hears music all the same
         assert rig.service.get(call_id).state == "held"
+        assert refusals(rig) == ["offer_failed"]
         rig.ready(call_id)  # its worker has been replaced
         assert rig.media.sent[1:] == [play]
         say(agent_asks.AgentHold(call_id, False))
@@ -384,3 +385,23 @@ def test_a_200_that_leads_to_nothing_does_not_keep_the_call(waits: bool) -> None
         await end(rig, up)
 
     run(scenario)
+
+
+@pytest.mark.parametrize("config", [CONFIG, DECIDING])
+def test_an_agent_that_hangs_up_by_the_api_needs_the_same_permission(config: str) -> None:
+    async def scenario(rig: Rig) -> None:
+        call_id = await rig.up()
+        if config is DECIDING:
+            with pytest.raises(CallRefused, match="agent_may") as refused:
+                await rig.service.hangup_by_agent(call_id, "asked")
+            assert refused.value.http_status == 403 and not rig.take(HangUp)
+        else:
+            await rig.service.hangup_by_agent(call_id, "asked")
+            assert len(rig.take(HangUp)) == 1
+        await end(rig, call_id)
+        await rig.service.hangup_by_agent(call_id, "asked")
+        assert rig.service.get(call_id).cause == ("peer_lost" if config is DECIDING else "agent_hangup")
+        with pytest.raises(KeyError):
+            await rig.service.hangup_by_agent("nobody", "asked")
+
+    run(scenario, config)

@@ -8,12 +8,14 @@ import time
 from collections.abc import Awaitable, Callable
 
 import pytest
+from structlog.testing import capture_logs
 
 from support.call_rig import CONFIG, Rig
 from trunkline.gateway.calls.refused import CallRefused
 from trunkline.gateway.calls.view import TransferRequest
 from trunkline.gateway.config import ConfigError, parse
 from trunkline.gateway.media import agent_asks, control
+from trunkline.gateway.redaction import Cleaner
 from trunkline.gateway.sip.events import CallState, TransferChanged
 from trunkline.gateway.sip.messages import HangUp, Transfer
 
@@ -192,7 +194,8 @@ def test_what_else_is_refused_with_a_word() -> None:
             assert asks(rig, call_id, target, attended) == []
         assert refusals(rig) == ["bad_target"] * 4
         assert asks(rig, call_id, "", early) == [] and refusals(rig) == ["not_now"]
-        assert asks(rig, call_id, "601", Contact="x") == [] and refusals(rig) == ["bad_header"]
+        for header in ("Contact", "Referred-By", "b", "Refer-Sub", "Target-Dialog"):
+            assert asks(rig, call_id, "601", **{header: "x"}) == [] and refusals(rig) == ["bad_header"]
         assert asks(rig, call_id, "601") and not asks(rig, call_id, "602") and refusals(rig) == ["not_now"]
         await end(rig, call_id, early)
 
@@ -308,6 +311,8 @@ def test_a_target_is_not_hung_up_because_the_other_party_left_before_the_result(
         other.deadline = time.monotonic() - 1
         rig.service._sweep()
         assert not rig.take(HangUp) and asks(rig, other_id, "601")
+        lose_agent(rig, other_id)
+        assert not rig.take(HangUp), "this transfer outlives its agent like any other"
         await end(rig, other_id)
 
     run(scenario)
@@ -408,3 +413,23 @@ def test_what_agents_may_is_no_matter_of_a_route_that_refuses(key: str) -> None:
 def test_an_unknown_permission_is_named_with_those_that_there_are() -> None:
     with pytest.raises(ConfigError, match="early_media"):
         parse(CONFIG.replace('name = "all"\n', 'name = "all"\nagent_may = ["sing"]\n'))
+
+
+def test_lines_about_transfers_hide_their_targets_where_numbers_are_hidden() -> None:
+    """Short ones too, in our sentences and in the peer's phrases."""
+
+    async def scenario(rig: Rig) -> None:
+        with capture_logs() as lines:
+            call_id = await rig.up()
+            asks(rig, call_id, "sip:4711@192.0.2.10")
+            asks(rig, call_id, "6712")
+            await rig.sip(TransferChanged(call_id, "failed", 486, "6712 is busy"))
+            lose_agent(rig, call_id)
+            await rig.sip(TransferChanged(call_id, "failed", 486, "6990 is busy"))
+            await end(rig, call_id)
+        told = [dict(line) for line in lines if line["event"].startswith(("agent.", "call.transfer", "call.ended"))]
+        assert len(told) >= 4
+        shown = " ".join(str(Cleaner(redact_numbers=True)(None, "info", line)) for line in told)
+        assert "is busy" in shown and not any(number in shown for number in ("4711", "6712", "6990"))
+
+    run(scenario, FALLING_BACK.replace("699", "6990"))

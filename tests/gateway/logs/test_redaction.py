@@ -241,3 +241,10 @@ def test_nan_is_written_as_nothing() -> None:
         "rtt_ms": None,
         "x": 1.5,
     }
+
+
+def test_texts_of_agents_are_hidden_with_the_numbers() -> None:
+    """A variable may hold anything, a short number among it; its name says what it was."""
+    event = {"event": "call.ended", "variables": {"callback": "4711", "topic": "bill"}}
+    assert Cleaner(redact_numbers=True)(None, "info", dict(event))["variables"] == {"callback": "***", "topic": "***"}
+    assert Cleaner(redact_numbers=False)(None, "info", dict(event)) == event

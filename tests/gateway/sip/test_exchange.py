@@ -3,12 +3,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from trunkline.gateway.sip.events import Event, MediaChanged
-from trunkline.gateway.sip.exchange import Exchange
+from trunkline.gateway.sip.events import Event, MediaChanged, OfferFailed
+from trunkline.gateway.sip.exchange import MOST_BUSY_S, MOST_REFUSED_S, Exchange
+from trunkline.gateway.sip.guard import LegError
+from trunkline.gateway.sip.leg import NO_MESSAGE, Step
+from trunkline.gateway.sip.messages import Reinvite
+from trunkline.gateway.sip.timers import Timer, Timers
 from trunkline.rtp.negotiation import MediaDescription, Session
 from trunkline.rtp.sdes import new_key, parse_crypto, write_crypto
 from trunkline.rtp.sdp import SessionDescription
@@ -108,3 +113,96 @@ def test_a_refresh_that_pjsip_makes_of_our_last_answer_is_one_of_ours() -> None:
     before = scene.media
     assert scene.response(sdp("0", crypto, profile="RTP/SAVP")) == before
     assert scene.response(sdp("0", crypto, port=4006, profile="RTP/SAVP")).send_key == before.send_key
+
+
+class Up(Scene):
+    """A call that is up, in virtual time, with a leg that notes what is offered when."""
+
+    def __init__(self) -> None:
+        self.now_ns, self.timers = 0, Timers()
+        self.offers: list[tuple[float, str]] = []
+        self.refusing = False
+        super().__init__()
+        self.exchange.on_sdp(sdp("0"))
+        self.exchange.on_media()
+        self.events.clear()
+        self.leg = self  # type: ignore[assignment]
+
+    def offer(self, update: bool) -> None:
+        if self.refusing:
+            raise LegError("not now")
+        text = self.exchange.on_sdp("")
+        assert text is not None
+        self.offers.append((self.now_ns / 1e9, "sendonly" if "a=sendonly" in text else "sendrecv"))
+
+    def later(self, delay_s: float, action: Callable[[], None]) -> Timer:
+        return self.timers.at(self.now_ns + int(delay_s * 1e9), action)
+
+    def defer(self, action: Callable[[], None]) -> None:
+        self.later(0, action)
+
+    def until(self, seconds: float) -> None:
+        while (due := self.timers.next_deadline_ns()) is not None and due <= seconds * 1e9:
+            self.now_ns = max(due, self.now_ns)
+            for action in self.timers.due(self.now_ns):
+                action()
+        self.now_ns = int(seconds * 1e9)
+
+    def wish(self, held: bool) -> None:
+        self.exchange.reoffer(Reinvite("c", hold=held))
+
+    def answered(self, code: int = 200) -> None:
+        if code == 200:
+            self.exchange.on_media()
+            self.exchange.message_over(sdp("0", "a=recvonly"))
+        self.exchange.offer_finished(Step(False, "INVITE", 5, 4, code, "text", NO_MESSAGE, lambda _: False))
+
+    @property
+    def given_up(self) -> list[int]:
+        return [event.code for event in self.events if isinstance(event, OfferFailed)]
+
+
+@pytest.mark.parametrize("wishes", [1, 3, 30])
+@pytest.mark.parametrize("code", [200, 488, 491])
+def test_the_last_of_many_wishes_is_offered_once_the_exchange_before_is_over(wishes: int, code: int) -> None:
+    """Hold and resume in quick succession, while the peer takes its time for the first; nothing goes out too soon."""
+    call = Up()
+    call.wish(True)
+    for number in range(wishes):
+        call.until(0.02 * (number + 1))
+        call.wish(bool(number % 2))
+    call.until(20)
+    assert len(call.offers) == 1 and not call.given_up
+    call.answered(code)
+    call.until(60)
+    assert [wish for _, wish in call.offers] == ["sendonly", "sendrecv" if wishes % 2 else "sendonly"]
+    assert not call.given_up and (code != 491 or 2.1 <= call.offers[1][0] - 20 <= 4)
+    call.answered()
+    call.until(120)
+    assert len(call.offers) == 2 and call.timers.next_deadline_ns() is None
+
+
+def test_a_wish_that_cannot_be_offered_is_given_up_once_and_the_next_one_has_its_own_time() -> None:
+    call = Up()
+    call.wish(True)
+    call.wish(False)
+    call.until(MOST_BUSY_S + 1)
+    assert call.given_up == [491]
+    call.answered()
+    call.refusing = True
+    call.wish(True)
+    call.until(MOST_BUSY_S + MOST_REFUSED_S + 2)
+    assert call.given_up == [491, 491] and len(call.offers) == 1
+    call.refusing = False
+    call.wish(True)
+    assert len(call.offers) == 2
+
+
+def test_collisions_come_to_an_end() -> None:
+    call = Up()
+    call.wish(True)
+    for second in range(100):
+        if len(call.offers) == len(set(call.offers)) and not call.given_up:
+            call.answered(491)
+        call.until(second + 5)
+    assert call.given_up == [491] and 10 <= len(call.offers) <= 20

@@ -7,6 +7,7 @@ import socket
 
 import pytest
 
+from support.bare_caller import BareCaller
 from support.sip_rig import SipRig, our_sdp
 from support.sipp import Sipp
 from trunkline.gateway.sip.events import CallState, Incoming, InfoDtmf, MediaChanged, Refused, StateChanged
@@ -230,3 +231,23 @@ def test_digits_by_info_are_reported_once_each_and_unknown_info_is_refused(sip: 
         sip.state(call_id, CallState.ENDED)
     digits = [(one.digit, one.duration_ms) for one in sip.events if isinstance(one, InfoDtmf)]
     assert digits == [("1", 250), ("#", 120), ("9", 160)]
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_headers_of_many_rings_leave_room_for_the_final_response(sip: SipRig, answered: bool) -> None:
+    """PJSIP makes each response out of the one before; what is longer than a datagram would never be sent."""
+    with BareCaller(sip.port) as caller:
+        caller._send("INVITE", our_sdp())
+        call_id, _ = sip.incoming()
+        for ring in range(8):
+            headers = {f"X-{ring}-{number}": "v" * 1800 for number in range(8)}
+            sip.post(Respond(call_id, 180, headers=headers))
+        more = {f"X-last-{number}": "v" * 1800 for number in range(8)}
+        last = Respond(call_id, 200, headers=more) if answered else HangUp(call_id, 486, "Busy", more)
+        sip.post(last)
+        assert caller._final().code == (200 if answered else 486)
+        caller._send("ACK")
+        if answered:
+            sip.state(call_id, CallState.CONFIRMED)
+            sip.post(HangUp(call_id))
+        sip.state(call_id, CallState.ENDED)

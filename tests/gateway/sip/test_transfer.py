@@ -12,9 +12,11 @@ from support.sip_rig import SipRig
 from support.sipp import Sipp, free_port
 from trunkline.gateway.sip import transfer
 from trunkline.gateway.sip.events import CallState, TransferChanged
+from trunkline.gateway.sip.leg import Step
 from trunkline.gateway.sip.message import SipText
 from trunkline.gateway.sip.messages import HangUp, Respond, Transfer
 from trunkline.gateway.sip.settings import Registration, Trunk
+from trunkline.gateway.sip.timers import Timer
 from trunkline.gateway.sip.transfer import DialogName, sipfrag_status
 
 
@@ -180,3 +182,28 @@ def test_a_refer_that_wants_credentials_that_we_have_not_fails(
         assert sip.wait(TransferChanged).code == 401
         sip.post(HangUp(call_id))
         callee.wait()
+
+
+def test_the_time_for_a_transfer_is_that_for_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A peer that takes 30 s to agree has 30 s left for the result, also when it wants credentials first."""
+    now, delays = [1000.0], []
+    monkeypatch.setattr(transfer.time, "monotonic", lambda: now[0])
+
+    class Scene:
+        call_id, leg, dialog = "c", None, None
+        refer = staticmethod(lambda target, headers: None)
+        emit = staticmethod(lambda event: None)
+
+        @staticmethod
+        def later(delay_s: float, action: Callable[[], None]) -> Timer:
+            delays.append(delay_s)
+            return Timer(action)
+
+    scene = Scene()
+    scene.leg = scene  # type: ignore[assignment]
+    transfers = transfer.Transfers(scene, scene)  # type: ignore[arg-type]
+    transfers.ask(Transfer("c", "sip:1@x", timeout_s=60), None)
+    for code in (401, 202):
+        now[0] += 15
+        transfers.answered(Step(False, "REFER", 5, 4, code, "", SipText("", {}, ""), lambda _: False))
+    assert delays == [60, transfer.CREDENTIALS_S, 30]
