@@ -42,7 +42,11 @@ def start(book: Book, call: Call | None, file: str) -> None:
     if call is None or call.phase not in ANSWERED:
         raise CallRefused("not_up", "only a call that is up can be recorded", 409)
     path = Path(file)
-    if path.exists() or path.is_symlink():
+    try:
+        there = path.exists() or path.is_symlink()
+    except OSError as error:  # a name too long, a folder that may not be looked into
+        raise CallRefused("bad_path", f"{file} cannot be looked for: {error.strerror}", 422) from None
+    if there:
         raise CallRefused("file_exists", f"{file} is there already", 409)
     if not path.parent.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
         raise CallRefused("no_folder", f"{path.parent} is no folder that the gateway may write to", 422)
