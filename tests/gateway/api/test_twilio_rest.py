@@ -165,3 +165,9 @@ def test_accounts_show_no_token():
     accounts = TwilioAccounts(ACCOUNTS)
     given = b"Basic " + base64.b64encode(f"{ONE}:another token".encode())
     assert accounts.agents(given) == {"other bot"} and accounts.agents(given, TWO) == frozenset()
+
+
+def test_wrong_credentials_are_counted(ask_as, metrics):
+    """As of another kind than the gateway's own."""
+    assert ask_as(ONE, "wrong").status_code == 401
+    assert metrics.refused == ["twilio"]
