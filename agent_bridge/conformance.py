@@ -103,7 +103,25 @@ async def check(
         on_verdict(verdict)
         if case.name == "connects" and verdict.outcome == WRONG:
             break
+    if not only and not target.heard.anything and any(verdict.outcome == PASSED for verdict in verdicts):
+        verdicts.append(_SILENT)
+        on_verdict(_SILENT)
     return Report(address, dialect, tuple(verdicts))
+
+
+_SILENT = Verdict(
+    "heard", "says something", ADVICE, "nothing was heard of this agent, no speech and no command",
+    "The caller here is noise, which an agent may well wait through; otherwise see its log.",
+)  # fmt: skip
+
+
+async def _run(case: Case, target: Target) -> None:
+    target.heard.begin()
+    await case.run(target)
+    if problem := target.heard.wrong():
+        raise Wrong(*problem)
+    if problem := target.heard.advice():
+        raise Advice(*problem)
 
 
 async def _judge(case: Case, target: Target) -> Verdict:
@@ -117,7 +135,7 @@ async def _judge(case: Case, target: Target) -> Verdict:
         return verdict(LEFT_OUT, why_not)
     try:
         async with asyncio.timeout(CASE_TIMEOUT_S):
-            await case.run(target)
+            await _run(case, target)
     except Advice as advice:
         return verdict(ADVICE, advice.problem, advice.cure)
     except Wrong as wrong:

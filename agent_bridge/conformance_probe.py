@@ -12,7 +12,7 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from trunkline.agent_bridge.dialect import LinkSettings
 from trunkline.agent_bridge.link_events import (
     Accepted,
     Audio,
+    Command,
     Hangup,
     LinkEvent,
     LinkFailed,
@@ -36,6 +37,18 @@ HELLO_S = 2.0
 ANSWER_S = 3.0
 "Time for a handshake, and for the answer to a call (PROTOCOL.md, sections 5 and 6.1)."
 _GOODBYE_S = 0.5
+_PONG_S = 5.0
+"What a gateway waits for a pong."
+
+
+@runtime_checkable
+class Pinged(Protocol):
+    """A link that can ask whether the other side reads."""
+
+    pongs: int
+
+    def ping(self) -> None:
+        """Ask."""
 
 
 class Probe:
@@ -85,6 +98,8 @@ class Probe:
 
     async def __aexit__(self, *_: object) -> None:
         """End the calls and close, as a gateway does; or break off (`polite` is False)."""
+        if not self.target.native:  # ours has cases for what it does not know
+            self.target.heard.over(self.link.ignored)
         if self.polite and self.failure is None and not self.ended:
             for channel in self._answers:
                 self.stop(channel)
@@ -222,6 +237,7 @@ class Probe:
         if not self.target.native:
             await self.settle()
             self.alive(after)
+            await self._answers_websocket_ping(after)
             return
         before = self._pongs
         self.message("ping")
@@ -231,6 +247,20 @@ class Probe:
                 f"it answers no ping within {seconds:g} s after {after}",
                 "Answer `ping` with `pong` at once, whatever else the agent is doing: read in a task of its own, and "
                 "do long work elsewhere. A gateway gives an agent up that is silent for too long.",
+            )
+
+    async def _answers_websocket_ping(self, after: str) -> None:
+        """Servers answer for the agent, as long as it reads."""
+        if not isinstance(self.link, Pinged):
+            return
+        before, link = self.link.pongs, self.link
+        link.ping()
+        self.flush()
+        if not await self.wait(lambda: link.pongs > before, _PONG_S):
+            self.alive(after)
+            raise Wrong(
+                f"it answers no ping of the WebSocket within {_PONG_S:g} s after {after}: it does not read, or slowly",
+                "Read at all times, in a task of its own. A gateway gives an agent up that is silent for too long.",
             )
 
     @property
@@ -298,12 +328,16 @@ class Probe:
                 case Accepted(channel) | Rejected(channel):
                     self._answers[channel] = event
                 case Audio(channels, pcm):
+                    for spoken in pcm:
+                        self.target.heard.speech(spoken)
                     for channel in channels.tolist():
                         self.spoken[channel] += pcm.shape[1]
                         if channel in self._positions and channel not in self._answers:
                             self._early.add(channel)
                 case Hangup(channel):
                     self._hung_up.add(channel)
+            if isinstance(event, Command):
+                self.target.heard.anything = True
             if not isinstance(event, Audio):
                 self.events.append(event)
         self.flush()

@@ -8,6 +8,7 @@ import ssl
 import uuid
 from typing import Any
 
+from trunkline.agent_bridge.conformance_heard import Heard
 from trunkline.agent_bridge.dialect import LinkSettings, StartInfo
 
 NATIVE = "trunkline"
@@ -38,6 +39,8 @@ class Target:
     settings: LinkSettings = dataclasses.field(default_factory=LinkSettings)
     tls: ssl.SSLContext | None = None
     "for wss; None: the system's authorities"
+    heard: Heard = dataclasses.field(default_factory=Heard)
+    "what came of what it said"
 
     @property
     def native(self) -> bool:

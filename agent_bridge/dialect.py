@@ -110,6 +110,10 @@ class Link(Protocol):
     "messages that have led to no event since the owner set it to 0; always 0 where a connection carries many calls"
 
     @property
+    def ignored(self) -> Mapping[str, int]:
+        """Messages without effect, by reason."""
+
+    @property
     def lingers(self) -> bool:
         """After stop(): the agent has not closed yet, and what it says must be read, for a while at most."""
 

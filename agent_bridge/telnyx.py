@@ -93,12 +93,14 @@ class Telnyx(JsonDialect):
         return (self._message("dtmf", f'"dtmf":{{"digit":{quoted(digit)}}}'),)
 
     def mark(self, name: str, position: int, outcome: str) -> Messages:
-        """A mark comes back."""
+        """A mark comes back when it is played; not at the call's end, nor when too many wait: nobody has heard it."""
+        if self._ringing is not None or outcome != "played":
+            return ()
         return (self._message("mark", f'"mark":{{"name":{quoted(name)}}}'),)
 
     def cleared(self, name: str, played_ms: int, discarded_ms: int, marks: Sequence[str]) -> Messages:
         """A clear has no answer of its own; the marks that it cut come back."""
-        return [message for mark in marks for message in self.mark(mark, 0, "cleared")]
+        return [message for mark in marks for message in self.mark(mark, 0, "played")]
 
     def error(self, code: str, text: str) -> Messages:
         """A command was not carried out."""

@@ -7,7 +7,7 @@ counted by `sequenceNumber`.  Two facts that agents rely on:
 
 - A mark comes back when what was sent before it has been played, at once if nothing waits.
 - `clear` brings back all marks that were cut off, just as if they had been played: this
-  dialect has no word for the difference.
+  dialect has no word for the difference.  What the end of the call cuts off does not come back.
 
 The agent is told of the call by `customParameters`: SIP headers, variables of the call and
 metadata of agent and route, the later ones winning, over facts that we have of every call.
@@ -124,11 +124,15 @@ class TwilioDialect(MessageDialect):
         return (self._event("dtmf", {"track": "inbound_track", "digit": digit}),)
 
     def mark(self, name: str, position: int, outcome: str) -> Messages:
-        """The mark comes back, played or cut off."""
+        """The mark comes back when it is played; not at the call's end, nor when too many wait: nobody has heard it."""
+        if self._ringing is not None or outcome != "played":
+            return ()
         return (self._event("mark", {"name": name}),)
 
     def cleared(self, name: str, played_ms: int, discarded_ms: int, marks: Sequence[str]) -> Messages:
         """Every mark that a `clear` has cut off comes back."""
+        if self._ringing is not None:
+            return ()
         return [self._event("mark", {"name": cut}) for cut in marks]
 
     def stop(self, reason: str, stats: Mapping[str, float]) -> Messages:
@@ -156,7 +160,7 @@ class TwilioDialect(MessageDialect):
 
     def _other(self, content: Fields) -> list[LinkEvent]:
         event = content.text("event")
-        if content.text("streamSid", self._stream) != self._stream:
+        if content.text("streamSid", "") not in ("", self._stream):
             self.ignored["other_stream"] += 1
             return []
         match event:

@@ -56,6 +56,7 @@ class WebSocketLink(WebSocketSpeech):
         self.supports_marks = dialect.supports_marks
         self.supports_flow_control = dialect.supports_flow_control
         self.most_messages, self.unread, self.unheeded = 0, False, 0
+        self.pongs = 0
         self._opening = Opening(dialect, settings)
         self._socket = self._opening.protocol
         self._state = _State.IDLE
@@ -143,6 +144,12 @@ class WebSocketLink(WebSocketSpeech):
         out, self._out = self._out, []
         return out
 
+    def ping(self) -> None:
+        """Ask whether the agent reads; `pongs` counts its answers."""
+        if self._state is _State.UP:
+            self._socket.send_ping(b"")
+            self._collect()
+
     # --- what the gateway says ---------------------------------------------------------------
 
     def start(self, channel: int, info: StartInfo, now_ns: int) -> None:
@@ -218,6 +225,7 @@ class WebSocketLink(WebSocketSpeech):
                 self._closed_by_agent(events)
             elif item.opcode is Opcode.PING or item.opcode is Opcode.PONG:
                 self.unheeded += 1
+                self.pongs += item.opcode is Opcode.PONG
             else:
                 message = self._joiner.take(item)
                 if message is not None:

@@ -143,6 +143,12 @@ class Metrics:
         self._recorded_octets = Counter(
             "trunkline_recorded_bytes", "Bytes that recordings of calls have written.", registry=registry
         )
+        self._unauthorized = Counter(
+            "trunkline_api_unauthorized",
+            "Requests of the API without credentials, or with wrong ones, by which were wanted: bearer, twilio.",
+            ["credentials"],
+            registry=registry,
+        )
         build = Gauge(
             "trunkline_build_info", "Always 1; the version is a label.", ["version"], registry=registry
         )
@@ -156,6 +162,8 @@ class Metrics:
                 collector.labels(direction)
         for how in ("complete", "limit", "failed"):
             self._recordings.labels(how)
+        for kind in ("bearer", "twilio"):
+            self._unauthorized.labels(kind)
         for result in ("ok", "refused"):
             self._certificate_reloads.labels(result)
         for word in (*outcome.OUTCOMES, outcome.OTHER):
@@ -236,6 +244,10 @@ class Metrics:
         """A recording's file is closed: `complete`, full (`limit`), or could not be written (`failed`)."""
         self._recordings.labels(outcome).inc()
         self._recorded_octets.inc(octets)
+
+    def unauthorized(self, kind: str) -> None:
+        """A request of the API had no credentials, or wrong ones."""
+        self._unauthorized.labels(kind).inc()
 
     def registration(self, trunk: str, registered: bool, code: int = 0) -> None:
         """A REGISTER was answered (`code` 200 or other) or not at all (0 or 408)."""

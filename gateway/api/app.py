@@ -16,6 +16,7 @@ from trunkline.gateway.api import errors
 from trunkline.gateway.api.calls import SECURITY, calls_router
 from trunkline.gateway.api.guard import Guard, is_loopback
 from trunkline.gateway.api.service import Calls, Metrics
+from trunkline.gateway.api.strangers import Strangers
 from trunkline.gateway.api.twilio_accounts import TwilioAccount, TwilioAccounts
 from trunkline.gateway.api.twilio_rest import twilio_router
 
@@ -70,7 +71,10 @@ def create_app(
     )
     app.state.closing = asyncio.Event()
     accounts = TwilioAccounts(twilio)
-    app.add_middleware(Guard, token=token, loopback_only=is_loopback(bind), twilio=accounts)
+    strangers = Strangers(metrics.unauthorized)
+    app.add_middleware(
+        Guard, token=token, loopback_only=is_loopback(bind), twilio=accounts, strangers=strangers
+    )
     errors.install(app)
     app.include_router(calls_router(service, app.state.closing))
     app.include_router(twilio_router(service, accounts))

@@ -21,6 +21,7 @@ import ipaddress
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from trunkline.gateway.api.errors import error_response
+from trunkline.gateway.api.strangers import BEARER, TWILIO, Strangers
 from trunkline.gateway.api.twilio_accounts import TwilioAccounts
 
 OPEN_PATHS = frozenset({"/healthz", "/docs", "/openapi.json"})
@@ -51,13 +52,16 @@ def host_of(header: str) -> str:
 class Guard:
     """ASGI middleware: host, token, body size, in this order."""
 
-    def __init__(self, app: ASGIApp, token: str, loopback_only: bool, twilio: TwilioAccounts) -> None:
+    def __init__(
+        self, app: ASGIApp, token: str, loopback_only: bool, twilio: TwilioAccounts, strangers: Strangers
+    ) -> None:
         if not token:
             raise ValueError("the API needs a token that is not empty")
         self.app = app
         self.token = token.encode()
         self.loopback_only = loopback_only
         self.twilio = twilio
+        self.strangers = strangers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -65,22 +69,29 @@ class Guard:
                 await self.app(scope, receive, send)
             return  # there are no WebSockets here; returning refuses them
         headers = dict(reversed(scope["headers"]))  # of a repeated one, the first
-        problem = self._problem(scope["path"], headers)
+        client = (scope.get("client") or ("unknown",))[0]
+        problem = self._problem(scope["path"], headers, client)
         if problem is not None:
             await problem(scope, receive, send)
             return
         await self._with_body(scope, receive, send, headers.get(b"content-length", b"0"))
 
-    def _problem(self, path: str, headers: dict[bytes, bytes]) -> ASGIApp | None:
+    def _problem(self, path: str, headers: dict[bytes, bytes], client: str) -> ASGIApp | None:
         host = headers.get(b"host", b"").decode("latin-1")
         if self.loopback_only and not is_loopback(host_of(host)):
             detail = f"this gateway listens on loopback only and does not answer to the name `{host}`"
             return error_response(421, "wrong_host", detail)
         if path in OPEN_PATHS:
             return None
-        if self.twilio.concern(path):
-            return self.twilio.refusal(headers.get(b"authorization", b""))
-        scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
+        twilio = self.twilio.concern(path)
+        given = headers.get(b"authorization", b"")
+        problem = self.twilio.refusal(given) if twilio else self._wrong_token(given)
+        if problem is not None:
+            self.strangers.refused(TWILIO if twilio else BEARER, client)
+        return problem
+
+    def _wrong_token(self, authorization: bytes) -> ASGIApp | None:
+        scheme, _, given = authorization.partition(b" ")
         if scheme.lower() != b"bearer" or not given.strip():
             return _unauthorized("a bearer token is needed: `Authorization: Bearer TOKEN`", "")
         if not hmac.compare_digest(given.strip(), self.token):

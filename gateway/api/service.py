@@ -71,6 +71,9 @@ class Metrics(Protocol):
 
     registry: CollectorRegistry
 
+    def unauthorized(self, kind: str) -> None:
+        """A request of the API had no credentials, or wrong ones; `kind` is which were wanted."""
+
 
 def refusal_of(problem: BaseException) -> tuple[int, str, str] | None:
     """HTTP status, cause and detail of a refusal; None for any other exception."""

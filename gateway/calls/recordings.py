@@ -50,7 +50,11 @@ def start(book: Book, call: Call | None, file: str) -> None:
     if call is None or call.phase not in ANSWERED:
         raise CallRefused("not_up", "only a call that is up can be recorded", 409)
     path = Path(file)
-    if path.exists() or path.is_symlink():
+    try:
+        there = path.exists() or path.is_symlink()
+    except OSError as error:  # a name too long, a folder that may not be looked into
+        raise CallRefused("bad_path", f"{file} cannot be looked for: {error.strerror}", 422) from None
+    if there:
         raise CallRefused("file_exists", f"{file} is there already", 409)
     if call.recording:
         raise CallRefused("recorded", f"the call is being recorded already, into {call.recording}", 409)

@@ -10,18 +10,20 @@ from trunkline.gateway.media.call_policy import RescueParams
 
 RESCUE_MS = 2000
 REPLAY_MS = 10_000
-OURS = "trunkline"
+MUTE = "audiosocket"
+"The dialect whose agents need not say that they hang up."
 
 
 def rescue_params(route: Route | None, agents: Sequence[Agent], path_of: Callable[[str], str]) -> RescueParams:
     """`path_of` makes a path of the configuration one that needs no folder; empty stays empty.
 
-    In our dialect an agent says that it hangs up; in others it closes the connection, which nobody can tell from
-    its death. So those calls are looked after only where the route asks for it.
+    In our dialect an agent says that it hangs up, on a WebSocket by the code with which it closes. Of AudioSocket's
+    servers most just close the connection, which nobody can tell from their death: so calls that one of them may
+    get are looked after only where the route asks for it.
     """
     within_ms = route.rescue_ms if route is not None else None
     if within_ms is None:
-        within_ms = RESCUE_MS if all(agent.dialect == OURS for agent in agents) else 0
+        within_ms = RESCUE_MS if all(agent.dialect != MUTE for agent in agents) else 0
     replay_ms = route.replay_ms if route is not None else None
     if replay_ms is None:
         replay_ms = REPLAY_MS if len(agents) > 1 else 0

@@ -6,14 +6,17 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json as jsons
+import os
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 from rich.table import Table
 
 from trunkline.agent_bridge.dialect import LinkSettings
-from trunkline.agent_bridge.links import DIALECTS, AddressError, create_link
+from trunkline.agent_bridge.links import DIALECTS, MESSAGE_DIALECTS, AddressError, create_link
+from trunkline.gateway.cli.agent_check import PASSWORD_VARIABLE, TOKEN_VARIABLE
 from trunkline.gateway.cli.client import ClientError
 from trunkline.gateway.cli.options import ApiUrl, ConfigFile, Json, TokenFile, connected, console
 from trunkline.gateway.recording import contents, playing
@@ -22,6 +25,7 @@ from trunkline.gateway.recording.pcapng import NotARecording
 from trunkline.gateway.redaction import printable
 
 DIFFERENT = 3
+SPOKEN = (*DIALECTS, *MESSAGE_DIALECTS)
 
 
 def register(app: typer.Typer) -> None:
@@ -61,24 +65,34 @@ def record(
 def replay(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="a recording")],
     agent: Annotated[str, typer.Option("--agent", help="where the agent listens: unix:/path, tcp:host:port, ws:// or wss://")],
-    dialect: Annotated[str, typer.Option(help=f"what it speaks: {', '.join(DIALECTS)}")] = "trunkline",
+    dialect: Annotated[str, typer.Option(help=f"what it speaks: {', '.join(SPOKEN)}")] = "trunkline",
+    option: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="one of the dialect's `options`; repeatable")
+    ] = None,
+    username: Annotated[
+        str, typer.Option(help=f"ws, wss: user of basic authentication; password in ${PASSWORD_VARIABLE}")
+    ] = "",
     speed: Annotated[float, typer.Option(min=0.1, max=100, help="2: in half the time")] = 1.0,
     within_ms: Annotated[float, typer.Option(min=0, help="a turn may begin so much earlier or later")] = 300.0,
     json: Json = False,
 ) -> None:
     """Play a recorded call to an agent, and say what it does differently from the one that was recorded.
 
-    Ends with 0 when it does the same, 3 when something differs, 1 when it could not be played.
+    Ends with 0 when it does the same, 3 when something differs, 1 when it could not be played. The agent's token is
+    taken from $TRUNKLINE_AGENT_TOKEN.
     """
-    if dialect not in DIALECTS:
-        raise typer.BadParameter(f"{dialect} is none of {', '.join(DIALECTS)}", param_hint="--dialect")
     try:
+        _check_dialect(dialect, agent)
         found = contents.read(file)
-        settings = LinkSettings(url=agent, sample_rate_hz=found.rate_hz, frame_ms=found.frame_ms)
+        settings = LinkSettings(
+            url=agent, sample_rate_hz=found.rate_hz, frame_ms=found.frame_ms, token=os.environ.get(TOKEN_VARIABLE),
+            username=username, password=os.environ.get(PASSWORD_VARIABLE) if username else None,
+            options=_pairs(option or []),
+        )  # fmt: skip
         played = asyncio.run(playing.Player(found, create_link(dialect, settings), speed).run(agent))
     except (NotARecording, OSError) as problem:
         raise ClientError(f"{file}: {problem}") from None
-    except (playing.AgentFailed, AddressError) as problem:
+    except (playing.AgentFailed, AddressError, ValueError) as problem:  # ValueError: a rate or option it does not have
         raise ClientError(str(problem)) from None
     result = compare(playing.as_recorded(found), played, found.rate_hz, Tolerance(start_ms=within_ms))
     if json:
@@ -87,6 +101,23 @@ def replay(
         _print(result, found)
     if not result.same:
         raise typer.Exit(DIFFERENT)
+
+
+def _check_dialect(dialect: str, agent: str) -> None:
+    if dialect not in SPOKEN:
+        raise typer.BadParameter(f"{dialect} is none of {', '.join(SPOKEN)}", param_hint="--dialect")
+    websocket = agent.startswith(("ws://", "wss://")) and bool(urlsplit(agent).hostname)
+    if dialect in MESSAGE_DIALECTS and not websocket:
+        raise typer.BadParameter(f"{dialect} is spoken over WebSocket: write ws:// or wss://", param_hint="--agent")
+    if dialect in DIALECTS and websocket:
+        raise typer.BadParameter(f"{dialect} is spoken on a plain socket: unix: or tcp:", param_hint="--agent")
+
+
+def _pairs(options: list[str]) -> dict[str, str]:
+    pairs = [one.partition("=") for one in options]
+    if bad := next((name for name, equals, _ in pairs if not equals), None):
+        raise typer.BadParameter(f"{bad} has no value: write NAME=VALUE", param_hint="--option")
+    return {name: value for name, _, value in pairs}
 
 
 def _print(result: Comparison, found: contents.Contents) -> None:

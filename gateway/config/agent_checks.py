@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from trunkline.agent_bridge.dialect import LinkSettings
 from trunkline.agent_bridge.links import DIALECTS, MESSAGE_DIALECTS
 from trunkline.agent_bridge.twilio_ids import ACCOUNT_SID
+from trunkline.gateway.config.addresses import is_loopback
 from trunkline.gateway.config.errors import Problem
 from trunkline.gateway.config.model import Agent, Config
 
@@ -22,6 +23,9 @@ _WEBSOCKET_ONLY = (
     "username", "password_env", "password_file", "headers", "headers_env", "headers_file", "account", "ca",
     "verify_certificate",
 )  # fmt: skip
+_SIGNED = frozenset({"twilio"})
+"Dialects whose token is never sent: it signs."
+_CREDENTIALS = frozenset({"authorization", "cookie", "proxy-authorization", "x-api-key"})
 _HEADER_TABLES = ("headers", "headers_env", "headers_file")
 
 
@@ -44,6 +48,20 @@ def doubts(config: Config) -> Iterator[Problem]:
         if not agent.verify_certificate:
             message = "whoever is at that address for the moment gets the calls; better name its authority as `ca`"
             yield Problem(("agent", index, "verify_certificate"), message)
+        for key in _in_the_clear(agent):
+            message = f"goes to {urlsplit(agent.url).hostname} in the clear, for all who can listen on the way: write wss://"
+            yield Problem(("agent", index, key), message)
+
+
+def _in_the_clear(agent: Agent) -> Iterator[str]:
+    """Fields with credentials that are sent to another machine without TLS."""
+    if not agent.url.startswith("ws:") or is_loopback(urlsplit(agent.url).hostname or ""):
+        return
+    yield from (key for key in ("password_env", "password_file", "headers_env", "headers_file") if getattr(agent, key))
+    if any(name.lower() in _CREDENTIALS for name in agent.headers):
+        yield "headers"
+    if agent.dialect not in _SIGNED:
+        yield from (key for key in ("token_env", "token_file") if getattr(agent, key))
 
 
 def _address(agent: Agent) -> Iterator[tuple[str, str]]:

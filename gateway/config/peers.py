@@ -274,8 +274,8 @@ class Route(Section):
     "how long agents are tried before the answer, all together; then the caller is refused"
     rescue_ms: Annotated[int, Field(ge=0, le=30_000)] | None = None
     """how long another agent, or the same one restarted, is looked for when the agent is lost during the call; 0: not
-    at all, the call ends. Default 2000, but 0 for a single agent of a dialect other than ours: there, to close the
-    connection is how agents hang up"""
+    at all, the call ends. Default 2000, but 0 where one of the agents speaks AudioSocket: to close the connection is
+    how its servers hang up, and what their death looks like"""
     rescue_sound: str = ""
     "WAV file that the caller hears meanwhile, again and again; default a soft tone"
     replay_ms: Annotated[int, Field(ge=0, le=60_000)] | None = None

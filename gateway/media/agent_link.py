@@ -17,7 +17,7 @@ from trunkline.agent_bridge.dialect import Link, LinkSettings
 from trunkline.agent_bridge.link_events import LinkEvent, LinkFailed, LinkUp
 from trunkline.agent_bridge.links import create_link
 from trunkline.gateway.media.agent_connecting import ByteStream, ConnectFailed, Connecting
-from trunkline.gateway.media.agent_socket import PlainSocket, contained, widen
+from trunkline.gateway.media.agent_socket import PlainSocket, contained, narrow, widen
 from trunkline.gateway.media.control import AgentParams
 from trunkline.gateway.media.outbox import Outbox
 
@@ -156,6 +156,8 @@ class AgentLink:
             return
         self._socket, self._wake_ns = stream or attempt.socket, attempt.wake_ns
         if stream is not None:
+            if self.protocol.max_calls == 1 and attempt.socket is not None:
+                narrow(attempt.socket, self.agent.sample_rate_hz * 2)  # a second
             self.connected, self._deadline_ns, self._connecting = True, None, None
             self.protocol.connected(self._clock())
         elif attempt.mask and self._socket is not None:

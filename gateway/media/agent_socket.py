@@ -49,6 +49,15 @@ def widen(sock: socket.socket, size: int) -> None:
             return
 
 
+def narrow(sock: socket.socket, size: int) -> None:
+    """Let the kernel keep no more than this (it takes twice as much, for its own needs) of what TCP cannot send.
+
+    By itself it takes megabytes, minutes of a call's audio: so long nobody would know that an agent does not read.
+    """
+    if sock.family != socket.AF_UNIX:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
+
+
 @contextlib.contextmanager
 def contained(name: str, fail: Callable[[str, str], None]) -> Iterator[None]:
     """A bug that one agent brings to light costs that agent its connection, and nobody a tick."""

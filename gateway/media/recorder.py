@@ -217,10 +217,16 @@ class Recorder:
         if recording.gateway is not None:
             self._put(row, pcapng.BRIDGE, pcapng.OUTBOUND, shadow.audio(position, flags, pcm))
 
+    def redacts(self, row: int) -> bool:
+        """Whether numbers must not be in this recording."""
+        return self._recordings[row].redact
+
     def told(self, row: int, method: str, content: Sequence[Any]) -> None:
         """The agent is told something."""
         recording = self._recordings[row]
         if recording.gateway is not None:
+            if recording.redact and method == "send_error":  # its text names what was asked for
+                content = (content[0], shadow.MASK)
             recording.gateway.say(method, *content)
             self._told(row, recording)
 
@@ -314,7 +320,8 @@ class TappedLink:
                     row = self.rows[int(event.channels[i])]
                     self._recorder.speech(row, event.sample_rate_hz, event.pcm[i])
             elif getattr(event, "channel", None) in self.rows:
-                message = shadow.spoken(event)
+                row = self.rows[event.channel]  # type: ignore[union-attr]
+                message = shadow.spoken(event, redact=self._recorder.redacts(row))
                 if message is not None:
-                    self._recorder.heard(self.rows[event.channel], message)  # type: ignore[union-attr]
+                    self._recorder.heard(row, message)
         return events

@@ -70,6 +70,11 @@ class Contents:
         """Packet time."""
         return int(self.start["audio"]["frame_ms"])
 
+    @property
+    def position(self) -> int:
+        """Of the first sample."""
+        return int(self.start.get("position") or 0)
+
 
 def read(path: Path) -> Contents:
     """A file; raises OSError or pcapng.NotARecording, with a text for people."""
@@ -100,9 +105,9 @@ def parse(packets: Iterable[pcapng.Packet]) -> Contents:
     if not isinstance(found.start.get("audio"), dict) or not isinstance(found.start.get("call"), dict):
         raise pcapng.NotARecording("no agent was offered a call in it")
     try:
-        rate_hz, frame_ms = found.rate_hz, found.frame_ms
-    except (KeyError, TypeError, ValueError):
-        raise pcapng.NotARecording("its call has no sample rate") from None
+        rate_hz, frame_ms, _ = found.rate_hz, found.frame_ms, found.position
+    except (KeyError, TypeError, ValueError, OverflowError):  # OverflowError: 1e999 is infinite, and legal JSON
+        raise pcapng.NotARecording("its call has no sample rate, frame length or position") from None
     if rate_hz not in (8000, 16000, 24000, 48000) or not 1 <= frame_ms <= 120:
         raise pcapng.NotARecording(f"audio of {rate_hz} Hz in frames of {frame_ms} ms is none of ours")
     return found

@@ -117,7 +117,7 @@ class Player:
             metadata=texts(call, "metadata"),
             sample_rate_hz=self._contents.rate_hz,
             frame_ms=self._contents.frame_ms,
-            position=int(self._contents.start.get("position") or 0),
+            position=self._contents.position,
         )
 
     # --- in time -----------------------------------------------------------------------------

@@ -66,8 +66,15 @@ class GatewaySide:
         return [bytes(message) for message in self._link.data_to_send()]
 
 
-def spoken(event: Any) -> bytes | None:
-    """An event of an agent, other than audio, as a message; None for what is about no call."""
+MASK = "***"
+"Of texts that may name people."
+
+
+def spoken(event: Any, *, redact: bool = False) -> bytes | None:
+    """An event of an agent, other than audio, as a message; None for what is about no call.
+
+    With `redact`, without whom it transfers to, and without texts of headers and variables; keys are kept.
+    """
     kind = KINDS.get(type(event))
     if kind is None:
         return None
@@ -78,7 +85,9 @@ def spoken(event: Any) -> bytes | None:
         content["data"] = base64.b64encode(event.data).decode()
     for name, value in content.items():
         if isinstance(value, dict) or hasattr(value, "items"):
-            content[name] = dict(value)
+            content[name] = dict.fromkeys(value, MASK) if redact else dict(value)
+    if redact and content.get("target"):
+        content["target"] = MASK
     return wire.control_message(kind, **{name: value for name, value in content.items() if value is not None})
 
 

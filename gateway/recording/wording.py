@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,7 +21,7 @@ def tell(link: Link, channel: int, message: Message) -> None:
 
 def _number(message: Message, name: str) -> int:
     value = message.get(name)
-    return int(value) if isinstance(value, int | float) else 0
+    return int(value) if isinstance(value, int | float) and math.isfinite(value) else 0
 
 
 def _figures(message: Message, name: str) -> dict[str, float]:

@@ -94,6 +94,9 @@ class AtTheDialect:
             arguments = (*arguments[:2], np.array(arguments[2], np.int16))
         self._said.extend(getattr(self.dialect, what)(*arguments))
 
+    def asked(self) -> list[LinkEvent]:
+        return self.dialect.asks()
+
     def hear(self, message: str | bytes) -> list[LinkEvent]:
         events = self.dialect.received(message)
         self._said.extend(self.dialect.replies())
@@ -151,6 +154,9 @@ class OverAWebSocket:
             case _:
                 getattr(self._link, f"send_{what}")(CHANNEL, *arguments)
 
+    def asked(self) -> list[LinkEvent]:
+        return list(self._link.handle_timeout(0))
+
     def hear(self, message: str | bytes) -> list[LinkEvent]:
         if isinstance(message, str):
             self._server.send_text(message.encode())
@@ -193,6 +199,7 @@ def test_exchange(case, play, info, readable):
             assert dict(end.dialect.ignored) == ignored
         if "do" in step:
             end.do(*step["do"])
+            events = [json.loads(json.dumps(one)) for one in readable(end.asked())]
             said = list(map(noted, end.said()))
         elif "hear" in step and "violation" in following:
             with pytest.raises(ProtocolViolation, match=re.escape(following["violation"])):

@@ -17,6 +17,7 @@ from trunkline.agent_bridge import mulaw, twilio_ids
 from trunkline.agent_bridge.dialect import LinkSettings
 from trunkline.agent_bridge.link_events import Audio, Clear, LinkFailed, Mark
 from trunkline.agent_bridge.links import create_link
+from trunkline.agent_bridge.telnyx import Telnyx
 from trunkline.agent_bridge.twilio import TwilioDialect
 from trunkline.agent_bridge.websocket_link import WebSocketLink
 
@@ -135,9 +136,35 @@ def test_marks_come_back_played_or_cut_off_and_the_end_is_told(talk):
     peer.link.send_mark(7, "e", 0, "cleared")
     peer.link.stop(7, "caller_hangup", {})
     *marks, stop = said(peer)
-    assert [one["mark"]["name"] for one in marks] == ['a "b" ü', "c", "d", "e"]
+    assert [one["mark"]["name"] for one in marks] == ['a "b" ü', "c", "d"], "e was not heard, and nobody cut it off"
     assert stop["stop"] == {"accountSid": "AC" + "a" * 32, "callSid": CALL_SID}
-    assert stop["sequenceNumber"] == "6"
+    assert stop["sequenceNumber"] == "5"
+
+
+@pytest.mark.parametrize("dialect", [TwilioDialect, Telnyx])
+def test_before_the_stream_has_begun_no_mark_comes_back(info, dialect):
+    """It would name no stream that the agent knows; nor does one that the end of the call has cut off."""
+    peer = Peer(dialect, sample_rate_hz=8000).up(info(CALL, sample_rate_hz=8000, answered=False))
+    peer.link.send_mark(7, "early", 0, "played")
+    peer.link.send_cleared(7, "", 0, 0, ["cut"])
+    assert said(peer) == []
+    peer.link.send_call_state(7, "answered")
+    peer.heard()
+    peer.link.send_mark(7, "unheard", 0, "cleared")
+    assert said(peer) == []
+    peer.link.send_cleared(7, "", 0, 0, ["cut"])
+    assert [one["mark"]["name"] for one in said(peer)] == ["cut"]
+
+
+@pytest.mark.parametrize("sid", [{}, {"streamSid": ""}])
+def test_a_message_that_names_no_stream_is_of_this_one(talk, sid):
+    """Whatever its kind."""
+    peer = talk()
+    for message in (
+        {"event": "media", "media": {"payload": "//8="}}, {"event": "mark", "mark": {"name": "m"}}, {"event": "clear"},
+    ):  # fmt: skip
+        peer.server.send_text(json.dumps({**message, **sid}).encode())
+    assert [type(event) for event in peer.deliver()] == [Audio, Mark, Clear]
 
 
 def test_what_it_has_no_words_for_is_not_said(talk):

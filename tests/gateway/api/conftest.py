@@ -25,7 +25,8 @@ def service() -> FakeService:
 def metrics() -> SimpleNamespace:
     registry = CollectorRegistry()
     Counter("trunkline_calls", "calls", registry=registry).inc(3)
-    return SimpleNamespace(registry=registry)
+    refused: list[str] = []
+    return SimpleNamespace(registry=registry, refused=refused, unauthorized=refused.append)
 
 
 @pytest.fixture

@@ -7,9 +7,11 @@ import asyncio
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
 from trunkline.gateway.api import create_app
 from trunkline.gateway.api.guard import MAX_BODY_BYTES, host_of, is_loopback
+from trunkline.gateway.api.strangers import PAUSE_S, Strangers
 
 
 @pytest.mark.parametrize("path", ["/v1/calls", "/v1/status", "/v1/events", "/metrics", "/nowhere"])
@@ -95,3 +97,29 @@ def test_names_and_addresses_of_loopback():
     assert not any(
         is_loopback(h) for h in ("0.0.0.0", "10.0.0.1", "localhost.evil.example", "127.0.0.1.nip.io", "")
     )
+
+
+def test_wrong_credentials_are_counted_and_logged(ask, metrics):
+    """With the address they came from, and without what was tried."""
+    with capture_logs() as lines:
+        for token in (None, "wr0ng-one", "wr0ng-two"):
+            assert ask("GET", "/v1/calls", token=token).status_code == 401
+        assert ask("GET", "/v1/calls").status_code == 200
+    assert metrics.refused == ["bearer"] * 3
+    (line,) = [line for line in lines if line["event"] == "api.unauthorized"]
+    assert (line["credentials"], line["client"], line["log_level"]) == ("bearer", "127.0.0.1", "warning")
+    assert "wr0ng" not in str(lines)
+
+
+def test_somebody_who_tries_tokens_leaves_a_line_a_minute():
+    """Each says how many there were; the two kinds of credentials are told apart."""
+    now = [1000.0]
+    strangers = Strangers(lambda kind: None, lambda: now[0])
+    with capture_logs() as lines:
+        for _ in range(50):
+            strangers.refused("bearer", "192.0.2.1")
+        strangers.refused("twilio", "192.0.2.2")
+        now[0] += PAUSE_S
+        strangers.refused("bearer", "192.0.2.3")
+    told = [(line["credentials"], line["client"], line["requests"]) for line in lines]
+    assert told == [("bearer", "192.0.2.1", 1), ("twilio", "192.0.2.2", 1), ("bearer", "192.0.2.3", 50)]

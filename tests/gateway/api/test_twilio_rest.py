@@ -173,3 +173,9 @@ def test_what_the_route_forbids_its_agents_is_403(ask_as, service, refusal):
     service.refuse = refusal(403, "forbidden", "the route does not allow it")
     answer = ask_as(ONE, "one's token", data={"Status": "completed"})
     assert answer.status_code == 403 and answer.json()["message"] == "the route does not allow it"
+
+
+def test_wrong_credentials_are_counted(ask_as, metrics):
+    """As of another kind than the gateway's own."""
+    assert ask_as(ONE, "wrong").status_code == 401
+    assert metrics.refused == ["twilio"]

@@ -32,7 +32,7 @@ class Running:
     async def _serve(self) -> None:
         self.loop = asyncio.get_running_loop()
         self._over = asyncio.Event()
-        metrics = SimpleNamespace(registry=CollectorRegistry())
+        metrics = SimpleNamespace(registry=CollectorRegistry(), unauthorized=lambda kind: None)
         server = ApiServer(create_app(self.service, metrics, TOKEN), "127.0.0.1", 0)
         host, port = await server.start()
         self.url = f"http://{host}:{port}"

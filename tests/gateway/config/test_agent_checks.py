@@ -125,3 +125,37 @@ def test_the_query_is_not_shown() -> None:
     """People put keys there."""
     (agent,) = parse(WS.replace("/media", "/media?key=geheim")).agents
     assert agent.shown_address == "ws://h:8080/media"
+
+
+VONAGE = WS.replace("'twilio'", "'vonage'")
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        (VONAGE + "token_env = 'T'", "token_env"),
+        (VONAGE + "token_file = 't'", "token_file"),
+        (VONAGE + "username = 'u'\npassword_env = 'P'", "password_env"),
+        (WS + "username = 'u'\npassword_file = 'p'", "password_file"),
+        (WS + "headers_env = { X-Key = 'K' }", "headers_env"),
+        (WS + "headers = { Authorization = 'x' }", "headers"),
+    ],
+)
+def test_credentials_in_the_clear_are_a_doubt(text: str, key: str) -> None:
+    """To another machine by ws://; it works all the same."""
+    (warning,) = parse(text + "\n" + REST).warnings
+    assert key in warning and "goes to h in the clear" in warning and "wss://" in warning
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        WS + "token_env = 'T'",  # signs, and is not sent
+        VONAGE.replace("ws://h:", "ws://127.0.0.1:") + "token_env = 'T'",
+        VONAGE.replace("ws://h:", "ws://[::1]:") + "token_env = 'T'",
+        VONAGE.replace("ws:", "wss:") + "token_env = 'T'",
+        VONAGE + "headers = { X-A = '1' }",
+    ],
+)
+def test_credentials_that_nobody_can_listen_to_are_none(text: str) -> None:
+    assert parse(text + "\n" + REST).warnings == []

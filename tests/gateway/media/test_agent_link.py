@@ -7,6 +7,7 @@ import pathlib
 import select
 import socket
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -79,6 +80,27 @@ def test_an_agent_that_reads_nothing_is_lost_after_five_seconds(short_path: path
     stream.link.handle_timeout(rig.now_ns + agent_link.STALL_NS)
     (failed,) = rig.of(control.StreamFailed)
     assert failed.reason == "agent_lost"
+
+
+def test_a_server_on_tcp_that_reads_nothing_is_noticed_in_seconds(short_path: pathlib.Path) -> None:
+    """Of its audio the kernels keep a few seconds, not minutes."""
+    rig = AgentRig(short_path, "audiosocket")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"tcp:127.0.0.1:{listener.getsockname()[1]}"
+        rig.agent = msgspec.structs.replace(rig.agent, address=address)
+        stream = rig.call()
+        rig.tick()
+        server, _ = listener.accept()
+        rig.tick(times=3)
+        frame, rows = np.ones((1, 160), np.int16), np.array([stream.row])
+        began_ns = rig.now_ns
+        while not rig.posted and rig.now_ns - began_ns < 120e9:
+            rig.links.deliver(rows, np.zeros(1, np.int64), np.zeros(1, np.uint16), frame)
+            rig.tick(ms=20)
+        server.close()
+    (failed,) = rig.of(control.StreamFailed)
+    assert "has read next to nothing for 5 s" in failed.detail
+    assert rig.now_ns - began_ns < 30e9
 
 
 def test_a_stalled_server_keeps_no_descriptor_after_its_call(short_path: pathlib.Path) -> None:

@@ -83,3 +83,19 @@ def test_a_file_that_is_no_recording_says_why(tmp_path: pathlib.Path, data: byte
     file.write_bytes(data)
     with pytest.raises(NotARecording, match=why):
         contents.read(file)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        b'"audio":{"sample_rate_hz":1e999,"frame_ms":20}',
+        b'"audio":{"sample_rate_hz":8000,"frame_ms":1e999}',
+        b'"audio":{"sample_rate_hz":8000,"frame_ms":20},"position":1e999',
+    ],
+)
+def test_infinite_figures_are_no_recording(fields: bytes) -> None:
+    """JSON has them, and no whole number is like them."""
+    payload = b'{"type":"start","channel":1,"call":{},' + fields + b"}"
+    message = (len(payload)).to_bytes(4, "little") + bytes([wire.CONTROL, 0, 0, 0]) + payload
+    with pytest.raises(NotARecording, match="has no sample rate, frame length or position"):
+        contents.parse([Packet(BRIDGE, 1, False, message)])

@@ -14,6 +14,7 @@ from support.srtp_call import SecureCall, speech
 from support.virtual_engine import VirtualEngine
 from support.virtual_network import Callers, Network
 from support.waiting import wait_for
+from trunkline.agent_bridge.link_events import Transfer
 from trunkline.gateway.media import control
 from trunkline.gateway.media.recorder import TappedLink
 from trunkline.gateway.recording import contents, pcapng
@@ -22,10 +23,12 @@ from trunkline.gateway.recording.contents import Sound
 LOCAL = ("192.0.2.20", 4000)
 
 
-def begin(rig: VirtualEngine, row: int, file: pathlib.Path, max_bytes: int = 10_000_000) -> None:
+def begin(
+    rig: VirtualEngine, row: int, file: pathlib.Path, max_bytes: int = 10_000_000, redact: bool = False
+) -> None:
     stream = rig.streams[row]
     stream.rtp = mock.Mock(getsockname=lambda: LOCAL)
-    rig.engine.recorder.start(stream, control.RecordingParams(str(file), max_bytes))
+    rig.engine.recorder.start(stream, control.RecordingParams(str(file), max_bytes, redact))
 
 
 def end(rig: VirtualEngine, row: int) -> control.RecordingEnded:
@@ -133,3 +136,18 @@ def test_a_successor_of_the_worker_goes_on_in_the_same_file(tmp_path: pathlib.Pa
     found = contents.read(file)
     frames = [item for item in found.told if isinstance(item, Sound)]
     assert len(frames) > 40 and (np.diff([one.position for one in frames]) > 0).all()
+
+
+@pytest.mark.parametrize("redact", [False, True])
+def test_whom_an_agent_transfers_to_is_not_in_a_redacted_recording(tmp_path: pathlib.Path, redact: bool) -> None:
+    """Neither in its command, nor in what it is told of it."""
+    file, rig = tmp_path / "call.pcapng", VirtualEngine(1, echo=True)
+    (stream,) = rig.streams
+    begin(rig, 0, file, redact=redact)
+    link = stream.link
+    assert link is not None and isinstance(link.protocol, TappedLink)
+    link.protocol._note([Transfer(stream.channel, "+49301234567", "", {"X-To": "+49301234567"})])
+    link.protocol.send_error(stream.channel, "bad_target", "+49301234567 may not be called")
+    end(rig, 0)
+    assert (b"+49301234567" in file.read_bytes()) is not redact
+    assert b'"transfer"' in file.read_bytes()

@@ -53,3 +53,20 @@ def test_a_frame_is_the_message_that_the_protocol_makes_of_it(position: int, fla
     columns = np.array([ONE], np.uint32), np.array([position]), np.array([flags], np.uint16)
     (message,) = wire.audio_messages(*columns, pcm[None])
     assert shadow.audio(position, flags, pcm) == bytes(message)
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
+def test_numbers_are_not_in_a_redacted_recording(event: said.Command) -> None:
+    """Whom it transfers to, what headers and variables say; that it did so, and all else, is there."""
+    message = shadow.spoken(event, redact=True)
+    assert message is not None
+    ((_, payload),) = wire.reassembler().messages(message)
+    read = parse_command(wire.parse_control(payload))
+    assert type(read) is type(event)
+    for name in ("headers", "values"):
+        texts = getattr(event, name, {})
+        assert getattr(read, name, {}) == dict.fromkeys(texts, "***")
+    assert getattr(read, "target", "") == ("***" if getattr(event, "target", "") else "")
+    if isinstance(event, said.Dtmf | said.State | said.Hangup):
+        kept = {"digits", "data", "reason", "sip_code"}
+        assert all(getattr(read, name, None) == getattr(event, name, None) for name in kept)
