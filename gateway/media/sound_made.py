@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -42,6 +43,12 @@ def farewell() -> Pcm:
 
 
 BUILT_IN: dict[str, Callable[[], Pcm]] = {MUSIC: music, TONE: tone, FAREWELL: farewell}
+
+
+@functools.cache
+def made(name: str) -> Pcm:
+    """One of them, at `MADE_HZ`."""
+    return BUILT_IN[name]()
 
 
 def _played(notes: Sequence[tuple[float, float, float, float]], seconds: float) -> Pcm:

@@ -12,7 +12,7 @@ All rows that hear the same sound are one gather: 500 calls that lose their agen
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from trunkline.gateway.media.formats import Format
 from trunkline.gateway.media.packets import PacketWriter
 from trunkline.gateway.media.sound_files import SoundError, at_rate, read_wav
-from trunkline.gateway.media.sound_made import BUILT_IN, MADE_HZ, MUSIC
+from trunkline.gateway.media.sound_made import BUILT_IN, MADE_HZ, MUSIC, made
 from trunkline.gateway.media.table import Stream, Table
 
 FADE_MS = 5
@@ -29,6 +29,28 @@ FADE_MS = 5
 Rows = NDArray[np.intp]
 Pcm = NDArray[np.int16]
 Mask = NDArray[np.bool_]
+
+
+Clips = dict[tuple[str, int], Pcm]
+"Sounds by file or name, and rate in Hz"
+
+
+def load_clips(wanted: Sequence[str]) -> tuple[Clips, list[str]]:
+    """Files before there are calls, `rate:path` each, and what is wrong with those that cannot be read any more.
+
+    The gateway has checked them when it started.  What is `BUILT_IN` is made here, too: music takes 40 ms.
+    """
+    clips: Clips = {}
+    problems = []
+    for name in BUILT_IN:
+        made(name)
+    for text in wanted:
+        rate, _, path = text.partition(":")
+        try:
+            clips[path, int(rate)] = at_rate(*read_wav(path), int(rate))
+        except SoundError as error:
+            problems.append(str(error))
+    return clips, problems
 
 
 class Sounds:
@@ -52,11 +74,15 @@ class Sounds:
         self.on_end: Callable[[Stream], None] = lambda stream: None
         "called when a sound that is not looped has been heard to its end"
 
+    def keep(self, clips: Clips) -> None:
+        """Sounds that were loaded before they are needed."""
+        for (path, rate_hz), clip in clips.items():
+            self._keep(path, rate_hz, clip)
+
     def load(self, path: str, rate_hz: int) -> None:
         """Read a file before it is needed; raises SoundError."""
         if (path, rate_hz) not in self._index:
-            samples, file_hz = read_wav(path)
-            self._keep(path, rate_hz, at_rate(samples, file_hz, rate_hz))
+            self._keep(path, rate_hz, at_rate(*read_wav(path), rate_hz))
 
     def play(
         self, stream: Stream, path: str, loop: bool, now_ns: int, *, under: bool = False, after_ms: int = 0
@@ -90,7 +116,7 @@ class Sounds:
     def _find(self, name: str, rate_hz: int) -> int:
         if (name, rate_hz) not in self._index:
             if name in BUILT_IN:
-                self._keep(name, rate_hz, at_rate(BUILT_IN[name](), MADE_HZ, rate_hz))
+                self._keep(name, rate_hz, at_rate(made(name), MADE_HZ, rate_hz))
             else:
                 try:
                     self.load(name, rate_hz)

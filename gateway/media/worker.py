@@ -30,7 +30,7 @@ from trunkline.gateway.media.columns import Columns
 from trunkline.gateway.media.engine import Engine
 from trunkline.gateway.media.poller import EpollPoller
 from trunkline.gateway.media.rhythm import Rhythm
-from trunkline.gateway.media.sound_files import SoundError
+from trunkline.gateway.media.sounds import Clips, load_clips
 from trunkline.gateway.media.table import Stream, Table, TableFull
 from trunkline.gateway.media.udp import UdpSockets
 from trunkline.gateway.media.warm import warm_up
@@ -70,7 +70,7 @@ COLLECT_NS = 30_000_000_000
 class Worker:
     """Control channel, sockets and engine of one process."""
 
-    def __init__(self, options: argparse.Namespace) -> None:
+    def __init__(self, options: argparse.Namespace, clips: Clips) -> None:
         self.poller = EpollPoller()
         self.index = options.index
         self.columns = Columns(options.capacity, options.table_fd)
@@ -85,7 +85,7 @@ class Worker:
             jitter=jitter, send_silence=options.silence == "send", opus=_opus_settings(options),
         )  # fmt: skip
         self.engine.on_running = self._listen
-        self._load_sounds(options.sound)
+        self.engine.downlink.sounds.keep(clips)
         self.running = True
         self.draining = False
         self._failures = 0
@@ -96,15 +96,6 @@ class Worker:
         self._stalled_ns = 0
         "when the last stall was found"
         self._collect_ns = time.monotonic_ns() + COLLECT_NS
-
-    def _load_sounds(self, sounds: list[str]) -> None:
-        """Before there are calls: `rate:path` each. The gateway has checked them; one that is gone since is told."""
-        for text in sounds:
-            rate_hz, _, path = text.partition(":")
-            try:
-                self.engine.downlink.sounds.load(path, int(rate_hz))
-            except SoundError as error:
-                print(f"sound: {error}", flush=True)
 
     # -- the gateway process ----------------------------------------------------------------
 
@@ -377,9 +368,13 @@ def main(arguments: list[str] | None = None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the gateway
     if problem := warm_up():
         print(problem, flush=True)
+    # A spare has them before it is needed: five minutes of music take seconds, which its calls would be silent for.
+    clips, problems = load_clips(options.sound)
+    for problem in problems:
+        print(f"sound: {problem}", flush=True)
     if options.spare and not _adopted(options):
         return
-    worker = Worker(options)
+    worker = Worker(options, clips)
     worker.columns.worker.pid[0] = os.getpid()
     worker.run()
 

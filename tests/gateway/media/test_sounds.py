@@ -7,6 +7,7 @@ import itertools
 import pathlib
 import time
 import wave
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from support.media_rig import DownlinkRig, samples
-from trunkline.gateway.media import sound_files, sound_made
+from trunkline.gateway.media import sound_files, sound_made, sounds, worker
 from trunkline.gateway.media.sound_files import SoundError, at_rate, problem_of, read_wav
 
 Pcm = NDArray[np.int16]
@@ -225,3 +226,26 @@ def test_five_hundred_calls_that_begin_to_hear_a_sound_at_once_cost_less_than_a_
     for _ in range(10):
         sounds._frames(row, fmt.packet_samples)
     assert (time.process_time() - begin) / 10 < 0.01
+
+
+def test_a_spare_worker_loads_its_sounds_before_it_is_needed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Files that cannot be read are told, and keep nobody from starting."""
+    path, order = tmp_path / "music.wav", list[str]()
+    write_wav(path, np.arange(16000, dtype=np.int16) % 100, 16000)
+
+    def loaded(wanted: Sequence[str]) -> tuple[sounds.Clips, list[str]]:
+        order.append("sounds")
+        clips, problems = sounds.load_clips(wanted)
+        assert {key: len(clip) for key, clip in clips.items()} == {(str(path), 8000): 8000}
+        return clips, problems
+
+    monkeypatch.setattr(worker, "load_clips", loaded)
+    monkeypatch.setattr(worker, "warm_up", str)
+    monkeypatch.setattr(worker, "_adopted", lambda options: bool(order.append("adopted")))
+    monkeypatch.setattr(worker.signal, "signal", lambda *_: None)
+    worker.main(
+        ["--control-fd", "0", "--spare", "--sound", f"8000:{path}", "--sound", f"8000:{tmp_path}/gone.wav"]
+    )
+    assert order == ["sounds", "adopted"] and "gone.wav cannot be read" in capsys.readouterr().out
