@@ -24,10 +24,12 @@ from trunkline.agent_bridge.link_events import (
     Transfer,
     Variables,
 )
+from trunkline.agent_bridge.wire import MAX_CONTROL_BYTES
 
 DIGITS = frozenset("0123456789*#ABCD")
 MAX_TARGET_CHARS = 1024
 MAX_STATE_BYTES = 8192
+"More is refused by whoever keeps it, for that call: it must not end all calls of a connection."
 _MAX_POSITION = (1 << 63) - 1
 
 
@@ -67,7 +69,7 @@ COMMANDS: dict[str, Callable[[int, fields.Message], Command]] = {
     ),
     "transfer": _transfer,
     "variables": lambda channel, m: Variables(channel, fields.texts(m, "values")),
-    "state": lambda channel, m: State(channel, fields.octets(m, "data", MAX_STATE_BYTES)),
+    "state": lambda channel, m: State(channel, fields.octets(m, "data", MAX_CONTROL_BYTES)),
     "ack": lambda channel, m: Acknowledge(channel, fields.integer(m, "position", 0, _MAX_POSITION)),
     "status": lambda channel, m: AskStatus(channel),
     "hangup": _hangup,

@@ -11,6 +11,7 @@ from trunkline.agent_bridge import link_events as said
 from trunkline.agent_bridge.call_types import Pcm
 from trunkline.agent_bridge.dialect import Link, StartInfo
 from trunkline.agent_bridge.link_events import Command, LinkEvent
+from trunkline.agent_bridge.native_commands import MAX_STATE_BYTES
 from trunkline.agent_bridge.playout import Playout
 
 PERMISSIONS: dict[type, str] = {
@@ -71,6 +72,8 @@ class Wishes:
                 link.send_status(self.channel, {"queued_ms": self.playout.queued_ms, "max_queue_ms": 60_000})
             case said.Hangup():
                 link.stop(self.channel, "agent_hangup", {})
+            case said.State(_, data) if len(data) > MAX_STATE_BYTES:
+                link.send_error(self.channel, "too_long", f"a state of {len(data)} bytes")
             case said.Ring() | said.Progress() | said.Answer():
                 self._move_on(link, event)
             case _:

@@ -14,6 +14,7 @@ import msgspec
 
 from trunkline.agent_bridge import link_events as said
 from trunkline.agent_bridge.link_events import Accepted, Command
+from trunkline.agent_bridge.native_commands import MAX_STATE_BYTES
 from trunkline.gateway.media import agent_asks, control
 from trunkline.gateway.media.playback import Playback
 from trunkline.gateway.media.rescue import Rescue
@@ -70,6 +71,9 @@ class AgentCommands:
             case said.Hangup(_, reason, code, headers):
                 if self.rescue.hang_up(stream):
                     self._post(control.AgentHangup(stream.call_id, reason, code, self._headers(stream, headers)))
+            case said.State(_, data) if len(data) > MAX_STATE_BYTES:
+                sentence = f"a state of {len(data)} bytes; at most {MAX_STATE_BYTES}, and the one before it is kept"
+                self._telling.refused(stream, "too_long", sentence)
             case said.State(_, data):
                 self.rescue.keep_state(stream, data)
             case said.Acknowledge(_, position):

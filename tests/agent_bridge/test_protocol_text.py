@@ -150,6 +150,7 @@ def test_numbers_of_the_text_are_those_of_the_code():
     assert f"**{wire.MAX_CONTROL_BYTES:,} bytes**" in TEXT
     assert f"u16, 1..{wire.MAX_SAMPLES}" in TEXT
     assert TEXT.count(f"at most {MAX_STATE_BYTES:,} bytes") == 2
+    assert TEXT.count(f"more than {MAX_STATE_BYTES:,} bytes") == 1
     assert f"at most {MAX_TARGET_CHARS:,} characters" in TEXT
     assert f"| replay | {FLAG_REPLAY:#x} |" in TEXT
     assert "8 + record count x (16 + 2 x samples)" in TEXT

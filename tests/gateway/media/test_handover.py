@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import base64
+
 import msgspec
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from support.media_rig import MS
 from support.rescue_rig import RESCUE, Agent, RescueRig
 from support.talk import TalkRig, noise, voice
 from trunkline.gateway.media import control, replay
-from trunkline.gateway.media.agent_asks import AgentMuted
+from trunkline.gateway.media.agent_asks import AgentFailed, AgentMuted, AgentState
 
 PAUSE = control.TurnParams(barge_in="pause", resume_ms=700)
 TELL = control.TurnParams(barge_in="tell", min_silence_ms=300)
@@ -362,3 +364,15 @@ def test_a_call_that_finds_no_room_for_replay_is_told_of(monkeypatch: pytest.Mon
         told_of = [(m.call_id, m.event, m.data) for m in rig.of(control.AgentEvent)]
         assert told_of == [(rig.ids()[3], "no_replay", {"replay_ms": 5000})]
         assert rig.table.shared.worker.replays_refused[0] == 1
+
+
+def test_a_state_that_is_too_long_costs_nobody_the_connection() -> None:
+    with RescueRig(calls=3, agents=("a",)) as rig:
+        (a,), call_ids = rig.agents.values(), rig.ids()
+        a.tell(call_ids[0], "state", data=base64.b64encode(bytes(8192)).decode())
+        a.tell(call_ids[0], "state", data=base64.b64encode(bytes(8193)).decode())
+        rig.run(0.3)
+        (refused,) = told(a, "error")
+        assert refused["code"] == "too_long" and a.place(call_ids[0])[1] == refused["channel"]
+        assert not rig.of(AgentFailed) and all(stream.accepted for stream in rig.streams)
+        assert [m.data for m in rig.of(AgentState)] == [bytes(8192)]
