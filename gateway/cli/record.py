@@ -13,9 +13,8 @@ import typer
 from rich.table import Table
 
 from trunkline.agent_bridge.dialect import LinkSettings
-from trunkline.agent_bridge.links import DIALECTS, AddressError, create_link
-from trunkline.gateway.cli.client import ClientError
-from trunkline.gateway.cli.options import ApiUrl, ConfigFile, Json, TokenFile, connected, console
+from trunkline.agent_bridge.links import DIALECTS, AddressError, check_address, create_link
+from trunkline.gateway.cli.options import ApiUrl, ConfigFile, Json, TokenFile, connected, console, failed
 from trunkline.gateway.recording import contents, playing
 from trunkline.gateway.recording.comparing import Comparison, Tolerance, compare
 from trunkline.gateway.recording.pcapng import NotARecording
@@ -73,13 +72,15 @@ def replay(
     if dialect not in DIALECTS:
         raise typer.BadParameter(f"{dialect} is none of {', '.join(DIALECTS)}", param_hint="--dialect")
     try:
+        check_address(dialect, agent)
         found = contents.read(file)
         settings = LinkSettings(url=agent, sample_rate_hz=found.rate_hz, frame_ms=found.frame_ms)
         played = asyncio.run(playing.Player(found, create_link(dialect, settings), speed).run(agent))
     except (NotARecording, OSError) as problem:
-        raise ClientError(f"{file}: {problem}") from None
+        reason = problem.strerror if isinstance(problem, OSError) else problem
+        raise failed(f"{file}: {reason or problem}") from None
     except (playing.AgentFailed, AddressError) as problem:
-        raise ClientError(str(problem)) from None
+        raise failed(problem) from None
     result = compare(playing.as_recorded(found), played, found.rate_hz, Tolerance(start_ms=within_ms))
     if json:
         print(jsons.dumps({"same": result.same, **dataclasses.asdict(result)}))

@@ -8,13 +8,12 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
+from trunkline.agent_bridge.links import DEFAULT_RATES_HZ
 from trunkline.gateway.config import types
 from trunkline.gateway.config.addresses import split_host_port
 from trunkline.gateway.config.sections import Section
 from trunkline.rtp.sdes import SUITES
 
-DEFAULT_RATES_HZ = {"audiosocket": 8000, "twilio": 8000, "telnyx": 8000, "plivo": 8000}
-"Of dialects whose agents expect another rate than 16000, mostly because they cannot be told."
 Permission = Literal["early_media", "hold", "transfer", "dtmf", "mute", "hangup", "headers", "variables"]
 "Those of `media.call_policy.PERMISSIONS`."
 
