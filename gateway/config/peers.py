@@ -245,9 +245,9 @@ class Route(Section):
     header: dict[types.HeaderName, types.ValuePattern] = Field(default_factory=dict)
     'pattern per SIP header of the INVITE, all of which must match: `{ X-Tenant = "acme" }`'
     agent: types.Reference | None = None
-    "agent that answers; either this or `refuse`"
+    "agent that answers; either this, or `agents`, or `refuse`"
     refuse: Annotated[int, Field(ge=400, le=699)] | None = None
-    "SIP code to refuse with; either this or `agent`"
+    "SIP code to refuse with; either this, or an agent, or several"
     dtmf_audio: Literal["keep", "cut"] = "keep"
     "`cut` takes the tones of keys out of what the agent hears; its audio is then 30 ms later"
     record: str = ""
