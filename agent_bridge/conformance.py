@@ -20,6 +20,7 @@ from trunkline.agent_bridge.conformance_cases import CASES, Case
 from trunkline.agent_bridge.conformance_probe import Probe
 from trunkline.agent_bridge.conformance_target import NATIVE, Advice, CannotTell, Target, Wrong
 from trunkline.agent_bridge.dialect import LinkSettings
+from trunkline.agent_bridge.links import DEFAULT_RATES_HZ, check_address
 
 CASE_TIMEOUT_S = 60.0
 PASSED, WRONG, ADVICE, LEFT_OUT = "passed", "wrong", "advice", "left out"
@@ -91,7 +92,8 @@ async def check(
         known = ", ".join(case.name for case in CASES)
         raise ValueError(f"no case {', '.join(sorted(unknown))}: there are {known}")
     web = address.startswith(("ws://", "wss://"))
-    given = settings or LinkSettings(sample_rate_hz=16000 if dialect == NATIVE else 8000)
+    check_address(dialect, address)
+    given = settings or LinkSettings(sample_rate_hz=DEFAULT_RATES_HZ.get(dialect, 16000))
     target = Target(address, dialect, dataclasses.replace(given, url=address if web else given.url), tls)
     Probe(target)  # a dialect that is not known is the caller's mistake, not the agent's
     verdicts: list[Verdict] = []

@@ -14,9 +14,11 @@ import numpy as np
 
 from trunkline.agent_bridge import wire
 from trunkline.agent_bridge.conformance_probe import ANSWER_S, HELLO_S, Probe
-from trunkline.agent_bridge.conformance_target import Advice, Target, Wrong
+from trunkline.agent_bridge.conformance_target import Advice, CannotTell, Target, Wrong
 from trunkline.agent_bridge.dialect import FLAG_REPLAY, FLAG_SPEECH
 
+HANG_UP_S = 1.0
+"An agent that cannot live with what it was told hangs up by then."
 SILENCE_S = 6.5
 "A gateway asks after an agent, and an agent after a gateway, when it has heard nothing for 5 s."
 
@@ -259,3 +261,15 @@ async def hand_over(target: Target) -> None:
         probe.audio([channel], 20, FLAG_REPLAY | FLAG_SPEECH)
         probe.audio([channel], 20)
         await probe.answers_ping("a call was handed over to it")
+        await probe.wait(lambda: probe.hung_up(channel), HANG_UP_S)
+        if not probe.hung_up(channel):
+            return
+        plain = await probe.call()
+        await probe.wait(lambda: probe.hung_up(plain), HANG_UP_S)
+        if probe.hung_up(plain):
+            raise CannotTell("it hangs up within a second of every call")
+        raise Wrong(
+            "it hangs up at once when a call is handed over to it",
+            "Take the call with the state of another agent as well: what cannot be read there is as if there were "
+            "none. Look into the agent's log for an exception.",
+        )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -84,6 +85,8 @@ class Probe:
     async def __aenter__(self) -> Self:
         try:
             reader, self._writer = await open_streams(self.target.address, self.target.tls)
+        except ssl.SSLError as error:
+            raise Wrong(*_tls_failure(error)) from None
         except OSError as error:
             raise Wrong(
                 f"nobody answers at {self.target.address}: {error or 'no connection within 5 s'}",
@@ -224,13 +227,30 @@ class Probe:
     def alive(self, after: str) -> None:
         """The connection must still be there."""
         if self.failure is not None and self.failure.reason != "agent_lost":
-            raise Wrong(f"after {after}: {self.failure.detail}", _cure(self.failure))
+            raise self._failed(after, self.failure)
+        if self._hung_up and not self.target.native:
+            raise Wrong(
+                f"it hangs up after {after}: it closes the connection as one whose call is to end",
+                "Close it, with 1000 or no code, only to hang up; and look into the agent's log for what ended the call.",
+            )
         if self.failure is not None or self.ended:
             raise Wrong(
                 f"it closes the connection after {after}",
                 "Keep the connection open: only what the protocol does not allow ends it, and a mistake in one "
                 "call must not end the others. Look into the agent's log for an exception.",
             )
+
+    def _failed(self, after: str, failure: LinkFailed) -> Wrong:
+        """Of a link; those before the WebSocket is up say the cure themselves."""
+        if failure.reason == "agent_unreachable":
+            what, _, cure = failure.detail.partition(": ")
+            wrong = Wrong(what, f"{cure[:1].upper()}{cure[1:]}." if cure else "Look into the agent's log.")
+        else:
+            wrong = Wrong(f"after {after}: {failure.detail}", _cure(failure))
+        opening = not any(isinstance(event, LinkUp) for event in self.events)
+        if opening and self.target.address.startswith("ws://") and "HTTP" not in failure.detail.partition(" with ")[2]:
+            wrong.cure = "Is TLS spoken at this port? Then try wss://; else look whether the port is the agent's."
+        return wrong
 
     async def answers_ping(self, after: str, seconds: float = 2.0) -> None:
         """Our dialect: it must be alive and answer; in others the connection must be there."""
@@ -344,8 +364,23 @@ class Probe:
         self._changed.set()
 
 
+def _tls_failure(error: ssl.SSLError) -> tuple[str, str]:
+    """Problem and cure of a handshake."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            f"its certificate is not accepted ({error.verify_message})",
+            "If it is self-signed, or of an authority of your own, name it as `ca` (here --ca FILE); else get one that "
+            "is valid and names the host of the address.",
+        )
+    if error.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"):
+        return "what answers does not speak TLS", "Is it ws:// instead of wss://, or another port?"
+    return f"the TLS handshake failed ({error.reason or error})", "Look into the agent's log."
+
+
 def _cure(failure: LinkFailed) -> str:
     match failure.reason:
+        case "agent_protocol" if "saying token" in failure.detail:
+            return "Say its token, here in $TRUNKLINE_AGENT_TOKEN; in a gateway's configuration token_env or token_file."
         case "agent_version":
             return "Choose one of the versions that the gateway's hello offers (PROTOCOL.md, 5)."
         case "agent_timeout" | "agent_hung":

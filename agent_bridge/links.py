@@ -30,6 +30,9 @@ MESSAGE_DIALECTS: dict[str, type[MessageDialect]] = {
 }
 "Over WebSocket, `ws://` or `wss://`."
 
+DEFAULT_RATES_HZ = {"audiosocket": 8000, "twilio": 8000, "telnyx": 8000, "plivo": 8000}
+"Of dialects whose agents expect another rate than 16000, mostly because they cannot be told."
+
 _LONGEST_UNIX_PATH_BYTES = 107
 "sockaddr_un has room for 108 with the closing zero (unix(7))."
 
@@ -96,6 +99,16 @@ def _tcp(text: str, rest: str) -> TcpAddress:
     if not (port.isascii() and port.isdigit() and 0 < int(port) <= 65535):
         raise AddressError(f"{text!r}: {port!r} is not a port number from 1 to 65535")
     return TcpAddress(host, int(port))
+
+
+def check_address(dialect: str, address: str) -> None:
+    """Raise AddressError, with a sentence, for an address at which nobody can speak this dialect."""
+    web = address.startswith(("ws://", "wss://"))
+    if dialect in MESSAGE_DIALECTS and not web:
+        raise AddressError(f"{dialect} is spoken over WebSocket, not at {address!r}: write ws://host:port/path or wss://")
+    if dialect in DIALECTS and web:
+        others = ", ".join(MESSAGE_DIALECTS)
+        raise AddressError(f"{dialect} is spoken at unix:/path or tcp:host:port; at {address!r} it is one of {others}")
 
 
 def create_link(dialect: str, settings: LinkSettings) -> Link:

@@ -58,7 +58,7 @@ def _refused(problem: InvalidStatus, path: str) -> str:
         cure = "see the agent's own log"
     else:
         cure = "see `address` of this agent"
-    return f"the agent refused the WebSocket at {path.partition('?')[0]} with HTTP {status}{phrase}: {cure}"
+    return f"the agent refused the WebSocket at {path.partition('?')[0] or '/'} with HTTP {status}{phrase}: {cure}"
 
 
 def closed(close: Close | None, where: str) -> tuple[str, str]:

@@ -33,6 +33,8 @@ class Health:
     """One agent."""
 
     up: bool = True
+    tried: bool = False
+    "a call or a probe has found it up or down"
     since: float = 0.0
     "monotonic time of the last change"
     failures: int = 0
@@ -44,11 +46,13 @@ class Health:
     "of the last failure"
     detail: str = ""
     counts: Counter[str] = dataclasses.field(default_factory=Counter)
-    "failures ever, by reason"
+    "failures ever, by reason, in calls"
 
-    def failed(self, now: float, reason: str, detail: str) -> bool:
-        """It could not be reached, or died; True if it was up until now."""
-        self.counts[reason] += 1
+    def failed(self, now: float, reason: str, detail: str, probed: bool = False) -> bool:
+        """It could not be reached, or died; True if it was up until now. A probe is no call and is not counted."""
+        self.tried = True
+        if not probed:
+            self.counts[reason] += 1
         if reason in ANSWERS:
             return False
         was_up, self.up = self.up, False
@@ -66,6 +70,7 @@ class Health:
 
     def works(self, now: float) -> bool:
         """It took a call, or answered; True if it was down until now."""
+        self.tried = True
         if self.failures < FLAPPING:
             self.avoided_until = now
         was_down, self.up = not self.up, True

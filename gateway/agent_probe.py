@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Is an agent back that was down? A connection of our own, with a hello where the dialect has one, and no call.
+"""Is an agent back that was down? A connection of our own, with the handshake that the dialect has, and no call.
 
 Blocks for as long as the agent's connect time-out: for a thread.
 """
@@ -9,11 +9,14 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import socket
+import ssl
 import time
+from urllib.parse import urlsplit
 
 from trunkline.agent_bridge.dialect import LinkSettings
 from trunkline.agent_bridge.link_events import LinkFailed, LinkUp
 from trunkline.agent_bridge.links import AddressError, UnixAddress, create_link, parse_address
+from trunkline.gateway.media.agent_tls import new_context, sentence
 from trunkline.gateway.media.control import AgentParams
 
 READ_BYTES = 4096
@@ -22,11 +25,24 @@ READ_BYTES = 4096
 def probe(agent: AgentParams) -> tuple[str, str]:
     """Why it would get no call, as a reason and a sentence; ("", "") if it would."""
     limit_s = agent.connect_timeout_ms / 1000
+    until = time.monotonic() + limit_s
+    settings = LinkSettings(
+        url=agent.url, sample_rate_hz=agent.sample_rate_hz, frame_ms=agent.frame_ms, token=agent.token,
+        timeout_ms=agent.connect_timeout_ms, username=agent.username, password=agent.password,
+        headers=dict(agent.headers), account=agent.account, options=dict(agent.options),
+    )  # fmt: skip
     try:
-        with contextlib.closing(_connected(agent.address, limit_s)) as sock:
-            return _greeted(agent, sock, time.monotonic() + limit_s) if agent.dialect == "trunkline" else ("", "")
+        with contextlib.closing(_connected(agent.address, limit_s)) as plain:
+            if not agent.url.startswith("wss:"):
+                return greeted(agent.dialect, settings, plain, until)
+            context = new_context(agent.ca, agent.verify)
+            host = urlsplit(agent.url).hostname or ""
+            with context.wrap_socket(plain, server_hostname=host) as secure:
+                return greeted(agent.dialect, settings, secure, until)
     except TimeoutError:
         return "agent_timeout", f"it did not answer within {agent.connect_timeout_ms} ms"
+    except ssl.SSLError as error:
+        return "agent_unreachable", sentence(error, urlsplit(agent.url).hostname or "")
     except (OSError, ValueError, AddressError) as error:
         return "agent_unreachable", f"cannot connect to {agent.address}: {error}"
 
@@ -49,14 +65,20 @@ def _connected(text: str, limit_s: float) -> socket.socket:
     return sock
 
 
-def _greeted(agent: AgentParams, sock: socket.socket, until: float) -> tuple[str, str]:
-    link = create_link(agent.dialect, LinkSettings(timeout_ms=agent.connect_timeout_ms, token=agent.token))
+def greeted(dialect: str, settings: LinkSettings, sock: socket.socket, until: float) -> tuple[str, str]:
+    """Shake hands and say goodbye, until that monotonic time; as `probe`. AudioSocket has no handshake."""
+    if dialect == "audiosocket":
+        return "", ""
+    link = create_link(dialect, settings)
     link.connected(time.monotonic_ns())
-    sock.sendall(b"".join(link.data_to_send()))
     while (left := until - time.monotonic()) > 0:
         sock.settimeout(left)
+        sock.sendall(b"".join(link.data_to_send()))
         for event in link.receive(sock.recv(READ_BYTES), time.monotonic_ns()):
             if isinstance(event, LinkUp):
+                if settings.url:
+                    link.stop(0, "", {})  # a WebSocket is a call: it ends with 1000 before it has begun
+                    sock.sendall(b"".join(link.data_to_send()))
                 return "", ""
             if isinstance(event, LinkFailed):
                 return event.reason, event.detail

@@ -21,7 +21,7 @@ async def answer(turn: CallerTurn) -> AsyncIterator[np.ndarray]:
 
 
 async def parrot(call: Call) -> None:
-    turns = int(call.saved or b"0")  # of an agent that was lost with this call
+    turns = int(call.saved) if call.saved.isdigit() else 0  # of an agent that was lost with this call
     reply = None
     async for turn in call.turns():  # what the caller said, from his first word to his last
         if reply is not None and (spoken := await reply).interrupted:

@@ -58,12 +58,13 @@ class Agents:
         """A worker could not reach it, or lost it."""
         self._failed(message.agent, message.reason, message.detail, message.calls)
 
-    def _failed(self, name: str, reason: str, detail: str, calls: int) -> None:
+    def _failed(self, name: str, reason: str, detail: str, calls: int, probed: bool = False) -> None:
         health = self._health.of.get(name)
         if health is None:
             return
-        self.on_failure(name, reason)
-        if health.failed(time.monotonic(), reason, detail):
+        if not probed:
+            self.on_failure(name, reason)
+        if health.failed(time.monotonic(), reason, detail, probed):
             data = {"agent": name, "reason": reason, "detail": detail, "calls": calls}
             log.warning("agent.down", **data)
             self.tell("agent.down", data)
@@ -94,7 +95,7 @@ class Agents:
         try:
             reason, detail = await asyncio.to_thread(probe, params)
             if reason:
-                self._failed(params.name, reason, detail, 0)
+                self._failed(params.name, reason, detail, 0, probed=True)
             else:
                 self.works(params.name)
         finally:
@@ -116,6 +117,7 @@ class Agents:
                 address=agent.shown_address,
                 dialect=agent.dialect,
                 up=health.up,
+                tried=health.tried,
                 since_s=round(now - health.since, 1),
                 avoided_s=round(max(health.avoided_until - now, 0), 1),
                 reason="" if health.up else health.reason,

@@ -199,6 +199,7 @@ class AgentView(BaseModel):
     address: str
     dialect: str
     up: bool = Field(description="it took its last call, or none has failed")
+    tried: bool = Field(default=True, description="whether a call, or a probe, has found it so; else nobody knows yet")
     since_s: float = Field(description="for how long it has been up, or down")
     avoided_s: float = Field(description="for how long other agents of a route are asked before it")
     reason: str = Field(description="why it is down: agent_unreachable, agent_lost, agent_hung, ...")

@@ -21,7 +21,7 @@ from rich.markup import escape
 
 from trunkline.agent_bridge.conformance import ADVICE, CASES, LEFT_OUT, PASSED, WRONG, Report, Verdict, check
 from trunkline.agent_bridge.dialect import LinkSettings
-from trunkline.agent_bridge.links import DIALECTS, AddressError
+from trunkline.agent_bridge.links import DEFAULT_RATES_HZ, DIALECTS, AddressError
 from trunkline.gateway.cli.options import console
 
 TOKEN_VARIABLE = "TRUNKLINE_AGENT_TOKEN"
@@ -35,7 +35,7 @@ def agent_check(
     ] = "",
     dialect: Annotated[str, typer.Option(help="what the agent speaks")] = DIALECTS[0],
     rate: Annotated[
-        int, typer.Option(help="sample rate in Hz; default 16000, and 8000 in other dialects than ours")
+        int, typer.Option(help="sample rate in Hz; default as in a gateway's configuration: 16000, or the dialect's own")
     ] = 0,
     case: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="only this case; repeatable")
@@ -62,7 +62,7 @@ def agent_check(
     if not address:
         raise typer.BadParameter("where does the agent listen?", param_hint="ADDRESS")
     settings = LinkSettings(
-        sample_rate_hz=rate or (16000 if dialect == DIALECTS[0] else 8000),
+        sample_rate_hz=rate or DEFAULT_RATES_HZ.get(dialect, 16000),
         token=os.environ.get(TOKEN_VARIABLE),
         username=username,
         password=os.environ.get(PASSWORD_VARIABLE) if username else None,

@@ -43,6 +43,8 @@ def _table(views: Sequence[AgentView], plain: bool) -> Table:
         table.add_column(name, justify="right" if name in ("Since", "Calls", "Failures") else "left", overflow="fold")
     for view in views:
         state = "[green]up[/]" if view.up else "[red]down[/]"
+        if not view.tried:
+            state = "[dim]not tried yet[/]"
         if view.avoided_s > 0:
             state += f", avoided for {view.avoided_s:.0f} s"
         why = f"{view.reason}: {view.detail}" if view.reason else ""

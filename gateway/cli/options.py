@@ -41,6 +41,12 @@ def console(stderr: bool = False) -> Console:
     return Console(file=stream, highlight=False, emoji=False, width=None if stream.isatty() else PLAIN_WIDTH)
 
 
+def failed(problem: object, exit_code: int = 1) -> typer.Exit:
+    """Say what went wrong, in one line; what is returned is to be raised."""
+    console(stderr=True).print(f"[red]trunkline:[/] {shown(str(problem))}", soft_wrap=True)
+    return typer.Exit(exit_code)
+
+
 @contextlib.contextmanager
 def connected(api_url: str | None, token_file: Path | None, config_file: Path | None) -> Iterator[Gateway]:
     """A gateway to talk to; whatever goes wrong with it becomes one line and an exit code."""
@@ -49,8 +55,7 @@ def connected(api_url: str | None, token_file: Path | None, config_file: Path | 
         gateway = connect(api_url, token_file, config_file)
         yield gateway
     except ClientError as problem:
-        console(stderr=True).print(f"[red]trunkline:[/] {shown(str(problem))}", soft_wrap=True)
-        raise typer.Exit(problem.exit_code) from None
+        raise failed(problem, problem.exit_code) from None
     except BrokenPipeError:
         # `trunkline events | head`: the reader has had enough, and Python would complain at exit.
         sys.stderr.close()

@@ -9,16 +9,14 @@ import json as jsons
 import os
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
 
 import typer
 from rich.table import Table
 
 from trunkline.agent_bridge.dialect import LinkSettings
-from trunkline.agent_bridge.links import DIALECTS, MESSAGE_DIALECTS, AddressError, create_link
+from trunkline.agent_bridge.links import DIALECTS, MESSAGE_DIALECTS, AddressError, check_address, create_link
 from trunkline.gateway.cli.agent_check import PASSWORD_VARIABLE, TOKEN_VARIABLE
-from trunkline.gateway.cli.client import ClientError
-from trunkline.gateway.cli.options import ApiUrl, ConfigFile, Json, TokenFile, connected, console
+from trunkline.gateway.cli.options import ApiUrl, ConfigFile, Json, TokenFile, connected, console, failed
 from trunkline.gateway.recording import contents, playing
 from trunkline.gateway.recording.comparing import Comparison, Tolerance, compare
 from trunkline.gateway.recording.pcapng import NotARecording
@@ -91,9 +89,10 @@ def replay(
         )  # fmt: skip
         played = asyncio.run(playing.Player(found, create_link(dialect, settings), speed).run(agent))
     except (NotARecording, OSError) as problem:
-        raise ClientError(f"{file}: {problem}") from None
-    except (playing.AgentFailed, AddressError, ValueError) as problem:  # ValueError: a rate or option it does not have
-        raise ClientError(str(problem)) from None
+        reason = problem.strerror if isinstance(problem, OSError) else problem
+        raise failed(f"{file}: {reason or problem}") from None
+    except (playing.AgentFailed, AddressError, ValueError) as problem:  # ValueError: a rate or option it lacks
+        raise failed(problem) from None
     result = compare(playing.as_recorded(found), played, found.rate_hz, Tolerance(start_ms=within_ms))
     if json:
         print(jsons.dumps({"same": result.same, **dataclasses.asdict(result)}))
@@ -106,11 +105,10 @@ def replay(
 def _check_dialect(dialect: str, agent: str) -> None:
     if dialect not in SPOKEN:
         raise typer.BadParameter(f"{dialect} is none of {', '.join(SPOKEN)}", param_hint="--dialect")
-    websocket = agent.startswith(("ws://", "wss://")) and bool(urlsplit(agent).hostname)
-    if dialect in MESSAGE_DIALECTS and not websocket:
-        raise typer.BadParameter(f"{dialect} is spoken over WebSocket: write ws:// or wss://", param_hint="--agent")
-    if dialect in DIALECTS and websocket:
-        raise typer.BadParameter(f"{dialect} is spoken on a plain socket: unix: or tcp:", param_hint="--agent")
+    try:
+        check_address(dialect, agent)
+    except AddressError as problem:
+        raise typer.BadParameter(str(problem), param_hint="--agent") from None
 
 
 def _pairs(options: list[str]) -> dict[str, str]:

@@ -8,13 +8,12 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
+from trunkline.agent_bridge.links import DEFAULT_RATES_HZ
 from trunkline.gateway.config import types
 from trunkline.gateway.config.addresses import split_host_port
 from trunkline.gateway.config.sections import Section
 from trunkline.rtp.sdes import SUITES
 
-DEFAULT_RATES_HZ = {"audiosocket": 8000, "twilio": 8000, "telnyx": 8000, "plivo": 8000}
-"Of dialects whose agents expect another rate than 16000, mostly because they cannot be told."
 Permission = Literal["early_media", "hold", "transfer", "dtmf", "mute", "hangup", "headers", "variables"]
 "Those of `media.call_policy.PERMISSIONS`."
 
@@ -246,9 +245,9 @@ class Route(Section):
     header: dict[types.HeaderName, types.ValuePattern] = Field(default_factory=dict)
     'pattern per SIP header of the INVITE, all of which must match: `{ X-Tenant = "acme" }`'
     agent: types.Reference | None = None
-    "agent that answers; either this or `refuse`"
+    "agent that answers; either this, or `agents`, or `refuse`"
     refuse: Annotated[int, Field(ge=400, le=699)] | None = None
-    "SIP code to refuse with; either this or `agent`"
+    "SIP code to refuse with; either this, or an agent, or several"
     dtmf_audio: Literal["keep", "cut"] = "keep"
     "`cut` takes the tones of keys out of what the agent hears; its audio is then 30 ms later"
     record: str = ""

@@ -7,13 +7,17 @@ import os
 import socket
 import ssl
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from trunkline.agent_bridge.dialect import LinkSettings
 from trunkline.agent_bridge.links import DIALECTS
+from trunkline.gateway.agent_probe import greeted
 from trunkline.gateway.config import Agent, Config
 from trunkline.gateway.config.addresses import bracketed, split_url
-from trunkline.gateway.config.secrets import TOKEN_FILE
+from trunkline.gateway.config.errors import ConfigError
+from trunkline.gateway.config.secrets import TOKEN_FILE, Secrets, resolve
 from trunkline.gateway.doctor.finding import Finding, Level, fail, ok, warn
 from trunkline.gateway.media.agent_tls import new_context, sentence
 
@@ -29,8 +33,20 @@ def examine(config: Config) -> Iterator[Finding]:
     yield about_state(config.state.path())
     for name, text in secret_files(config):
         yield about_secret(name, config.resolve_path(text))
+    secrets = _secrets(config)
     for agent in config.agents:
-        yield about_agent(agent, str(config.resolve_path(agent.ca)) if agent.ca else "")
+        ca = str(config.resolve_path(agent.ca)) if agent.ca else ""
+        found = about_agent(agent, ca)
+        known = secrets is not None and found.level is Level.OK
+        yield about_handshake(agent, link_settings(agent, secrets), ca, found) if known and secrets else found
+
+
+def _secrets(config: Config) -> Secrets | None:
+    """None: one is missing, which is said elsewhere, and agents are not asked."""
+    try:
+        return resolve(config, create_api_token=False)
+    except (ConfigError, OSError):
+        return None
 
 
 def about_state(folder: Path) -> Finding:
@@ -148,6 +164,54 @@ def about_tls(agent: Agent, host: str, port: int, ca: str) -> Finding:
     except OSError as error:
         return warn(name, f"no TLS at {bracketed(host)}:{port}: {error.strerror or 'no time'}", "is it ws:// instead?")
     return ok(name, f"wss://{bracketed(host)}:{port}")
+
+
+def link_settings(agent: Agent, secrets: Secrets) -> LinkSettings:
+    """As a media worker has them."""
+    token, password = secrets.agent_tokens.get(agent.name), secrets.agent_passwords.get(agent.name)
+    hidden = {k: v.get_secret_value() for k, v in secrets.agent_headers.get(agent.name, {}).items()}
+    return LinkSettings(
+        url=agent.url, sample_rate_hz=agent.sample_rate_hz, frame_ms=agent.frame_ms,
+        token=token.get_secret_value() if token else None, username=agent.username,
+        password=password.get_secret_value() if password else None, headers={**agent.headers, **hidden},
+        account=agent.account, options=agent.options, timeout_ms=agent.connect_timeout_ms,
+    )  # fmt: skip
+
+
+def about_handshake(agent: Agent, settings: LinkSettings, ca: str, there: Finding) -> Finding:
+    """Somebody listens (`there`); whether it is an agent that takes us, as far as can be told without a call."""
+    limit_s = agent.connect_timeout_ms / 1000
+    kind, _, rest = agent.address.partition(":")
+    host, port = split_url(agent.url) if agent.url else ("", 0)
+    try:
+        with socket.socket(socket.AF_UNIX) if kind == "unix" else _reached(host, port, rest) as plain:
+            plain.settimeout(limit_s)
+            if kind == "unix":
+                plain.connect(rest)
+            if kind != "wss":
+                reason, detail = greeted(agent.dialect, settings, plain, time.monotonic() + limit_s)
+            else:
+                context = new_context(ca, agent.verify_certificate)
+                with context.wrap_socket(plain, server_hostname=host) as secure:
+                    reason, detail = greeted(agent.dialect, settings, secure, time.monotonic() + limit_s)
+    except TimeoutError:
+        reason, detail = "agent_timeout", f"it takes connections and does not answer within {limit_s:g} s"
+    except (OSError, ValueError) as error:
+        reason, detail = "agent_unreachable", str(error)
+    if not reason:
+        return there
+    what, _, cure = detail.partition(": ")
+    if "saying token" in detail:
+        what, cure = detail, "see token_env or token_file of this agent: it wants a token, or another one"
+    return fail(there.name, f"{there.found}: {what}", cure or f"is `dialect` right ({agent.dialect})? see the agent's log")
+
+
+def _reached(host: str, port: int, rest: str) -> socket.socket:
+    """TCP: of a URL, or of `host:port`."""
+    if not host:
+        host, _, last = rest.rpartition(":")
+        port = int(last)
+    return socket.create_connection((host.strip("[]"), port), timeout=PATIENCE_S)
 
 
 def start(agent: Agent) -> str:

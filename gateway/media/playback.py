@@ -33,6 +33,8 @@ MAX_MARKS = 1000
 a bound is needed because one `cleared` names all that it cut."""
 MAX_DIGITS = 1024
 "Digits of a call that wait at most: four commands of the longest kind, five minutes of keys."
+ORPHAN_MS = 2000
+"Of what a lost agent has queued so much is played on at most: the one that comes next speaks behind it."
 NAMES_TOLD = 5
 "Names of cut marks in an event for people; the agent is told all of them."
 
@@ -187,7 +189,10 @@ class Playback:
             self._downlink.halt(row, halted=False)
         if discard:
             self._downlink.clear(stream)
-        queued = int(self._table.formats.at(row).queue.queued_samples(np.array([row]))[0])
+        queue, most = self._table.formats.at(row).queue, ORPHAN_MS * stream.start.agent.sample_rate_hz // 1000
+        if (queued := int(queue.queued_samples(np.array([row]))[0])) > most:
+            queue.push(np.array([row]), queue.take_all(row)[None, :most])
+            self._table.shared.queued_samples[row] = queued = most
         return marks, queued * 1000 // stream.start.agent.sample_rate_hz
 
     def agent_changed(self, row: int, agent: control.AgentParams) -> None:

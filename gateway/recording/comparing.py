@@ -8,12 +8,23 @@ from typing import Any
 
 import numpy as np
 
+from trunkline.gateway.recording import shadow
 from trunkline.gateway.recording.contents import Pcm, Word
 from trunkline.gateway.recording.playing import Played
 
 LIKE = 0.9
 "Correlation of two turns that say the same."
 _IGNORED = frozenset({"channel"})
+_OF_THE_MOMENT = frozenset({"speech_rate", "ack", "status"})
+"Not what an agent does with a call: how far it has come, and what it asks."
+_UNSAID: dict[str, dict[str, Any]] = {
+    name: {
+        field.name: field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+        for field in dataclasses.fields(kind)
+    }
+    for kind, name in shadow.KINDS.items()
+}
+"What a command means by fields that it leaves out."
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -105,13 +116,14 @@ def _commands(said: list[Word]) -> list[dict[str, Any]]:
     return [
         {"at_ms": round(word.at_ns / 1e6, 1), **{k: v for k, v in word.message.items() if k not in _IGNORED}}
         for word in said
-        if word.kind != "speech_rate"
+        if word.kind not in _OF_THE_MOMENT
     ]
 
 
 def _compared(before: list[dict[str, Any]], now: list[dict[str, Any]]) -> list[str]:
     def timeless(command: dict[str, Any]) -> dict[str, Any]:
-        return {name: value for name, value in command.items() if name != "at_ms"}
+        unsaid = _UNSAID.get(command["type"], {})
+        return {k: v for k, v in command.items() if k != "at_ms" and (k not in unsaid or v != unsaid[k])}
 
     old, new = [timeless(one) for one in before], [timeless(one) for one in now]
     first = next((i for i, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), min(len(old), len(new)))

@@ -10,8 +10,10 @@ import json
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
-from trunkline.agent_bridge import conformance, conformance_probe
-from trunkline.agent_bridge.conformance import ADVICE, LEFT_OUT, PASSED, WRONG, check
+from support.certificates import Authority
+from support.twilio_server import TwilioServer
+from trunkline.agent_bridge import Agent, Call, conformance, conformance_probe
+from trunkline.agent_bridge.conformance import ADVICE, LEFT_OUT, PASSED, WRONG, Verdict, check
 
 
 async def echo(connection: ServerConnection) -> None:
@@ -108,3 +110,78 @@ async def test_an_agent_that_says_nothing_at_all_gets_advice(monkeypatch):
         report = await check(f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/", dialect="twilio")
     assert report.passed and report.verdicts[-1].outcome == ADVICE
     assert "nothing was heard of this agent" in report.text()
+
+
+async def first(address: str, case: str = "connects", **options) -> Verdict:
+    """What one case finds."""
+    return (await check(address, only=[case], **options)).verdicts[0]
+
+
+async def test_what_the_handshake_lacks_is_named_with_its_own_cure(tmp_path):
+    """TLS, a certificate, credentials, a hang-up: none of them is a mistake in what the agent writes."""
+    with TwilioServer(certificate=Authority(tmp_path).issue("agent")) as server:
+        port = server.port
+        plain = await first(f"ws://127.0.0.1:{port}", dialect="twilio")
+        secure = await first(f"wss://127.0.0.1:{port}", dialect="twilio")
+    assert "try wss://" in plain.cure, plain
+    assert "certificate is not accepted" in secure.problem and "--ca" in secure.cure
+
+    async def no(connection, request):
+        return connection.respond(403, "no")
+
+    async with serve(echo, "127.0.0.1", 0, process_request=no) as refusing:
+        found = await first(f"ws://127.0.0.1:{refusing.sockets[0].getsockname()[1]}", dialect="twilio")
+    assert found.problem.endswith("with HTTP 403 Forbidden") and found.cure.startswith("It does not want us")
+
+    async def bye(connection):
+        await connection.recv()
+        await connection.close()
+
+    async with serve(bye, "127.0.0.1", 0) as short:
+        found = await first(f"ws://127.0.0.1:{short.sockets[0].getsockname()[1]}", "real time", dialect="twilio")
+    assert (found.outcome, found.problem[:11]) == (WRONG, "it hangs up"), found
+
+
+async def test_a_token_that_is_wanted_is_asked_for(tmp_path):
+    """By the name of the variable."""
+
+    async def listen(call: Call) -> None:
+        await call.ended()
+
+    async with Agent(listen, token="s3cret") as agent:
+        found = await first(await agent.listen(f"unix:{tmp_path}/s"))
+    assert found.outcome == WRONG and "$TRUNKLINE_AGENT_TOKEN" in found.cure
+
+
+async def test_an_agent_that_dies_of_another_ones_state_fails():
+    """It takes the call and hangs up at once: an exception, mostly; with every call it is its way."""
+
+    async def fragile(call: Call) -> None:
+        int(call.saved or b"0")
+        await call.ended()
+
+    async def short(call: Call) -> None:
+        call.hangup()
+
+    async with Agent(fragile) as agent:
+        found = await first(await agent.listen("tcp:0"), "hand-over")
+        assert (found.outcome, "hangs up at once" in found.problem) == (WRONG, True), found
+    async with Agent(short) as agent:
+        assert (await first(await agent.listen("tcp:0"), "hand-over")).outcome == LEFT_OUT
+
+
+async def test_speech_in_the_wrong_encoding_is_told_by_its_length():
+    """L16 has twice the bytes of mu-law."""
+
+    async def linear(connection):
+        async for message in connection:
+            event = json.loads(message)
+            if event["event"] == "media":
+                twice = event["media"]["payload"]
+                said = {"event": "media", "streamSid": event["streamSid"], "media": {"payload": twice}}
+                await connection.send(json.dumps(said))
+                await connection.send(json.dumps(said))
+
+    async with serve(linear, "127.0.0.1", 0) as server:
+        found = await first(f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}", "real time", dialect="twilio")
+    assert (found.outcome, "L16 in place of mu-law?" in found.problem) == (ADVICE, True), found

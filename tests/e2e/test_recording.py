@@ -7,21 +7,28 @@ import json
 import pathlib
 import stat
 import subprocess
+import sys
 import time
 
 import numpy as np
+import pytest
 
+import trunkline.agent_bridge
 from support.agents import AgentHost, Heard, listen
 from support.audio import Pcm, compare, encode_g711, speechlike, tone
 from support.gateway import TOKEN, TRUNKLINE, GatewayProcess
 from support.phone import Phone
 from support.waiting import wait_for
 from trunkline.agent_bridge import Call
+from trunkline.gateway import demo
 from trunkline.gateway.recording import contents
 from trunkline.gateway.recording.contents import Sound, Word
 
 CALLER = speechlike(1.0, seed=7)
 ANSWER = speechlike(0.6, 16000, seed=8)
+QUIET = encode_g711(np.zeros(6400, np.int16), 0)
+VOICE = QUIET + pathlib.Path(demo.__file__).with_name("speech.ulaw").read_bytes()[:12000] + QUIET
+"A person who says something, and is silent."
 
 
 def answering(answer: Pcm, after_ms: int = 0) -> object:
@@ -82,6 +89,34 @@ def test_a_route_records_and_replay_tells_agents_apart(short_path: pathlib.Path)
         assert "later and sounds different" in other.stdout.replace("\n", " ")
     nobody = run("replay", str(file), "--agent", agent.address)
     assert nobody.returncode == 1 and "no agent at" in nobody.stderr
+
+
+@pytest.mark.parametrize(("name", "commands"), [("echo", []), ("barge_in", ["state", "variables"])])
+def test_an_agent_that_has_not_changed_does_the_same(
+    short_path: pathlib.Path, name: str, commands: list[str]
+) -> None:
+    """The SDK's examples are recorded, and played the call again; another agent is told apart."""
+    address, folder = f"unix:{short_path}/x.sock", short_path / "recordings"
+    program = pathlib.Path(trunkline.agent_bridge.__file__).with_name("examples") / f"{name}.py"
+    with subprocess.Popen([sys.executable, program, address], stdout=subprocess.DEVNULL) as example:
+        try:
+            wait_for(lambda: (short_path / "x.sock").exists(), "the example")
+            agents = [{"name": "a", "address": address}]
+            routes = [{"name": "all", "agent": "a", "record": str(folder), "turns": {"barge_in": "clear"}}]
+            with GatewayProcess(short_path, agent=agents, route=routes) as gateway:
+                with Phone(gateway, "uac_offer", said=VOICE, hold_ms=len(VOICE) // 8 + 1200) as phone:
+                    phone.wait_end()
+                wait_for(lambda: gateway.log("recording.ended"), "end of the recording")
+            file = str(folder / f"{phone.call_id}.pcapng")
+            again = run("replay", file, "--agent", address, "--json")
+            assert again.returncode == 0, again.stdout + again.stderr
+            now = json.loads(again.stdout)
+            assert now["turns"] and [one["type"] for one in now["now"]][1:3] == commands
+        finally:
+            example.terminate()
+    with AgentHost(f"unix:{short_path}/y.sock", answering(ANSWER)) as other:
+        differs = run("replay", file, "--agent", other.address, "--speed", "3")
+        assert differs.returncode == 3, differs.stdout + differs.stderr
 
 
 def check(found: contents.Contents, heard: Heard, received: int, sent: int) -> None:

@@ -11,7 +11,7 @@ async function* tone(rate, seconds) {
 }
 
 async function talk(call) {
-  const tries = Number(call.saved.toString() || "0") + 1; // of an agent that was lost with this call, too
+  const tries = (Number(call.saved.toString()) || 0) + 1; // of an agent that was lost with this call, too
   call.save(String(tries));
   const { outcome, heardMs, saidMs } = await call.say(tone(call.sampleRate, 5)).done;
   console.log(`${outcome} after ${heardMs} of ${saidMs} ms, try ${tries}`);

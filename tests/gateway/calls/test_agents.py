@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from support.call_rig import CONFIG, Rig
+from support.twilio_server import TwilioServer
+from support.waiting import wait_for
 from trunkline.agent_bridge import wire
 from trunkline.gateway.agent_probe import probe
 from trunkline.gateway.calls.call import Call
@@ -255,11 +257,19 @@ def test_a_probe_says_hello_and_no_more(short_path: pathlib.Path, answer: bytes 
 
 
 def test_a_probe_of_nobody_and_of_another_dialect(short_path: pathlib.Path) -> None:
-    """Another dialect has no hello: taking the connection is enough."""
+    """AudioSocket has no handshake: taking the connection is enough. A WebSocket must be upgraded, and is closed."""
     assert probe(params(short_path / "none.sock"))[0] == "agent_unreachable"
     thread = serve(short_path / "a.sock", b"")
     assert probe(control.AgentParams("a", f"unix:{short_path}/a.sock", "audiosocket"))[0] == ""
     thread.join(5)
+    with TwilioServer() as good:
+        where = control.AgentParams("a", f"tcp:127.0.0.1:{good.port}", "twilio", 8000, url=good.url)
+        assert probe(where) == ("", "")
+        wait_for(lambda: good.streams[-1].closed == (1000, ""), "the end of it")
+    with TwilioServer(check=lambda connection, request: connection.respond(403, "no")) as refusing:
+        where = control.AgentParams("a", f"tcp:127.0.0.1:{refusing.port}", "twilio", 8000, url=refusing.url)
+        reason, detail = probe(where)
+        assert reason == "agent_unreachable" and "HTTP 403" in detail
 
 
 def test_an_agent_that_is_down_is_looked_after_until_it_is_up(short_path: pathlib.Path) -> None:

@@ -80,7 +80,9 @@ def test_the_token_is_needed_and_never_shown(agent_with):
         (("tcp:127.0.0.1:9", "--case", "nonsense"), "no case nonsense"),
         (("tcp:127.0.0.1:9", "--dialect", "smoke"), "'smoke' is unknown"),
         (("/tmp/x",), "did you mean 'unix:/tmp/x'"),
-        (("wss://127.0.0.1:9", "--ca", "/nowhere.pem"), "No such file"),
+        (("unix:/tmp/x", "--dialect", "twilio"), "twilio is spoken over WebSocket"),
+        (("ws://127.0.0.1:9",), "trunkline is spoken at unix:/path or tcp:host:port"),
+        (("wss://127.0.0.1:9", "--dialect", "twilio", "--ca", "/nowhere.pem"), "No such file"),
     ],
 )
 def test_wrong_use_is_explained(arguments, says):

@@ -20,16 +20,18 @@ def test_agents_are_listed_with_their_state(gateway, service, trunkline):
     """One line each; a program gets a JSON object a line."""
     service.agent_views = [
         view("sales"),
+        view("new", tried=False, calls=0),
         view("old", up=False, avoided_s=7.6, reason="agent_lost", detail="it closed", failures={"agent_lost": 4}),
     ]
     result = trunkline("agents")
     assert result.exit_code == 0
     lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
     assert lines[1] == "sales up 1:01 3 0"
-    assert lines[2] == "old down, avoided for 8 s 1:01 3 4 agent_lost: it closed"
+    assert lines[2] == "new not tried yet 1:01 0 0"
+    assert lines[3] == "old down, avoided for 8 s 1:01 3 4 agent_lost: it closed"
     as_json = [json.loads(line) for line in trunkline("agents", "--json").stdout.splitlines()]
-    assert [one["name"] for one in as_json] == ["sales", "old"]
-    assert as_json[1]["failures"] == {"agent_lost": 4}
+    assert [one["name"] for one in as_json] == ["sales", "new", "old"]
+    assert as_json[2]["failures"] == {"agent_lost": 4}
 
 
 def test_a_gateway_without_agents_says_so(gateway, service, trunkline):

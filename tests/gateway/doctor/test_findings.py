@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from support.agents import AgentHost
 from support.certificates import Authority, Pair
 from support.twilio_server import TwilioServer
 from trunkline.codecs import opus_native
@@ -361,3 +362,24 @@ def test_a_certificate_and_a_key_that_do_not_belong_together(tmp_path: Path) -> 
     files = dict(access.secret_files(opened))
     assert access.about_secret("TLS key", Path(files["TLS key"])).level is Level.WARN
     assert list(certificates.examine(Config())) == []
+
+
+def test_an_agent_that_takes_no_calls_is_not_ok(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It listens, and refuses the handshake; speaks another dialect; wants a token. One that greets is as it should be."""
+
+    def finding(text: str) -> Finding:
+        agents = f'[[agent]]\nname = "echo"\n{text}\n[[route]]\nname = "all"\nagent = "echo"\n'
+        return {found.name: found for found in access.examine(config_with(agents))}["agent echo"]
+
+    with TwilioServer(check=lambda connection, request: connection.respond(403, "no")) as refusing:
+        found = finding(f'address = "{refusing.url}"\ndialect = "twilio"')
+        assert found.level is Level.FAIL and "HTTP 403 Forbidden" in found.found and "credentials" in found.cure
+    with TwilioServer() as good:
+        assert finding(f'address = "{good.url}"\ndialect = "twilio"').level is Level.OK
+        assert finding(f'address = "tcp:127.0.0.1:{good.port}"').level is Level.FAIL
+        assert good.streams[0].closed == (1000, "")
+    with AgentHost(f"unix:{tmp_path}/a.sock", token="s3cret") as agent:
+        found = finding(f'address = "{agent.address}"')
+        assert found.level is Level.FAIL and "token" in found.cure
+        monkeypatch.setenv("TOKEN", "s3cret")
+        assert finding(f'address = "{agent.address}"\ntoken_env = "TOKEN"').level is Level.OK

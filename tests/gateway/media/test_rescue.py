@@ -156,6 +156,29 @@ def test_the_lost_agents_speech_is_played_to_its_end_then_a_sound_until_another_
         assert not [one for one in rig.of(control.AgentEvent) if one.event == "mark"]
 
 
+def test_no_more_than_two_seconds_of_a_lost_agent_are_played_on(rig: RescueRig) -> None:
+    """The first of what it had queued; its successor speaks right behind them."""
+    (call_id,), (stream,) = rig.ids(), rig.streams
+    a, b = rig.agents.values()
+    for _ in range(10):
+        a.speak(call_id, np.full(16000, 9000, np.int16))
+    rig.run(0.1)
+    rate = stream.start.agent.sample_rate_hz
+    queue = rig.table.formats.at(stream.row).queue
+    assert queue.queued_samples(np.array([stream.row]))[0] > 5 * rate
+    died_ns = rig.now_ns
+    a.die()
+    rig.run(0.1)
+    assert 1.7 * rate < queue.queued_samples(np.array([stream.row]))[0] <= 2 * rate
+    (lost,) = [one for one in rig.of(control.AgentEvent) if one.event == "lost"]
+    assert lost.data["queued_ms"] == 2000
+    rig.run(2.5)
+    assert loud_since(rig, stream.row, died_ns + 2200 * MS) == float("inf")
+    b.speak(call_id, np.full(1600, 9000, np.int16))
+    rig.run(0.3)
+    assert loud_since(rig, stream.row, died_ns + 2200 * MS) < 600
+
+
 def test_a_silent_call_hears_the_sound_within_half_a_second() -> None:
     """Nothing was queued: from the loss on."""
     with RescueRig(agents=("a",)) as rig:

@@ -70,3 +70,17 @@ def test_commands_are_compared_in_order() -> None:
     assert len(result.differences) == 1 and result.differences[0].startswith("command 2 was")
     fewer = compare(played(said=("a", "b")), played(said=("a",)), 8000, Tolerance())
     assert fewer.differences[0].endswith("is nothing")
+
+
+def test_what_depends_on_the_moment_or_says_nothing_is_no_difference() -> None:
+    before, now = played((500, ONE)), played((500, ONE))
+    before.said += [Word(0, {"type": "accept"}), Word(5, {"type": "ack", "channel": 1, "position": 320})]
+    now.said += [
+        Word(0, {"type": "accept", "channel": 1, "answer": True, "headers": {}}),
+        Word(5, {"type": "ack", "channel": 1, "position": 640}),
+        Word(9, {"type": "ack", "channel": 1, "position": 960}),
+        Word(9, {"type": "status", "channel": 1}),
+    ]
+    assert compare(before, now, 8000, Tolerance()).same
+    now.said[0] = Word(0, {"type": "accept", "channel": 1, "answer": False, "headers": {}})
+    assert compare(before, now, 8000, Tolerance()).differences[0].startswith("command 1 was")

@@ -113,6 +113,15 @@ def test_what_concerns_one_call_is_no_failure(reason: str) -> None:
     assert health.up and not health.avoided(1.0) and health.counts[reason] == 1
 
 
+def test_a_probe_is_no_failure_of_a_call() -> None:
+    """It is avoided for longer, and counted nowhere; before either nobody knows how it is."""
+    health = Health()
+    assert health.up and not health.tried
+    health.failed(1.0, "agent_lost", "it closed")
+    health.failed(3.0, "agent_unreachable", "nobody there", probed=True)
+    assert health.counts == {"agent_lost": 1} and health.tried and health.avoided(4.9)
+
+
 def test_down_agents_are_probed_when_their_time_is_over() -> None:
     book = HealthBook(["a", "b"], 0.0)
     book.of["a"].failed(10.0, "agent_unreachable", "")
