@@ -99,9 +99,9 @@ def test_an_audiosocket_server_hears_the_call(recording: pathlib.Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (("--agent", "unix:/a", "--dialect", "twilio"), 2, "write ws:// or wss://"),
-        (("--agent", "ws://", "--dialect", "twilio"), 2, "write ws:// or wss://"),
-        (("--agent", "ws://a/b", "--dialect", "audiosocket"), 2, "unix: or tcp:"),
+        (("--agent", "unix:/a", "--dialect", "twilio"), 2, "write ws://host:port/path"),
+        (("--agent", "ws://", "--dialect", "twilio"), 2, "write ws://host:port/path"),
+        (("--agent", "ws://a/b", "--dialect", "audiosocket"), 2, "unix:/path or tcp:"),
         (("--agent", "ws://a/b", "--dialect", "smoke"), 2, "smoke is none of"),
         (("--agent", "ws://a/b", "--dialect", "telnyx", "--option", "encoding"), 2, "NAME=VALUE"),
         (("--agent", "ws://a/b", "--dialect", "telnyx", "--option", "encoding=MP3"), 1, "it is one of PCMU"),
