@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+from urllib.parse import urlsplit
 
 from trunkline.agent_bridge.asterisk_websocket import AsteriskWebSocket
 from trunkline.agent_bridge.audiosocket import AudioSocketLink
@@ -106,6 +107,8 @@ def check_address(dialect: str, address: str) -> None:
     web = address.startswith(("ws://", "wss://"))
     if dialect in MESSAGE_DIALECTS and not web:
         raise AddressError(f"{dialect} is spoken over WebSocket, not at {address!r}: write ws://host:port/path or wss://")
+    if dialect in MESSAGE_DIALECTS and not urlsplit(address).hostname:
+        raise AddressError(f"{address!r} names no host: write ws://host:port/path or wss://")
     if dialect in DIALECTS and web:
         others = ", ".join(MESSAGE_DIALECTS)
         raise AddressError(f"{dialect} is spoken at unix:/path or tcp:host:port; at {address!r} it is one of {others}")

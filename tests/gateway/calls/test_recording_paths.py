@@ -19,7 +19,7 @@ from trunkline.gateway.calls.refused import CallRefused
 )
 def test_a_path_that_no_file_can_have_is_refused(path: str, cause: str) -> None:
     """A name of 300 characters; a folder that is not there."""
-    call = cast("Any", SimpleNamespace(id="x", phase=next(iter(ANSWERED))))
+    call = cast("Any", SimpleNamespace(id="x", phase=next(iter(ANSWERED)), recording=""))
     with pytest.raises(CallRefused) as refused:
         recordings.start(cast("Any", SimpleNamespace()), call, path)
     assert (refused.value.cause, refused.value.http_status) == (cause, 422)
