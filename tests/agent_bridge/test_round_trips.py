@@ -193,3 +193,9 @@ def test_state_that_is_too_long_is_told_as_such():
     (failed,) = link.receive(b"".join(agent.data_to_send()), 0)
     assert failed.reason == "agent_protocol"
     assert "longer than" in failed.detail
+
+
+def test_that_a_connection_ends_is_no_word_of_the_message():
+    """Only `hangup` itself is written."""
+    kind, content = command_fields(said.Hangup(CHANNEL, "bye", parting=True))
+    assert (kind, content) == ("hangup", {"channel": CHANNEL, "reason": "bye", "code": 0})
