@@ -45,12 +45,16 @@ _NAMES: dict[type, str] = {
 }
 _ONLY_WHEN_SAID = {"headers", "music", "attended", "target", "uplink", "downlink"}
 "Fields that mean nothing while they are empty or None."
+_NEVER_SAID = {"parting"}
+"Fields of which the connection itself tells."
 
 
 def command_fields(command: Command) -> tuple[str, dict[str, Any]]:
     """Type and content of the message that says it (PROTOCOL.md, section 7)."""
     content: dict[str, Any] = {}
     for field in dataclasses.fields(command):
+        if field.name in _NEVER_SAID:
+            continue
         value = getattr(command, field.name)
         if isinstance(value, bytes):
             value = base64.b64encode(value).decode()

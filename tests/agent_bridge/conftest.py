@@ -64,7 +64,7 @@ def readable(events: Any) -> list[Any]:
 
 def _values(event: Any) -> list[Any]:
     """Fields in their order; those that are seldom set are left out while they are not."""
-    seldom = {"sample_rate_hz": 0, "headers": {}, "answer": True}
+    seldom = {"sample_rate_hz": 0, "headers": {}, "answer": True, "parting": False}
     values = {name: getattr(event, name) for name in event.__dataclass_fields__}
     return [v for name, v in values.items() if name not in seldom or v != seldom[name]]
 

@@ -191,3 +191,9 @@ def test_state_that_is_too_long_does_not_end_the_connection():
     link, agent = both()
     agent.say(said.State(CHANNEL, bytes(MAX_STATE_BYTES + 1)))
     assert link.receive(b"".join(agent.data_to_send()), 0) == [said.State(CHANNEL, bytes(MAX_STATE_BYTES + 1))]
+
+
+def test_that_a_connection_ends_is_no_word_of_the_message():
+    """Only `hangup` itself is written."""
+    kind, content = command_fields(said.Hangup(CHANNEL, "bye", parting=True))
+    assert (kind, content) == ("hangup", {"channel": CHANNEL, "reason": "bye", "code": 0})
