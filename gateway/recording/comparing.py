@@ -14,6 +14,8 @@ from trunkline.gateway.recording.playing import Played
 LIKE = 0.9
 "Correlation of two turns that say the same."
 _IGNORED = frozenset({"channel"})
+_NOT_DONE = frozenset({"speech_rate", "ack"})
+"Words that are nothing an agent does with a call; acknowledgements come as often as time passes."
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -105,7 +107,7 @@ def _commands(said: list[Word]) -> list[dict[str, Any]]:
     return [
         {"at_ms": round(word.at_ns / 1e6, 1), **{k: v for k, v in word.message.items() if k not in _IGNORED}}
         for word in said
-        if word.kind != "speech_rate"
+        if word.kind not in _NOT_DONE
     ]
 
 

@@ -70,3 +70,11 @@ def test_commands_are_compared_in_order() -> None:
     assert len(result.differences) == 1 and result.differences[0].startswith("command 2 was")
     fewer = compare(played(said=("a", "b")), played(said=("a",)), 8000, Tolerance())
     assert fewer.differences[0].endswith("is nothing")
+
+
+def test_acknowledgements_make_no_difference() -> None:
+    """They come as time passes, not as the agent decides."""
+    before, now = played((500, ONE), said=("a",)), played((500, ONE), said=("a",))
+    before.said[:0] = [Word(n, {"type": "ack", "channel": 1, "position": n}) for n in range(3)]
+    result = compare(before, now, 8000, Tolerance())
+    assert result.same and [one["type"] for one in result.before] == ["mark"]
