@@ -114,7 +114,7 @@ def test_a_whole_call(short_path: pathlib.Path, tmp_path: pathlib.Path, scheme: 
     HEARD.clear()
     with serving(authority.issue("a") if scheme == "wss" else None) as address:
         rig = rig_for(short_path, f"{address}/echo", ca=str(authority.certificate))
-        stream = rig.call()
+        stream = rig.call(answered=True)
         turn_until(rig, lambda: stream.accepted, "the call is accepted")
         link = stream.link
         rig.links.stop(stream, "caller_hangup", {})
