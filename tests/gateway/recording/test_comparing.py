@@ -84,11 +84,3 @@ def test_what_depends_on_the_moment_or_says_nothing_is_no_difference() -> None:
     assert compare(before, now, 8000, Tolerance()).same
     now.said[0] = Word(0, {"type": "accept", "channel": 1, "answer": False, "headers": {}})
     assert compare(before, now, 8000, Tolerance()).differences[0].startswith("command 1 was")
-
-
-def test_acknowledgements_make_no_difference() -> None:
-    """They come as time passes, not as the agent decides."""
-    before, now = played((500, ONE), said=("a",)), played((500, ONE), said=("a",))
-    before.said[:0] = [Word(n, {"type": "ack", "channel": 1, "position": n}) for n in range(3)]
-    result = compare(before, now, 8000, Tolerance())
-    assert result.same and [one["type"] for one in result.before] == ["mark"]
