@@ -13,12 +13,12 @@ import time
 import numpy as np
 import pytest
 
+import trunkline.agent_bridge
 from support.agents import AgentHost, Heard, listen
 from support.audio import Pcm, compare, encode_g711, speechlike, tone
 from support.gateway import TOKEN, TRUNKLINE, GatewayProcess
 from support.phone import Phone
 from support.waiting import wait_for
-import trunkline.agent_bridge
 from trunkline.agent_bridge import Call
 from trunkline.gateway import demo
 from trunkline.gateway.recording import contents
@@ -100,7 +100,7 @@ def test_an_agent_that_has_not_changed_does_the_same(
     program = pathlib.Path(trunkline.agent_bridge.__file__).with_name("examples") / f"{name}.py"
     with subprocess.Popen([sys.executable, program, address], stdout=subprocess.DEVNULL) as example:
         try:
-            wait_for(lambda: (short_path / "x.sock").exists(), "the example")
+            wait_for((short_path / "x.sock").exists, "the example")
             agents = [{"name": "a", "address": address}]
             routes = [{"name": "all", "agent": "a", "record": str(folder), "turns": {"barge_in": "clear"}}]
             with GatewayProcess(short_path, agent=agents, route=routes) as gateway:
