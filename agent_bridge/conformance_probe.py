@@ -231,7 +231,7 @@ class Probe:
         if self._hung_up and not self.target.native:
             raise Wrong(
                 f"it hangs up after {after}: it closes the connection as one whose call is to end",
-                "Close it, with 1000 or no code, only to hang up; and look into the agent's log for what ended the call.",
+                "Close it, with 1000 or no code, only to hang up, and look into the agent's log for what ended it.",
             )
         if self.failure is not None or self.ended:
             raise Wrong(
@@ -369,8 +369,7 @@ def _tls_failure(error: ssl.SSLError) -> tuple[str, str]:
     if isinstance(error, ssl.SSLCertVerificationError):
         return (
             f"its certificate is not accepted ({error.verify_message})",
-            "If it is self-signed, or of an authority of your own, name it as `ca` (here --ca FILE); else get one that "
-            "is valid and names the host of the address.",
+            "Name it, or the authority that signed it, as `ca` (here --ca FILE), or get one valid for the host.",
         )
     if error.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"):
         return "what answers does not speak TLS", "Is it ws:// instead of wss://, or another port?"
@@ -380,7 +379,7 @@ def _tls_failure(error: ssl.SSLError) -> tuple[str, str]:
 def _cure(failure: LinkFailed) -> str:
     match failure.reason:
         case "agent_protocol" if "saying token" in failure.detail:
-            return "Say its token, here in $TRUNKLINE_AGENT_TOKEN; in a gateway's configuration token_env or token_file."
+            return "Say its token: here in $TRUNKLINE_AGENT_TOKEN, in a configuration token_env or token_file."
         case "agent_version":
             return "Choose one of the versions that the gateway's hello offers (PROTOCOL.md, 5)."
         case "agent_timeout" | "agent_hung":

@@ -15,6 +15,8 @@ from trunkline.gateway.calls.srtp_use import srtp_use
 from trunkline.gateway.certificates import Files
 from trunkline.gateway.config.addresses import split_url
 from trunkline.gateway.config.checks import unverified_hop
+from trunkline.gateway.config.errors import Problem
+from trunkline.gateway.config.lines import located
 from trunkline.gateway.config.model import Agent, Config, SipTransport, Trunk
 from trunkline.gateway.config.secrets import Secrets
 from trunkline.gateway.media.control import AgentParams
@@ -155,8 +157,15 @@ def sounds(config: Config) -> list[tuple[str, int]]:
 
 
 def sound_problems(config: Config) -> list[str]:
-    """What is wrong with sound files, a sentence each."""
-    return [problem for path in sorted({path for path, _ in sounds(config)}) if (problem := problem_of(path))]
+    """What is wrong with sound files, a line each: `file:line: key: message`."""
+    found = []
+    for index, route in enumerate(config.routes):
+        named = {"rescue_sound": route.rescue_sound, "fallback_sound": route.fallback_sound}
+        named |= {"hold_music": route.hold_music, **{f"music.{name}": path for name, path in route.music.items()}}
+        for key, path in named.items():
+            if path and (problem := problem_of(config.resolve_path(path))):
+                found.append(Problem(("route", index, *key.split(".", 1)), f"sound file {problem}"))
+    return [problem.text(str(config.source or "configuration")) for problem in located(config.source, found)]
 
 
 def session_factory(config: Config) -> NewSession:

@@ -35,7 +35,7 @@ def agent_check(
     ] = "",
     dialect: Annotated[str, typer.Option(help="what the agent speaks")] = DIALECTS[0],
     rate: Annotated[
-        int, typer.Option(help="sample rate in Hz; default as in a gateway's configuration: 16000, or the dialect's own")
+        int, typer.Option(help="sample rate in Hz; default as in a configuration: 16000, or the dialect's own")
     ] = 0,
     case: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="only this case; repeatable")

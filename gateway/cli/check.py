@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import sys
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +24,8 @@ from trunkline.gateway.certificates import CertificateError, read
 from trunkline.gateway.cli.call_text import shown
 from trunkline.gateway.cli.options import console
 from trunkline.gateway.config import Config, ConfigError, Route, load
+from trunkline.gateway.config.errors import Problem
+from trunkline.gateway.config.lines import located
 from trunkline.gateway.config.reference import example, reference
 from trunkline.gateway.config.secrets import resolve
 from trunkline.gateway.routing import RouteQuery, RouteTable, TrunkTable, Verdict
@@ -90,7 +93,7 @@ def _load(file: Path, secrets: bool) -> Config:
     errors = console(stderr=True)
     try:
         config = load(file)
-        doubts = config.warnings + (_look_up(config) if secrets else [])
+        doubts = config.warnings + (_look_up(config) if secrets else []) + _recordings(config)
     except (ConfigError, CertificateError) as error:
         # A line per mistake, unwrapped: editors and grep follow file:line.
         for line in str(error).splitlines():
@@ -98,7 +101,7 @@ def _load(file: Path, secrets: bool) -> Config:
         raise typer.Exit(1) from None
     if problems := sound_problems(config):
         for problem in problems:
-            errors.print(f"[red]error:[/] sound file {shown(problem)}", soft_wrap=True)
+            errors.print(f"[red]error:[/] {shown(problem)}", soft_wrap=True)
         raise typer.Exit(1)
     for doubt in doubts:
         errors.print(f"[yellow]warning:[/] {shown(doubt)}", soft_wrap=True)
@@ -111,6 +114,22 @@ def _look_up(config: Config) -> list[str]:
     files = tls_files(config, secrets)
     problem = read(files).problem(dt.datetime.now(dt.UTC)) if files is not None else ""
     return secrets.warnings + ([f"{problem}; peers that check will refuse it"] if problem else [])
+
+
+def _recordings(config: Config) -> list[str]:
+    """Folders of recordings that could not be made here, tried in the nearest one that is there."""
+    problems = []
+    for index, route in enumerate(config.routes):
+        if not route.record:
+            continue
+        folder = config.resolve_path(route.record)
+        there = next(one for one in (folder, *folder.parents) if one.exists())
+        try:
+            Path(tempfile.mkdtemp(prefix=".trunkline-check-", dir=there)).rmdir()
+        except OSError as error:
+            reason = f"nothing can be written into {there}: {error.strerror}; its calls would not be recorded"
+            problems.append(Problem(("route", index, "record"), reason))
+    return [problem.text(str(config.source)) for problem in located(config.source, problems)]
 
 
 def _inventory(config: Config) -> str:

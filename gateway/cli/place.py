@@ -225,7 +225,8 @@ def _request(fields: dict[str, Any]) -> PlaceRequest:
     try:
         return PlaceRequest.model_validate(fields)
     except ValidationError as problem:
-        texts = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in problem.errors()]
+        found = [(".".join(map(str, one["loc"])), one["msg"]) for one in problem.errors()]
+        texts = [(f"{name}: " if name else "") + text.removeprefix("Value error, ") for name, text in found]
         wrong = typer.BadParameter(printable("; ".join(texts)))
         wrong.exit_code = USAGE_ERROR
         raise wrong from None

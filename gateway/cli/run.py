@@ -116,7 +116,7 @@ def banner(gateway: Gateway, secrets: Secrets) -> str:
         f"  SIP      {', '.join(transports)}",
         f"  RTP      {config.media.bind} ports {first}-{last}, {gateway.pool.ready_workers} media workers",
         f"  trunks   {', '.join(t.name for t in config.trunks) or 'none: every call is refused'}",
-        f"  routes   {', '.join(_route(r.name, r.agent, r.refuse) for r in config.routes) or 'none'}",
+        f"  routes   {', '.join(_route(r.name, r.all_agents, r.refuse) for r in config.routes) or 'none'}",
         f"  agents   {', '.join(f'{a.name} at {a.shown_address}' for a in config.agents) or 'none'}",
     ]
     if gateway.api_address is not None:
@@ -127,8 +127,8 @@ def banner(gateway: Gateway, secrets: Secrets) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _route(name: str, agent: str | None, refuse: int | None) -> str:
-    return f"{name} -> {agent or refuse}"
+def _route(name: str, agents: list[str], refuse: int | None) -> str:
+    return f"{name} -> {' or '.join(agents) or refuse}"
 
 
 def _token_place(config: Config, secrets: Secrets) -> str:

@@ -9,8 +9,9 @@ table, which is where the eye finds them.
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
-from trunkline.gateway.config.errors import Location
+from trunkline.gateway.config.errors import Location, Problem
 
 _PART = r"""(?:[A-Za-z0-9_-]+|"[^"\n]*"|'[^'\n]*')"""
 _KEY = rf"{_PART}(?:[ \t]*\.[ \t]*{_PART})*"
@@ -18,6 +19,17 @@ _TABLE = re.compile(rf"[ \t]*\[[ \t]*({_KEY})[ \t]*\]")
 _ARRAY = re.compile(rf"[ \t]*\[\[[ \t]*({_KEY})[ \t]*\]\]")
 _PAIR = re.compile(rf"[ \t]*({_KEY})[ \t]*=")
 _LONG_STRING = re.compile(r'"""|' + "'''")
+
+
+def located(source: Path | None, problems: list[Problem]) -> list[Problem]:
+    """Problems that were found later than the file was read, with their lines in it, as far as it is there still."""
+    try:
+        lines = KeyLines(source.read_text(encoding="utf-8")) if source is not None else None
+    except (OSError, UnicodeDecodeError):
+        lines = None
+    if lines is None:
+        return problems
+    return [Problem(one.location, one.message, one.line or lines.find(one.location)) for one in problems]
 
 
 class KeyLines:

@@ -22,6 +22,7 @@ from pydantic import SecretStr
 from trunkline.agent_bridge.links import MESSAGE_DIALECTS
 from trunkline.gateway.config.agent_checks import header_value
 from trunkline.gateway.config.errors import ConfigError, Location, Problem
+from trunkline.gateway.config.lines import located
 from trunkline.gateway.config.model import Agent, Config
 
 TOKEN_FILE = "api-token"
@@ -133,7 +134,7 @@ def resolve(
     key_password = _tls_key(config, reader)
     api_token, made = _api_token(config, environ, reader, create_api_token)
     if reader.problems:
-        raise ConfigError(str(config.source or "configuration"), reader.problems)
+        raise ConfigError(str(config.source or "configuration"), located(config.source, reader.problems))
     return Secrets(
         passwords, tokens, api_token, made, reader.warnings, key_password, agent_passwords, agent_headers
     )

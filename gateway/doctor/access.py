@@ -203,7 +203,8 @@ def about_handshake(agent: Agent, settings: LinkSettings, ca: str, there: Findin
     what, _, cure = detail.partition(": ")
     if "saying token" in detail:
         what, cure = detail, "see token_env or token_file of this agent: it wants a token, or another one"
-    return fail(there.name, f"{there.found}: {what}", cure or f"is `dialect` right ({agent.dialect})? see the agent's log")
+    cure = cure or f"is `dialect` right ({agent.dialect})? see the agent's log"
+    return fail(there.name, f"{there.found}: {what}", cure)
 
 
 def _reached(host: str, port: int, rest: str) -> socket.socket:

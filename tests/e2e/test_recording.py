@@ -100,7 +100,7 @@ def test_an_agent_that_has_not_changed_does_the_same(
     program = pathlib.Path(trunkline.agent_bridge.__file__).with_name("examples") / f"{name}.py"
     with subprocess.Popen([sys.executable, program, address], stdout=subprocess.DEVNULL) as example:
         try:
-            wait_for(lambda: (short_path / "x.sock").exists(), "the example")
+            wait_for((short_path / "x.sock").exists, "the example")
             agents = [{"name": "a", "address": address}]
             routes = [{"name": "all", "agent": "a", "record": str(folder), "turns": {"barge_in": "clear"}}]
             with GatewayProcess(short_path, agent=agents, route=routes) as gateway:

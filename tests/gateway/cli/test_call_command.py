@@ -92,6 +92,13 @@ def test_a_refusal_of_the_gateway_is_a_sentence_and_code_2(gateway, service, tru
     assert result.exit_code == 2 and "no agent is called `echo`; there is `eco`" in result.stderr
 
 
+def test_what_cannot_be_asked_for_is_said_in_our_own_words(gateway, service, trunkline):
+    """Not in those of the library that checks it."""
+    result = trunkline("call", "sip:1@127.0.0.1")
+    said = " ".join(result.stderr.split())
+    assert result.exit_code == 1 and "Invalid value: name an agent, or a route" in said, said
+
+
 @pytest.fixture(autouse=True)
 def ordinary_signals():
     """As a terminal's: who runs the tests in the background may have passed on that they are ignored."""

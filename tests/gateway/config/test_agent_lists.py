@@ -83,7 +83,9 @@ def test_sound_files_are_checked_and_given_to_the_workers_at_the_rate_of_their_a
     register(app)
     result = CliRunner().invoke(app, [str(file)])
     assert result.exit_code == 1
-    assert "error: sound file" in result.output and "bye.wav" in result.output and "wait.wav" not in result.output
+    line = file.read_text().splitlines().index("fallback_sound = 'bye.wav'") + 1
+    assert f"c.toml:{line}: route[0].fallback_sound: sound file" in result.output.replace("\n", "")
+    assert "bye.wav" in result.output and "wait.wav" not in result.output
     write(tmp_path / "bye.wav", bytes(1600))
     assert CliRunner().invoke(app, [str(file)]).exit_code == 0
 

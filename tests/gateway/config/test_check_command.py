@@ -213,3 +213,22 @@ def test_example_and_reference_are_printed_as_they_are() -> None:
     assert run("--example") == (0, example())
     assert run("--reference") == (0, reference())
     assert run()[0] == 2
+
+
+def test_what_is_found_beside_the_file_has_its_line_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Secrets are mistakes with --secrets; a folder of recordings that cannot be written is a doubt."""
+    monkeypatch.delenv("CHECK_TEST_PASSWORD", raising=False)
+    file = tmp_path / "gw.toml"
+    (tmp_path / "a file").write_text("in the way")
+    record = f'agent = "echo"\nrecord = "{tmp_path}/a file/recordings"\n'
+    file.write_text(GOOD.replace('agent = "echo"\n[[route]]', record + "[[route]]"))
+    lines = file.read_text().splitlines()
+    app = typer.Typer()
+    register(app)
+    done = CliRunner().invoke(app, [str(file)])
+    where = next(number for number, line in enumerate(lines, 1) if line.startswith("record ="))
+    text = done.output.replace("\n", "")
+    assert done.exit_code == 0 and f"gw.toml:{where}: route[0].record: nothing can be written into" in text
+    where = lines.index('password_env = "CHECK_TEST_PASSWORD"') + 1
+    done = CliRunner().invoke(app, [str(file), "--secrets"])
+    assert done.exit_code == 1 and f"gw.toml:{where}: trunk[1].register.password_env" in done.output.replace("\n", "")

@@ -365,7 +365,7 @@ def test_a_certificate_and_a_key_that_do_not_belong_together(tmp_path: Path) -> 
 
 
 def test_an_agent_that_takes_no_calls_is_not_ok(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It listens, and refuses the handshake; speaks another dialect; wants a token. One that greets is as it should be."""
+    """It listens, and refuses the handshake; or speaks another dialect; or wants a token. One that greets is well."""
 
     def finding(text: str) -> Finding:
         agents = f'[[agent]]\nname = "echo"\n{text}\n[[route]]\nname = "all"\nagent = "echo"\n'

@@ -43,9 +43,12 @@ match = ["127.0.0.1"]
 [[agent]]
 name = "echo"
 address = "unix:{folder}/echo.sock"
+[[agent]]
+name = "second"
+address = "unix:{folder}/second.sock"
 [[route]]
 name = "all"
-agent = "echo"
+agents = ["echo", "second"]
 """
     )
     return path
@@ -94,7 +97,7 @@ def test_it_says_what_runs_and_stops_when_told(tmp_path: pathlib.Path) -> None:
         for fact in (
             f"udp 127.0.0.1:{sip_port}",
             "pbx",
-            "all -> echo",
+            "all -> echo or second",
             str(tmp_path / "echo.sock"),
             str(api_port),
         ):
