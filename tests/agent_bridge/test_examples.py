@@ -17,6 +17,7 @@ import pytest
 
 import trunkline.agent_bridge
 from trunkline.agent_bridge import link_events as said
+from trunkline.agent_bridge.conformance import check
 from trunkline.agent_bridge.testing import GatewayDouble
 
 FOLDER = Path(trunkline.agent_bridge.__file__).with_name("examples")
@@ -113,3 +114,10 @@ async def test_an_agent_that_is_told_to_leave_hands_its_call_over(tmp_path, unti
         new.speak(VOICE)
         new.stop_speaking()
         assert (await new.event(said.State)).data == b"2"
+
+
+async def test_the_one_that_can_be_interrupted_takes_over_a_call_with_a_state_that_is_not_its_own(tmp_path, until):
+    """As of an agent of another version: it counts from none, and does not drop the call."""
+    async with example("barge_in", tmp_path, until) as (_, address):
+        report = await check(address, only=["hand-over"])
+    assert report.passed, report.text()
