@@ -16,7 +16,7 @@ from trunkline.gateway.config.model import Config, Section
 
 BEGIN = "<!-- config:begin -->"
 END = "<!-- config:end -->"
-"README carries `reference()` between these two lines."
+"gateway/config/README.md carries `reference()` between these two lines."
 
 
 def example() -> str:

@@ -29,7 +29,7 @@ from trunkline.gateway.bench.floor import RATE_HZ, FloorCarrier
 from trunkline.gateway.bench.plan import Plan
 from trunkline.gateway.bench.show import Show
 
-README = pathlib.Path(__file__).resolve().parents[2] / "README.md"
+README = pathlib.Path(__file__).resolve().parents[2] / "gateway/bench/README.md"
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 SECONDS = 10.0
 CODEC_CALLS = (200,)

@@ -11,7 +11,7 @@ from trunkline.gateway.config import Config, parse, schema
 from trunkline.gateway.config.model import Section
 from trunkline.gateway.config.reference import BEGIN, END, example, reference
 
-README = Path(__file__).parents[3] / "README.md"
+README = Path(__file__).parents[3] / "gateway/config/README.md"
 
 
 def sections(section: type[Section]) -> Iterator[type[Section]]:
