@@ -221,6 +221,7 @@ class AudioSocketLink(Unsaid):
             )
         else:
             self.ignored["unknown_type" if kind != self._kind else "no_call"] += 1
+            self.unheeded += 1
 
     def _flush_audio(self, events: list[LinkEvent]) -> None:
         samples = self._joiner.take()

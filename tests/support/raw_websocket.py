@@ -49,8 +49,8 @@ def websocket_rig(folder: pathlib.Path, dialect: str) -> AgentRig:
 
 
 def answered(rig: AgentRig, **changes: Any) -> tuple[Stream, socket.socket]:
-    """A call whose agent has answered the handshake, and the agent's socket."""
-    stream = rig.call(**changes)
+    """A call that is up, whose agent has answered the handshake, and the agent's socket."""
+    stream = rig.call(**{"answered": True, **changes})
     rig.tick(times=2)
     sock, _ = rig.listener.accept()
     sock.settimeout(5)

@@ -71,6 +71,18 @@ def test_an_agent_that_reads_a_little_now_and_then_hangs(short_path: pathlib.Pat
     assert 4.9e9 < rig.now_ns - begun_ns < 7e9
 
 
+def test_frames_that_mean_nothing_count_as_commands(short_path: pathlib.Path) -> None:
+    """AudioSocket's kinds that there are not."""
+    rig = AgentRig(short_path, "audiosocket")
+    rig.agent = msgspec.structs.replace(rig.agent, flood_commands=1000)
+    rig.call()
+    server = rig.accept().sock
+    rig.tick(times=4)
+    say(rig, server, b"\x77\0\0" * 50)
+    (failed,) = rig.of(AgentFailed)
+    assert failed.reason == "agent_flooded"
+
+
 @pytest.mark.parametrize(
     "data",
     [frame(PING, b""), frame(TEXT, b'{"event":"x"}'), text({"event": "clear", "streamSid": "MZother"})],
