@@ -265,7 +265,7 @@ def test_a_probe_of_nobody_and_of_another_dialect(short_path: pathlib.Path) -> N
     with TwilioServer() as good:
         where = control.AgentParams("a", f"tcp:127.0.0.1:{good.port}", "twilio", 8000, url=good.url)
         assert probe(where) == ("", "")
-        wait_for(lambda: good.streams[-1].closed == (1000, ""), "the end of it")
+        wait_for(lambda: [one.closed for one in good.streams] == [(1000, "")], "the end of it")
     with TwilioServer(check=lambda connection, request: connection.respond(403, "no")) as refusing:
         where = control.AgentParams("a", f"tcp:127.0.0.1:{refusing.port}", "twilio", 8000, url=refusing.url)
         reason, detail = probe(where)

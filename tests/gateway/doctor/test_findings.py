@@ -13,6 +13,7 @@ import pytest
 from support.agents import AgentHost
 from support.certificates import Authority, Pair
 from support.twilio_server import TwilioServer
+from support.waiting import wait_for
 from trunkline.codecs import opus_native
 from trunkline.gateway.certificates import Files, read
 from trunkline.gateway.config import Agent, Config, parse
@@ -377,7 +378,7 @@ def test_an_agent_that_takes_no_calls_is_not_ok(tmp_path: Path, monkeypatch: pyt
     with TwilioServer() as good:
         assert finding(f'address = "{good.url}"\ndialect = "twilio"').level is Level.OK
         assert finding(f'address = "tcp:127.0.0.1:{good.port}"').level is Level.FAIL
-        assert good.streams[0].closed == (1000, "")
+        wait_for(lambda: [one.closed for one in good.streams] == [(1000, "")], "the end of it")
     with AgentHost(f"unix:{tmp_path}/a.sock", token="s3cret") as agent:
         found = finding(f'address = "{agent.address}"')
         assert found.level is Level.FAIL and "token" in found.cure
