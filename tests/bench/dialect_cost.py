@@ -43,7 +43,7 @@ from trunkline.gateway.media.poller import EpollPoller
 from trunkline.gateway.media.table import Table
 from trunkline.rtp.jitter import TargetParams
 
-README = pathlib.Path(__file__).resolve().parents[2] / "README.md"
+README = pathlib.Path(__file__).resolve().parents[2] / "gateway/bench/README.md"
 BEGIN, END = "<!-- bench-dialects:begin -->", "<!-- bench-dialects:end -->"
 HEADS = ("dialect", "Hz", "calls", "gateway, µs", "agent, µs")
 
