@@ -25,7 +25,7 @@ from typing import Literal, Protocol
 from trunkline.gateway.calls.turn_figures import TurnFigures
 from trunkline.gateway.calls.view import MediaView, State
 from trunkline.gateway.config.model import Agent, Route, Trunk
-from trunkline.gateway.media.control import CallInfo
+from trunkline.gateway.media.control import CallInfo, SipSeen
 from trunkline.gateway.media.ports import PortPair
 from trunkline.gateway.sip.messages import IncomingInvite, PlaceCall, SdpSession
 from trunkline.rtp.negotiation import MediaDescription
@@ -190,6 +190,10 @@ class Call:
     "... id of the call whose other party it goes to, if that is another call of ours"
     recording: str = ""
     "file that it is being recorded into"
+    sip_messages: int = 0
+    "SIP messages that have gone into it"
+    sip_waiting: list[SipSeen] = dataclasses.field(default_factory=list)
+    "... and those for which there is no worker at the moment"
     targets: tuple[str, ...] = ()
     "whom it was to be transferred to, the last ones; for log lines, which may have to hide them"
     responded: dict[str, str] = dataclasses.field(default_factory=dict)

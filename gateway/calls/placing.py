@@ -120,7 +120,7 @@ class Placing:
         call.cut_tones = (request.dtmf_audio or (route.dtmf_audio if route else "keep")) == "cut"
         call.place = PlaceCall(
             call.id, trunk.name, target, session, from_uri, dict(request.headers), request.timeout_s,
-            tls_only=tls_only(trunk, transport),
+            tls_only=tls_only(trunk, transport), trace=bool(route and route.record),
         )  # fmt: skip
         return call
 

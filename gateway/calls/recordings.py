@@ -10,13 +10,24 @@ from trunkline.gateway.calls.book import Book, log
 from trunkline.gateway.calls.call import ANSWERED, Call
 from trunkline.gateway.calls.recorded import SUFFIX
 from trunkline.gateway.calls.refused import CallRefused
+from trunkline.gateway.calls.sip_masking import masked
+from trunkline.gateway.config.addresses import is_ip
 from trunkline.gateway.config.model import Config
 from trunkline.gateway.media import control
+from trunkline.gateway.sip.events import SipMessage
+from trunkline.gateway.sip.messages import Trace
 
 RECOUNT_S = 60.0
 "How often the folders are looked at: whoever keeps them deletes files."
 ASKED_MAX_BYTES = 1_000_000_000
 "Of a recording that was asked for by the API: three hours at 16 kHz."
+SIP_PORT = 5060
+SIP_MESSAGES = 1000
+"Of a call in a recording: a peer may send INFO after INFO."
+SIP_WAITING = 20
+"Messages of a call that are kept while it has no worker, the last ones."
+SIP_BYTES = 40_000
+"Of one message: base64 of it fits into a control message of 64 kB, and it into a datagram."
 
 
 def folders_of(config: Config) -> list[Path]:
@@ -62,7 +73,8 @@ def start(book: Book, call: Call | None, file: str) -> None:
         raise CallRefused("no_folder", f"{path.parent} is no folder that the gateway may write to", 422)
     redact = book.config.logging.redact_numbers
     _send(book, control.StartRecording(call.id, control.RecordingParams(file, ASKED_MAX_BYTES, redact)))
-    call.recording = file
+    call.recording, call.sip_messages = file, 0
+    book.post(Trace(call.id, wanted=True))
     book.publish("recording.started", call, file=file)
 
 
@@ -72,6 +84,7 @@ def stop(book: Book, call: Call | None) -> None:
         raise CallRefused("not_up", "the call is over, and its recording with it", 409)
     _send(book, control.StopRecording(call.id))
     call.recording = ""
+    _untraced(book, call)
 
 
 def ended(book: Book, call: Call | None, message: control.RecordingEnded) -> None:
@@ -79,6 +92,7 @@ def ended(book: Book, call: Call | None, message: control.RecordingEnded) -> Non
     book.recorded.add(Path(message.path), message.octets)
     if call is not None and call.recording == message.path:  # no successor of its worker goes on with it
         call.recording = ""
+        _untraced(book, call)
         book.media.remember(call.id, recording=None)
     book.observer.recorded(message.outcome, message.octets)
     say = log.warning if message.outcome != "complete" or message.left_out else log.info
@@ -88,6 +102,40 @@ def ended(book: Book, call: Call | None, message: control.RecordingEnded) -> Non
     )  # fmt: skip
     if call is not None:
         book.publish("recording.ended", call, file=message.path, outcome=message.outcome, octets=message.octets)
+
+
+def sip(book: Book, call: Call, event: SipMessage) -> None:
+    """A SIP message of a call: into its recording, when there is one; what cannot go there now goes with the next."""
+    if not call.recording:
+        return
+    call.sip_messages += 1
+    if call.sip_messages > SIP_MESSAGES:
+        detail = f"no more than {SIP_MESSAGES} of its SIP messages are recorded"
+        log.warning("recording.sip_left_out", call_id=call.id, detail=detail)
+        _untraced(book, call)
+        return
+    numbers = call.numbers if book.config.logging.redact_numbers else None
+    call.sip_waiting.append(
+        control.SipSeen(
+            call.id, event.outbound, masked(event.text, numbers)[:SIP_BYTES], event.time_ns, _address(event.peer),
+            event.local_port or SIP_PORT,
+        )
+    )  # fmt: skip
+    del call.sip_waiting[:-SIP_WAITING]
+    while call.sip_waiting and book.media.send(call.sip_waiting[0]):
+        del call.sip_waiting[0]
+
+
+def _address(peer: str) -> tuple[str, int]:
+    host, _, port = peer.rpartition(":")
+    host = host.strip("[]").partition("%")[0]
+    return (host if is_ip(host) else ""), int(port) if port.isdecimal() and 0 < int(port) < 65536 else SIP_PORT
+
+
+def _untraced(book: Book, call: Call) -> None:
+    call.sip_waiting.clear()
+    if not call.sip_over:
+        book.post(Trace(call.id, wanted=False))
 
 
 def _send(book: Book, message: control.StartRecording | control.StopRecording) -> None:

@@ -110,7 +110,8 @@ class CallScreen:
             return refusal("no_common_codec" if code == 488 else "bad_sdp", str(error), code=code)
         call.wait(ADMISSION_LIMIT_S, "admission")
         self.admitted[call.id] = call
-        return Admission(call.id, call.session, trunk.name, tls_only(trunk, invite.keys_by))
+        secure = tls_only(trunk, invite.keys_by)
+        return Admission(call.id, call.session, trunk.name, secure, trace=bool(route.record))
 
     def _call(
         self, invite: IncomingInvite, trunk: Trunk, route: Route, query: RouteQuery, ports: PortPair

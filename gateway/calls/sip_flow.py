@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from trunkline.gateway import logs
+from trunkline.gateway.calls import recordings
 from trunkline.gateway.calls.book import Book, log
 from trunkline.gateway.calls.call import Call, Trigger
 from trunkline.gateway.calls.digits import Digits
@@ -32,6 +33,7 @@ from trunkline.gateway.sip.events import (
     Placed,
     Refused,
     RegistrationChanged,
+    SipMessage,
     StateChanged,
     ThreadFailed,
     TransferChanged,
@@ -76,6 +78,7 @@ class SipFlow:
             RegistrationChanged: self._registration_changed,
             ThreadFailed: lambda event: self._on_fatal(event.detail),
             TransferChanged: self._transfer_changed,
+            SipMessage: self._message_seen,
         }
 
     def handle(self, event: Event) -> None:
@@ -186,6 +189,11 @@ class SipFlow:
         call = self._book.calls.get(event.call_id)
         if call is not None and not call.closing:
             self._transferring.changed(call, event)
+
+    def _message_seen(self, event: SipMessage) -> None:
+        call = self._book.calls.get(event.call_id)
+        if call is not None:
+            recordings.sip(self._book, call, event)
 
     def _info_dtmf(self, event: InfoDtmf) -> None:
         call = self._book.calls.get(event.call_id)

@@ -251,8 +251,8 @@ class Route(Section):
     dtmf_audio: Literal["keep", "cut"] = "keep"
     "`cut` takes the tones of keys out of what the agent hears; its audio is then 30 ms later"
     record: str = ""
-    """folder in which each call leaves a recording (pcapng) of its RTP and its talk with the agent, relative to this
-    configuration file; absent: none"""
+    """folder in which each call leaves a recording (pcapng) of its SIP, its RTP and its talk with the agent, relative
+    to this configuration file; absent: none"""
     record_max_mb: Annotated[int, Field(ge=1, le=100_000)] = 200
     "a recording ends when it has this size: some 35 minutes at 16 kHz"
     record_folder_mb: Annotated[int, Field(ge=1, le=10_000_000)] = 10_000

@@ -274,6 +274,21 @@ class StopRecording(Message, frozen=True):
     call_id: str
 
 
+class SipSeen(Message, frozen=True):
+    """A SIP message of a call that is recorded, without secrets, between `peer` and `port`."""
+
+    call_id: str
+    outbound: bool
+    data: bytes
+    "at most `recordings.SIP_BYTES`: base64 of it must fit into a message"
+    time_ns: int
+    "Unix time"
+    peer: tuple[str, int]
+    "address, which may be empty, and port"
+    port: int
+    "ours; 5060 where it is not known"
+
+
 class Adopt(Message, frozen=True):
     """To a spare worker: take this place. The descriptor of its table comes with it."""
 
@@ -439,7 +454,7 @@ class CallerSpeech(Message, frozen=True):
 
 ToCall = (
     SendDtmf | InjectDtmf | DtmfRefused | CommandRefused | TellCallState | TellTransfer | SetVariables | PlaySound
-    | StopSound | ClearAudio | StartRecording | StopRecording
+    | StopSound | ClearAudio | StartRecording | StopRecording | SipSeen
 )  # fmt: skip
 "About one call that a worker has."
 
@@ -461,6 +476,7 @@ ToWorker = (
     | Drain
     | StartRecording
     | StopRecording
+    | SipSeen
 )
 FromWorker = (
     WorkerReady

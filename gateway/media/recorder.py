@@ -2,6 +2,7 @@
 """Recordings of calls in a media worker: what goes by is copied for those that have one; the others pay nothing.
 
     RTP, RTCP --Engine, SrtpOut--> Recorder --blocks--> writer's thread --> file
+    SIP       --control messages-> Recorder
     agent     --TappedLink-------> Recorder
 
 A connection is tapped only while one of its calls is recorded.
@@ -199,6 +200,17 @@ class Recorder:
         local = (host, port + above)
         ends = (address, local) if direction == pcapng.INBOUND else (local, address)
         self._put(row, pcapng.RTP, direction, pcapng.udp(*ends, data))
+
+    def sip(self, stream: Stream, seen: control.SipSeen) -> None:
+        """A SIP message, at the time at which call control's process had it."""
+        recording = self._recordings.get(stream.row)
+        if recording is None or self._writer is None:
+            return
+        local = (recording.local[0], seen.port)
+        ends = (local, seen.peer) if seen.outbound else (seen.peer, local)
+        direction = pcapng.OUTBOUND if seen.outbound else pcapng.INBOUND
+        data = pcapng.udp(*ends, seen.data)
+        self._writer.put(recording.tape, pcapng.packet(pcapng.RTP, seen.time_ns, direction, data))
 
     # --- the agent ---------------------------------------------------------------------------
 

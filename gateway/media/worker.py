@@ -207,6 +207,8 @@ class Worker:
                 self.engine.downlink.sounds.stop(stream)
             case control.StartRecording(recording=recording):
                 self.engine.recorder.start(stream, recording)
+            case control.SipSeen():
+                self.engine.recorder.sip(stream, message)
             case control.StopRecording():
                 self.engine.recorder.stop(stream)
             case _:

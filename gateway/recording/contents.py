@@ -88,8 +88,9 @@ def parse(packets: Iterable[pcapng.Packet]) -> Contents:
     found, begun_ns = Contents(), 0
     for packet in packets:
         if packet.interface == pcapng.RTP:
-            found.rtp_in += packet.inbound
-            found.rtp_out += not packet.inbound
+            if pcapng.payload(packet.data)[:1] >= b"\x80":  # version 2; SIP is text, and nothing that a replay needs
+                found.rtp_in += packet.inbound
+                found.rtp_out += not packet.inbound
             continue
         try:
             items = list(_items(packet, begun_ns or packet.time_ns))

@@ -105,6 +105,11 @@ def _checksum(head: bytes) -> int:
     return ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF
 
 
+def payload(data: bytes) -> bytes:
+    """What `udp` has made a packet of."""
+    return data[(48 if data[:1] >= b"\x60" else 28) :]
+
+
 def packets(data: bytes) -> Iterator[Packet]:
     """All packets of a file; one that was cut off in the middle of a block ends before that block."""
     if data[:4] != SECTION.to_bytes(4, "little"):

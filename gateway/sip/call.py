@@ -12,6 +12,8 @@ up, ENDED comes at once and PJSIP alone waits for the answer to the BYE.
 
 from __future__ import annotations
 
+import re
+import time
 from typing import Protocol
 
 import pjsua2 as pj
@@ -19,7 +21,7 @@ import structlog
 
 from trunkline.gateway.sip.digits import InfoDigits
 from trunkline.gateway.sip.ends import Ending, by_pjsip, not_answered, not_sent
-from trunkline.gateway.sip.events import CallState, Placed, StateChanged
+from trunkline.gateway.sip.events import CallState, Placed, SipMessage, StateChanged
 from trunkline.gateway.sip.exchange import Exchange
 from trunkline.gateway.sip.guard import LegError
 from trunkline.gateway.sip.headers import HeaderError, check_headers
@@ -35,6 +37,7 @@ log = structlog.get_logger(__name__)
 
 TERMINATED = 487
 DECLINE = 603
+_VIA = re.compile(r"^(?:Via|v)[ \t]*:[ \t]*SIP[ \t]*/[^/]*/[ \t]*(\w+)", re.I | re.M)
 
 
 class Registry(Services, Protocol):
@@ -64,6 +67,8 @@ class SipCall:
         self._session, self._registry = session, registry
         self._ending: Ending | None = None
         self._timeout: Timer | None = None
+        self._peer = ""
+        "address:port that the last message told of came from or went to"
         self._heard = False
         "outbound: the peer has sent a response, be it a 100"
 
@@ -72,6 +77,7 @@ class SipCall:
     def place(self, leg: Leg, command: PlaceCall, target: str) -> None:
         """Send the INVITE; failures end the call at once."""
         self.leg = leg
+        self.trace(command.trace)
         self.secrecy = Secrecy(self, command.session, self._registry, command.tls_only)
         try:
             check_headers(command.headers)
@@ -143,6 +149,18 @@ class SipCall:
             except HeaderError as error:
                 log.warning("sip.header_dropped", call_id=self.call_id, detail=str(error))
         return passed
+
+    def trace(self, wanted: bool) -> None:
+        """Tell each message from now on, or no more."""
+        if self.leg is not None:
+            self.leg.on_message = self.tell if wanted else None
+
+    def tell(self, outbound: bool, text: str, peer: str) -> None:
+        """A message has come or gone; `peer` is the other end's address:port."""
+        self._peer = peer or self._peer
+        via = _VIA.search(text)
+        port = self._registry.port_of(via[1].lower() if via else "udp")
+        self._registry.emit(SipMessage(self.call_id, outbound, text, time.time_ns(), self._peer, port))
 
     # --- what PJSIP tells ---------------------------------------------------------------------
 

@@ -128,7 +128,7 @@ class InviteDoor:
 
     def __init__(self, screen: Screen, calls: Calls, native: Native, peers: TlsPeers) -> None:
         self._screen, self._calls, self._native, self._peers = screen, calls, native, peers
-        self._pending: tuple[IncomingInvite, Admission | Refusal] | None = None
+        self._pending: tuple[IncomingInvite, Admission | Refusal, str] | None = None
 
     def screen(self, text: str, source: str, transport: int) -> pj.Account | None:
         """Decide on a new INVITE and choose the account that goes on with it; `transport` is PJSIP's handle."""
@@ -144,7 +144,7 @@ class InviteDoor:
             except Exception:
                 log.exception("sip.screen_failed", source=source)
                 verdict = BROKEN
-        self._pending = invite, verdict
+        self._pending = invite, verdict, text
         return self._calls.account_for(verdict.trunk if isinstance(verdict, Admission) else STRANGERS, sips)
 
     def arrived(self, account: Account, call_id: int) -> None:
@@ -154,7 +154,7 @@ class InviteDoor:
             log.error("sip.invite_unscreened", pjsua_call=call_id)
             self._refuse(account, call_id, BROKEN, offerless=False)
             return
-        invite, verdict = pending
+        invite, verdict, text = pending
         if isinstance(verdict, Refusal):
             self._refuse(account, call_id, verdict, offerless=not invite.sdp)
             self._calls.emit(Refused(invite, verdict))
@@ -165,6 +165,9 @@ class InviteDoor:
         call.leg = Leg(account, call, self._native, call_id)
         self._calls.adopt(call)
         self._calls.emit(Incoming(verdict.call_id, invite))
+        call.trace(verdict.trace)
+        if verdict.trace:
+            call.tell(False, text, invite.source)
 
     def _refuse(self, account: Account, call_id: int, refusal: Refusal, offerless: bool) -> None:
         turned_away = TurnedAway(self._calls)
@@ -193,7 +196,7 @@ class InviteDoor:
         pending, self._pending = self._pending, None
         if pending is None:
             return
-        invite, verdict = pending
+        invite, verdict, _ = pending
         if isinstance(verdict, Refusal):
             refusal = dataclasses.replace(verdict, code=code, reason=reason, retry_after_s=None)
         else:

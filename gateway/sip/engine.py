@@ -32,6 +32,7 @@ from trunkline.gateway.sip.messages import (
     Respond,
     Screen,
     SendInfoDtmf,
+    Trace,
     Transfer,
 )
 from trunkline.gateway.sip.native import Native
@@ -203,6 +204,8 @@ class Engine:
             call.digits.send(command)
         elif isinstance(command, Reinvite):
             call.exchange.reoffer(command)
+        elif isinstance(command, Trace):
+            call.trace(command.wanted)
         elif isinstance(command, Transfer):
             call.transfers.ask(command, self._calls.get(command.attended))
 
@@ -267,6 +270,9 @@ class Engine:
     @property
     def refused_certificate(self) -> str:
         return self._peers.failure
+
+    def port_of(self, protocol: str) -> int:
+        return next((port for transport, port in self.ports.items() if transport.protocol == protocol), 0)
 
     def defer(self, action: Callable[[], None]) -> None:
         self._deferred.append(action)

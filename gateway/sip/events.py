@@ -138,6 +138,23 @@ class TransferChanged:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class SipMessage:
+    """A message of a call that is traced, as it came or went; told before what it leads to."""
+
+    call_id: str
+    outbound: bool
+    "we have sent it"
+    text: str = dataclasses.field(repr=False)
+    "whole, with whatever secrets are in it; bytes that are no UTF-8 as lone surrogates"
+    time_ns: int
+    "Unix time"
+    peer: str
+    "address:port of the other end; empty: not known"
+    local_port: int
+    "where we listen for its transport; 0: nowhere"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class ThreadFailed:
     """The SIP thread ended; the gateway must stop."""
 
@@ -156,4 +173,5 @@ Event = (
     | RegistrationChanged
     | ThreadFailed
     | TransferChanged
+    | SipMessage
 )

@@ -9,9 +9,10 @@ and must die on the SIP thread, outside of any callback (`bury`).
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import pjsua2 as pj
 import structlog
@@ -109,6 +110,10 @@ class Leg(pj.Call):
         self._room = MOST_HEADER_BYTES
         self._server = {"Server": account.user_agent}
         self._native = native
+        self.on_message: Callable[[bool, str, str], None] | None = None
+        "told of each message, while somebody wants it: whether it is ours, its text, the other end's address:port"
+        self._told: collections.deque[str] = collections.deque(maxlen=4)
+        "the last ones"
 
     def bury(self) -> None:
         """Delete the C++ object, here and now; nothing may be called afterwards.
@@ -116,7 +121,7 @@ class Leg(pj.Call):
         Left to Python, a reference in some traceback would put it off to any moment on any thread, and its
         destructor hangs up whatever call has the same number by then.
         """
-        self.owner = None
+        self.owner = self.on_message = None
         pj.Call.__swig_destroy__(self)
 
     # --- what we ask of PJSIP -----------------------------------------------------------------
@@ -197,10 +202,12 @@ class Leg(pj.Call):
         event, message = prm.e, NO_MESSAGE
         if event.type == pj.PJSIP_EVENT_TSX_STATE:
             change = event.body.tsxState
+            self._tell(change.type, change.src)
             if change.type == pj.PJSIP_EVENT_RX_MSG:
                 message = SipText.parse(change.src.rdata.wholeMsg)
         elif event.type == pj.PJSIP_EVENT_RX_MSG:
             message = SipText.parse(event.body.rxMsg.rdata.wholeMsg)
+        self._tell(event.type, event.body)
         self.owner.on_state(info.state, info.lastStatusCode, info.lastReason, message)
 
     @guarded
@@ -208,6 +215,7 @@ class Leg(pj.Call):
         if self.owner is None:
             return
         change = prm.e.body.tsxState
+        self._tell(change.type, change.src)
         transaction, request, message = change.tsx, None, NO_MESSAGE
         if change.type == pj.PJSIP_EVENT_RX_MSG:
             message, request = SipText.parse(change.src.rdata.wholeMsg), change.src.rdata.pjRxData
@@ -226,6 +234,27 @@ class Leg(pj.Call):
                 self._native.by_tls(request),
             )
         )
+
+    def _tell(self, kind: int, body: Any) -> None:
+        """A message, if it is one and somebody wants it; `body` has it as `rdata` or `tdata`, or in a room of its own.
+
+        An ACK is of no transaction: only the one that moves the call on is seen, and by `onCallState` alone. What
+        moves the call on otherwise is seen by both callbacks, a 200 by that one first, before its ACK.
+        """
+        if self.on_message is None:
+            return
+        ours = kind == pj.PJSIP_EVENT_TX_MSG
+        if ours:
+            sent = getattr(body, "txMsg", body).tdata
+            text, peer = sent.wholeMsg, sent.dstAddress
+        elif kind == pj.PJSIP_EVENT_RX_MSG:
+            received = getattr(body, "rxMsg", body).rdata
+            text, peer = received.wholeMsg, received.srcAddress
+        else:
+            return
+        if text not in self._told:
+            self._told.append(text)
+            self.on_message(ours, text, peer)
 
     @guarded
     def onCallRxOffer(self, prm: pj.OnCallRxOfferParam) -> None:  # noqa: N802

@@ -116,6 +116,8 @@ class Admission:
     trunk: str
     tls_only: bool = False
     "keys of SRTP may stand in its SDP by TLS, and by nothing else"
+    trace: bool = False
+    "tell each of its messages (`events.SipMessage`)"
 
 
 class Screen(Protocol):
@@ -144,6 +146,8 @@ class PlaceCall:
     "without a final answer by then: CANCEL, and the call ends with 408, or unreachable if nothing came at all"
     tls_only: bool = False
     "as in `Admission`"
+    trace: bool = False
+    "likewise"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -216,4 +220,12 @@ class Transfer:
     "from the REFER to the final NOTIFY; without one by then it has failed"
 
 
-Command = PlaceCall | Respond | HangUp | SendInfoDtmf | Reinvite | ReloadCertificates | Transfer
+@dataclasses.dataclass(frozen=True, slots=True)
+class Trace:
+    """Tell each message of the call from now on (`events.SipMessage`), or no more."""
+
+    call_id: str
+    wanted: bool
+
+
+Command = PlaceCall | Respond | HangUp | SendInfoDtmf | Reinvite | ReloadCertificates | Transfer | Trace

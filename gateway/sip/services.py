@@ -23,5 +23,8 @@ class Services(Protocol):
     def refused_certificate(self) -> str:
         """What was wrong with one that has been refused just now, if PJSIP reports a failure for it; else empty."""
 
+    def port_of(self, protocol: str) -> int:
+        """Where we listen for `udp`, `tcp` or `tls`; 0: nowhere."""
+
     def defer(self, action: Callable[[], None]) -> None:
         """Run `action` as soon as PJSIP is done with the message that it is working on."""

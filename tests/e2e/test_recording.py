@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 
+import dpkt
 import numpy as np
 import pytest
 
@@ -21,7 +22,7 @@ from support.phone import Phone
 from support.waiting import wait_for
 from trunkline.agent_bridge import Call
 from trunkline.gateway import demo
-from trunkline.gateway.recording import contents
+from trunkline.gateway.recording import contents, pcapng
 from trunkline.gateway.recording.contents import Sound, Word
 
 CALLER = speechlike(1.0, seed=7)
@@ -72,6 +73,10 @@ def test_a_route_records_and_replay_tells_agents_apart(short_path: pathlib.Path)
         assert stat.S_IMODE(file.stat().st_mode) == 0o600 and line["octets"] == file.stat().st_size
         found = contents.read(file)
         check(found, heard, received, sent)
+        messages = sip_in(file)
+        lines = " ".join(line.split(":")[0].removeprefix("SIP/2.0 ") for line, *_ in messages)
+        assert lines == "INVITE sip 100 Trying 180 Ringing 200 OK ACK sip BYE sip 200 OK"
+        assert all(b"6001" not in one.data and b"1000@" not in one.data for *_, one in messages), "numbers are hidden"
 
         again = run("replay", str(file), "--agent", agent.address, "--json")
         assert again.returncode == 0, again.stdout + again.stderr
@@ -175,3 +180,48 @@ def test_a_recording_that_cannot_be_written_costs_the_call_nothing(short_path: p
                 line = phone.wait_end()
             assert line["cause"] == "caller_hangup" and gateway.log("recording.failed")
     assert closed.read_text() == "in the way"
+
+
+def sip_in(file: pathlib.Path) -> list[tuple[str, bool, dpkt.udp.UDP]]:
+    """SIP messages of a recording as another program reads it: first line, whether we sent it, datagram."""
+    found = []
+    inbound = [one.inbound for one in pcapng.packets(file.read_bytes())]
+    with file.open("rb") as stream:
+        packets = [data for _, data in dpkt.pcapng.Reader(stream)]
+    for is_inbound, data in zip(inbound, packets, strict=True):
+        datagram = dpkt.ip.IP(data).data if data[:1] == b"E" else None
+        if isinstance(datagram, dpkt.udp.UDP) and datagram.data[:1] < b"\x80":
+            kind = dpkt.sip.Response if datagram.data.startswith(b"SIP/") else dpkt.sip.Request
+            kind(datagram.data)  # raises what is no message
+            line = datagram.data.split(b"\r\n")[0].decode().removesuffix(" SIP/2.0")
+            found.append((line, not is_inbound, datagram))
+    return found
+
+
+def test_sip_messages_are_in_the_file(short_path: pathlib.Path) -> None:
+    """All that crossed the wire in its order, with the ports; but what PJSIP does not tell of an end of ours."""
+    folder = short_path / "recordings"
+    with AgentHost(f"unix:{short_path}/a.sock") as agent:
+        routes = [{"name": "all", "agent": "a", "record": str(folder)}]
+        trunks = [{"name": "local", "match": ["127.0.0.1"], "host": "127.0.0.1"}]
+        agents = [{"name": "a", "address": agent.address}]
+        with GatewayProcess(short_path, agent=agents, route=routes, trunk=trunks) as gateway:
+            with Phone(gateway, "uac_hangup") as phone:
+                phone.wait_up()
+                gateway.hang_up(phone.call_id)
+                phone.wait_end()
+                answered = phone.sipp.messages()
+            with Phone(gateway, "uas_bye") as called:
+                called.call_id = gateway.place(called.uri, "a", route="all")
+                called.sipp.wait()
+                gateway.wait_end(called.call_id)
+                placed = called.sipp.messages()
+            wait_for(lambda: len(gateway.log("recording.ended")) == 2, "end of the recordings")
+        assert answered[5].start_line.startswith("BYE") and not answered[5].sent, "ours, which PJSIP does not show"
+        for one, crossed in ((phone, answered[:5]), (called, placed)):
+            found = sip_in(folder / f"{one.call_id}.pcapng")
+            wanted = [(message.start_line.removesuffix(" SIP/2.0"), not message.sent) for message in crossed]
+            assert [(line, ours) for line, ours, _ in found] == wanted
+            for _, ours, datagram in found:
+                ports = (datagram.sport, datagram.dport) if ours else (datagram.dport, datagram.sport)
+                assert ports == (gateway.sip_port, one.sipp.port)

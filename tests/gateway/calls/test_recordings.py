@@ -7,15 +7,18 @@ import asyncio
 import pathlib
 import time
 from collections.abc import Awaitable, Callable
+from unittest import mock
 
 import pytest
 
 from support.call_rig import CONFIG, Rig
+from trunkline.gateway.calls import recordings
 from trunkline.gateway.calls.recorded import Recorded
 from trunkline.gateway.calls.refused import CallRefused
 from trunkline.gateway.config import load
-from trunkline.gateway.media import control
-from trunkline.gateway.sip.events import CallState
+from trunkline.gateway.media import channel, control
+from trunkline.gateway.sip.events import CallState, SipMessage
+from trunkline.gateway.sip.messages import Trace
 
 
 def run(scenario: Callable[[Rig], Awaitable[None]], config: str = CONFIG) -> None:
@@ -126,3 +129,57 @@ def test_a_folder_that_cannot_be_read_counts_as_before(tmp_path: pathlib.Path) -
     recorded.add(tmp_path / "elsewhere.pcapng", 7)
     recorded.count([folder])
     assert recorded.octets(folder) == 5 and recorded.octets(tmp_path) == 0
+
+
+def sip(call_id: str, text: str, outbound: bool = False, peer: str = "192.0.2.1:5070") -> SipMessage:
+    return SipMessage(call_id, outbound, text, 1_700_000_000_000_000_000, peer, 5080)
+
+
+def seen(rig: Rig) -> list[control.SipSeen]:
+    return [one for one in rig.media.sent if isinstance(one, control.SipSeen)]
+
+
+def test_sip_messages_go_into_the_recording_and_nowhere_else(tmp_path: pathlib.Path) -> None:
+    async def scenario(rig: Rig) -> None:
+        call_id = await rig.up()
+        await rig.sip(sip(call_id, "before"))
+        await rig.service.start_recording(call_id, str(tmp_path / "1.pcapng"))
+        assert rig.take(Trace) == [Trace(call_id, wanted=True)]
+        await rig.sip(sip(call_id, "INFO", peer="[2001:db8::1%eth0]:5071"))
+        await rig.sip(sip(call_id, "x" * 70_000, outbound=True, peer=""))
+        await rig.sip(sip("another", "INFO"))
+        first, second = seen(rig)
+        assert (first.data, first.peer, first.port) == (b"INFO", ("2001:db8::1", 5071), 5080)
+        assert second.outbound and second.peer == ("", 5060) and second.data == b"x" * recordings.SIP_BYTES
+        assert len(control.encode(second)) < channel.MAX_MESSAGE_BYTES
+        await rig.service.stop_recording(call_id)
+        assert rig.take(Trace) == [Trace(call_id, wanted=False)]
+        await rig.sip(sip(call_id, "after"))
+        assert len(seen(rig)) == 2
+
+    run(scenario)
+
+
+def test_a_flood_of_sip_messages_ends_their_recording_alone(tmp_path: pathlib.Path) -> None:
+    async def scenario(rig: Rig) -> None:
+        call_id = await rig.up()
+        await rig.service.start_recording(call_id, str(tmp_path / "1.pcapng"))
+        for _ in range(recordings.SIP_MESSAGES + 3):
+            await rig.sip(sip(call_id, "INFO"))
+        assert len(seen(rig)) == recordings.SIP_MESSAGES
+        assert rig.take(Trace)[-1] == Trace(call_id, wanted=False)
+
+    run(scenario)
+
+
+def test_messages_wait_for_a_worker_some_of_them(tmp_path: pathlib.Path) -> None:
+    async def scenario(rig: Rig) -> None:
+        call_id = await rig.up()
+        await rig.service.start_recording(call_id, str(tmp_path / "1.pcapng"))
+        with mock.patch.object(rig.media, "send", return_value=False):
+            for number in range(30):
+                await rig.sip(sip(call_id, str(number)))
+        await rig.sip(sip(call_id, "30"))
+        assert [one.data for one in seen(rig)] == [str(n).encode() for n in range(11, 31)]
+
+    run(scenario)

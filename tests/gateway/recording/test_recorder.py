@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import pathlib
+import socket
 import stat
 from unittest import mock
 
+import dpkt
 import numpy as np
 import pytest
 
@@ -151,3 +153,31 @@ def test_whom_an_agent_transfers_to_is_not_in_a_redacted_recording(tmp_path: pat
     end(rig, 0)
     assert (b"+49301234567" in file.read_bytes()) is not redact
     assert b'"transfer"' in file.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("peer", "port"), [(("192.0.2.1", 5070), 5080), (("2001:db8::1", 5071), 5060), (("", 5060), 5060)]
+)
+def test_sip_messages_are_written_and_a_replay_does_not_see_them(
+    tmp_path: pathlib.Path, peer: tuple[str, int], port: int
+) -> None:
+    rig = VirtualEngine(2, echo=True)
+    begin(rig, 1, tmp_path / "call.pcapng")
+    ok = b"SIP/2.0 200 OK\r\n\r\n" + b"x" * 39_000
+    for outbound, data in ((False, b"INVITE sip:a@b SIP/2.0\r\n\r\n"), (True, ok)):
+        for row in (0, 1):
+            message = control.SipSeen(rig.streams[row].call_id, outbound, data, 1_700_000_000_123_456_789, peer, port)
+            sent = control.decode_to_worker(control.encode(message))
+            assert isinstance(sent, control.SipSeen)
+            rig.engine.recorder.sip(rig.streams[row], sent)
+    talk(rig, 0.2)
+    assert end(rig, 1).outcome == "complete"
+    written = list(pcapng.packets((tmp_path / "call.pcapng").read_bytes()))
+    sip = [one for one in written if one.interface == pcapng.RTP and pcapng.payload(one.data)[:1] < b"\x80"]
+    assert [one.inbound for one in sip] == [True, False] and {one.time_ns for one in sip} == {1_700_000_000_123_456_789}
+    four = ":" not in peer[0]
+    first = dpkt.ip.IP(sip[0].data) if four else dpkt.ip6.IP6(sip[0].data)
+    assert (first.data.sport, first.data.dport) == (peer[1], port) and first.data.data.startswith(b"INVITE")
+    assert first.src == socket.inet_pton(socket.AF_INET if four else socket.AF_INET6, peer[0] or "0.0.0.0")
+    found = contents.read(tmp_path / "call.pcapng")
+    assert found.rtp_in + found.rtp_out == sum(one.interface == pcapng.RTP for one in written) - 2
