@@ -64,7 +64,7 @@ def talk_and_be_hung_up(phone: Phone, bot: PipecatBot) -> None:
     phone.rtp.send(remote, b"", "9")
     bot.wait_said("ended")
     line = phone.wait_end()
-    assert line["cause"] == "api_hangup" and "Twilio" in str(line["detail"])
+    assert line["cause"] == "agent_hangup" and "Twilio" in str(line["detail"])
     assert (line["agent"], line["packets_lost"]) == ("bot", 0)
 
 
