@@ -8,7 +8,7 @@
 #   make bench-load   calls at once, CPU per call, 30,000 calls in a row; 12 minutes   (ARGS="calls 100")
 #   make bench-dtmf   key tones found in audio, and in two hours of speech that has none; 10 minutes (ARGS="--minutes 10")
 #   make bench-vad   speech found in noise, by energy and by Silero's network; 4 minutes   (ARGS="--energy-only")
-#   make bench-barge-in   how long an agent is heard after the caller has begun to speak, in real calls; 2 minutes
+#   make bench-barge-in   how long an agent is heard after the caller has begun to speak, in real calls; some minutes
 #   make bench-concealment   MOS of speech over lossy networks, by PESQ; 5 minutes           (ARGS="--quick")
 #   make bench-marks   how true marks are, idle and with 100 calls beside; 2 minutes
 #   make bench-failover   agents killed and stopped under their calls: time to the next one, frames lost; 3 minutes  (ARGS="--calls 50")
