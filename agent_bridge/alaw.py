@@ -10,18 +10,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from trunkline.agent_bridge.companding import Law, decision_levels
+
 _INVERTED = 0x55
 "Every other bit of a code is inverted on the wire (G.711 table 1a, note 2)."
-
-
-def decode(payload: bytes) -> NDArray[np.int16]:
-    """Codes to PCM: int16[samples]."""
-    return _PCM_OF_CODE.take(np.frombuffer(payload, np.uint8))
-
-
-def encode(pcm: NDArray[np.int16]) -> bytes:
-    """PCM, int16[samples], to codes."""
-    return _CODE_OF_PCM.take(pcm.view(np.uint16)).tobytes()
 
 
 def _magnitudes() -> NDArray[np.int32]:
@@ -43,16 +35,12 @@ def _code_of_pcm() -> NDArray[np.uint8]:
     """For every int16, as its unsigned pattern; -1 mirrors 0, because both are half a step from their output."""
     pcm = np.arange(65536, dtype=np.uint16).view(np.int16).astype(np.int32)
     size = np.where(pcm < 0, ~pcm, pcm)
-    magnitude = _magnitudes()
-    levels = (magnitude[1:] + magnitude[:-1]) // 2  # decision levels lie half-way
-    # Steps double from segment to segment: there it is half a step of the narrower one above its last value.
-    last = np.arange(31, 127, 16)
-    levels[last] = magnitude[last] + (magnitude[last] - magnitude[last - 1]) // 2
+    levels = decision_levels(_magnitudes(), np.arange(31, 127, 16))
     found: NDArray[np.uint8] = (np.searchsorted(levels, size, side="right") + np.where(pcm < 0, 0, 128)).astype(
         np.uint8
     )
     return found ^ np.uint8(_INVERTED)
 
 
-_PCM_OF_CODE = _pcm_of_code()
-_CODE_OF_PCM = _code_of_pcm()
+_LAW = Law(_pcm_of_code(), _code_of_pcm())
+decode, encode = _LAW.decode, _LAW.encode

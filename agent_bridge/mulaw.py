@@ -10,18 +10,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from trunkline.agent_bridge.companding import Law, decision_levels
+
 _SCALE = 4
 "The standard speaks of 14 bits, the top ones of our 16."
-
-
-def decode(payload: bytes) -> NDArray[np.int16]:
-    """Codes to PCM: int16[samples]."""
-    return _PCM_OF_CODE.take(np.frombuffer(payload, np.uint8))
-
-
-def encode(pcm: NDArray[np.int16]) -> bytes:
-    """PCM, int16[samples], to codes."""
-    return _CODE_OF_PCM.take(pcm.view(np.uint16)).tobytes()
 
 
 def _magnitudes() -> NDArray[np.int32]:
@@ -39,17 +31,13 @@ def _pcm_of_code() -> NDArray[np.int16]:
 
 
 def _code_of_pcm() -> NDArray[np.uint8]:
-    """For every int16, as its unsigned pattern. Decision levels lie half-way between the values of neighbours,
-    and where a segment ends, half a step of the narrower one above its last value."""
+    """For every int16, as its unsigned pattern."""
     pcm = np.arange(65536, dtype=np.uint16).view(np.int16).astype(np.int32)
-    magnitude = _magnitudes()
-    levels = (magnitude[1:] + magnitude[:-1]) // 2
-    last = np.arange(15, 127, 16)
-    levels[last] = magnitude[last] + (magnitude[last] - magnitude[last - 1]) // 2
+    levels = decision_levels(_magnitudes(), np.arange(15, 127, 16))
     codes = np.searchsorted(levels, np.abs(pcm), side="right") + np.where(pcm < 0, 128, 0)
     found: NDArray[np.uint8] = codes.astype(np.uint8)
     return found ^ np.uint8(0xFF)
 
 
-_PCM_OF_CODE = _pcm_of_code()
-_CODE_OF_PCM = _code_of_pcm()
+_LAW = Law(_pcm_of_code(), _code_of_pcm())
+decode, encode = _LAW.decode, _LAW.encode

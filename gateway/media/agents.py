@@ -8,7 +8,7 @@ connection a call.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -126,13 +126,10 @@ class AgentLinks:
     def stop(self, stream: Stream, reason: str, stats: dict[str, float]) -> None:
         """The call is over: tell the agent, and hang up a connection that was its own."""
         self.rescue.end(stream)
-        self._take_off(stream, reason, stats)
+        self._withdraw(stream, reason, stats)
 
-    def _withdraw(self, stream: Stream, reason: str) -> None:
-        """The call goes to another agent, or to none."""
-        self._take_off(stream, reason, {})
-
-    def _take_off(self, stream: Stream, reason: str, stats: dict[str, float]) -> None:
+    def _withdraw(self, stream: Stream, reason: str, stats: Mapping[str, float] | None = None) -> None:
+        """Its agent has the call no more: it is over, or goes to another, or to none."""
         link = stream.link
         if link is None:
             return
@@ -142,7 +139,7 @@ class AgentLinks:
         self._calls.get(link.index, {}).pop(stream.channel, None)
         if not link.open:
             return
-        link.protocol.stop(stream.channel, reason, stats)
+        link.protocol.stop(stream.channel, reason, stats or {})
         if link.protocol.max_calls == 1:
             link.close_when_flushed()
             self._discard(link)
