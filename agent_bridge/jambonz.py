@@ -42,6 +42,7 @@ class Jambonz(JsonDialect):
 
     name = "jambonz"
     kind_field = "type"
+    binary_is_speech = True
     subprotocols = ("audio.jambonz.org", "audio.drachtio.org")
     supports_marks = True
 
@@ -93,12 +94,6 @@ class Jambonz(JsonDialect):
         """Marks that `clearMarks` has just made forgotten."""
         replies, self._replies = self._replies, []
         return replies
-
-    def received(self, message: str | bytes) -> list[LinkEvent]:
-        """Binary is speech."""
-        if isinstance(message, bytes):
-            return self.spoken(message, L16)
-        return super().received(message)
 
     def said(self, kind: str, fields: Fields) -> list[LinkEvent] | None:
         """playAudio, killAudio, mark, clearMarks, disconnect."""

@@ -100,15 +100,19 @@ class SpokenDialect(MessageDialect):
 
 
 class JsonDialect(SpokenDialect):
-    """All messages are JSON objects, of a kind that one field names."""
+    """Messages are JSON objects, of a kind that one field names; binary ones are speech, or nothing."""
 
     kind_field = "event"
+    binary_is_speech = False
+    "in `encoding`"
     strange = "binary"
-    "why a message is ignored that is no text"
+    "why a message is ignored that is no text, where that is none"
 
     def received(self, message: str | bytes) -> list[LinkEvent]:
         """What the agent says; raises ProtocolViolation."""
         if not isinstance(message, str):
+            if self.binary_is_speech:
+                return self.spoken(message, self.encoding)
             self.ignored[self.strange] += 1
             return []
         fields = parse_object(message)

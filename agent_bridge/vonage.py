@@ -39,6 +39,7 @@ class Vonage(JsonDialect):
 
     name = "vonage"
     kind_field = "action"
+    binary_is_speech = True
     supports_marks = True
     sample_rates_hz = (8000, 16000, 24000)
 
@@ -73,12 +74,6 @@ class Vonage(JsonDialect):
         for mark in marks:
             self._notices.settled(mark)
         return ('{"event":"websocket:cleared"}',)
-
-    def received(self, message: str | bytes) -> list[LinkEvent]:
-        """Binary is speech."""
-        if isinstance(message, bytes):
-            return self.spoken(message, L16)
-        return super().received(message)
 
     def said(self, kind: str, fields: Fields) -> list[LinkEvent] | None:
         """clear, notify."""

@@ -7,6 +7,7 @@ import os
 import select
 import socket
 import sys
+import time
 from collections.abc import Callable
 
 READ_BYTES = 1 << 16
@@ -24,7 +25,18 @@ class Connection:
         self.waiting, self.unsent = b"", b""
 
     def read(self) -> bool:
-        """What has come; False when the call is over."""
+        """Look at the socket; False when the call is over."""
+        try:
+            data = self.sock.recv(READ_BYTES)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        read_ns = time.monotonic_ns()
+        return bool(data) and self.take(self.waiting + data if self.waiting else data, read_ns)
+
+    def take(self, data: bytes, read_ns: int) -> bool:
+        """What has come, behind what `waiting` had; False when the call is over."""
         raise NotImplementedError
 
     def write(self, data: bytes) -> None:

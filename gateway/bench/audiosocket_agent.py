@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import socket
 import sys
-import time
 from array import array
 from pathlib import Path
 
 import numpy as np
 
 from trunkline.agent_bridge.audiosocket import HANGUP, RATE_OF_KIND, UUID
-from trunkline.gateway.bench.agent_loop import READ_BYTES, Connection, serve
+from trunkline.gateway.bench.agent_loop import Connection, serve
 from trunkline.gateway.bench.numbering import call_number_of_bytes
 from trunkline.gateway.bench.records import Frames, write_frames
 
@@ -55,19 +54,8 @@ class AudioSocket(Connection):
         super().__init__(sock)
         self.log = log
 
-    def read(self) -> bool:
+    def take(self, data: bytes, read_ns: int) -> bool:
         """What has come; False when the call is over."""
-        try:
-            data = self.sock.recv(READ_BYTES)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        read_ns = time.monotonic_ns()
-        if not data:
-            return False
-        if self.waiting:
-            data = self.waiting + data
         place, end = 0, len(data)
         echo = []
         while end - place >= HEADER_BYTES:

@@ -17,14 +17,13 @@ import hashlib
 import re
 import socket
 import sys
-import time
 from array import array
 from pathlib import Path
 
 import numpy as np
 
 from trunkline.codecs import g711
-from trunkline.gateway.bench.agent_loop import READ_BYTES, Connection, serve
+from trunkline.gateway.bench.agent_loop import Connection, serve
 from trunkline.gateway.bench.records import Frames, write_frames
 
 try:
@@ -102,19 +101,8 @@ class WebSocket(Connection):
         super().__init__(sock)
         self.log, self.words, self.open = log, words, False
 
-    def read(self) -> bool:
+    def take(self, data: bytes, read_ns: int) -> bool:
         """What has come; False when the call is over."""
-        try:
-            data = self.sock.recv(READ_BYTES)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        read_ns = time.monotonic_ns()
-        if not data:
-            return False
-        if self.waiting:
-            data = self.waiting + data
         if not self.open:
             head, found, data = data.partition(b"\r\n\r\n")
             self.waiting = b"" if found else head
