@@ -30,6 +30,10 @@ frames must be whole multiples of 441 or 147 samples.
 State is the last `history_samples` inputs of each stream, int16, zeros at first;
 it lives in the caller's table.  Sums are float32: how BLAS orders them depends
 on the batch, so the same audio in another batch may differ by 1 in the last place.
+
+**Compiled** (`native/resample.c`, for `process_rows`, where one rate is a whole multiple of the
+other) a frame from 8 to 16 kHz took 0.38 us for 0.87 in a batch of 50, and does not
+depend on the batch.
 """
 
 from __future__ import annotations
@@ -39,6 +43,8 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
+
+from trunkline.codecs import compiled
 
 _ATTENUATION_DB = 82.0
 "2 dB above what is promised, for the samples' own rounding"
@@ -78,6 +84,9 @@ class Resampler:
             needless = (np.s_[:: self.up], 1) if self.down == 1 else (np.s_[:: self.down], 0)
             matrix = np.delete(matrix, *needless)
         self._matrix = np.ascontiguousarray(matrix)
+        self.phases = _phases(taps, self.up, self.down, self.history_samples)
+        "f32[up, history_samples + 1]: what a window of inputs is multiplied by, for each output of an input"
+        self._kernel = compiled.bind("resample", self.phases, self.up, self.down) if self._nyquist else None
 
     @property
     def delay_ms(self) -> float:
@@ -120,6 +129,23 @@ class Resampler:
             part = slice(first, first + _ROWS)
             self._process_part(history[part], pcm[part], out[part], new_history[part])
         return out, new_history
+
+    def process_rows(
+        self, histories: NDArray[np.int16], rows: NDArray[np.intp], pcm: NDArray[np.int16]
+    ) -> NDArray[np.int16]:
+        """The same for streams whose state is in these rows of a table, where it is brought up to date.
+
+        `histories` is i16[capacity, at least history_samples]; no row comes twice.
+        """
+        if self.from_hz == self.to_hz:
+            return pcm
+        if self._kernel is None:
+            width = self.history_samples
+            out, histories[rows, :width] = self.process(histories[rows, :width], pcm)
+            return out
+        out = np.empty((len(rows), self.output_samples(pcm.shape[1])), np.int16)
+        self._kernel(histories, rows, pcm, out)
+        return out
 
     def _process_part(
         self,
@@ -224,6 +250,16 @@ def _low_pass(from_hz: int, to_hz: int, up: int, down: int) -> NDArray[np.float6
         return taps
     taps /= taps.sum()
     return taps
+
+
+def _phases(taps: NDArray[np.float64], up: int, down: int, history: int) -> NDArray[np.float32]:
+    """Taps by output of an input, f32[up, history + 1], in the order of the inputs: the newest has the last one.
+
+    Only where `up` or `down` is 1.
+    """
+    tap = np.arange(up)[:, None] + (history - np.arange(history + 1)) * up
+    inside = tap < len(taps)
+    return np.where(inside, up * taps[np.where(inside, tap, 0)], 0).astype(np.float32)
 
 
 def _toeplitz(taps: NDArray[np.float64], up: int, down: int, block: int, history: int) -> NDArray[np.float32]:

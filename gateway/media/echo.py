@@ -39,7 +39,7 @@ class Echo:
     def played(self, rows: Rows, pcm: NDArray[np.int16], now_ns: int) -> None:
         """A packet's audio for each row, silence too: pcm[n, samples] at the agent's rate."""
         table = self._table
-        level = level_dbov(pcm[:, ::EVERY])
+        level = level_dbov(pcm, EVERY)
         loud = level > LOUD_DBOV
         table.loud_ns[rows if loud.all() else rows[loud]] = now_ns
         table.echo_dbov[rows] = np.maximum(level - table.echo_loss_db[rows], table.echo_dbov[rows] - DECAY_DB)

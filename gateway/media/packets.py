@@ -58,10 +58,7 @@ class PacketWriter:
         """
         table, c = self._table, self._table.shared
         table.last_sample[rows] = pcm[:, -1]
-        width = fmt.down.history_samples
-        if width:
-            pcm, history = fmt.down.process(table.down_history[rows, :width], pcm)
-            table.down_history[rows, :width] = history
+        pcm = fmt.down.process_rows(table.down_history, rows, pcm)
         payload, lengths = fmt.codec.encode(rows, pcm)
         if lengths is not None:
             return self._send_lengths(rows, payload, lengths, marker), lengths

@@ -159,10 +159,7 @@ class Uplink:
         table = self._table
         if self.tones.watching:
             pcm, flags = self.tones.hear(fmt.line_hz, rows, pcm, flags)
-        width = fmt.up.history_samples
-        if width:
-            pcm, history = fmt.up.process(table.up_history[rows, :width], pcm)
-            table.up_history[rows, :width] = history
+        pcm = fmt.up.process_rows(table.up_history, rows, pcm)
         cutter = self._waiting.get(fmt.frame_samples)
         if pcm.shape[1] == fmt.frame_samples and (cutter is None or not cutter.count[rows].any()):
             self._emit(rows, pcm, flags)

@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What stands between Python and the kernels; see binding.h. */
+#include "binding.h"
+#include <string.h>
+
+typedef struct {
+    char type[5];
+    int dimensions; /* 0: a number */
+    int written, by_row, rows;
+} Wanted;
+
+typedef struct {
+    PyObject_HEAD
+    const Kernel *kernel;
+    int count, bound; /* arguments, and how many of them are fixed */
+    Wanted wanted[MOST_ARGUMENTS];
+    Arg arg[MOST_ARGUMENTS];
+    Py_buffer held[MOST_ARGUMENTS];
+    Py_ssize_t least; /* rows of the shortest of the bound arrays that are indexed by `rows` */
+} Bound;
+
+static int parse_wanted(const char *word, size_t length, Wanted *wanted)
+{
+    memset(wanted, 0, sizeof *wanted);
+    if (length == 4 && !strncmp(word, "rows", 4)) {
+        wanted->rows = 1;
+        wanted->dimensions = 1;
+        strcpy(wanted->type, "q");
+        return 0;
+    }
+    if (!strncmp(word, "int", length) || !strncmp(word, "real", length)) {
+        memcpy(wanted->type, word, length);
+        return 0;
+    }
+    wanted->type[0] = word[0];
+    for (size_t i = 1; i < length; i++) {
+        switch (word[i]) {
+        case '1': case '2': wanted->dimensions = word[i] - '0'; break;
+        case '!': wanted->written = 1; break;
+        case '@': wanted->by_row = 1; break;
+        default: return -1;
+        }
+    }
+    return wanted->dimensions ? 0 : -1;
+}
+
+static int is_of(const char *format, char type)
+{
+    char given = format[0] == '<' || format[0] == '=' || format[0] == '@' ? format[1] : format[0];
+    if (given == 'l' && sizeof(long) == 8) given = 'q';
+    if (given == 'L' && sizeof(long) == 8) given = 'Q';
+    return given == type;
+}
+
+static int refuse(const Bound *self, int place, PyObject *given)
+{
+    const Wanted *wanted = &self->wanted[place];
+    PyErr_Format(PyExc_TypeError, "%s: argument %d must be a%s array of type '%s' with %d dimension(s), not %R",
+                 self->kernel->name, place, wanted->written ? " writable" : "n", wanted->type, wanted->dimensions,
+                 (PyObject *)Py_TYPE(given));
+    return -1;
+}
+
+static int take_array(const Bound *self, int place, PyObject *given, Py_buffer *view, Array *array)
+{
+    const Wanted *wanted = &self->wanted[place];
+    int flags = PyBUF_STRIDES | PyBUF_FORMAT | (wanted->written ? PyBUF_WRITABLE : 0);
+    if (PyObject_GetBuffer(given, view, flags) < 0) {
+        PyErr_Clear();
+        return refuse(self, place, given);
+    }
+    int fits = view->ndim == wanted->dimensions && is_of(view->format, wanted->type[0]);
+    if (fits && view->ndim == 2) fits = view->shape[1] < 2 || view->strides[1] == view->itemsize;
+    if (!fits) {
+        PyBuffer_Release(view);
+        return refuse(self, place, given);
+    }
+    array->data = view->buf;
+    array->n = view->shape[0];
+    array->m = view->ndim == 2 ? view->shape[1] : 1;
+    array->step = view->strides[0];
+    return 0;
+}
+
+/* Arguments from `first` on; returns how many arrays are held in `views`, -1 with an exception. */
+static int take_all(const Bound *self, int first, PyObject *given, Py_ssize_t skip, Arg *arg, Py_buffer *views)
+{
+    int held = 0;
+    Py_ssize_t count = PyTuple_GET_SIZE(given) - skip;
+    for (int k = 0; k < count; k++) {
+        PyObject *item = PyTuple_GET_ITEM(given, k + skip);
+        const Wanted *wanted = &self->wanted[first + k];
+        if (wanted->dimensions) {
+            if (take_array(self, first + k, item, &views[held], &arg[first + k].a) < 0) goto failed;
+            held++;
+            continue;
+        }
+        if (wanted->type[0] == 'i') arg[first + k].i = PyLong_AsLongLong(item);
+        else arg[first + k].f = PyFloat_AsDouble(item);
+        if (PyErr_Occurred()) goto failed;
+    }
+    return held;
+failed:
+    while (held) PyBuffer_Release(&views[--held]);
+    return -1;
+}
+
+static int rows_are_there(const Bound *self, const Arg *arg)
+{
+    Py_ssize_t least = self->least;
+    const Array *rows = NULL;
+    for (int k = self->bound; k < self->count; k++) {
+        if (self->wanted[k].rows) rows = &arg[k].a;
+        if (self->wanted[k].by_row && arg[k].a.n < least) least = arg[k].a.n;
+    }
+    if (rows == NULL) return 1;
+    for (Py_ssize_t i = 0; i < rows->n; i++) {
+        int64_t row = *(const int64_t *)(rows->data + i * rows->step);
+        if (row < 0 || row >= least) {
+            PyErr_Format(PyExc_IndexError, "%s: there is no row %lld", self->kernel->name, (long long)row);
+            return 0;
+        }
+    }
+    return 1;
+}
+
+static PyObject *bound_call(PyObject *object, PyObject *given, PyObject *named)
+{
+    Bound *self = (Bound *)object;
+    Py_buffer views[MOST_ARGUMENTS];
+    Arg arg[MOST_ARGUMENTS];
+    PyObject *result = NULL;
+    if (PyTuple_GET_SIZE(given) != self->count - self->bound || (named && PyDict_GET_SIZE(named))) {
+        return PyErr_Format(PyExc_TypeError, "%s takes %d arguments after those that are bound, by place",
+                            self->kernel->name, self->count - self->bound);
+    }
+    memcpy(arg, self->arg, self->bound * sizeof *arg);
+    int held = take_all(self, self->bound, given, 0, arg, views);
+    if (held < 0) return NULL;
+    if (rows_are_there(self, arg)) {
+        int64_t value = self->kernel->run(arg);
+        if (!PyErr_Occurred()) result = PyLong_FromLongLong(value);
+    }
+    while (held) PyBuffer_Release(&views[--held]);
+    return result;
+}
+
+static void bound_dealloc(PyObject *object)
+{
+    Bound *self = (Bound *)object;
+    PyTypeObject *type = Py_TYPE(object);
+    for (int k = 0; k < MOST_ARGUMENTS; k++)
+        if (self->held[k].obj) PyBuffer_Release(&self->held[k]);
+    type->tp_free(object);
+    Py_DECREF(type);
+}
+
+static PyType_Slot bound_slots[] = {
+    {Py_tp_call, bound_call},
+    {Py_tp_dealloc, bound_dealloc},
+    {Py_tp_doc, "A kernel, some of whose arguments are fixed."},
+    {0, NULL},
+};
+
+static PyType_Spec bound_spec = {
+    "trunkline.Kernel", sizeof(Bound), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION, bound_slots,
+};
+
+typedef struct {
+    PyTypeObject *type;
+    const Kernel *kernels;
+} State;
+
+static int set_up(Bound *self, PyObject *given)
+{
+    for (const char *word = self->kernel->takes; *word;) {
+        size_t length = strcspn(word, " ");
+        if (self->count == MOST_ARGUMENTS || parse_wanted(word, length, &self->wanted[self->count++]) < 0) {
+            PyErr_Format(PyExc_SystemError, "%s: \"%s\" is no list of arguments", self->kernel->name, self->kernel->takes);
+            return -1;
+        }
+        word += length + strspn(word + length, " ");
+    }
+    self->bound = (int)PyTuple_GET_SIZE(given) - 1;
+    if (self->bound > self->count) {
+        PyErr_Format(PyExc_TypeError, "%s has %d arguments, not %d", self->kernel->name, self->count, self->bound);
+        return -1;
+    }
+    if (take_all(self, 0, given, 1, self->arg, self->held) < 0) return -1;
+    self->least = PY_SSIZE_T_MAX;
+    for (int k = 0; k < self->bound; k++)
+        if (self->wanted[k].by_row && self->arg[k].a.n < self->least) self->least = self->arg[k].a.n;
+    return 0;
+}
+
+static PyObject *bind(PyObject *module, PyObject *given)
+{
+    State *state = PyModule_GetState(module);
+    const char *name = PyTuple_GET_SIZE(given) ? PyUnicode_AsUTF8(PyTuple_GET_ITEM(given, 0)) : "";
+    if (name == NULL) return NULL;
+    for (const Kernel *kernel = state->kernels; kernel->name; kernel++) {
+        if (strcmp(kernel->name, name)) continue;
+        Bound *self = PyObject_New(Bound, state->type);
+        if (self == NULL) return NULL;
+        memset((char *)self + sizeof(PyObject), 0, sizeof *self - sizeof(PyObject));
+        self->kernel = kernel;
+        if (set_up(self, given) < 0) {
+            Py_DECREF(self);
+            return NULL;
+        }
+        return (PyObject *)self;
+    }
+    return PyErr_Format(PyExc_LookupError, "there is no kernel \"%s\"", name);
+}
+
+static PyMethodDef bind_method = {
+    "bind", bind, METH_VARARGS, "bind(name, *first): a kernel, to be called with the arguments that are left.",
+};
+
+PyObject *make_module(struct PyModuleDef *definition, const Kernel *kernels)
+{
+    definition->m_size = sizeof(State);
+    PyObject *module = PyModule_Create(definition);
+    if (module == NULL) return NULL;
+    State *state = PyModule_GetState(module);
+    state->kernels = kernels;
+    state->type = (PyTypeObject *)PyType_FromSpec(&bound_spec);
+    PyObject *name = PyUnicode_FromString(definition->m_name);
+    PyObject *function = state->type && name ? PyCFunction_NewEx(&bind_method, module, name) : NULL;
+    Py_XDECREF(name);
+    if (function == NULL || PyModule_AddObject(module, "bind", function) < 0) {
+        Py_XDECREF(function);
+        Py_DECREF(module);
+        return NULL;
+    }
+    return module;
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Kernels: compiled loops over NumPy arrays, called from Python with next to no cost.
+
+   A kernel is a C function of arguments that are arrays or numbers.  What it takes is a text, one
+   word an argument, which is checked at each call:
+
+       type     h H i I q Q f d B ?    as NumPy's characters: i16 u16 i32 u32 i64 u64 f32 f64 u8 bool
+                int real               numbers
+       shape    1 or 2 dimensions      elements of the last one lie side by side in arrays of 2
+       !        is written to
+       @        has a row for each index in the argument `rows` (q1), which are checked to be there
+
+   `bind(name, *first)` fixes the first arguments once, columns of a table say; the rest come with each call. */
+#ifndef TRUNKLINE_BINDING_H
+#define TRUNKLINE_BINDING_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <stdint.h>
+
+typedef struct {
+    char *data;
+    Py_ssize_t n;    /* rows, or elements of an array of one dimension */
+    Py_ssize_t m;    /* elements of a row; 1 in an array of one dimension */
+    Py_ssize_t step; /* bytes from row to row */
+} Array;
+
+typedef union {
+    Array a;
+    int64_t i;
+    double f;
+} Arg;
+
+typedef int64_t Run(const Arg *arg);
+
+typedef struct {
+    const char *name;
+    const char *takes;
+    Run *run;
+} Kernel;
+
+/* Row i of argument `arg` as a pointer to `type`. */
+#define AT(type, arg, i) ((type *)((arg).a.data + (i) * (arg).a.step))
+
+/* The one function of a module: makes it of a list of kernels that ends with an empty name. */
+PyObject *make_module(struct PyModuleDef *definition, const Kernel *kernels);
+
+#define MOST_ARGUMENTS 48
+
+#endif

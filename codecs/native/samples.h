@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Loops over samples, one row of a batch each: what kernels are made of, here and in gateway/media/native.
+
+   Each has its twin in the NumPy module of the same name in codecs/, which says what is computed and why. */
+#ifndef TRUNKLINE_SAMPLES_H
+#define TRUNKLINE_SAMPLES_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Compiled for newer processors besides, where the C library can choose at load time. */
+#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__)
+#define FAST __attribute__((target_clones("arch=x86-64-v3", "default")))
+#else
+#define FAST
+#endif
+
+/* level.py: dBov of n samples that lie `stride` apart. */
+float level_dbov(const int16_t *pcm, size_t n, size_t stride);
+
+/* resample.py: one of the rates is a whole multiple of the other. `taps` f32[up, history + 1]; up, or down, is 1.
+   `history` holds as many samples as are needed before a frame, and is brought up to date. */
+typedef struct {
+    const float *taps;
+    int up, down, history;
+} Filter;
+
+#define MOST_HISTORY 512
+#define MOST_SAMPLES 5760 /* 120 ms at 48 kHz */
+
+void resample(const Filter *filter, int16_t *history, const int16_t *pcm, int n, int16_t *out);
+
+/* voice_activity.py: fields of a row of its state. */
+enum { VA_BEGIN, VA_VOICE_MS, VA_QUIET_MS, VA_START_MS, VA_STOP_MS, VA_FLOOR, VA_LOW, VA_BEFORE, VA_AGE_MS, VA_ANCHOR,
+       VA_STEADY_MS, VA_MARGIN_DB, VA_FIELDS };
+
+void va_learn(double *row, double level, double ms);
+int va_is_voice(const double *row, double level, double least_dbov);
+int va_count(double *row, int voice, double ms);
+
+#endif

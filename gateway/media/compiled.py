@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The compiled kernels of the media worker (`native/`), where they could be built; as codecs/compiled.py says.
+
+`TRUNKLINE_COMPILED=0` in the environment keeps a worker to NumPy, to compare the two or to rule the kernels out.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import Any
+
+from trunkline.codecs import compiled as of_codecs
+from trunkline.codecs.compiled import Kernel
+
+SWITCH = "TRUNKLINE_COMPILED"
+
+
+def _load() -> Any:
+    if os.environ.get(SWITCH) == "0":
+        of_codecs.native = None
+        return None
+    try:
+        return importlib.import_module("trunkline.gateway.media._native")
+    except ImportError:
+        return None
+
+
+native: Any = _load()
+"the extension module, None where it could not be built or is not wanted"
+
+
+def bind(name: str, *first: Any) -> Kernel | None:
+    """The kernel of this name with its first arguments fixed; None where there is nothing compiled."""
+    return None if native is None else native.bind(name, *first)
