@@ -4,14 +4,23 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Protocol, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trunkline.gateway.media.sockaddr import Address as Address  # noqa: PLC0414 - part of a batch
+from trunkline.gateway.media.sockaddr import Sources
+
 PACKET_BYTES = 2048
 "Room for one packet; RTP over UDP stays below the 1500 bytes of an Ethernet frame."
 
-Address = tuple[str, int]
+
+class Addresses(Protocol):
+    """Where packets came from: a list of pairs, or what becomes such pairs when they are asked for."""
+
+    def __getitem__(self, i: SupportsIndex, /) -> Address:
+        """Host and port of packet i."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -26,10 +35,14 @@ class Batch:
     "[n] bytes"
     named: NDArray[np.bool_]
     "[n] the packet came from the address that the row expects"
-    addresses: list[Address]
+    addresses: Addresses
     "where each packet came from"
 
     def part(self, which: NDArray[np.intp]) -> Batch:
         """Some of these packets, copied."""
-        addresses = [self.addresses[i] for i in which.tolist()]
+        addresses: Addresses
+        if isinstance(self.addresses, Sources):
+            addresses = self.addresses.part(which)
+        else:
+            addresses = [self.addresses[i] for i in which.tolist()]
         return Batch(self.rows[which], self.packets[which], self.lengths[which], self.named[which], addresses)

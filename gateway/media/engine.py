@@ -314,9 +314,7 @@ class Engine:
             if stream is not None:
                 data = batch.packets[i, : batch.lengths[i]].tobytes()
                 self.receive_rtcp(stream, data, batch.addresses[i], now_ns)
-        keep = np.flatnonzero(~rtcp)
-        addresses = [batch.addresses[i] for i in keep]
-        return Batch(batch.rows[keep], batch.packets[keep], batch.lengths[keep], batch.named[keep], addresses)
+        return batch.part(np.flatnonzero(~rtcp))
 
     def receive_rtcp(self, stream: Stream, data: bytes, address: Address, now_ns: int) -> None:
         """One RTCP datagram."""

@@ -3,8 +3,33 @@
 
 from __future__ import annotations
 
+import math
 import select
 from collections.abc import Callable
+
+import numpy as np
+
+from trunkline.gateway.media import compiled
+
+MOST_FOUND = 1024
+"Descriptors that are named at a time; the kernel begins with the others next time."
+EVENT_BYTES = 16
+"`struct epoll_event`; 12 on x86-64."
+
+
+class Found:
+    """What a look has found, as the kernel has it: valid until the next one, and read by `UdpSockets.receive`."""
+
+    def __init__(self) -> None:
+        self.events = np.zeros(MOST_FOUND * EVENT_BYTES, np.uint8)
+        self.count = 0
+
+    def __len__(self) -> int:
+        return self.count
+
+
+Ready = Found | list[tuple[int, int]]
+"Descriptors and their events; pairs of numbers where nothing is compiled."
 
 
 class EpollPoller:
@@ -14,6 +39,15 @@ class EpollPoller:
         self.epoll = select.epoll()
         self.handlers: dict[int, Callable[[int], None]] = {}
         self._masks: dict[int, int] = {}
+        self._found = Found()
+        self._kernel = compiled.bind("ready", self.epoll.fileno(), self._found.events)
+
+    def poll(self, seconds: float) -> Ready:
+        """What is ready, now or within so many seconds."""
+        if self._kernel is None:
+            return self.epoll.poll(seconds)
+        self._found.count = self._kernel(math.ceil(seconds * 1000))
+        return self._found
 
     def watch(self, fd: int, mask: int, handler: Callable[[int], None]) -> None:
         """Call handler(events) when fd is ready."""
@@ -27,7 +61,7 @@ class EpollPoller:
         self._masks[fd] = mask
 
     def watch_silently(self, fd: int) -> None:
-        """Let `epoll` name fd when it is readable; no handler: RTP is read in batches."""
+        """Let `poll` name fd when it is readable; no handler: RTP is read in batches."""
         if fd not in self._masks:
             self.epoll.register(fd, select.EPOLLIN)
             self._masks[fd] = select.EPOLLIN

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 from trunkline.gateway.media.columns import DELAY_EDGES_US
+from trunkline.gateway.media.poller import Ready
 
 GRIDS_NS = (2_500_000, 3_333_333, 4_000_000, 5_000_000, 10_000_000)
 PROMPT_NS = 4_000_000
@@ -37,7 +38,6 @@ TOLERATED_NS = 5_000_000
 "A tick that is done so long after it was due harms nobody; what is beyond counts as load (load.py)."
 
 _EDGES_US = DELAY_EDGES_US.tolist()
-Ready = list[tuple[int, int]]
 
 
 class Rhythm:
@@ -77,7 +77,7 @@ class Rhythm:
         `due_ns` is asked only if it matters: in a crowd something is ready at each point.
         """
         next_ns = (self.begun_ns // self.grid_ns + 1) * self.grid_ns
-        ready: Ready = []
+        ready: Ready | None = None
         if self.crowded:
             self._sleep_until(next_ns)
             ready = self._poll(0)

@@ -27,6 +27,7 @@ from trunkline.gateway.media.columns import ROW_FIELDS, Columns
 from trunkline.gateway.media.control import StartStream
 from trunkline.gateway.media.format_change import change_clock, change_format
 from trunkline.gateway.media.formats import FormatKey, Formats
+from trunkline.gateway.media.sockaddr import SOCKADDR_BYTES, pack
 from trunkline.rtp.dtmf import EventReceiver
 from trunkline.rtp.dtmf_send import EventSender
 from trunkline.rtp.jitter import BINS
@@ -70,8 +71,8 @@ class Stream:
     rtp: socket.socket
     rtcp: socket.socket | None
     channel: int
-    remote: Address
-    "where we send RTP: what signalling named, or the port that was followed"
+    sockaddr: NDArray[np.uint8]
+    "the row's place in `Table.remotes`"
     remote_rtcp: Address
     named: Address = ("", 0)
     "what signalling named, whatever was followed"
@@ -111,6 +112,17 @@ class Stream:
     asked: int = 0
     "commands of the agent for the gateway process, in the second that began at `asked_since_ns`"
     asked_since_ns: int = 0
+    _remote: Address = ("", 0)
+
+    @property
+    def remote(self) -> Address:
+        """Where we send RTP: what signalling named, or the port that was followed."""
+        return self._remote
+
+    @remote.setter
+    def remote(self, address: Address) -> None:
+        self._remote = address
+        self.sockaddr[:] = pack(address)
 
     @property
     def sockets(self) -> list[socket.socket]:
@@ -211,6 +223,9 @@ class Table:
         self.echo_dbov = np.full(n, -127.0)  # what is heard must be louder, or is our own voice (echo.py)
         self.echo_loss_db = np.full(n, ECHO_LOSS_DB)  # by how much a line's echo is taken to be weaker
         self.loud_ns = np.zeros(n, np.int64)  # when something loud was last played
+        # -- the network
+        self.rtp_fd = np.full(n, -1, np.int32)  # descriptor of the socket for RTP, -1 without one
+        self.remotes = np.zeros((n, SOCKADDR_BYTES), np.uint8)  # `Stream.remote` as the kernel has it
 
     def take(self, start: StartStream, rtp: socket.socket, rtcp: socket.socket | None) -> Stream:
         """Give a stream its row: a fresh one, or the one its predecessor left. Raises TableFull."""
@@ -232,6 +247,7 @@ class Table:
         self.noted_ns[row] = self.shared.rx_last_ns[row]
         stream = self._stream(row, start, rtp, rtcp, resumed=resumed)
         self.used[row] = True
+        self.rtp_fd[row] = -1 if rtp is None else rtp.fileno()
         self.streams[row] = stream
         self.by_call[stream.call_id] = stream
         self.channels[row] = stream.channel
@@ -247,19 +263,21 @@ class Table:
         media, c = start.media, self.shared
         named = (media.remote_host, media.remote_port)
         port = int(c.rx_followed_port[row])
-        return Stream(
+        stream = Stream(
             row=row,
             start=start,
             media=media,
             rtp=rtp,
             rtcp=rtcp,
             channel=(int(c.generation[row]) & 0xFFFF) << 16 | row,
-            remote=(named[0], port) if port else named,
+            sockaddr=self.remotes[row],
             remote_rtcp=(media.remote_rtcp_host, media.remote_rtcp_port),
             named=named,
             held_media=start.hold_media,
             resumed=resumed,
         )
+        stream.remote = (named[0], port) if port else named
+        return stream
 
     def _wipe(self, row: int, start: StartStream) -> None:
         """Zero every column of a row but its generation, which goes up."""
@@ -342,6 +360,7 @@ class Table:
         self.agent_ready[row] = self.receiving[row] = self.sending[row] = False
         self.shared.state[row] = FREE
         self.used[row] = False
+        self.rtp_fd[row] = -1
         self.keying.discard(row)
         self.mute(row, uplink=False, downlink=False)
         self.halted.discard(row)

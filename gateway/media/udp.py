@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """RTP and RTCP sockets of a worker: bytes in as batches, bytes out.
 
+In the usual case a look is one call into a compiled kernel, and so is a batch that leaves
+(native/sockets.c); what has no kernel is done one packet after the other.
+
 The gateway process has opened and bound the sockets and keeps its own copies,
 so a datagram that arrives while a worker is being replaced waits in the kernel.
 
@@ -20,7 +23,11 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from trunkline.codecs.compiled import Kernel
+from trunkline.gateway.media import compiled
 from trunkline.gateway.media.batch import PACKET_BYTES, Address, Batch
+from trunkline.gateway.media.poller import MOST_FOUND, Found, Ready
+from trunkline.gateway.media.sockaddr import SOCKADDR_BYTES, Sources
 from trunkline.gateway.media.table import Stream, Table
 
 SO_TIMESTAMPNS = 35
@@ -30,6 +37,10 @@ BATCH_PACKETS = 1024
 "Packets in one look at most; the sockets that are left wait for the next."
 
 Rows = NDArray[np.intp]
+Events = list[tuple[int, int]]
+
+_WHOLE = np.zeros(0, np.int32)
+"Packets that are as long as their array is wide."
 
 
 class UdpSockets:
@@ -41,9 +52,23 @@ class UdpSockets:
         "by descriptor"
         self._packets = np.zeros((BATCH_PACKETS, PACKET_BYTES), np.uint8)
         self._views = [row.data for row in self._packets]
+        self._last: Events = []
+        "what was ready in the last look"
         self.sampled_row = -1
         "row whose packet was timed in this tick, -1 for none"
         self.sampled_age_ns = 0
+        # -- for the kernels
+        self._row_of = np.full(0, -1, np.int32)  # row of each descriptor, -1: not one of RTP
+        self._looked = np.zeros(0, np.int64)  # look in which a descriptor was last found ready
+        self._look = 0
+        self._sources = np.zeros((BATCH_PACKETS, SOCKADDR_BYTES), np.uint8)
+        self._rows = np.zeros(BATCH_PACKETS, np.int64)
+        self._lengths = np.zeros(BATCH_PACKETS, np.int32)
+        self._named = np.zeros(BATCH_PACKETS, bool)
+        self._others = np.zeros((MOST_FOUND, 2), np.int32)
+        self._notes = np.zeros(3, np.int64)  # how many others, row and age of the packet that was timed
+        self._receive_kernel = self._bind()
+        self._send_kernel = compiled.bind("send_packets", table.rtp_fd, table.remotes)
 
     # -- which sockets ----------------------------------------------------------------------
 
@@ -53,24 +78,63 @@ class UdpSockets:
             sock.setblocking(False)
         with contextlib.suppress(OSError):  # only a measurement is lost without it
             stream.rtp.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
-        self._rtp[stream.rtp.fileno()] = stream
+        fd = stream.rtp.fileno()
+        self._rtp[fd] = stream
+        if fd >= len(self._row_of):
+            more = 2 * fd + 64 - len(self._row_of)
+            self._row_of = np.append(self._row_of, np.full(more, -1, np.int32))
+            self._looked = np.append(self._looked, np.full(more, -1))
+            self._receive_kernel = self._bind()
+        self._row_of[fd] = stream.row
 
     def remove(self, stream: Stream) -> None:
         """Forget the sockets of a stream, before they are closed."""
-        self._rtp.pop(stream.rtp.fileno(), None)
+        fd = stream.rtp.fileno()
+        if self._rtp.pop(fd, None) is not None:
+            self._row_of[fd] = -1
+
+    def _bind(self) -> Kernel | None:
+        return compiled.bind(
+            "receive", self._row_of, self._looked, self._table.remotes, self._packets, self._sources,
+            self._rows, self._lengths, self._named, self._others, self._notes,
+        )  # fmt: skip
 
     # -- in ---------------------------------------------------------------------------------
 
-    def receive(self, ready: Iterable[tuple[int, int]]) -> tuple[Batch | None, list[tuple[int, int]]]:
-        """One datagram from each RTP socket among what the poller found ready, as (fd, events).
+    def receive(self, ready: Ready, *, behind: bool = False) -> tuple[Batch | None, Events]:
+        """One datagram from each RTP socket among what the poller has found ready.
 
-        Returns them, and what in `ready` is none of our sockets.
+        With `behind`, only from those that were ready in the last look, too.  Returns the datagrams, and what in
+        `ready` is none of our sockets, as (fd, events).  The batch holds until the next look.
         """
+        if isinstance(ready, Found):
+            return self._receive_found(ready, behind)
+        last = set(self._last) if behind else ()
+        self._last = [item for item in ready if item in last] if behind else ready
+        return self._receive_each(self._last)
+
+    def _receive_found(self, ready: Found, behind: bool) -> tuple[Batch | None, Events]:
+        """All of it in the kernel."""
+        assert self._receive_kernel is not None  # else the poller would have none either
+        self._look += 1
+        n = self._receive_kernel(ready.events, ready.count, self._look, behind, self.sampled_row < 0)
+        count, row, age_ns = self._notes.tolist()
+        if row >= 0:
+            self.sampled_row, self.sampled_age_ns = row, age_ns
+        others = self._others[:count].tolist() if count else []
+        if not n:
+            return None, others
+        rows = self._rows[:n].copy()  # they are kept with what their packets become
+        sources = Sources(self._sources[:n])
+        return Batch(rows, self._packets[:n], self._lengths[:n], self._named[:n], sources), others
+
+    def _receive_each(self, ready: Iterable[tuple[int, int]]) -> tuple[Batch | None, Events]:
+        """One system call after the other."""
         rows: list[int] = []
         lengths: list[int] = []
         named: list[bool] = []
         addresses: list[Address] = []
-        others: list[tuple[int, int]] = []
+        others: Events = []
         sockets = self._rtp
         for item in ready:
             stream = sockets.get(item[0])
@@ -127,6 +191,10 @@ class UdpSockets:
         self, rows: Rows, packets: NDArray[np.uint8], lengths: NDArray[np.int32] | None = None
     ) -> NDArray[np.bool_]:
         """Send packets[n, bytes], of which lengths[n] bytes (all, without it); False where the kernel refused one."""
+        if self._send_kernel is not None:
+            sent = np.empty(len(rows), bool)
+            self._send_kernel(rows, packets, _WHOLE if lengths is None else lengths, sent)
+            return sent
         if lengths is not None:
             return self._send_each(rows, packets, lengths)
         size = packets.shape[1]

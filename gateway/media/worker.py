@@ -28,7 +28,7 @@ from trunkline.gateway.media import agent_news, control
 from trunkline.gateway.media.channel import Channel, receive
 from trunkline.gateway.media.columns import Columns
 from trunkline.gateway.media.engine import Engine
-from trunkline.gateway.media.poller import EpollPoller
+from trunkline.gateway.media.poller import EpollPoller, Ready
 from trunkline.gateway.media.rhythm import Rhythm
 from trunkline.gateway.media.sounds import Clips, load_clips
 from trunkline.gateway.media.table import Stream, Table, TableFull
@@ -90,7 +90,7 @@ class Worker:
         self.draining = False
         self._failures = 0
         self._handled_ns = 0
-        self.rhythm = Rhythm(self.poller.epoll.poll, self.columns.worker)
+        self.rhythm = Rhythm(self.poller.poll, self.columns.worker)
         self._catch_up_ns = 0
         "until then all that waits at the sockets is read first"
         self._stalled_ns = 0
@@ -258,7 +258,7 @@ class Worker:
         """When to wake up though nothing has come."""
         return min(self.engine.next_deadline_ns(), time.monotonic_ns() + int(HEARTBEAT_S * 1e9))
 
-    def _tick(self, ready: list[tuple[int, int]], now_ns: int, looks: int) -> None:
+    def _tick(self, ready: Ready, now_ns: int, looks: int) -> None:
         """Take what the sockets have, then let the engine do what is due."""
         self.sockets.sampled_row = -1
         begun_ns, control_fd = now_ns, self.channel.fileno()
@@ -287,9 +287,8 @@ class Worker:
                     # Gaps are filled meanwhile or not: reading goes on, or all that comes is late for as long.
                     behind_still, lagging = True, now_ns < self._stalled_ns + CATCH_UP_LIMIT_NS
                     break
-                behind = set(ready)
-                ready = [item for item in self.poller.epoll.poll(0) if item in behind and item[0] not in handlers]
-            batch, others = self.sockets.receive(ready)
+                ready = self.poller.poll(0)
+            batch, others = self.sockets.receive(ready, behind=look > 0)
             if not look:
                 first_ready = others
             if batch is None:

@@ -8,4 +8,7 @@
 
 #include "binding.h"
 
+/* sockets.c */
+Run ready, receive, send_packets;
+
 #endif

@@ -43,6 +43,7 @@ class CrowdedMachine:
         self.quiet_ns = self.start_ns + max([CROWDED_NS[1], *(end for _, end in self.stalls + outages)])
         self._arrivals = collections.deque(self._arrive(rng, outages))
         self._queues = [collections.deque() for _ in range(CALLS)]
+        self._looked: set[tuple[int, int]] = set()
         self.dropped: list[tuple[int, int]] = []
         "time, and how many packets of that tick were not heard"
         self.worker = self._worker()
@@ -94,7 +95,11 @@ class CrowdedMachine:
             self._queues[row].append(number)
         return [(row, 1) for row in range(CALLS) if self._queues[row]]
 
-    def _read(self, ready: list[tuple[int, int]]) -> tuple[Batch | None, list[tuple[int, int]]]:
+    def _read(
+        self, ready: list[tuple[int, int]], *, behind: bool = False
+    ) -> tuple[Batch | None, list[tuple[int, int]]]:
+        ready = [item for item in ready if item in self._looked] if behind else ready
+        self._looked = set(ready)
         rows = np.array([row for row, _ in ready if self._queues[row]], np.intp)
         if not len(rows):
             return None, []
@@ -108,8 +113,9 @@ class CrowdedMachine:
 
     def _worker(self) -> Worker:
         worker = Worker.__new__(Worker)
-        epoll = types.SimpleNamespace(poll=lambda _seconds: self._ready())
-        worker.poller = types.SimpleNamespace(handlers={}, epoll=epoll)  # type: ignore[assignment]
+        worker.poller = types.SimpleNamespace(  # type: ignore[assignment]
+            handlers={}, poll=lambda _seconds: self._ready()
+        )
         worker.sockets = types.SimpleNamespace(sampled_row=-1, receive=self._read)  # type: ignore[assignment]
         worker.engine, worker.table = self.rig.engine, self.rig.table
         worker.channel = types.SimpleNamespace(fileno=lambda: -1)  # type: ignore[assignment]
