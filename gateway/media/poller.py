@@ -14,14 +14,14 @@ from trunkline.gateway.media import compiled
 MOST_FOUND = 1024
 "Descriptors that are named at a time; the kernel begins with the others next time."
 EVENT_BYTES = 16
-"`struct epoll_event`; 12 on x86-64."
+"Room for a `struct epoll_event`; on x86-64 it has 12."
 
 
 class Found:
     """What a look has found, as the kernel has it: valid until the next one, and read by `UdpSockets.receive`."""
 
     def __init__(self) -> None:
-        self.events = np.zeros(MOST_FOUND * EVENT_BYTES, np.uint8)
+        self.events = np.zeros((MOST_FOUND, EVENT_BYTES), np.uint8)
         self.count = 0
 
     def __len__(self) -> int:
@@ -45,7 +45,7 @@ class EpollPoller:
     def poll(self, seconds: float) -> Ready:
         """What is ready, now or within so many seconds."""
         if self._kernel is None:
-            return self.epoll.poll(seconds)
+            return self.epoll.poll(seconds, MOST_FOUND)
         self._found.count = self._kernel(math.ceil(seconds * 1000))
         return self._found
 

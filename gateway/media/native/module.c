@@ -5,10 +5,10 @@
 
 static const Kernel kernels[] = {
     /* epoll, events, timeout in ms */
-    {"ready", "int B1! int", ready},
+    {"ready", "int B2! int", ready},
     /* row of each descriptor, its last look, remotes, packets, sources, rows, lengths, named, others, notes,
        events, how many, look, behind, timed */
-    {"receive", "i1 q1! B2 B2! B2! q1! i1! ?1! i2! q1! B1 int int int int", receive},
+    {"receive", "i1 q1! B2 B2! B2! q1! i1! ?1! i2! q1! B2 int int int int", receive},
     /* descriptors, remotes, rows, packets, lengths, sent */
     {"send_packets", "i1@ B2@ rows B2 i1 ?1!", send_packets},
     {NULL, NULL, NULL},

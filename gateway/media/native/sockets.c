@@ -19,19 +19,25 @@ static int64_t too_small(const char *what)
     return -1;
 }
 
+/* Whether an array [most, bytes] is room for so many events. */
+static int is_room(const Array *events, int64_t count)
+{
+    Py_ssize_t event = sizeof(struct epoll_event);
+    return count >= 0 && count <= events->n && events->m >= event && events->step == events->m;
+}
+
 /* How many descriptors of an epoll are ready, whose events are then in `events`. */
 int64_t ready(const Arg *arg)
 {
     enum { EPOLL, EVENTS, TIMEOUT_MS };
-    Py_ssize_t most = arg[EVENTS].a.n / (Py_ssize_t)sizeof(struct epoll_event);
     struct epoll_event *events = AT(struct epoll_event, arg[EVENTS], 0);
-    int found;
-    if (most < 1 || most > INT_MAX || arg[EVENTS].a.step != 1) return too_small("events");
+    int found, most = (int)arg[EVENTS].a.n;
+    if (!is_room(&arg[EVENTS].a, 1) || arg[EVENTS].a.n > INT_MAX) return too_small("events");
     if (arg[TIMEOUT_MS].i == 0) {
-        found = epoll_wait((int)arg[EPOLL].i, events, (int)most, 0);
+        found = epoll_wait((int)arg[EPOLL].i, events, most, 0);
     } else {
         Py_BEGIN_ALLOW_THREADS
-        found = epoll_wait((int)arg[EPOLL].i, events, (int)most, (int)arg[TIMEOUT_MS].i);
+        found = epoll_wait((int)arg[EPOLL].i, events, most, (int)arg[TIMEOUT_MS].i);
         Py_END_ALLOW_THREADS
     }
     if (found >= 0) return found;
@@ -108,7 +114,7 @@ enum {
 static int has_room(const Arg *arg)
 {
     Py_ssize_t most = arg[PACKETS].a.n, found = (Py_ssize_t)arg[FOUND].i;
-    if (found < 0 || found > arg[EVENTS].a.n / (Py_ssize_t)sizeof(struct epoll_event) || arg[EVENTS].a.step != 1)
+    if (!is_room(&arg[EVENTS].a, found))
         return (too_small("events"), 0);
     if (arg[REMOTES].a.m < SOCKADDR_BYTES || arg[SOURCES].a.m < SOCKADDR_BYTES || arg[SOURCES].a.n < most)
         return (too_small("addresses"), 0);

@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.media_rig import MS, start_message
-from trunkline.gateway.media import compiled, source, udp
+from trunkline.gateway.media import compiled, poller, source, udp
 from trunkline.gateway.media.batch import PACKET_BYTES, Batch
 from trunkline.gateway.media.columns import Columns
 from trunkline.gateway.media.poller import EpollPoller
@@ -234,6 +234,20 @@ def test_more_than_a_batch_has_room_for_waits(kernels: bool, monkeypatch: pytest
     assert {row: seen[0] for look in looks for row, seen in look.items()} == {
         line.stream.row: bytes([i]) for i, line in enumerate(wires.lines)
     }
+    wires.close()
+
+
+def test_more_than_a_look_names_is_for_the_next(kernels: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel begins with the others then."""
+    for module in (udp, poller):
+        monkeypatch.setattr(module, "MOST_FOUND", 3)
+    wires = Wires(kernels=kernels, hosts=["127.0.0.1"] * LINES)
+    for line in wires.lines:
+        line.say(b"first")
+        line.say(b"second")
+    looks = [wires.look(), wires.look()]
+    assert [len(look) for look in looks] == [3, 3]
+    assert len({row for look in looks for row in look}) == LINES
     wires.close()
 
 
