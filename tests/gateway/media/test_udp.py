@@ -13,6 +13,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from unittest import mock
 
 import numpy as np
@@ -410,7 +411,15 @@ def test_a_signal_is_handled_while_waiting(wires: Wires) -> None:
         signal.signal(signal.SIGALRM, before)
 
 
-@given(address=st.tuples(st.ip_addresses().map(str), st.integers(0, 65535)))
-def test_addresses_as_the_kernel_has_them(address: tuple[str, int]) -> None:
-    assert unpack(pack(address).tobytes()) == address
-    assert Sources(np.stack([pack(address), pack(("", 0))]))[np.intp(1)] == ("", 0)
+@given(address=st.ip_addresses(), port=st.integers(0, 65535))
+def test_addresses_as_the_kernel_has_them(address: IPv4Address | IPv6Address, port: int) -> None:
+    host, number = unpack(pack((str(address), port)).tobytes())
+    assert (ip_address(host), number) == (address, port)
+
+
+@pytest.mark.parametrize(
+    "address", [("", 0), ("pbx.example.com", 5), ("::1%eth0", 5), ("127.0.0.1", 1 << 16), ("::1", -1)]
+)
+def test_what_is_no_address_is_packed_as_none(address: tuple[str, int]) -> None:
+    assert not pack(address).any()
+    assert Sources(pack(address)[None])[np.intp(0)] == ("", 0)
