@@ -8,4 +8,9 @@
 
 #include "binding.h"
 
+/* express.c */
+Run express, expand;
+/* hear.c */
+Run voice, frames, records;
+
 #endif
