@@ -59,7 +59,14 @@ class Hearing:
         return out
 
     def write(
-        self, fmt: Format, rows: Rows, pcm: Pcm, heard: Pcm, level: Levels, flags: Flags, message: AudioMessage
+        self,
+        fmt: Format,
+        rows: Rows,
+        pcm: Pcm,
+        heard: Pcm,
+        level: Levels,
+        flags: Flags,
+        message: AudioMessage,
     ) -> None:
         """The same as records of `message`, of those rows whose agent is ready; their positions are moved on."""
         kernels = self._of(fmt)
