@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trunkline.agent_bridge.link_events import LinkEvent
+from trunkline.agent_bridge.wire import AudioMessage
 
 # Flags of an audio frame (PCM contract). The same values on the wire of our dialect.
 FLAG_SPEECH = 0x01
@@ -148,6 +149,12 @@ class Link(Protocol):
     ) -> None:
         """Send one frame for each of n calls: pcm[n, samples], all of one rate and length."""
 
+    def audio_message(self, count: int, samples: int) -> AudioMessage | None:
+        """In place of `send_audio`: room for so many records of our dialect, for whoever writes them as bytes.
+
+        None where that cannot be, as in any other dialect. Must be done with before anything else is said.
+        """
+
     def send_dtmf(self, channel: int, digit: str, duration_ms: int, method: str) -> None:
         """The caller pressed a key."""
 
@@ -205,6 +212,10 @@ class Unsaid:
 
     lingers = False
     unheeded = 0
+
+    def audio_message(self, count: int, samples: int) -> AudioMessage | None:
+        """Not in our dialect."""
+        return None
 
     def send_dtmf(self, channel: int, digit: str, duration_ms: int, method: str) -> None:
         """Not said."""

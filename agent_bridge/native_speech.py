@@ -47,6 +47,12 @@ class NativeSpeech:
         if self._up:
             self._out.extend(wire.audio_messages(channels, positions, flags, pcm))
 
+    def audio_message(self, count: int, samples: int) -> wire.AudioMessage | None:
+        """Room for so many records, for whoever writes them as bytes, in place of `send_audio`."""
+        if not self._up or not wire.fits_one_message(count, samples):
+            return None
+        return wire.AudioMessage(count, samples, self._out)
+
     def send_dtmf(self, channel: int, digit: str, duration_ms: int, method: str) -> None:
         """The caller pressed a key."""
         self._tell(channel, "dtmf", digit=digit, duration_ms=int(duration_ms), method=method)

@@ -38,6 +38,9 @@ class WebSocketSpeech:
         for position, flag, frame in zip(positions.tolist(), flags.tolist(), pcm, strict=True):
             self._say(self._dialect.audio(position, flag, frame))
 
+    def audio_message(self, count: int, samples: int) -> None:
+        """Not in our dialect."""
+
     def send_dtmf(self, channel: int, digit: str, duration_ms: int, method: str) -> None:
         """The caller pressed a key."""
         if channel == self._channel:

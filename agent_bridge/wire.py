@@ -113,6 +113,32 @@ def audio_messages(
         yield message.data
 
 
+class AudioMessage:
+    """An audio message whose records somebody else writes, in place."""
+
+    def __init__(self, count: int, samples: int, out: list[bytes | memoryview]) -> None:
+        """Room for `count` records of `samples` samples; the message is put into `out` when it is done."""
+        size = record_dtype(samples).itemsize
+        self._whole: NDArray[np.uint8] = np.empty(_PREFIX_BYTES + count * size, np.uint8)
+        self.records: NDArray[np.uint8] = self._whole[_PREFIX_BYTES:].reshape(count, size)
+        "u8[count, bytes]: `record_dtype(samples)`; anything, to begin with"
+        self._samples, self._out = samples, out
+
+    def done(self, count: int) -> None:
+        """The first `count` records are written: send them, if there are any."""
+        if not count:
+            return
+        data = self._whole[: _PREFIX_BYTES + count * self.records.shape[1]].data
+        _HEADER.pack_into(data, 0, len(data) - _HEADER.size, AUDIO, 0, 0)
+        _AUDIO_HEADER.pack_into(data, _HEADER.size, self._samples, 0, count)
+        self._out.append(data)
+
+
+def fits_one_message(count: int, samples: int) -> bool:
+    """Whether so many records of `samples` samples are not too long a message."""
+    return _AUDIO_HEADER.size + count * record_dtype(samples).itemsize <= MAX_PAYLOAD_BYTES
+
+
 def control_message(kind: str, **fields: Any) -> bytes:
     """A control message; text that is not valid Unicode (from a SIP header, say) is made so."""
     text = json.dumps({"type": kind, **fields}, separators=(",", ":"), ensure_ascii=False, allow_nan=False)

@@ -51,6 +51,10 @@ class AudioCodec(Protocol):
     def variable(self) -> bool:
         """Payloads of one duration differ in length (Opus)."""
 
+    @property
+    def table(self) -> NDArray[np.int16] | None:
+        """The sample of each byte, i16[256], where decoding is no more than to look it up."""
+
     def samples_for(self, payload_bytes: int) -> int:
         """Samples in a payload of so many bytes; 0 when none has that size, and for variable encodings."""
 
@@ -100,6 +104,7 @@ class G711Codec(FixedRate):
         self.sample_rate_hz = formats.AUDIO_FORMATS[name].sample_rate_hz
         mu_law = name == formats.PCMU.name
         self._decode = g711.decode_ulaw if mu_law else g711.decode_alaw
+        self.table: NDArray[np.int16] | None = self._decode(np.arange(256, dtype=np.uint8))
         self._encode = g711.encode_ulaw if mu_law else g711.encode_alaw
 
     def samples_for(self, payload_bytes: int) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trunkline.agent_bridge.dialect import FLAG_GAP
+from trunkline.agent_bridge.wire import AudioMessage
 from trunkline.gateway.media.agent_link import AgentLink
 from trunkline.gateway.media.gathering import parted
 from trunkline.gateway.media.replay import Replay
@@ -40,6 +41,17 @@ class AgentFrames:
                 if not len(rows):
                     return
         self.send(rows, positions, flags, pcm)
+
+    def message(self, rows: Rows, samples: int) -> AudioMessage | None:
+        """Room for a frame of each row, live and of one agent that takes ready records; None: `deliver` them."""
+        if self._replay.rows:
+            return None
+        indices = self._index_of_row[rows]
+        first = int(indices[0])
+        link = self._links.get(first)
+        if link is None or link.backlog_bytes > link.limit_bytes or not (indices == first).all():
+            return None
+        return link.protocol.audio_message(len(rows), samples)
 
     def send(self, rows: Rows, positions: NDArray[np.int64], flags: NDArray[np.uint16], pcm: Pcm) -> None:
         """To the connections of these rows, live or out of a ring."""

@@ -66,7 +66,7 @@ class AgentLinks:
         self._speaks = np.zeros(table.capacity, bool)
         "rows whose agent has accepted the call: of one that has not, nothing is heard"
         self._frames = AgentFrames(table, self._links, self._index_of_row, self.replay)
-        self.deliver = self._frames.deliver
+        self.deliver, self.message = self._frames.deliver, self._frames.message
         self._next_index = 0
         self.on_link: Callable[[Stream], None] = lambda stream: None
         "called when a stream has got its connection, before it is offered there"

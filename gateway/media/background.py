@@ -38,6 +38,11 @@ Rows = NDArray[np.intp]
 Mask = NDArray[np.bool_]
 
 
+def rise_db(seconds: float) -> float:
+    """By how much the level may have risen when a frame that lasts so long has its turn."""
+    return RISE_DB_PER_S * seconds * TURN
+
+
 class Background:
     """Level and colour of each row's background noise."""
 
@@ -52,14 +57,21 @@ class Background:
 
         One batch in three will do: backgrounds change slowly.
         """
-        if self._rng.random() * TURN >= 1:
-            return
+        if self.is_turn():
+            self.learn(rows, pcm, level, seconds)
+
+    def is_turn(self) -> bool:
+        """Whether this batch is looked at; ask once."""
+        return self._rng.random() * TURN < 1
+
+    def learn(self, rows: Rows, pcm: NDArray[np.int16], level: NDArray[np.float32], seconds: float) -> None:
+        """What these frames say."""
         table = self._table
         heard = np.maximum(level, FLOOR_DBOV)
         noise = table.noise_dbov[rows]
         np.copyto(noise, heard, where=noise > 0)  # the first frame of a call
         above = heard - noise
-        noise += np.where(above < 0, above * FALL, RISE_DB_PER_S * seconds * TURN)
+        noise += np.where(above < 0, above * FALL, rise_db(seconds))
         table.noise_dbov[rows] = noise
         near = np.flatnonzero(above < NEAR_DB)
         if len(near):

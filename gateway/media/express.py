@@ -6,13 +6,14 @@ next sequence number, timestamp on by one packet time, same length.  So what the
 header will be is known (`expected_*`, `rx_next_*` in `columns.FLOW_FIELDS`), and one
 comparison tells that a packet is well-formed, proven, in order, no duplicate and not
 late: all that `receive.py` and `timeline.py` find out step by step.  What such a packet
-moves lies side by side, and is moved by one addition.  Of an encoding whose packets have
-any length, the duration is compared in place of it.
+moves lies side by side, and is moved by one addition (`Table.step`).  Of an encoding whose
+packets have any length, the duration is compared in place of it.
 
     Batch -> as expected? -> yes: statistics, decode     (here)
                           -> no:  Receiver -> Timeline    (and then: what is expected now?)
 
-Both ways leave the same state behind; a property test compares them.
+Both ways leave the same state behind; a property test compares them.  Compiled
+(`native/express.c`), one pass over the batch does what stands in `_take_by_numpy`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
+from trunkline.codecs.compiled import Kernel
+from trunkline.gateway.media import compiled
 from trunkline.gateway.media.batch import Batch
 from trunkline.gateway.media.columns import FLOW_FIELDS
 from trunkline.gateway.media.credit import CREDIT_NS, CREDIT_RATE
@@ -39,11 +42,15 @@ than time passes may not be paid for (credit.py)."""
 _MARKER = 0x00800000
 _VERSION = 0x80000000
 _ONE = np.uint64(1)
-KIND = np.int64(1 << 16)
-"More than a packet has bytes or, of any length, timestamp units."
+KIND_BITS = 16
+"`expected_bytes` and its sign have room in so many; the format stands above."
+
+_MOST = 1 << KIND_BITS - 1
+_COUNT = (1 << 20) - 1
 
 Rows = NDArray[np.intp]
 Flow = NDArray[np.int64]
+Mask = NDArray[np.bool_]
 
 _AT = {name: place for place, name in enumerate(FLOW_FIELDS)}
 _SEQ, _TS, _MAX_TS = _AT["rx_next_seq"], _AT["rx_next_ts"], _AT["rx_max_ts"]
@@ -51,29 +58,26 @@ _TRANSIT, _LAST, _DEADLINE = _AT["rx_transit_ts"], _AT["rx_last_ns"], _AT["rx_de
 _LEAD, _SSRC, _BYTES = _AT["expected_lead"], _AT["expected_ssrc"], _AT["expected_bytes"]
 _CREDIT, _CREDIT_AT = _AT["credit_ns"], _AT["credit_at_ns"]
 _OCTETS = _AT["octets_received"]
-_BY_ONE = ("rx_next_seq", "rx_max_seq", "rx_received", "packets_received")
+_BY_ONE = [_AT[name] for name in ("rx_next_seq", "rx_max_seq", "rx_received", "packets_received")]
 
 
 @dataclasses.dataclass(slots=True)
-class _Expected:
-    """Packets that are as expected, one of each row."""
+class _Taken:
+    """Packets that were as expected, and have moved their rows; arrays may be longer than there are such."""
 
-    rows: Rows
-    flow: Flow
-    "copies of their rows' `flow`"
-    packets: NDArray[np.uint8]
-    lengths: NDArray[np.int32]
+    count: int
+    which: NDArray[np.intp]
+    "[count] their places in the batch"
+    rest: NDArray[np.intp]
+    "places of all others"
+    kinds: NDArray[np.int64]
+    "their format << KIND_BITS, plus `expected_bytes`"
+    alike: bool
+    "they are of one kind"
     relative_ns: NDArray[np.float64]
     "arrival minus media time"
-    late_ns: NDArray[np.float64]
-    "... above the base"
-
-    def part(self, which: NDArray[np.intp]) -> _Expected:
-        """Some of them."""
-        return _Expected(
-            self.rows[which], self.flow[which], self.packets[which], self.lengths[which],
-            self.relative_ns[which], self.late_ns[which],
-        )
+    unusual: NDArray[np.intp]
+    "places in `which` of those whose lateness cannot wait for their row's turn"
 
 
 class Express:
@@ -83,107 +87,143 @@ class Express:
         self._table = table
         self._uplink = uplink
         self._lateness = lateness
-        self._steps: dict[tuple[int, int], Flow] = {}
+        c, n = table.shared, table.capacity
+        self._kernel = compiled.bind(
+            "express", c.flow, table.step, table.tick_ns, c.rx_base_delay_ns, c.rx_jitter_ts, table.clock_hz,
+            table.seen, table.formats.of_row, c.worker.packets_received,
+        )  # fmt: skip
+        self._which, self._rest, self._unusual, self._kinds = np.zeros((4, n), np.int64)
+        self._relative_ns = np.zeros(n)
+        "what the kernel fills in"
+        self._expand: dict[int, Kernel | None] = {}
+        "by format, where there is no more to decoding than a table: a kernel that does it"
 
     def take(self, batch: Batch, now_ns: int) -> Batch | None:
         """Deal with what was expected; returns the rest, None if there is none."""
-        flow = self._table.shared.flow[batch.rows]
-        relative_ns = now_ns - flow[:, _TS] * self._table.tick_ns[batch.rows]
-        late_ns = relative_ns - self._table.shared.rx_base_delay_ns[batch.rows]
-        fits = self._as_expected(batch, flow)
-        fits &= late_ns >= -AHEAD_NS  # false for nan
-        expected = _Expected(batch.rows, flow, batch.packets, batch.lengths, relative_ns, late_ns)
-        if fits.all():
-            self._take_all(expected, now_ns)
-            return None
-        which = np.flatnonzero(fits)
-        if not len(which):
-            return batch
-        self._take_all(expected.part(which), now_ns)
-        return batch.part(np.flatnonzero(~fits))
-
-    def _as_expected(self, batch: Batch, flow: Flow) -> NDArray[np.bool_]:
-        """Which packets have the header and the length that was expected."""
-        words = batch.packets[:, :HEADER_BYTES].view(">u4").astype(np.int64)
-        fits = (words[:, 0] & ~_MARKER) == (flow[:, _LEAD] | flow[:, _SEQ] & 0xFFFF)
-        fits &= words[:, 1] == flow[:, _TS] & 0xFFFFFFFF
-        fits &= words[:, 2] == flow[:, _SSRC]
-        fits &= batch.named
+        may = batch.named
         if self._table.any_variable:
-            return fits & self._as_long(batch, flow, fits)
-        fits &= batch.lengths == flow[:, _BYTES]
-        return fits
+            may = may & self._as_long(batch)
+        take = self._take_by_numpy if self._kernel is None else self._take_compiled
+        taken = take(batch, may, now_ns)
+        if not taken.count:
+            return batch
+        rows = batch.rows[taken.which] if len(taken.rest) else batch.rows
+        self._note_lateness(rows, taken, now_ns)
+        rest = batch.part(taken.rest) if len(taken.rest) else None
+        self._hear(batch, rows, taken)
+        return rest
 
-    def _as_long(self, batch: Batch, flow: Flow, header: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Which packets have the length that was expected or, where any will do, the duration."""
-        fits = batch.lengths == flow[:, _BYTES]
-        any_length = np.flatnonzero(header & (flow[:, _BYTES] < 0) & (batch.lengths > HEADER_BYTES))
-        rows = batch.rows[any_length]
-        for fmt, part in self._table.formats.groups(rows):
-            which = any_length[part]
-            lengths = batch.lengths[which] - HEADER_BYTES
-            payload = batch.packets[which, HEADER_BYTES : HEADER_BYTES + int(lengths.max())]
-            samples = fmt.codec.durations(payload, lengths)
-            fits[which] = samples * self._table.clock_hz[rows[part]] == -flow[which, _BYTES] * fmt.line_hz
-        return fits
+    def _take_compiled(self, batch: Batch, may: Mask, now_ns: int) -> _Taken:
+        assert self._kernel is not None
+        counts = self._kernel(
+            now_ns, CREDIT_NS, CREDIT_RATE - 1, -AHEAD_NS, *self._lateness.ordinary_ns, batch.rows, batch.packets,
+            batch.lengths, may, self._which, self._rest, self._unusual, self._kinds, self._relative_ns,
+        )  # fmt: skip
+        count, unusual = counts & _COUNT, counts >> 20 & _COUNT
+        return _Taken(
+            count, self._which[:count], self._rest[: len(batch.rows) - count], self._kinds, not counts >> 40,
+            self._relative_ns, self._unusual[:unusual],
+        )  # fmt: skip
 
-    def _take_all(self, expected: _Expected, now_ns: int) -> None:
-        """Packets of any formats and lengths, kind by kind."""
-        kinds = expected.flow[:, _BYTES] + self._table.formats.of_row[expected.rows] * KIND
-        if (kinds == kinds[0]).all():
-            self._take_alike(expected, now_ns)
-            return
-        for kind in np.unique(kinds):
-            self._take_alike(expected.part(np.flatnonzero(kinds == kind)), now_ns)
-
-    def _take_alike(self, expected: _Expected, now_ns: int) -> None:
-        """Packets of one format and one length (or duration): statistics, then the audio."""
+    def _take_by_numpy(self, batch: Batch, may: Mask, now_ns: int) -> _Taken:
+        """Statistics of the packets that are as expected."""
         table, c = self._table, self._table.shared
-        rows, flow = expected.rows, expected.flow
-        fmt, size, clock = table.formats.at(int(rows[0])), int(flow[0, _BYTES]), int(table.clock_hz[rows[0]])
-        transit = now_ns // 1000 * clock // 1_000_000 - flow[:, _TS]
+        flow = c.flow[batch.rows]
+        relative_ns = now_ns - flow[:, _TS] * table.tick_ns[batch.rows]
+        late_ns = relative_ns - c.rx_base_delay_ns[batch.rows]
+        fits = may & _as_expected(batch, flow)
+        fits &= late_ns >= -AHEAD_NS  # false for nan
+        rest = np.flatnonzero(~fits)
+        which = np.flatnonzero(fits)
+        rows = batch.rows
+        if len(rest):
+            rows, flow, relative_ns, late_ns = rows[which], flow[which], relative_ns[which], late_ns[which]
+        kinds = flow[:, _BYTES] + (table.formats.of_row[rows].astype(np.int64) << KIND_BITS)
+        transit = now_ns // 1000 * table.clock_hz[rows] // 1_000_000 - flow[:, _TS]
         jitter = c.rx_jitter_ts[rows]  # RFC 3550 A.8
         c.rx_jitter_ts[rows] = jitter + (np.abs(transit - flow[:, _TRANSIT]) - jitter) / 16
         flow[:, _TRANSIT] = transit
         flow[:, _CREDIT] += now_ns - flow[:, _CREDIT_AT]
         flow[:, _LAST] = flow[:, _CREDIT_AT] = now_ns
-        step = self._step(fmt, size, clock)
+        step = table.step[rows]
         flow += step
-        if size < 0:
-            flow[:, _OCTETS] += expected.lengths - HEADER_BYTES
+        if table.any_variable:
+            flow[:, _OCTETS] += (batch.lengths[which] - HEADER_BYTES) * (flow[:, _BYTES] < 0)
         # What is earned beyond what time brought (a stall of ours) is for the packets that waited.
-        flow[:, _CREDIT] += (flow[:, _CREDIT] < CREDIT_NS) * int(step[_DEADLINE] * (CREDIT_RATE - 1))
+        earned = (step[:, _DEADLINE] * (CREDIT_RATE - 1)).astype(np.int64)
+        flow[:, _CREDIT] += (flow[:, _CREDIT] < CREDIT_NS) * earned
         c.flow[rows] = flow
         table.seen[rows] = table.seen[rows] << _ONE | _ONE
         c.worker.packets_received[0] += len(rows)
-        changed = self._lateness.note(rows, expected.relative_ns, expected.late_ns, now_ns)
-        if changed is not None:  # else each deadline has moved by one packet time
-            wait_ns = (c.rx_base_delay_ns[changed] + c.rx_target_ns[changed]).astype(np.int64)
-            c.rx_deadline_ns[changed] = table.media_ns(changed, c.rx_next_ts[changed]) + wait_ns
+        early_ns, soon_ns = self._lateness.ordinary_ns
+        unusual = np.flatnonzero((late_ns < early_ns) | (late_ns > soon_ns))
+        alike = bool((kinds == kinds[:1]).all())
+        return _Taken(len(rows), which, rest, kinds, alike, relative_ns, unusual)
+
+    def _as_long(self, batch: Batch) -> Mask:
+        """Which packets last as long as was expected, if their encoding's have any length; the others do too."""
+        rows, fits = batch.rows, np.ones(len(batch.rows), bool)
+        expected = self._table.shared.expected_bytes[rows]
+        fits[expected < 0] = False
+        any_length = np.flatnonzero((expected < 0) & (batch.lengths > HEADER_BYTES))
+        for fmt, part in self._table.formats.groups(rows[any_length]):
+            which = any_length[part]
+            lengths = batch.lengths[which] - HEADER_BYTES
+            payload = batch.packets[which, HEADER_BYTES : HEADER_BYTES + int(lengths.max())]
+            samples = fmt.codec.durations(payload, lengths)
+            fits[which] = samples * self._table.clock_hz[rows[which]] == -expected[which] * fmt.line_hz
+        return fits
+
+    def _note_lateness(self, rows: Rows, taken: _Taken, now_ns: int) -> None:
+        """Base and target of those whose turn it is, or that cannot wait; the others' deadlines have moved already."""
+        relative_ns = taken.relative_ns[: taken.count]
+        if not self._lateness.all_now():
+            if not len(taken.unusual):
+                return
+            rows, relative_ns = rows[taken.unusual], relative_ns[taken.unusual]
+        self._lateness.update(rows, relative_ns, now_ns)
+        c = self._table.shared
+        wait_ns = (c.rx_base_delay_ns[rows] + c.rx_target_ns[rows]).astype(np.int64)
+        c.rx_deadline_ns[rows] = self._table.media_ns(rows, c.rx_next_ts[rows]) + wait_ns
+
+    # -- audio ------------------------------------------------------------------------------
+
+    def _hear(self, batch: Batch, rows: Rows, taken: _Taken) -> None:
+        """Packets of any formats and lengths, kind by kind."""
+        if taken.alike:
+            self._hear_alike(batch, rows, taken.which, int(taken.kinds[0]), whole=not len(taken.rest))
+            return
+        kinds = taken.kinds[: taken.count]
+        for kind in np.unique(kinds).tolist():
+            same = np.flatnonzero(kinds == kind)
+            self._hear_alike(batch, rows[same], taken.which[same], kind, whole=False)
+
+    def _hear_alike(
+        self, batch: Batch, rows: Rows, which: NDArray[np.intp], kind: int, *, whole: bool
+    ) -> None:
+        """Packets of one format and one length (or duration); `whole`: all of the batch."""
+        size = (kind + _MOST & 2 * _MOST - 1) - _MOST
+        fmt = self._table.formats.list[kind - size >> KIND_BITS]
         if size > 0:
-            pcm = fmt.codec.decode(rows, expected.packets[:, HEADER_BYTES:size])
+            expand = self._expander(fmt)
+            if expand is not None:
+                pcm: NDArray[np.int16] = np.empty((len(rows), size - HEADER_BYTES), np.int16)
+                expand(which, batch.packets, pcm)
+            else:
+                packets = batch.packets if whole else batch.packets[which]
+                pcm = fmt.codec.decode(rows, packets[:, HEADER_BYTES:size])
         else:
-            lengths = expected.lengths - HEADER_BYTES
-            payload = expected.packets[:, HEADER_BYTES : HEADER_BYTES + int(lengths.max())]
-            pcm = fmt.codec.decode_variable(rows, payload, lengths, -size * fmt.line_hz // clock)
+            lengths = batch.lengths[which] - HEADER_BYTES
+            payload = batch.packets[which, HEADER_BYTES : HEADER_BYTES + int(lengths.max())]
+            clock_hz = int(self._table.clock_hz[rows[0]])
+            pcm = fmt.codec.decode_variable(rows, payload, lengths, -size * fmt.line_hz // clock_hz)
         self._uplink.hear(fmt, rows, pcm)
 
-    def _step(self, fmt: Format, size: int, clock: int) -> Flow:
-        """What a packet of `size` bytes, or of -`size` timestamp units, adds to each field of its row."""
-        step = self._steps.get((fmt.index, size))
-        if step is None:
-            step = np.zeros(len(FLOW_FIELDS), np.int64)
-            for name in _BY_ONE:
-                step[_AT[name]] = 1
-            if size > 0:
-                payload = step[_OCTETS] = size - HEADER_BYTES
-                step[_TS] = step[_MAX_TS] = fmt.codec.samples_for(int(payload)) * clock // fmt.line_hz
-            else:
-                step[_TS] = step[_MAX_TS] = -size
-            step[_DEADLINE] = step[_TS] * 1_000_000_000 // clock
-            step[_CREDIT] = -step[_DEADLINE]
-            self._steps[fmt.index, size] = step
-        return step
+    def _expander(self, fmt: Format) -> Kernel | None:
+        if fmt.index not in self._expand:
+            table = fmt.codec.table
+            self._expand[fmt.index] = None if table is None else compiled.bind("expand", table)
+        return self._expand[fmt.index]
 
     def expect(self, rows: Rows) -> None:
         """After packets that took the long way: what their rows expect now, if anything."""
@@ -201,3 +241,19 @@ class Express:
         c.expected_bytes[rows] = np.where(steady, expected, 0)
         c.expected_lead[rows] = _VERSION | table.receive_pt[rows].astype(np.int64) << 16
         c.expected_ssrc[rows] = c.rx_ssrc[rows]
+        step, lasts_ns = table.step, lasts * 1_000_000_000 // table.clock_hz[rows]
+        step[rows[:, None], _BY_ONE] = 1
+        step[rows, _TS] = step[rows, _MAX_TS] = lasts
+        step[rows, _DEADLINE], step[rows, _CREDIT] = lasts_ns, -lasts_ns
+        step[rows, _OCTETS] = np.where(table.variable[rows], 0, table.payload_bytes[rows])
+
+
+def _as_expected(batch: Batch, flow: Flow) -> Mask:
+    """Which packets have the header that was expected, and the length unless any will do."""
+    words = batch.packets[:, :HEADER_BYTES].view(">u4").astype(np.int64)
+    fits = (words[:, 0] & ~_MARKER) == (flow[:, _LEAD] | flow[:, _SEQ] & 0xFFFF)
+    fits &= words[:, 1] == flow[:, _TS] & 0xFFFFFFFF
+    fits &= words[:, 2] == flow[:, _SSRC]
+    fits &= (batch.lengths == flow[:, _BYTES]) | (flow[:, _BYTES] < 0)
+    fits &= batch.lengths > HEADER_BYTES
+    return fits

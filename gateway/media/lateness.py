@@ -29,6 +29,8 @@ class Lateness:
     def __init__(self, table: Table, params: TargetParams) -> None:
         self._table = table
         self._params = params
+        self.ordinary_ns = -params.early_ns, params.min_ns - params.margin_ns
+        "packets whose lateness lies between may wait for their row's turn (`wants_update`)"
         self._rng = random.Random(TURN)
 
     def begin(self, row: int) -> None:
@@ -41,22 +43,27 @@ class Lateness:
 
         Returns the rows whose base or target may have changed, None if there is none.
         """
-        if self._rng.random() * TURN >= 1:
+        if not self.all_now():
             wanted = wants_update(late_ns, self._params)
             if not wanted.any():
                 return None
             rows, relative_ns = rows[wanted], relative_ns[wanted]
-        self._update(rows, relative_ns, now_ns)
+        self.update(rows, relative_ns, now_ns)
         return rows
+
+    def all_now(self) -> bool:
+        """Whether all of this batch have their turn; ask once."""
+        return self._rng.random() * TURN < 1
 
     def note_overtaken(self, rows: Rows, relative_ns: Delays, now_ns: int) -> None:
         """Packets that came after a later one: their delay counts, but they set no base."""
         late = relative_ns - self._table.shared.rx_base_delay_ns[rows]
         which = np.flatnonzero(late > 0)
         if len(which):
-            self._update(rows[which], relative_ns[which], now_ns)
+            self.update(rows[which], relative_ns[which], now_ns)
 
-    def _update(self, rows: Rows, relative_ns: Delays, now_ns: int) -> None:
+    def update(self, rows: Rows, relative_ns: Delays, now_ns: int) -> None:
+        """New base and target of these rows, after packets whose arrival minus media time this is."""
         table, c = self._table, self._table.shared
         received = c.packets_received[rows]
         elapsed_ns = (now_ns - table.noted_ns[rows]).astype(np.float64)

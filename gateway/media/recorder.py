@@ -301,6 +301,9 @@ class TappedLink:
         if channel in self.rows:
             self._recorder.offered(self.rows[channel], info)
 
+    def audio_message(self, count: int, samples: int) -> None:
+        """Nobody writes past `send_audio`, which sees every frame."""
+
     def send_audio(
         self,
         channels: NDArray[np.uint32],

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from trunkline.codecs.comfort_noise import ORDER
 from trunkline.codecs.tones import ToneSender
-from trunkline.gateway.media.columns import ROW_FIELDS, Columns
+from trunkline.gateway.media.columns import FLOW_FIELDS, ROW_FIELDS, Columns
 from trunkline.gateway.media.control import StartStream
 from trunkline.gateway.media.format_change import change_clock, change_format
 from trunkline.gateway.media.formats import FormatKey, Formats
@@ -200,6 +200,7 @@ class Table:
         self.held = np.zeros(n, np.int32)  # packets in the reorder buffer
         self.payload_bytes = np.zeros(n, np.int64)  # of the last packet in order
         self.payload_ts = np.zeros(n, np.int64)  # and its duration
+        self.step = np.zeros((n, len(FLOW_FIELDS)), np.int64)  # what one as is expected adds to `flow` (express.py)
         # -- audio state
         self.ahead_from = np.full(n, -1, np.int64)  # samples into a loss from which its end is known, -1 not
         self.background = np.zeros((n, BACKGROUND_SAMPLES), np.int16)  # a piece of a quiet frame
@@ -317,7 +318,7 @@ class Table:
         new.codec.configure(row, media.send_fmtp)
         self.variable[row] = new.codec.variable
         self._note_variable()
-        self.shared.expected_bytes[row] = 0
+        self.shared.expected_bytes[row] = self.payload_bytes[row] = 0
         self.receiving[row], self.sending[row] = media.receive, media.send
         self.receive_pt[row], self.send_pt[row] = media.receive_pt, media.send_pt
         self.dtmf_pt[row] = media.receive_dtmf_pt

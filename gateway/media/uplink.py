@@ -16,12 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trunkline.agent_bridge.dialect import FLAG_COMFORT_NOISE, FLAG_CONCEALED, FLAG_GAP, FLAG_SPEECH
-from trunkline.codecs.level import level_dbov
+from trunkline.agent_bridge.wire import AudioMessage
 from trunkline.codecs.registry import AudioCodec
 from trunkline.gateway.media.arrivals import Arrivals
 from trunkline.gateway.media.cutting import Cutter, OddEnds
 from trunkline.gateway.media.filling import Filler
 from trunkline.gateway.media.formats import Format
+from trunkline.gateway.media.hearing import Hearing
 from trunkline.gateway.media.table import Stream, Table
 from trunkline.gateway.media.tone_watch import ToneWatch
 from trunkline.gateway.media.voice import Change, Voice
@@ -42,6 +43,9 @@ class FrameSink(Protocol):
     def deliver(self, rows: Rows, positions: NDArray[np.int64], flags: NDArray[np.uint16], pcm: Pcm) -> None:
         """One frame for each row: pcm[n, samples] at the agent's rate."""
 
+    def message(self, rows: Rows, samples: int) -> AudioMessage | None:
+        """In place of `deliver`: room for such frames as bytes of our dialect; None where that cannot be."""
+
 
 class Uplink:
     """Turns what the timeline lets through into frames; implements `timeline.Speaker`."""
@@ -50,6 +54,7 @@ class Uplink:
         self._table = table
         self._sink = sink
         self._filler = Filler(table)
+        self._hearing = Hearing(table, self._filler.background)
         self.tones = ToneWatch(table)
         self.voice = Voice(table, self.tones)
         self.withholding = Withholding(table)
@@ -96,14 +101,29 @@ class Uplink:
 
     def hear(self, fmt: Format, rows: Rows, pcm: Pcm, *, joins: bool = False) -> None:
         """Good line audio of one format; it may join on to what was made up only if `joins`."""
-        level = level_dbov(pcm)
-        self._table.shared.level_up_dbov[rows] = level
-        flags = self.voice.hear(fmt, rows, pcm, level)
+        level, flags = self.voice.hear(fmt, rows, pcm)
         if self.voice.changes:
             self._place_changes(fmt, pcm.shape[1])
         heard = self._filler.join(fmt, rows, pcm) if joins else pcm
-        self._filler.remember(fmt, rows, pcm, level)
-        self._deliver(fmt, rows, heard, flags)
+        odd = fmt.up.down > 1 and self._odd.any_among(rows, pcm.shape[1], fmt.up.down)
+        if odd or self.tones.watching or not self._hearing.knows(fmt):
+            self._filler.remember(fmt, rows, pcm, level)
+            self._deliver(fmt, rows, heard, flags)
+            return
+        message = self._message(fmt, rows, pcm.shape[1])
+        if message is None:
+            self._cut(fmt, rows, self._hearing.frames(fmt, rows, pcm, heard, level), flags)
+        else:
+            self._hearing.write(fmt, rows, pcm, heard, level, flags, message)
+
+    def _message(self, fmt: Format, rows: Rows, samples: int) -> AudioMessage | None:
+        """Room for what so many samples of each row become, if that goes on as it is."""
+        if self._table.muted_up or self.withholding.count:
+            return None
+        cutter = self._waiting.get(fmt.frame_samples)
+        if fmt.up.output_samples(samples) != fmt.frame_samples or (cutter and cutter.count[rows].any()):
+            return None
+        return self._sink.message(rows, fmt.frame_samples)
 
     def expect(self, rows: Rows, gap_ts: NDArray[np.int64], payloads: Sequence[bytes]) -> None:
         """What waits behind the gap that is filled next, so many timestamp units after its beginning."""
@@ -159,13 +179,16 @@ class Uplink:
         table = self._table
         if self.tones.watching:
             pcm, flags = self.tones.hear(fmt.line_hz, rows, pcm, flags)
-        pcm = fmt.up.process_rows(table.up_history, rows, pcm)
+        self._cut(fmt, rows, fmt.up.process_rows(table.up_history, rows, pcm), flags)
+
+    def _cut(self, fmt: Format, rows: Rows, pcm: Pcm, flags: NDArray[np.uint16]) -> None:
+        """Audio at the agents' rate: in frames."""
         cutter = self._waiting.get(fmt.frame_samples)
         if pcm.shape[1] == fmt.frame_samples and (cutter is None or not cutter.count[rows].any()):
             self._emit(rows, pcm, flags)
             return
         if cutter is None:
-            cutter = self._waiting[fmt.frame_samples] = Cutter(table.capacity, fmt.frame_samples)
+            cutter = self._waiting[fmt.frame_samples] = Cutter(self._table.capacity, fmt.frame_samples)
         cutter.add(rows, pcm, flags)
         for of_rows, frame, frame_flags in cutter.frames(rows):
             self._emit(of_rows, frame, frame_flags)

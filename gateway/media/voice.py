@@ -21,7 +21,9 @@ from numpy.typing import NDArray
 
 from trunkline.agent_bridge.dialect import FLAG_SPEECH
 from trunkline.codecs import voice_activity as va
+from trunkline.codecs.level import level_dbov
 from trunkline.codecs.voicing import span_samples, voicing
+from trunkline.gateway.media import compiled
 from trunkline.gateway.media.formats import Format
 from trunkline.gateway.media.neural_voice import NeuralVoice
 from trunkline.gateway.media.table import Stream, Table
@@ -41,6 +43,7 @@ WHISPER_MS = 1500.0
 Rows = NDArray[np.intp]
 Pcm = NDArray[np.int16]
 Flags = NDArray[np.uint16]
+Levels = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
 
@@ -67,6 +70,11 @@ class Voice:
         self._start_ms = np.full(table.capacity, math.inf)
         self._neural: NeuralVoice | None = None
         self._untold = np.zeros(table.capacity, bool)
+        self._kernel = compiled.bind(
+            "voice", self._state, table.shared.level_up_dbov, table.echo_dbov, self._untold
+        )
+        self._changed = np.zeros(table.capacity, np.intp)
+        "what the kernel fills in"
         self.untold = 0
         "calls without a detector"
         self.changes: list[Change] = []
@@ -108,12 +116,29 @@ class Voice:
 
     # -- frames -----------------------------------------------------------------------------
 
-    def hear(self, fmt: Format, rows: Rows, pcm: Pcm, level: NDArray[np.float32]) -> Flags:
-        """Good line audio of one format and its levels: flags of these frames."""
+    def hear(self, fmt: Format, rows: Rows, pcm: Pcm) -> tuple[Levels, Flags]:
+        """Good line audio of one format: levels and flags of these frames."""
         ms = pcm.shape[1] * 1000 / fmt.line_hz
+        learn_ms = ms * TURN if self._rng.random() * TURN < 1 else 0.0
+        if self._kernel is None or self._neural is not None:
+            level, flags, changed = self._by_numpy(fmt, rows, pcm, ms, learn_ms)
+        else:
+            level, flags = np.empty(len(rows), np.float32), np.empty(len(rows), np.uint16)
+            count = self._kernel(learn_ms, ms, rows, pcm, level, flags, self._changed)
+            changed = self._changed[:count]
+        if len(changed):
+            self._change(fmt, rows, pcm, level, changed)
+        return level, flags
+
+    def _by_numpy(
+        self, fmt: Format, rows: Rows, pcm: Pcm, ms: float, learn_ms: float
+    ) -> tuple[Levels, Flags, Rows]:
+        """The same without a kernel; who may have begun or ceased to speak is told by the places."""
+        level = level_dbov(pcm)
+        self._table.shared.level_up_dbov[rows] = level
         state = self._state.take(rows, axis=0)
-        if self._rng.random() * TURN < 1:
-            va.learn(state, level, ms * TURN)
+        if learn_ms:
+            va.learn(state, level, learn_ms)
         voice = va.is_voice(state, level, self._table.echo_dbov.take(rows))
         if self._neural is not None:
             self._neural.hear(fmt.line_hz, rows, pcm, voice)
@@ -122,9 +147,7 @@ class Voice:
             voice[untold] = level[untold] > SPEECH_DBOV
         changed = va.count(state, voice, ms)
         self._state[rows] = state
-        if changed.any():
-            self._change(fmt, rows, pcm, level, np.flatnonzero(changed))
-        return voice * np.uint16(FLAG_SPEECH)
+        return level, voice * np.uint16(FLAG_SPEECH), np.flatnonzero(changed)
 
     def pass_over(self, fmt: Format, rows: Rows, samples: int) -> None:
         """Frames that were made up."""

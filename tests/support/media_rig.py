@@ -160,6 +160,9 @@ class UplinkRig:
                 Frame(int(position), int(flag), samples.copy(), self.now_ns)
             )
 
+    def message(self, rows: NDArray[np.intp], samples: int) -> None:
+        """Frames are taken by `deliver`."""
+
     def packet(self, *packets: Packet | bytes, row: int = 0, source: tuple[str, int] = PEER) -> None:
         """Packets of one row arrive now, one after the other."""
         for packet in packets:

@@ -10,5 +10,9 @@
 
 /* sockets.c */
 Run ready, receive, send_packets;
+/* express.c */
+Run express, expand;
+/* hear.c */
+Run voice, frames, records;
 
 #endif

@@ -11,6 +11,12 @@ static const Kernel kernels[] = {
     {"receive", "i1 q1! B2 B2! B2! q1! i1! ?1! i2! q1! B2 int int int int", receive},
     /* descriptors, remotes, rows, packets, lengths, sent */
     {"send_packets", "i1@ B2@ rows B2 i1 ?1!", send_packets},
+    {"express",
+     "q2!@ q2@ d1@ d1@ d1!@ q1@ Q1!@ h1@ q1! int int real real real real rows B2 i1 ?1 q1! q1! q1! q1! d1!", express},
+    {"expand", "h1 rows B2@ h2!", expand},
+    {"voice", "d2!@ f1!@ d1@ ?1@ real real rows h2 f1! H1! q1!", voice},
+    {"frames", "h2!@ h2!@ f1!@ ?1!@ h2!@ f2 int int real rows h2 h2 f1 h2!", frames},
+    {"records", "h2!@ h2!@ f1!@ ?1!@ h2!@ f2 int int q1!@ H1!@ ?1@ I1@ q1!@ q1! real rows h2 h2 f1 H1 B2!", records},
     {NULL, NULL, NULL},
 };
 

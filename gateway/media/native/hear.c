@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Good audio of one format on its way to the agents: twins of voice.py, background.py and the end of uplink.py. */
+#include "media.h"
+#include "samples.h"
+#include <string.h>
+
+#define FLAG_SPEECH 1
+#define SPEECH_DBOV -45.0f
+
+/* voice(state, level_up_dbov, echo_dbov, untold, learn_ms, ms, rows, pcm, level, flags, changed)
+
+   Levels and flags of frames of `ms`; with learn_ms above 0 they teach the floor, for so long.  `changed` becomes the
+   places of those who may have begun or ceased to speak; returns how many. */
+int64_t voice(const Arg *arg)
+{
+    const Arg *rows = &arg[6], *pcm = &arg[7];
+    Py_ssize_t n = rows->a.n;
+    if (arg[0].a.m != VA_FIELDS || pcm->a.n != n || arg[8].a.n < n || arg[9].a.n < n || arg[10].a.n < n) {
+        PyErr_SetString(PyExc_ValueError, "voice: the shapes of state, pcm and what becomes of it do not go together");
+        return -1;
+    }
+    int64_t changed = 0;
+    for (Py_ssize_t i = 0; i < n; i++) {
+        int64_t row = *AT(int64_t, *rows, i);
+        double *state = AT(double, arg[0], row);
+        float level = level_dbov(AT(int16_t, *pcm, i), pcm->a.m, 1);
+        *AT(float, arg[8], i) = *AT(float, arg[1], row) = level;
+        if (arg[4].f > 0) va_learn(state, level, arg[4].f);
+        int is_voice = va_is_voice(state, level, *AT(double, arg[2], row));
+        if (*AT(uint8_t, arg[3], row)) is_voice = level > SPEECH_DBOV;
+        if (va_count(state, is_voice, arg[5].f)) *AT(int64_t, arg[10], changed++) = i;
+        *AT(uint16_t, arg[9], i) = is_voice ? FLAG_SPEECH : 0;
+    }
+    return changed;
+}
+
+#define FLOOR_DBOV -78.0f
+#define FALL 0.25f
+#define NEAR_DB 3.0f
+
+/* The newest samples become the end of a history. */
+static void keep(int16_t *history, Py_ssize_t room, const int16_t *pcm, Py_ssize_t n)
+{
+    if (n < room) memmove(history, history + n, (room - n) * sizeof *history);
+    else pcm += n - room, n = room;
+    memcpy(history + room - n, pcm, n * sizeof *history);
+}
+
+/* Arguments that both kernels have in common, from the first on: background.py's columns, the row's histories and
+   the resampler; then what comes with each call. */
+enum { LINE_HISTORY, BACKGROUND, NOISE_DBOV, NOISE_KNOWN, UP_HISTORY, TAPS, UP, DOWN, COMMON };
+enum { RISE_DB, ROWS, PCM, HEARD, LEVEL, CALL };
+
+static void listen(const Arg *arg, int64_t row, const int16_t *pcm, Py_ssize_t n, float level, float rise)
+{
+    float *noise = AT(float, arg[NOISE_DBOV], row), heard = level > FLOOR_DBOV ? level : FLOOR_DBOV;
+    if (*noise > 0) *noise = heard; /* the first frame of a call */
+    float above = heard - *noise;
+    *noise += above < 0 ? above * FALL : rise;
+    if (!(above < NEAR_DB)) return;
+    Py_ssize_t room = arg[BACKGROUND].a.m, piece = n < room ? n : room;
+    memcpy(AT(int16_t, arg[BACKGROUND], row) + room - piece, pcm + n - piece, piece * sizeof *pcm);
+    *AT(uint8_t, arg[NOISE_KNOWN], row) = 0;
+}
+
+/* Where frames of `samples` at the agent's rate can be made of these arguments: their resampler. */
+static int filter_of(const Arg *arg, const Arg *call, Py_ssize_t samples, Filter *filter)
+{
+    const Array *taps = &arg[TAPS].a;
+    Py_ssize_t n = call[ROWS].a.n, m = call[PCM].a.m;
+    *filter = (Filter){(const float *)taps->data, (int)arg[UP].i, (int)arg[DOWN].i, (int)taps->m - 1};
+    int fits = filter->up >= 1 && filter->down >= 1 && (filter->up == 1 || filter->down == 1) && taps->m >= 1 &&
+               taps->n == filter->up && (taps->n == 1 || taps->step == taps->m * (Py_ssize_t)sizeof(float)) &&
+               filter->history <= MOST_HISTORY && filter->history <= arg[UP_HISTORY].a.m && m <= MOST_SAMPLES &&
+               m % filter->down == 0 && m / filter->down * filter->up == samples && call[PCM].a.n == n &&
+               call[HEARD].a.n == n && call[HEARD].a.m == m && call[LEVEL].a.n >= n;
+    if (!fits) PyErr_SetString(PyExc_ValueError, "hear: the shapes of histories, taps, pcm and frames do not go together");
+    return fits;
+}
+
+/* Row i of a call: what is kept of it, and the frame that it becomes. */
+static void hear(const Arg *arg, const Arg *call, const Filter *filter, Py_ssize_t i, int16_t *frame)
+{
+    int64_t row = *AT(int64_t, call[ROWS], i);
+    const int16_t *pcm = AT(int16_t, call[PCM], i), *heard = AT(int16_t, call[HEARD], i);
+    Py_ssize_t n = call[PCM].a.m;
+    keep(AT(int16_t, arg[LINE_HISTORY], row), arg[LINE_HISTORY].a.m, pcm, n);
+    if (call[RISE_DB].f >= 0) listen(arg, row, pcm, n, *AT(float, call[LEVEL], i), (float)call[RISE_DB].f);
+    if (filter->up == filter->down) memcpy(frame, heard, n * sizeof *frame);
+    else resample(filter, AT(int16_t, arg[UP_HISTORY], row), heard, (int)n, frame);
+}
+
+/* frames(common..., rise_db, rows, pcm, heard, level, frames)
+
+   `pcm` is kept for concealment and, with a rise_db that is not negative, tells of the background; `heard`, the same
+   but for fades, becomes frames. */
+int64_t frames(const Arg *arg)
+{
+    const Arg *call = arg + COMMON, *out = &call[CALL];
+    Filter filter;
+    if (!filter_of(arg, call, out->a.m, &filter)) return -1;
+    if (out->a.n < call[ROWS].a.n) {
+        PyErr_SetString(PyExc_ValueError, "frames: one frame for each row");
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < call[ROWS].a.n; i++) hear(arg, call, &filter, i, AT(int16_t, *out, i));
+    return 0;
+}
+
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "records are little-endian"
+#endif
+
+/* PROTOCOL.md, section 3, as agent_bridge/wire.py has it. */
+typedef struct {
+    uint32_t channel;
+    uint16_t flags, reserved;
+    int64_t position;
+} Record;
+
+enum { UP_POSITION = COMMON, UP_FLAGS, AGENT_READY, CHANNELS, FRAMES_TO_AGENT, FRAMES_OF_WORKER, CALL_OF_RECORDS };
+
+/* records(common..., up_position, up_flags, agent_ready, channels, frames_to_agent, frames of the worker,
+           rise_db, rows, pcm, heard, level, flags, records)
+
+   The same into records of a message of our dialect; rows whose agent is not ready have none.  Returns how many. */
+int64_t records(const Arg *arg)
+{
+    const Arg *call = arg + CALL_OF_RECORDS, *flags = &call[CALL], *out = &call[CALL + 1];
+    Py_ssize_t samples = (out->a.m - (Py_ssize_t)sizeof(Record)) / 2;
+    Filter filter;
+    if (!filter_of(arg, call, samples, &filter)) return -1;
+    if (out->a.n < call[ROWS].a.n || flags->a.n < call[ROWS].a.n || arg[FRAMES_OF_WORKER].a.n < 1 || samples < 1 ||
+        out->a.m % 2 || out->a.step % 2 || (uintptr_t)out->a.data % 2) {
+        PyErr_SetString(PyExc_ValueError, "records: one record, and flags, for each row");
+        return -1;
+    }
+    int64_t written = 0;
+    for (Py_ssize_t i = 0; i < call[ROWS].a.n; i++) {
+        int64_t row = *AT(int64_t, call[ROWS], i), *position = AT(int64_t, arg[UP_POSITION], row);
+        uint16_t *owed = AT(uint16_t, arg[UP_FLAGS], row);
+        char *record = AT(char, *out, written);
+        hear(arg, call, &filter, i, (int16_t *)(record + sizeof(Record)));
+        Record head = {*AT(uint32_t, arg[CHANNELS], row), *AT(uint16_t, *flags, i) | *owed, 0, *position};
+        *position += samples;
+        if (!*AT(uint8_t, arg[AGENT_READY], row)) continue;
+        *owed = 0;
+        memcpy(record, &head, sizeof head);
+        ++*AT(int64_t, arg[FRAMES_TO_AGENT], row);
+        written++;
+    }
+    *AT(int64_t, arg[FRAMES_OF_WORKER], 0) += written;
+    return written;
+}
