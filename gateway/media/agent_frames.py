@@ -62,7 +62,7 @@ class AgentFrames:
             return
         self._table.shared.frames_to_agent[rows] += 1
         self._table.shared.worker.frames_to_agent[0] += len(rows)
-        link.protocol.send_audio(self._table.channels[rows], positions, flags, pcm)
+        link.speak().send_audio(self._table.channels[rows], positions, flags, pcm)
 
     def _hold_frames(self, rows: Rows, positions: NDArray[np.int64]) -> None:
         """The agent does not read: its calls' frames wait in their rings, of which the oldest give way.

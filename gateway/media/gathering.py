@@ -33,7 +33,7 @@ class Gathering:
         """`push` takes pcm[n, samples] for n different rows, and the time."""
         self._push = push
         self._rates = AgentRates()
-        self._pieces: dict[int, list[Pcm]] = {}
+        self.pieces: dict[int, list[Pcm]] = {}
 
     def take(self, stream: Stream | None, events: Sequence[LinkEvent], now_ns: int) -> Iterator[LinkEvent]:
         """Keep the speech of a connection's one call; everything else comes out when all before it is settled."""
@@ -62,13 +62,13 @@ class Gathering:
 
     def _add(self, row: int, pcm: Pcm) -> None:
         if len(pcm):
-            self._pieces.setdefault(row, []).append(pcm)
+            self.pieces.setdefault(row, []).append(pcm)
 
     def settle(self, now_ns: int) -> None:
         """All that has been gathered is played from now on."""
-        if not self._pieces:
+        if not self.pieces:
             return
-        pieces, self._pieces = self._pieces, {}
+        pieces, self.pieces = self.pieces, {}
         by_length: dict[int, tuple[list[int], list[Pcm]]] = {}
         for row, parts in pieces.items():
             pcm = parts[0] if len(parts) == 1 else np.concatenate(parts)
@@ -80,7 +80,7 @@ class Gathering:
 
     def forget(self, row: int) -> None:
         """The call is over, or its agent is lost."""
-        self._pieces.pop(row, None)
+        self.pieces.pop(row, None)
         self._rates.drop(row)
 
 

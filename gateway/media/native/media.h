@@ -8,4 +8,6 @@
 
 #include "binding.h"
 
+int64_t least(const Arg *arg); /* due.c */
+
 #endif

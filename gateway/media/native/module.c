@@ -4,6 +4,7 @@
 #include "media.h"
 
 static const Kernel kernels[] = {
+    {"least", "q1@ rows", least},
     {NULL, NULL, NULL},
 };
 
