@@ -47,6 +47,11 @@ class NativeSpeech:
         if self._up:
             self._out.extend(wire.audio_messages(channels, positions, flags, pcm))
 
+    def send_frame(self, channel: int, position: int, flags: int, pcm: NDArray[np.int16]) -> None:
+        """A message for one call alone."""
+        one = np.array([channel], np.uint32), np.array([position], np.int64), np.array([flags], np.uint16)
+        self.send_audio(*one, pcm[None])
+
     def send_dtmf(self, channel: int, digit: str, duration_ms: int, method: str) -> None:
         """The caller pressed a key."""
         self._tell(channel, "dtmf", digit=digit, duration_ms=int(duration_ms), method=method)

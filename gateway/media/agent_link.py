@@ -100,6 +100,8 @@ class AgentLink:
         "called when something waits to be written: `flush` is to be called at the end of the tick"
         self.on_deadline: Callable[[int, int], None] = _ignore_deadline
         "called (index, ns) when `next_deadline_ns` may have become sooner"
+        self.one_call = self.protocol.max_calls == 1
+        "it carries one call and no more"
         self.open = True
         self.connected = False
         self.up = False
@@ -114,7 +116,7 @@ class AgentLink:
         self._out = Outbox(second * agent.hang_timeout_ms // 1000 // LEAST_SHARE)
         self._deadline_ns: int | None = None
         self.protocol.most_messages = MESSAGES_PER_TICK
-        self._buffer = bytearray(READ_BYTES if self.protocol.max_calls > 1 else READ_BYTES_ONE_CALL)
+        self._buffer = bytearray(READ_BYTES_ONE_CALL if self.one_call else READ_BYTES)
         self._view = memoryview(self._buffer)
         self._hang_ns = agent.hang_timeout_ms * 1_000_000
         "an agent that has read next to nothing for so long, with audio waiting, is lost"
@@ -139,7 +141,7 @@ class AgentLink:
         wanted = second * READ_NS // 1_000_000_000
         if isinstance(self._socket, PlainSocket):
             widen(self._socket, wanted * SEND_BUFFER_READS)
-        if self.protocol.max_calls > 1 and wanted > len(self._buffer) and not self.protocol.unread:
+        if not self.one_call and wanted > len(self._buffer) and not self.protocol.unread:
             self._buffer = bytearray(2 * wanted)
             self._view = memoryview(self._buffer)
 
@@ -173,7 +175,7 @@ class AgentLink:
             return
         self._socket, self._wake_ns = stream or attempt.socket, attempt.wake_ns
         if stream is not None:
-            if self.protocol.max_calls == 1 and attempt.socket is not None:
+            if self.one_call and attempt.socket is not None:
                 narrow(attempt.socket, self.agent.sample_rate_hz * 2)  # a second
             self.connected, self._deadline_ns, self._connecting = True, None, None
             self.speak().connected(self._clock())

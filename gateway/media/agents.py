@@ -106,7 +106,7 @@ class AgentLinks:
         self._next_index += 1
         self._links[link.index] = link
         self._calls[link.index] = {}
-        if link.protocol.max_calls > 1:
+        if not link.one_call:
             self._shared[agent] = link
         self._table.shared.worker.agent_links[0] = len(self._links)
         return link
@@ -147,7 +147,7 @@ class AgentLinks:
         if not link.open:
             return
         link.speak().stop(stream.channel, reason, stats or {})
-        if link.protocol.max_calls == 1:
+        if link.one_call:
             link.close_when_flushed()
             self._discard(link)
             if link.open:
@@ -215,8 +215,9 @@ class AgentLinks:
             self._gathering.settle(now_ns)
 
     def _on_events(self, link: AgentLink, events: Sequence[LinkEvent], now_ns: int) -> None:
-        if link.protocol.max_calls == 1:
-            stream = next(iter(self._calls.get(link.index, {}).values()), None)
+        if link.one_call:
+            calls = self._calls.get(link.index)
+            stream = next(iter(calls.values())) if calls else None
             for event in self._gathering.take(stream, events, now_ns):
                 self._on_run(link, [event], now_ns)
         else:
@@ -311,7 +312,7 @@ class AgentLinks:
         known, streams = link.index in self._links, list(self._discard(link).values())
         had = any(stream.accepted for stream in streams) or not streams
         reason = failure.reason if had else _before_accept(failure.reason)
-        one_call = link.protocol.max_calls == 1
+        one_call = link.one_call
         said_so = one_call and any(self.rescue.has_hung_up(stream) for stream in streams)
         hangs_up = one_call and all(not s.start.rescue.within_ms for s in streams) and reason == "agent_lost"
         if known and not (said_so or hangs_up):

@@ -12,7 +12,7 @@ name one.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,8 +35,15 @@ class Gathering:
         self._rates = AgentRates()
         self.pieces: dict[int, list[Pcm]] = {}
 
-    def take(self, stream: Stream | None, events: Sequence[LinkEvent], now_ns: int) -> Iterator[LinkEvent]:
+    def take(self, stream: Stream | None, events: Sequence[LinkEvent], now_ns: int) -> Iterable[LinkEvent]:
         """Keep the speech of a connection's one call; everything else comes out when all before it is settled."""
+        if len(events) == 1 and isinstance(only := events[0], Audio):
+            if stream is not None and stream.accepted:
+                self._keep(stream, only)
+            return ()
+        return self._take(stream, events, now_ns)
+
+    def _take(self, stream: Stream | None, events: Sequence[LinkEvent], now_ns: int) -> Iterator[LinkEvent]:
         for event in events:
             if isinstance(event, Audio):
                 if stream is not None and stream.accepted:
@@ -62,7 +69,10 @@ class Gathering:
 
     def _add(self, row: int, pcm: Pcm) -> None:
         if len(pcm):
-            self.pieces.setdefault(row, []).append(pcm)
+            if row in self.pieces:
+                self.pieces[row].append(pcm)
+            else:
+                self.pieces[row] = [pcm]
 
     def settle(self, now_ns: int) -> None:
         """All that has been gathered is played from now on."""
@@ -72,11 +82,12 @@ class Gathering:
         by_length: dict[int, tuple[list[int], list[Pcm]]] = {}
         for row, parts in pieces.items():
             pcm = parts[0] if len(parts) == 1 else np.concatenate(parts)
-            rows, speech = by_length.setdefault(len(pcm), ([], []))
-            rows.append(row)
-            speech.append(pcm)
+            if (same := by_length.get(len(pcm))) is None:
+                same = by_length[len(pcm)] = [], []
+            same[0].append(row)
+            same[1].append(pcm)
         for rows, speech in by_length.values():
-            self._push(np.array(rows, np.intp), np.stack(speech), now_ns)
+            self._push(np.array(rows, np.intp), np.concatenate(speech).reshape(len(rows), -1), now_ns)
 
     def forget(self, row: int) -> None:
         """The call is over, or its agent is lost."""
