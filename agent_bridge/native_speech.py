@@ -21,15 +21,17 @@ class NativeSpeech:
 
     lingers = False
     unheeded = 0
-    has_data = True
-    "Not looked into: few connections carry all calls."
-
     def __init__(self) -> None:
         self._out: list[bytes | memoryview] = []
         self._up = False
         "the handshake is done, and the link has not failed"
         self._calls: set[int] = set()
         "channels that the agent has accepted"
+
+    @property
+    def has_data(self) -> bool:
+        """Whether anything waits."""
+        return bool(self._out)
 
     def data_to_send(self) -> list[bytes | memoryview]:
         """Everything that waits, as buffers for sendmsg; after LinkFailed, an error for the agent."""

@@ -191,7 +191,10 @@ class AgentLink:
                 self._read()
         except Exception as error:  # noqa: BLE001 - whatever it is, the other agents' calls go on
             contain(error, self.agent.name, self.fail)
-        self.flush()
+        if self.at_rest and not self._closing and not self.protocol.has_data:
+            self._note_deadline()  # most agents are only heard
+        else:
+            self.flush()
 
     def _read(self) -> None:
         """Take what has come, or go on with what the last tick has left of it."""
@@ -204,9 +207,9 @@ class AgentLink:
         budget = len(self._buffer)
         while budget > 0 and self._socket is not None:
             n = self._receive()
-            budget -= max(n, 1)
             if n < AGAIN_BYTES or self.protocol.unread:
                 return
+            budget -= n
 
     def _receive(self) -> int:
         """One read; returns how many bytes it brought."""

@@ -49,7 +49,7 @@ class Gathering:
                 if stream is not None and stream.accepted:
                     self._keep(stream, event)
                 continue
-            if stream is not None and isinstance(event, Mark | Clear) and self._rates:
+            if stream is not None and isinstance(event, Mark | Clear) and self._rates.speech:
                 self._finish(stream, event)
             self.settle(now_ns)
             yield event
@@ -58,7 +58,7 @@ class Gathering:
         row, pcm = stream.row, audio.pcm.reshape(-1)
         if audio.sample_rate_hz:
             pcm = self._rates.convert(row, pcm, audio.sample_rate_hz, stream.start.agent.sample_rate_hz)
-        elif self._rates:
+        elif self._rates.speech:
             self._add(row, self._rates.finish(row))
         self._add(row, pcm)
 
@@ -69,10 +69,7 @@ class Gathering:
 
     def _add(self, row: int, pcm: Pcm) -> None:
         if len(pcm):
-            if row in self.pieces:
-                self.pieces[row].append(pcm)
-            else:
-                self.pieces[row] = [pcm]
+            self.pieces.setdefault(row, []).append(pcm)
 
     def settle(self, now_ns: int) -> None:
         """All that has been gathered is played from now on."""
