@@ -24,6 +24,7 @@ Where Asterisk's own behaviour leaves a choice (res_audiosocket.c, app_audiosock
 from __future__ import annotations
 
 import struct
+import sys
 import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -52,6 +53,8 @@ KIND_OF_RATE = {rate: kind for kind, rate in RATE_OF_KIND.items() if rate in (80
 MAX_PAYLOAD_BYTES = 0xFFFF
 
 _HEADER = struct.Struct(">BH")
+_PCM = np.dtype("<i2")
+_AS_IT_IS = sys.byteorder == "little"
 
 
 def reassembler() -> Reassembler:
@@ -75,13 +78,18 @@ class AudioJoiner:
         """Append one payload."""
         self._parts.append(payload)
 
+    @property
+    def empty(self) -> bool:
+        """No sample waits for its other half."""
+        return not self._carry
+
     def take(self) -> NDArray[np.int16] | None:
         """All whole samples so far, int16[samples]; None if there is none."""
         data = b"".join([self._carry, *self._parts])
         self._parts.clear()
         even = len(data) & ~1
         self._carry = data[even:]
-        return np.frombuffer(data, "<i2", even // 2) if even else None
+        return np.frombuffer(data, _PCM, even // 2) if even else None
 
 
 class AudioSocketLink(Unsaid):
@@ -102,6 +110,10 @@ class AudioSocketLink(Unsaid):
         self._due: list[LinkEvent] = []
         "events that time alone brings: LinkUp, Accepted"
         self._channel: int | None = None
+        self._channels: NDArray[np.uint32] = np.zeros(0, np.uint32)
+        "... as events have it"
+        self._between = False
+        "the call is up, nothing is due, and what comes next is the beginning of a frame"
         self._over = False
         self.next_deadline_ns: int | None = None
         self.most_messages = 0
@@ -113,11 +125,17 @@ class AudioSocketLink(Unsaid):
 
     def connected(self, now_ns: int) -> None:
         """Nothing is said yet: the first frame is the call's UUID."""
+        self._between = False
         self._due.append(LinkUp("AudioSocket server"))
         self.next_deadline_ns = now_ns
 
     def receive(self, data: Buffer, now_ns: int) -> Sequence[LinkEvent]:
         """Take bytes; consecutive audio frames become one Audio event."""
+        if self._between and len(data) > _HEADER.size:  # nearly always: one frame of audio, neither less nor more
+            kind, size = _HEADER.unpack_from(data)
+            if kind == self._kind and len(data) == _HEADER.size + size and not size & 1:
+                pcm = np.frombuffer(bytes(data[_HEADER.size :]), _PCM)
+                return [Audio(self._channels, pcm.reshape(1, -1))]
         events = list(self.handle_timeout(now_ns))
         if self._over:
             return events
@@ -135,6 +153,8 @@ class AudioSocketLink(Unsaid):
             self._flush_audio(events)
             self._fail(events, "agent_protocol", str(violation))
         self._flush_audio(events)
+        whole = not self._reader.pending_bytes and self._joiner.empty
+        self._between = whole and self._channel is not None and not self._over
         return events
 
     def resume(self, now_ns: int) -> Sequence[LinkEvent]:
@@ -165,7 +185,7 @@ class AudioSocketLink(Unsaid):
             return
         if info.sample_rate_hz != self._rate_hz:
             raise ValueError(f"a call at {info.sample_rate_hz} Hz on an AudioSocket of {self._rate_hz} Hz")
-        self._channel = channel
+        self._channel, self._channels, self._between = channel, np.array([channel], np.uint32), False
         self._out.append(frame(UUID, uuid.UUID(info.call_id).bytes))
         self._due.append(Accepted(channel))
         self.next_deadline_ns = now_ns
@@ -184,12 +204,18 @@ class AudioSocketLink(Unsaid):
         pcm: NDArray[np.int16],
     ) -> None:
         """One frame of audio for the one call; positions and flags have no place on this wire."""
+        for row in pcm:
+            self.send_frame(0, 0, 0, row)
+
+    def send_frame(self, channel: int, position: int, flags: int, pcm: NDArray[np.int16]) -> None:
+        """The same for a single frame."""
         if self._over or self._channel is None:
             return
-        most = (MAX_PAYLOAD_BYTES - 1) // 2
-        for row in pcm:
-            for start in range(0, len(row), most):
-                self._out.append(frame(self._kind, row[start : start + most].astype("<i2").tobytes()))
+        data = pcm.tobytes() if _AS_IT_IS else pcm.astype(_PCM).tobytes()
+        most = MAX_PAYLOAD_BYTES & ~1
+        for start in range(0, len(data), most) if len(data) > most else (0,):
+            part = data[start : start + most]
+            self._out.append(_HEADER.pack(self._kind, len(part)) + part)
 
     def send_dtmf(self, channel: int, digit: str, duration_ms: int, method: str) -> None:
         """The caller pressed a key: one ASCII byte."""
@@ -226,10 +252,10 @@ class AudioSocketLink(Unsaid):
     def _flush_audio(self, events: list[LinkEvent]) -> None:
         samples = self._joiner.take()
         if samples is not None and self._channel is not None:
-            events.append(Audio(np.array([self._channel], np.uint32), samples.reshape(1, -1)))
+            events.append(Audio(self._channels, samples.reshape(1, -1)))
 
     def _end(self) -> None:
-        self._over = True
+        self._over, self._between = True, False
         self._due.clear()
         self.next_deadline_ns = None
 

@@ -155,6 +155,9 @@ class Link(Protocol):
         None where that cannot be, as in any other dialect. Must be done with before anything else is said.
         """
 
+    def send_frame(self, channel: int, position: int, flags: int, pcm: NDArray[np.int16]) -> None:
+        """Send one frame of one call: int16[samples]. Arrays of one cost more than all the rest."""
+
     def send_dtmf(self, channel: int, digit: str, duration_ms: int, method: str) -> None:
         """The caller pressed a key."""
 

@@ -21,15 +21,17 @@ class NativeSpeech:
 
     lingers = False
     unheeded = 0
-    has_data = True
-    "Not looked into: few connections carry all calls."
-
     def __init__(self) -> None:
         self._out: list[bytes | memoryview] = []
         self._up = False
         "the handshake is done, and the link has not failed"
         self._calls: set[int] = set()
         "channels that the agent has accepted"
+
+    @property
+    def has_data(self) -> bool:
+        """Whether anything waits."""
+        return bool(self._out)
 
     def data_to_send(self) -> list[bytes | memoryview]:
         """Everything that waits, as buffers for sendmsg; after LinkFailed, an error for the agent."""
@@ -52,6 +54,11 @@ class NativeSpeech:
         if not self._up or not wire.fits_one_message(count, samples):
             return None
         return wire.AudioMessage(count, samples, self._out)
+
+    def send_frame(self, channel: int, position: int, flags: int, pcm: NDArray[np.int16]) -> None:
+        """A message for one call alone."""
+        one = np.array([channel], np.uint32), np.array([position], np.int64), np.array([flags], np.uint16)
+        self.send_audio(*one, pcm[None])
 
     def send_dtmf(self, channel: int, digit: str, duration_ms: int, method: str) -> None:
         """The caller pressed a key."""

@@ -33,10 +33,15 @@ class WebSocketSpeech:
         pcm: NDArray[np.int16],
     ) -> None:
         """Frames of the one call, in their order."""
-        if self._channel is None:
-            return
-        for position, flag, frame in zip(positions.tolist(), flags.tolist(), pcm, strict=True):
-            self._say(self._dialect.audio(position, flag, frame))
+        for channel, position, flag, frame in zip(
+            channels.tolist(), positions.tolist(), flags.tolist(), pcm, strict=True
+        ):
+            self.send_frame(channel, position, flag, frame)
+
+    def send_frame(self, channel: int, position: int, flags: int, pcm: NDArray[np.int16]) -> None:
+        """One frame of the one call."""
+        if self._channel is not None:
+            self._say(self._dialect.audio(position, flags, pcm))
 
     def audio_message(self, count: int, samples: int) -> None:
         """Not in our dialect."""

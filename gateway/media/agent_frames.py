@@ -51,7 +51,7 @@ class AgentFrames:
         link = self._links.get(first)
         if link is None or link.backlog_bytes > link.limit_bytes or not (indices == first).all():
             return None
-        return link.protocol.audio_message(len(rows), samples)
+        return link.speak().audio_message(len(rows), samples)
 
     def send(self, rows: Rows, positions: NDArray[np.int64], flags: NDArray[np.uint16], pcm: Pcm) -> None:
         """To the connections of these rows, live or out of a ring."""
@@ -60,8 +60,29 @@ class AgentFrames:
         if (indices == first).all():  # one agent: no need to part anything
             self._deliver_to(first, rows, positions, flags, pcm)
             return
-        for index, same in parted(indices):
-            self._deliver_to(index, rows[same], positions[same], flags[same], pcm[same])
+        rest = self._deliver_apart(indices.tolist(), rows, positions, flags, pcm)
+        if rest is not None:
+            indices, rows, positions, flags, pcm = indices[rest], rows[rest], positions[rest], flags[rest], pcm[rest]
+            for index, same in parted(indices):
+                self._deliver_to(index, rows[same], positions[same], flags[same], pcm[same])
+
+    def _deliver_apart(
+        self, indices: list[int], rows: Rows, positions: NDArray[np.int64], flags: NDArray[np.uint16], pcm: Pcm
+    ) -> NDArray[np.intp] | None:
+        """To connections of one call each that have room; returns the places of all other frames, if any."""
+        channels, rest = self._table.channels[rows].tolist(), []
+        frames = zip(indices, channels, positions.tolist(), flags.tolist(), pcm, strict=True)
+        for place, (index, channel, position, flag, frame) in enumerate(frames):
+            link = self._links.get(index)
+            if link is not None and link.one_call and (link.at_rest or link.backlog_bytes <= link.limit_bytes):
+                link.speak().send_frame(channel, position, flag, frame)
+            else:
+                rest.append(place)
+        others = np.array(rest, np.intp) if rest else None
+        told = rows if others is None else np.delete(rows, others)
+        self._table.shared.frames_to_agent[told] += 1
+        self._table.shared.worker.frames_to_agent[0] += len(told)
+        return others
 
     def _deliver_to(
         self, index: int, rows: Rows, positions: NDArray[np.int64], flags: NDArray[np.uint16], pcm: Pcm
@@ -74,7 +95,7 @@ class AgentFrames:
             return
         self._table.shared.frames_to_agent[rows] += 1
         self._table.shared.worker.frames_to_agent[0] += len(rows)
-        link.protocol.send_audio(self._table.channels[rows], positions, flags, pcm)
+        link.speak().send_audio(self._table.channels[rows], positions, flags, pcm)
 
     def _hold_frames(self, rows: Rows, positions: NDArray[np.int64]) -> None:
         """The agent does not read: its calls' frames wait in their rings, of which the oldest give way.

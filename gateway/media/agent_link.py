@@ -14,11 +14,12 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from trunkline.agent_bridge.dialect import Link, LinkSettings
-from trunkline.agent_bridge.link_events import LinkEvent, LinkFailed, LinkUp
+from trunkline.agent_bridge.link_events import Audio, LinkEvent, LinkFailed, LinkUp
 from trunkline.agent_bridge.links import create_link
 from trunkline.gateway.media.agent_connecting import ByteStream, ConnectFailed, Connecting
-from trunkline.gateway.media.agent_socket import PlainSocket, contained, narrow, widen
+from trunkline.gateway.media.agent_socket import PlainSocket, contain, narrow, widen
 from trunkline.gateway.media.control import AgentParams
+from trunkline.gateway.media.deadlines import NEVER_NS
 from trunkline.gateway.media.outbox import Outbox
 
 READ_BYTES = 1 << 18
@@ -46,6 +47,8 @@ MOST_BACKLOGS = 4
 "So many times the backlog from which frames are dropped may wait: what is said beside frames is not dropped."
 LEAST_SHARE = 8
 "An agent that reads less than this part of one call's audio, as PCM, does not read: it would never catch up."
+
+_READABLE = select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR
 
 
 class Poller(Protocol):
@@ -93,6 +96,12 @@ class AgentLink:
         )
         self.on_unheeded: Callable[[AgentLink, int, int], None] = _nothing
         "called with the number of messages without effect, and the time"
+        self.on_said: Callable[[AgentLink], None] = _ignore
+        "called when something waits to be written: `flush` is to be called at the end of the tick"
+        self.on_deadline: Callable[[int, int], None] = _ignore_deadline
+        "called (index, ns) when `next_deadline_ns` may have become sooner"
+        self.one_call = self.protocol.max_calls == 1
+        "it carries one call and no more"
         self.open = True
         self.connected = False
         self.up = False
@@ -107,7 +116,8 @@ class AgentLink:
         self._out = Outbox(second * agent.hang_timeout_ms // 1000 // LEAST_SHARE)
         self._deadline_ns: int | None = None
         self.protocol.most_messages = MESSAGES_PER_TICK
-        self._buffer = bytearray(READ_BYTES if self.protocol.max_calls > 1 else READ_BYTES_ONE_CALL)
+        self._buffer = bytearray(READ_BYTES_ONE_CALL if self.one_call else READ_BYTES)
+        self._view = memoryview(self._buffer)
         self._hang_ns = agent.hang_timeout_ms * 1_000_000
         "an agent that has read next to nothing for so long, with audio waiting, is lost"
         self._wake_ns: int | None = None
@@ -117,6 +127,8 @@ class AgentLink:
         self._closing = False
         self.at_rest = False
         "connected, all written, and the poller told so"
+        self.noted_ns = NEVER_NS
+        "what `on_deadline` was last told; its owner takes it back when that has come, or has moved"
         self.limit_bytes = 1 << 18
         "backlog from which uplink frames are dropped; grows with the calls on the link"
         self._most_bytes = MOST_BACKLOGS * self.limit_bytes
@@ -129,8 +141,14 @@ class AgentLink:
         wanted = second * READ_NS // 1_000_000_000
         if isinstance(self._socket, PlainSocket):
             widen(self._socket, wanted * SEND_BUFFER_READS)
-        if self.protocol.max_calls > 1 and wanted > len(self._buffer) and not self.protocol.unread:
+        if not self.one_call and wanted > len(self._buffer) and not self.protocol.unread:
             self._buffer = bytearray(2 * wanted)
+            self._view = memoryview(self._buffer)
+
+    def speak(self) -> Link:
+        """The protocol, for what is to be said now; it is written at the end of the tick."""
+        self.on_said(self)
+        return self.protocol
 
     @property
     def backlog_bytes(self) -> int:
@@ -145,6 +163,7 @@ class AgentLink:
         self._connecting = Connecting(self.agent, self._clock)
         self._deadline_ns = self._connecting.deadline_ns
         self._connect(self._connecting)
+        self._note_deadline()
 
     def _connect(self, attempt: Connecting) -> None:
         """Go on with it; connected, let the protocol say hello."""
@@ -156,35 +175,41 @@ class AgentLink:
             return
         self._socket, self._wake_ns = stream or attempt.socket, attempt.wake_ns
         if stream is not None:
-            if self.protocol.max_calls == 1 and attempt.socket is not None:
+            if self.one_call and attempt.socket is not None:
                 narrow(attempt.socket, self.agent.sample_rate_hz * 2)  # a second
             self.connected, self._deadline_ns, self._connecting = True, None, None
-            self.protocol.connected(self._clock())
+            self.speak().connected(self._clock())
         elif attempt.mask and self._socket is not None:
             self._poller.watch(self._socket.fileno(), attempt.mask, self._on_ready)
 
     def _on_ready(self, events: int) -> None:
         """The poller says that the socket can be read or written."""
-        with contained(self.agent.name, self.fail):
+        try:
             if self._connecting is not None:
                 self._connect(self._connecting)
-            if self.connected and events & (select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR):
+            if self.connected and events & _READABLE:
                 self._read()
-        self.flush()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other agents' calls go on
+            contain(error, self.agent.name, self.fail)
+        if self.at_rest and not self._closing and not self.protocol.has_data:
+            self._note_deadline()  # most agents are only heard
+        else:
+            self.flush()
 
     def _read(self) -> None:
         """Take what has come, or go on with what the last tick has left of it."""
         if self._socket is None:
             return
         if self.protocol.unread:
-            self._tell(self.protocol.resume(self._clock()))
+            now_ns = self._clock()
+            self._tell(self.protocol.resume(now_ns), now_ns)
             return
         budget = len(self._buffer)
         while budget > 0 and self._socket is not None:
             n = self._receive()
-            budget -= max(n, 1)
             if n < AGAIN_BYTES or self.protocol.unread:
                 return
+            budget -= n
 
     def _receive(self) -> int:
         """One read; returns how many bytes it brought."""
@@ -196,31 +221,57 @@ class AgentLink:
         except OSError as error:
             self.fail("agent_lost", f"connection to agent {self.agent.name} broke: {error}")
             return 0
-        self._tell(self.protocol.receive(memoryview(self._buffer)[:n], self._clock()))
+        now_ns = self._clock()
+        self._tell(self.protocol.receive(self._view[:n], now_ns), now_ns)
         if n == 0 and self.open:
             self.fail("agent_lost", f"agent {self.agent.name} closed the connection")
         return n
 
-    def _tell(self, events: Sequence[LinkEvent]) -> None:
+    def _tell(self, events: Sequence[LinkEvent], now_ns: int) -> None:
         """Pass events on; a failure closes the socket first, so that nobody writes to it."""
         more = self.protocol.unread or (self._socket is not None and self._socket.more)
-        self._wake_ns = self._clock() + 1 if more else None  # in the next tick, not in this
-        if any(isinstance(event, LinkUp) for event in events):
-            self.up = True
-        if any(isinstance(event, LinkFailed) for event in events):
-            self._shut()
+        self._wake_ns = now_ns + 1 if more else None  # in the next tick, not in this
+        for event in events:
+            if type(event) is Audio:
+                continue
+            if isinstance(event, LinkUp):
+                self.up = True
+            elif isinstance(event, LinkFailed):
+                self._shut()
         if events:
-            self._on_events(self, events, self._clock())
+            self._on_events(self, events, now_ns)
         if self.protocol.unheeded:
             count, self.protocol.unheeded = self.protocol.unheeded, 0
-            self.on_unheeded(self, count, self._clock())
+            self.on_unheeded(self, count, now_ns)
 
     def flush(self) -> None:
         """Write what the protocol has to say, as far as the socket takes it."""
-        if not self.connected or self._socket is None:
-            return
-        data = self.protocol.data_to_send()
-        if not data and self.at_rest and not self._closing:
+        if self.connected and self._socket is not None:
+            data = self.protocol.data_to_send()
+            if not self.at_rest or self._closing or (data and not self._write_at_once(data, self._socket)):
+                self._write(data)
+        self._note_deadline()
+
+    def _write_at_once(self, data: list[bytes | memoryview], sock: ByteStream) -> bool:
+        """The usual case: nothing waits, and the kernel takes all of it. What it does not take is left in `data`."""
+        size = 0
+        for piece in data:
+            size += len(piece)
+        try:
+            sent = sock.sendmsg(data)
+        except OSError:  # whatever it is, it comes again
+            return False
+        if sent == size and not sock.waiting:
+            return True
+        while data and sent >= len(data[0]):
+            sent -= len(data.pop(0))
+        if sent:
+            data[0] = memoryview(data[0])[sent:]
+        return False
+
+    def _write(self, data: list[bytes | memoryview]) -> None:
+        """What waits, and behind it this, as far as the socket takes it."""
+        if self._socket is None:
             return
         self._out.put(data, self._clock())
         try:
@@ -239,6 +290,8 @@ class AgentLink:
             mask = select.EPOLLIN | (select.EPOLLOUT if waits else 0)
             self._poller.watch(self._socket.fileno(), mask, self._on_ready)
             self.at_rest = not waits
+            if waits:
+                self.on_said(self)
             if self._closing and not waits:
                 self._part()
 
@@ -248,6 +301,12 @@ class AgentLink:
             self._shut()
         elif self._deadline_ns is not None:
             self._deadline_ns = min(self._deadline_ns, self._clock() + LINGER_NS)
+
+    def _note_deadline(self) -> None:
+        due_ns = self.next_deadline_ns
+        if due_ns is not None and due_ns < self.noted_ns:
+            self.noted_ns = due_ns
+            self.on_deadline(self.index, due_ns)
 
     @property
     def next_deadline_ns(self) -> int | None:
@@ -267,8 +326,12 @@ class AgentLink:
 
     def handle_timeout(self, now_ns: int) -> None:
         """Time-outs of the connect, of the protocol, of an agent that does not read."""
-        with contained(self.agent.name, self.fail):
+        self.noted_ns = NEVER_NS
+        try:
             self._on_time(now_ns)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other agents' calls go on
+            contain(error, self.agent.name, self.fail)
+        self._note_deadline()
 
     def _on_time(self, now_ns: int) -> None:
         if not self.open:
@@ -282,7 +345,7 @@ class AgentLink:
             if self._wake_ns is not None and now_ns >= self._wake_ns:
                 self._read()
             if self.open:
-                self._tell(self.protocol.handle_timeout(now_ns))
+                self._tell(self.protocol.handle_timeout(now_ns), now_ns)
             self.flush()
         elif self._connecting is not None and self._wake_ns is not None and now_ns >= self._wake_ns:
             self._connect(self._connecting)
@@ -326,3 +389,11 @@ class AgentLink:
 
 def _nothing(link: AgentLink, count: int, now_ns: int) -> None:
     """Until somebody wants to know."""
+
+
+def _ignore(link: AgentLink) -> None:
+    """Likewise."""
+
+
+def _ignore_deadline(index: int, due_ns: int) -> None:
+    """Likewise."""

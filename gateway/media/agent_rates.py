@@ -32,18 +32,16 @@ class AgentRates:
     """Remembers by row; a row that never had another rate is not here, and costs nothing."""
 
     def __init__(self) -> None:
-        self._speech: dict[int, _Speech] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self._speech)
+        self.speech: dict[int, _Speech] = {}
+        "by row"
 
     def convert(self, row: int, pcm: Pcm, from_hz: int, to_hz: int) -> Pcm:
         """A piece int16[samples] at `from_hz` as int16[any number of samples] at `to_hz`."""
         resampler = get_resampler(from_hz, to_hz)
-        one = self._speech.get(row)
+        one = self.speech.get(row)
         if one is None or one.resampler is not resampler:
             one = _Speech(resampler, resampler.new_history(1), np.zeros(0, np.int16))
-            self._speech[row] = one
+            self.speech[row] = one
         whole = np.concatenate([one.rest, pcm]) if len(one.rest) else pcm
         good = len(whole) // resampler.down * resampler.down
         one.rest = whole[good:].copy()
@@ -54,7 +52,7 @@ class AgentRates:
 
     def finish(self, row: int) -> Pcm:
         """What the row's resampler still holds, int16[samples]; its next piece begins anew."""
-        one = self._speech.pop(row, None)
+        one = self.speech.pop(row, None)
         if one is None:
             return np.zeros(0, np.int16)
         resampler = one.resampler
@@ -66,4 +64,4 @@ class AgentRates:
 
     def drop(self, row: int) -> None:
         """What the row's resampler holds is thrown away."""
-        self._speech.pop(row, None)
+        self.speech.pop(row, None)

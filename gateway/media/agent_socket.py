@@ -7,7 +7,7 @@ import contextlib
 import ipaddress
 import socket
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from trunkline.agent_bridge.links import UnixAddress, parse_address
 
@@ -58,17 +58,16 @@ def narrow(sock: socket.socket, size: int) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
 
 
-@contextlib.contextmanager
-def contained(name: str, fail: Callable[[str, str], None]) -> Iterator[None]:
-    """A bug that one agent brings to light costs that agent its connection, and nobody a tick."""
+def contain(error: Exception, name: str, fail: Callable[[str, str], None]) -> None:
+    """A bug that one agent brings to light costs that agent its connection, and nobody a tick.
+
+    To be called while `error` is handled.
+    """
+    _report(f"agent {name} failed in the gateway")
     try:
-        yield
-    except Exception as error:  # noqa: BLE001 - whatever it is, the other agents' calls go on
-        _report(f"agent {name} failed in the gateway")
-        try:
-            fail("agent_protocol", f"the gateway could not handle what agent {name} said: {error!r}"[:500])
-        except Exception:  # noqa: BLE001 - the same bug again; the connection is closed by now
-            _report(f"agent {name} failed again, at its end")
+        fail("agent_protocol", f"the gateway could not handle what agent {name} said: {error!r}"[:500])
+    except Exception:  # noqa: BLE001 - the same bug again; the connection is closed by now
+        _report(f"agent {name} failed again, at its end")
 
 
 def _report(what: str) -> None:

@@ -102,7 +102,7 @@ class TlsStream:
         self._push()  # an answer to a change of keys
         return n
 
-    def sendmsg(self, buffers: Sequence[memoryview], /) -> int:
+    def sendmsg(self, buffers: Sequence[bytes | memoryview], /) -> int:
         """Encrypt some of it and write; BlockingIOError while what was encrypted before waits."""
         self._push()
         if self.waiting:

@@ -29,6 +29,7 @@ from trunkline.gateway.media.agent_audio import by_row, runs
 from trunkline.gateway.media.agent_commands import AgentCommands
 from trunkline.gateway.media.agent_frames import AgentFrames
 from trunkline.gateway.media.agent_link import AgentLink, Poller
+from trunkline.gateway.media.deadlines import NEVER_NS, Deadlines
 from trunkline.gateway.media.gathering import Gathering
 from trunkline.gateway.media.playback import Playback
 from trunkline.gateway.media.replay import Replay
@@ -60,8 +61,12 @@ class AgentLinks:
         self._shared: dict[control.AgentParams, AgentLink] = {}
         self._calls: dict[int, dict[int, Stream]] = {}
         "link index -> channel -> stream"
-        self._closing: list[AgentLink] = []
-        "connections whose call is over and that have something left to write"
+        self._closing: dict[int, AgentLink] = {}
+        "by index: connections whose call is over and that have something left to write"
+        self.said: set[AgentLink] = set()
+        "connections that have something to write at the end of the tick"
+        self._deadlines = Deadlines(self._due_ns)
+        "of connections, by index"
         self._index_of_row = np.full(table.capacity, -1, np.int64)
         self._speaks = np.zeros(table.capacity, bool)
         "rows whose agent has accepted the call: of one that has not, nothing is heard"
@@ -96,17 +101,19 @@ class AgentLinks:
     def _new_link(self, agent: control.AgentParams) -> AgentLink:
         link = AgentLink(self._next_index, agent, self._poller, self._clock, self._on_events)
         link.on_unheeded = self._unheeded
+        link.on_said = self.said.add
+        link.on_deadline = self._deadlines.note
         self._next_index += 1
         self._links[link.index] = link
         self._calls[link.index] = {}
-        if link.protocol.max_calls > 1:
+        if not link.one_call:
             self._shared[agent] = link
         self._table.shared.worker.agent_links[0] = len(self._links)
         return link
 
     def _offer(self, link: AgentLink, stream: Stream, now_ns: int) -> None:
         info, agent = stream.start.info, stream.start.agent
-        link.protocol.start(
+        link.speak().start(
             stream.channel,
             StartInfo(
                 call_id=info.call_id, direction=info.direction, caller=info.caller, called=info.called,
@@ -139,12 +146,12 @@ class AgentLinks:
         self._calls.get(link.index, {}).pop(stream.channel, None)
         if not link.open:
             return
-        link.protocol.stop(stream.channel, reason, stats or {})
-        if link.protocol.max_calls == 1:
+        link.speak().stop(stream.channel, reason, stats or {})
+        if link.one_call:
             link.close_when_flushed()
             self._discard(link)
             if link.open:
-                self._closing.append(link)
+                self._closing[link.index] = link
 
     def _discard(self, link: AgentLink) -> dict[int, Stream]:
         """Forget a connection; returns the calls that were on it."""
@@ -158,8 +165,10 @@ class AgentLinks:
 
     def flush(self) -> None:
         """End of a tick: one write a connection."""
-        for link in list(self._links.values()):
-            if link.protocol.has_data or not link.at_rest:
+        if self.said:
+            said = list(self.said)
+            self.said.clear()  # what cannot be written now says so again
+            for link in said:
                 link.flush()
 
     def close_all(self) -> None:
@@ -167,37 +176,48 @@ class AgentLinks:
         for link in list(self._links.values()):
             link.close_when_flushed()
 
-    def _all_links(self) -> list[AgentLink]:
-        return [*self._links.values(), *self._closing]
+    def _due_ns(self, index: int) -> int | None:
+        """Of one connection."""
+        link = self._links.get(index) or self._closing.get(index)
+        if link is None:
+            return None
+        due_ns = link.next_deadline_ns
+        link.noted_ns = NEVER_NS if due_ns is None else due_ns
+        return due_ns
 
     @property
     def next_deadline_ns(self) -> int | None:
         """The earliest deadline of any connection."""
-        deadlines = [link.next_deadline_ns for link in self._all_links()]
-        deadlines += [self.rescue.next_deadline_ns, self.replay.next_deadline_ns]
+        deadlines = [self._deadlines.soonest(), self.rescue.next_deadline_ns, self.replay.next_deadline_ns]
         return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
     def handle_timeouts(self, now_ns: int) -> None:
         """Let connections whose time has come act on it."""
-        self.settle(now_ns)
-        for link in self._all_links():
-            deadline = link.next_deadline_ns
-            if deadline is not None and deadline <= now_ns:
-                link.handle_timeout(now_ns)
+        if self._gathering.pieces:
+            self._gathering.settle(now_ns)
+        if now_ns >= self._deadlines.next_ns:
+            for index in self._deadlines.due(now_ns):
+                link = self._links.get(index) or self._closing.get(index)
+                if link is not None:  # another one's end may have been its own
+                    link.handle_timeout(now_ns)
         if self._closing:
-            self._closing = [link for link in self._closing if link.open]
-        self.rescue.advance(now_ns)
-        self.replay.step(now_ns, self._frames.able, self._frames.send)
+            self._closing = {index: link for index, link in self._closing.items() if link.open}
+        if self.rescue.busy:
+            self.rescue.advance(now_ns)
+        if self.replay.waiting:
+            self.replay.step(now_ns, self._frames.able, self._frames.send)
 
     # -- from the agents --------------------------------------------------------------------
 
     def settle(self, now_ns: int) -> None:
         """What agents with a connection for each call have said in this tick goes to where it is played."""
-        self._gathering.settle(now_ns)
+        if self._gathering.pieces:
+            self._gathering.settle(now_ns)
 
     def _on_events(self, link: AgentLink, events: Sequence[LinkEvent], now_ns: int) -> None:
-        if link.protocol.max_calls == 1:
-            stream = next(iter(self._calls.get(link.index, {}).values()), None)
+        if link.one_call:
+            calls = self._calls.get(link.index)
+            stream = next(iter(calls.values())) if calls else None
             for event in self._gathering.take(stream, events, now_ns):
                 self._on_run(link, [event], now_ns)
         else:
@@ -292,7 +312,7 @@ class AgentLinks:
         known, streams = link.index in self._links, list(self._discard(link).values())
         had = any(stream.accepted for stream in streams) or not streams
         reason = failure.reason if had else _before_accept(failure.reason)
-        one_call = link.protocol.max_calls == 1
+        one_call = link.one_call
         said_so = one_call and any(self.rescue.has_hung_up(stream) for stream in streams)
         hangs_up = one_call and all(not s.start.rescue.within_ms for s in streams) and reason == "agent_lost"
         if known and not (said_so or hangs_up):

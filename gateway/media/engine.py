@@ -340,24 +340,33 @@ class Engine:
         """
         if fill_gaps:
             self.timeline.advance(now_ns)
-        self.turns.advance(now_ns)
-        self.agents.flush()
+        if self.uplink.changes or self.turns.ducked:
+            self.turns.advance(now_ns)
+        if self.agents.said:
+            self.agents.flush()
 
     def play(self, now_ns: int) -> None:
-        """Packets to the callers that are due, reports, time-outs."""
+        """Packets to the callers that are due, reports, time-outs: in most ticks there is nothing to do for most."""
         self.agents.settle(now_ns)
-        self.downlink.advance(now_ns)
-        self._note_downlink_delay(now_ns)
-        self.quality.advance(now_ns)
-        self.reports.advance(now_ns)
-        self.handshakes.advance(now_ns)
-        self.keys.advance(now_ns)
+        self.downlink.now_ns = now_ns
+        if now_ns >= self.downlink.next_due_ns:
+            self.downlink.advance(now_ns)
+            self._note_downlink_delay(now_ns)
+        if now_ns >= self.quality.next_ns:
+            self.quality.advance(now_ns)
+        if now_ns >= self.reports.next_ns:
+            self.reports.advance(now_ns)
+        if now_ns >= self.handshakes.next_deadline_ns:
+            self.handshakes.advance(now_ns)
+        if self.keys.pending or self.uplink.tones.watching or self.uplink.tones.heard:
+            self.keys.advance(now_ns)
         self.agents.handle_timeouts(now_ns)
         if self.recorder.busy:
             self.recorder.advance()
-        if self.quiet.advance(now_ns):
+        if now_ns >= self.quiet.next_ns and self.quiet.advance(now_ns):
             self.downlink.note_queues()
-        self.agents.flush()
+        if self.agents.said:
+            self.agents.flush()
 
     def _note_downlink_delay(self, now_ns: int) -> None:
         """Packets of this tick are with the kernel: the last of them now, the others a little before."""
@@ -378,17 +387,14 @@ class Engine:
 
     def next_deadline_ns(self) -> int:
         """When the next tick is due; far away if nothing is up."""
-        table, c = self.table, self.table.shared
-        rows = table.running
-        deadlines = [
-            self.agents.next_deadline_ns,
-            self.reports.next_deadline_ns(),
+        due_ns = min(
+            self.reports.next_ns,
             self.handshakes.next_deadline_ns,
-        ]
-        if len(rows):
-            deadlines.append(int(c.rx_deadline_ns[rows].min()))
-            deadlines.append(self.downlink.next_due_ns)
-        return min((d for d in deadlines if d is not None), default=1 << 62)
+            self.timeline.next_deadline_ns(),
+            self.downlink.next_due_ns,
+        )
+        links_ns = self.agents.next_deadline_ns
+        return due_ns if links_ns is None else min(due_ns, links_ns)
 
 
 def final_stats(table: Table, stream: Stream) -> dict[str, float]:

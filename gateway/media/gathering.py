@@ -12,7 +12,7 @@ name one.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,16 +33,23 @@ class Gathering:
         """`push` takes pcm[n, samples] for n different rows, and the time."""
         self._push = push
         self._rates = AgentRates()
-        self._pieces: dict[int, list[Pcm]] = {}
+        self.pieces: dict[int, list[Pcm]] = {}
 
-    def take(self, stream: Stream | None, events: Sequence[LinkEvent], now_ns: int) -> Iterator[LinkEvent]:
+    def take(self, stream: Stream | None, events: Sequence[LinkEvent], now_ns: int) -> Iterable[LinkEvent]:
         """Keep the speech of a connection's one call; everything else comes out when all before it is settled."""
+        if len(events) == 1 and isinstance(only := events[0], Audio):
+            if stream is not None and stream.accepted:
+                self._keep(stream, only)
+            return ()
+        return self._take(stream, events, now_ns)
+
+    def _take(self, stream: Stream | None, events: Sequence[LinkEvent], now_ns: int) -> Iterator[LinkEvent]:
         for event in events:
             if isinstance(event, Audio):
                 if stream is not None and stream.accepted:
                     self._keep(stream, event)
                 continue
-            if stream is not None and isinstance(event, Mark | Clear) and self._rates:
+            if stream is not None and isinstance(event, Mark | Clear) and self._rates.speech:
                 self._finish(stream, event)
             self.settle(now_ns)
             yield event
@@ -51,7 +58,7 @@ class Gathering:
         row, pcm = stream.row, audio.pcm.reshape(-1)
         if audio.sample_rate_hz:
             pcm = self._rates.convert(row, pcm, audio.sample_rate_hz, stream.start.agent.sample_rate_hz)
-        elif self._rates:
+        elif self._rates.speech:
             self._add(row, self._rates.finish(row))
         self._add(row, pcm)
 
@@ -62,25 +69,26 @@ class Gathering:
 
     def _add(self, row: int, pcm: Pcm) -> None:
         if len(pcm):
-            self._pieces.setdefault(row, []).append(pcm)
+            self.pieces.setdefault(row, []).append(pcm)
 
     def settle(self, now_ns: int) -> None:
         """All that has been gathered is played from now on."""
-        if not self._pieces:
+        if not self.pieces:
             return
-        pieces, self._pieces = self._pieces, {}
+        pieces, self.pieces = self.pieces, {}
         by_length: dict[int, tuple[list[int], list[Pcm]]] = {}
         for row, parts in pieces.items():
             pcm = parts[0] if len(parts) == 1 else np.concatenate(parts)
-            rows, speech = by_length.setdefault(len(pcm), ([], []))
-            rows.append(row)
-            speech.append(pcm)
+            if (same := by_length.get(len(pcm))) is None:
+                same = by_length[len(pcm)] = [], []
+            same[0].append(row)
+            same[1].append(pcm)
         for rows, speech in by_length.values():
-            self._push(np.array(rows, np.intp), np.stack(speech), now_ns)
+            self._push(np.array(rows, np.intp), np.concatenate(speech).reshape(len(rows), -1), now_ns)
 
     def forget(self, row: int) -> None:
         """The call is over, or its agent is lost."""
-        self._pieces.pop(row, None)
+        self.pieces.pop(row, None)
         self._rates.drop(row)
 
 

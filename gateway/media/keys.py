@@ -33,9 +33,9 @@ class Keys:
         self._telling = telling
         self._post = post
         self._tones = tones
-        self._pending: set[int] = set()
+        self.pending: set[int] = set()
         "rows in the middle of a press"
-        tones.pressed = self._pending
+        tones.pressed = self.pending
         self._presses: dict[int, Presses] = {}
         "by row"
         self._said: dict[int, dict[str, int]] = {}
@@ -47,14 +47,14 @@ class Keys:
         self._pressed(stream, stream.digits_in.receive(timestamp, payload, now_ns), now_ns)
         if stream.digits_in.overfull_packets != overfull:
             self._drop(stream.row)
-        self._pending.add(stream.row)
+        self.pending.add(stream.row)
 
     def advance(self, now_ns: int) -> None:
         """Presses whose end was lost are ended by time; tones that have ended are told."""
-        for row in list(self._pending):
+        for row in list(self.pending):
             stream = self._table.streams[row]
             if stream is None or stream.digits_in.next_deadline_ns is None:
-                self._pending.discard(row)
+                self.pending.discard(row)
             elif stream.digits_in.next_deadline_ns <= now_ns:
                 self._pressed(stream, stream.digits_in.handle_timeout(now_ns), now_ns)
         if self._tones.watching:
@@ -72,7 +72,7 @@ class Keys:
         self._tones.end(stream.row)
         self._tell_tones(now_ns)
         self._tones.forget(stream.row)
-        self._pending.discard(stream.row)
+        self.pending.discard(stream.row)
         self._presses.pop(stream.row, None)
         self._said.pop(stream.row, None)
 

@@ -14,7 +14,7 @@ IOV_MAX = 512
 class Sink(Protocol):
     """The part of a socket that is needed here."""
 
-    def sendmsg(self, buffers: Sequence[memoryview], /) -> int:
+    def sendmsg(self, buffers: Sequence[bytes | memoryview], /) -> int:
         """Take some of the bytes and say how many; BlockingIOError if none now."""
 
 

@@ -115,7 +115,7 @@ class Playback:
         stream.marks.clear()
         self._marked.discard(stream.row)
         if stream.link is not None:
-            stream.link.protocol.send_cleared(stream.channel, name, played_ms, discarded_ms, cut)
+            stream.link.speak().send_cleared(stream.channel, name, played_ms, discarded_ms, cut)
         self._resume_if_short(stream.row)
         data: dict[str, str | int | float] = {
             "played_ms": played_ms,
@@ -280,7 +280,7 @@ class Playback:
     def _settle(self, stream: Stream, name: str, outcome: str) -> None:
         if stream.link is not None:
             position = int(self._table.shared.down_position[stream.row])
-            stream.link.protocol.send_mark(stream.channel, name, position, outcome)
+            stream.link.speak().send_mark(stream.channel, name, position, outcome)
 
     # -- flow control -----------------------------------------------------------------------
 
@@ -298,7 +298,7 @@ class Playback:
         queue = self._table.formats.at(row).queue
         queued_ms = int(queue.queued_samples(np.array([row]))[0]) * 1000 // stream.start.agent.sample_rate_hz
         if stream.link is not None:
-            stream.link.protocol.send_flow(stream.channel, ready, queued_ms)
+            stream.link.speak().send_flow(stream.channel, ready, queued_ms)
 
 
 def _pause_above(queue: FrameQueue) -> float:

@@ -57,6 +57,8 @@ class QualityWatch:
         "(row, packets in order before, missing) of this tick"
         self._turn = 0
         self._look_ns = 0
+        self.next_ns = 0
+        "when `advance` has something to do"
         self._codecs = np.zeros((0, 2))
         "Ie and Bpl of each format"
         # What had been counted when the recent interval began: expected, missing, runs of missing packets.
@@ -79,6 +81,7 @@ class QualityWatch:
         c.loss_from_seq[row], c.loss_carry[row] = end, 0
         if end > first:
             self._pending.append((row, max(received, 0), end - first))
+            self.next_ns = 0
 
     def _settle(self) -> None:
         """Count what is pending: one event of each row at a time."""
@@ -114,9 +117,10 @@ class QualityWatch:
         """Look at a slice of the rows when its time has come."""
         if self._pending:
             self._settle()
+        self.next_ns = self._look_ns
         if now_ns < self._look_ns:
             return
-        self._look_ns = now_ns + LOOK_NS
+        self.next_ns = self._look_ns = now_ns + LOOK_NS
         self._turn = (self._turn + 1) % SLICES
         rows = self._table.running
         rows = rows[rows % SLICES == self._turn]

@@ -32,7 +32,8 @@ class QuietWatch:
         self._table = table
         self._tell_agent = tell_agent
         self._post = post
-        self._look_ns = 0
+        self.next_ns = 0
+        "when `advance` has something to do"
         self._silent: dict[int, tuple[Stream, int]] = {}
         "rows whose agent was told that the network is silent -> stream, since when it is"
 
@@ -46,9 +47,9 @@ class QuietWatch:
 
         Returns whether it was time to look.
         """
-        if now_ns < self._look_ns:
+        if now_ns < self.next_ns:
             return False
-        self._look_ns = now_ns + LOOK_NS
+        self.next_ns = now_ns + LOOK_NS
         table, c = self._table, self._table.shared
         for row, (stream, since_ns) in list(self._silent.items()):
             heard_ns = int(c.rx_last_ns[row])

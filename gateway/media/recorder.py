@@ -316,6 +316,12 @@ class TappedLink:
         for i in self._which(channels):
             self._recorder.frame(self.rows[int(channels[i])], int(positions[i]), int(flags[i]), pcm[i])
 
+    def send_frame(self, channel: int, position: int, flags: int, pcm: NDArray[np.int16]) -> None:
+        """A frame of one call."""
+        self.link.send_frame(channel, position, flags, pcm)
+        if channel in self.rows:
+            self._recorder.frame(self.rows[channel], position, flags, pcm)
+
     def receive(self, data: Any, now_ns: int) -> Sequence[LinkEvent]:
         """What the agent says."""
         return self._note(self.link.receive(data, now_ns))

@@ -62,7 +62,8 @@ class Reports:
         self._initial = np.ones(n, bool)
         self._sent = np.zeros((n, 2), np.int64)  # packets_sent at the last two reports, the older one first
         self._number = np.zeros(n, np.int64)  # reports sent
-        self._wake_ns = _NEVER
+        self.next_ns = _NEVER
+        "when `advance` has something to do"
 
     # -- when -------------------------------------------------------------------------------
 
@@ -73,19 +74,15 @@ class Reports:
         self._sent[row] = 0 if stream.resumed else self._table.shared.packets_sent[row]
         self._heard.begin(row)
         self._due_ns[row] = now_ns + int(self._draw(np.array([row], np.intp))[0])
-        self._wake_ns = min(self._wake_ns, int(self._due_ns[row]))
+        self.next_ns = min(self.next_ns, int(self._due_ns[row]))
 
     def _draw(self, rows: Rows) -> NDArray[np.int64]:
         uniform = np.array([self._rng.random() for _ in range(len(rows))])
         return rtcp_timing.intervals_ns(uniform, self._initial[rows])
 
-    def next_deadline_ns(self) -> int | None:
-        """When the next report of any stream is due."""
-        return self._wake_ns if self._wake_ns < _NEVER else None
-
     def advance(self, now_ns: int) -> None:
         """Send the reports that are due, and those that soon would be."""
-        if now_ns < self._wake_ns:
+        if now_ns < self.next_ns:
             return
         table = self._table
         active = table.running
@@ -102,7 +99,7 @@ class Reports:
             self._due_ns[rows] = now_ns + self._draw(rows)
         # Not before the gathering is over, or reports that come one by one would leave one by one.
         soonest = int(self._due_ns[active].min()) if len(active) else _NEVER
-        self._wake_ns = max(soonest, now_ns + GATHER_NS // 2) if soonest < _NEVER else _NEVER
+        self.next_ns = max(soonest, now_ns + GATHER_NS // 2) if soonest < _NEVER else _NEVER
 
     def goodbye(self, stream: Stream, now_ns: int) -> None:
         """The call is over: a last report with BYE."""

@@ -377,6 +377,11 @@ class Rescue:
     # -- time -------------------------------------------------------------------------------
 
     @property
+    def busy(self) -> bool:
+        """Whether time has to do with anything here."""
+        return bool(self._open or self._states)
+
+    @property
     def next_deadline_ns(self) -> int | None:
         """When `advance` has something to do."""
         due = [self._due_ns(case) for case in self._open.values()]

@@ -5,8 +5,9 @@ A quiet worker wakes for each packet.  Otherwise no tick follows another before 
 point of a grid: what comes in between waits for it, and is cheaper in a batch, since a tick
 costs some 0.5 ms beside its packets.  The grid is the coarsest of 2.5 to 4 ms with which a
 packet is still with its agent within 5 ms: it may wait for a whole tick, and then for all
-that is done until it has been passed on.  A worker that is nearly out of CPU takes a coarser
-one: some milliseconds more for everybody, but all of what they say.
+that is done until it has been passed on.  A worker begins with the coarsest of these, and after
+a second has the one that suits it.  One that is nearly out of CPU takes a coarser one:
+some milliseconds more for everybody, but all of what they say.
 
     wait(due) -> what is ready ... passed_on() ... done(): load, histogram, heartbeat
 """
@@ -57,7 +58,7 @@ class Rhythm:
         self._clock, self._cpu_clock, self._sleep = clock, cpu_clock, sleep
         self.crowded = False
         "the last tick found many sockets ready: something is sure to be ready at the next point of the grid"
-        self.grid_ns = GRIDS_NS[0]
+        self.grid_ns = PROMPT_NS
         self.reach_ns = 0.0
         "CPU time from waking up to where packets were passed on, lately"
         self.share = 0.0
@@ -127,14 +128,22 @@ class Rhythm:
             self._set_grid(done_ns)
 
     def _set_grid(self, now_ns: int) -> None:
-        """Longer ticks where packets are in time all the same, or CPU runs short; shorter where there is plenty."""
-        place = GRIDS_NS.index(self.grid_ns)
-        longer_ns = GRIDS_NS[min(place + 1, len(GRIDS_NS) - 1)]
-        in_time = self.grid_ns + self.reach_ns <= PROMISED_NS and self.grid_ns <= PROMPT_NS
-        growth = longer_ns / self.grid_ns  # of the work, at most
-        if self.share > LONGER_FROM or (longer_ns <= PROMPT_NS and longer_ns + self.reach_ns * growth <= PROMISED_NS):
-            place += longer_ns > self.grid_ns
-        elif self.share < SHORTER_FROM and not in_time and place:
-            place -= 1
+        """The longest ticks with which packets are in time; longer ones, step by step, where CPU runs short."""
+        place, best = GRIDS_NS.index(self.grid_ns), GRIDS_NS.index(self._longest_in_time())
+        if self.share > LONGER_FROM:
+            place = min(place + 1, len(GRIDS_NS) - 1)
+        elif self.grid_ns > PROMPT_NS:  # back, as slowly: shorter ones take more of the core
+            place -= self.share < SHORTER_FROM
+        elif best > place or self.share < SHORTER_FROM:
+            place = best
         if GRIDS_NS[place] != self.grid_ns:
             self.grid_ns, self._changed_ns = GRIDS_NS[place], now_ns
+
+    def _longest_in_time(self) -> int:
+        """Longer ticks than these ones have more to do, in proportion at most; shorter ones need be no quicker."""
+        fitting = GRIDS_NS[0]
+        for grid_ns in GRIDS_NS[1:]:
+            reach_ns = self.reach_ns * max(grid_ns / self.grid_ns, 1.0)
+            if grid_ns <= PROMPT_NS and grid_ns + reach_ns <= PROMISED_NS:
+                fitting = grid_ns
+        return fitting

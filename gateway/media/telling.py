@@ -79,4 +79,4 @@ class Telling:
 
 
 def _link(stream: Stream) -> Link | None:
-    return stream.link.protocol if stream.link is not None and stream.accepted else None
+    return stream.link.speak() if stream.link is not None and stream.accepted else None

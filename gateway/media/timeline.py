@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from trunkline.gateway.media.arrivals import AUDIO, EMPTY, Arrivals, Speaker
 from trunkline.gateway.media.credit import Credit
 from trunkline.gateway.media.reorder import ReorderBuffer
+from trunkline.gateway.media.soonest import soonest_of
 from trunkline.gateway.media.table import SILENT_RUN, Table
 from trunkline.rtp.outcomes import Drop
 
@@ -54,6 +55,7 @@ class Timeline:
         self._speaker = speaker
         self._held = ReorderBuffer(table)
         self._credit = Credit(table)
+        self._soonest = soonest_of(table.shared.rx_deadline_ns)
         self.on_missing: Callable[[int, int, int], None] = _ignore_missing
         "called (row, first, end): these numbers did not come in time, those before them in order did"
 
@@ -225,14 +227,17 @@ class Timeline:
         """Fill the frames whose time has run out."""
         table, c = self._table, self._table.shared
         for _ in range(FILLS_PER_TICK):
-            due = c.rx_deadline_ns[table.running] <= now_ns
-            if not due.any():
+            if self._soonest(table.running) > now_ns:
                 return
-            rows = table.running[due]
+            rows = table.running[c.rx_deadline_ns[table.running] <= now_ns]
             waiting = table.held[rows] > 0
             self._fill_one(rows[~waiting], now_ns)
             if waiting.any():
                 self._give_up_waiting(rows[waiting], now_ns)
+
+    def next_deadline_ns(self) -> int:
+        """When `advance` has something to do."""
+        return self._soonest(self._table.running)
 
     def _give_up_waiting(self, rows: Rows, now_ns: int) -> None:
         """Packets wait behind a gap, and the gap's time has run out: fill one frame, then look again."""

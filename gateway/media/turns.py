@@ -57,7 +57,8 @@ class Turns:
         self._post = post
         self._interruptions: dict[int, _Interruption] = {}
         "by row"
-        self._ducked = 0
+        self.ducked = 0
+        "interruptions of which it is still to be seen what they are"
         self._since: dict[int, tuple[int, float]] = {}
         "by row: position and level of the beginning of the speech that goes on"
         self._told: set[int] = set()
@@ -95,7 +96,7 @@ class Turns:
                     self._changed(stream, change, position, now_ns)
                 elif stream is not None:
                     self._miss(stream, change, position)
-        if self._ducked:
+        if self.ducked:
             self._decide()
 
     def paused_by_agent(self, stream: Stream, paused: bool) -> None:
@@ -103,7 +104,7 @@ class Turns:
         interruption = self._interruptions.get(stream.row)
         if interruption is not None and interruption.ducked:
             interruption.ducked = False
-            self._ducked -= 1
+            self.ducked -= 1
         self._playback.pause(stream, paused=paused)
 
     def _changed(self, stream: Stream, change: Change, position: int, now_ns: int) -> None:
@@ -192,7 +193,7 @@ class Turns:
         if policy == "clear":
             self._playback.clear(stream, barge_in=True)
         else:
-            self._ducked += 1
+            self.ducked += 1
             self._playback.pause(stream, paused=True, barge_in=True)
 
     def _stopped(self, stream: Stream, position: int, now_ns: int) -> None:
@@ -214,16 +215,16 @@ class Turns:
                 continue
             if row not in self._table.halted:  # somebody has thrown away what waited: what comes now is an answer
                 interruption.ducked = False
-                self._ducked -= 1
+                self.ducked -= 1
                 continue
             rate, turns = stream.start.agent.sample_rate_hz, stream.start.turns
             heard_ms = (int(c.up_position[row]) - interruption.position) * 1000 / rate
             if heard_ms - self._uplink.voice.quiet_ms(row) >= turns.resume_ms:
                 interruption.ducked = False
-                self._ducked -= 1
+                self.ducked -= 1
                 self._playback.clear(stream, barge_in=True)
 
     def _forget(self, row: int) -> None:
         interruption = self._interruptions.pop(row, None)
         if interruption is not None and interruption.ducked:
-            self._ducked -= 1
+            self.ducked -= 1

@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 import threading
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from trunkline.agent_bridge.audiosocket import AudioSocketLink, frame
-from trunkline.agent_bridge.link_events import Accepted, Hangup, LinkFailed, LinkUp
+from trunkline.agent_bridge.link_events import Accepted, Audio, Hangup, LinkFailed, LinkUp
 
 CALL_ID = "4f8f6c0e-54c5-4a0c-9f4f-6f1f0f3c5b7e"
 
@@ -172,3 +175,30 @@ def test_third_party_style_server_over_tcp(link):
     heard = np.concatenate([e.pcm[0] for e in events[:-1]])
     assert (heard == pcm.reshape(-1)).all()
     assert events[-1] == Hangup(9)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_it_makes_no_difference_how_frames_arrive(info, data):
+    """One frame a read, which is the usual case, or the stream cut anywhere: the same speech and the same end."""
+    sizes = data.draw(st.lists(st.integers(0, 9), max_size=8))
+    samples = bytes(range(1, 200))
+    stream, whole, at = [], b"", 0
+    for size in sizes:
+        whole += samples[at : at + size]
+        stream.append(frame(0x10, samples[at : at + size]))
+        at += size
+    if data.draw(st.booleans()):
+        stream.append(frame(0x00))
+    sent = b"".join(stream)
+    cuts = sorted(data.draw(st.lists(st.integers(1, max(len(sent) - 1, 1)), max_size=4)))
+    pieces = data.draw(st.sampled_from([stream, [sent[a:b] for a, b in itertools.pairwise([0, *cuts, len(sent)])]]))
+    link = AudioSocketLink(8000)
+    link.connected(0)
+    link.start(9, info(CALL_ID, sample_rate_hz=8000), 0)
+    link.handle_timeout(0)
+    events = [event for piece in pieces if piece for event in link.receive(memoryview(piece), 0)]
+    heard = b"".join(event.pcm.tobytes() for event in events if isinstance(event, Audio))
+    assert heard == whole[: len(whole) & ~1]
+    assert all(event.channels.tolist() == [9] for event in events if isinstance(event, Audio))
+    assert [type(event) for event in events if not isinstance(event, Audio)] == [Hangup] * (len(stream) - len(sizes))

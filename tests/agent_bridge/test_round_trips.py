@@ -186,6 +186,16 @@ def test_replayed_frames_are_flagged():
     assert audio.flags.tolist() == [FLAG_REPLAY]
 
 
+def test_a_single_frame_is_the_same_as_an_array_of_one():
+    """send_frame says what send_audio says."""
+    pcm = np.arange(160, dtype=np.int16)
+    (alone, _), (among, _) = both(), both()
+    alone.send_frame(CHANNEL, 1 << 40, FLAG_REPLAY, pcm)
+    one = np.array([CHANNEL], np.uint32), np.array([1 << 40]), np.array([FLAG_REPLAY], np.uint16)
+    among.send_audio(*one, pcm[None])
+    assert b"".join(alone.data_to_send()) == b"".join(among.data_to_send()) != b""
+
+
 def test_state_that_is_too_long_does_not_end_the_connection():
     """Whoever keeps states refuses it, for that call; there are others on the connection."""
     link, agent = both()

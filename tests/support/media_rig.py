@@ -63,6 +63,10 @@ class RecordingLink(Unsaid):
         self.said: list[Reply] = []
         self.protocol = self
 
+    def speak(self) -> RecordingLink:
+        """Be the connection, too."""
+        return self
+
     def send_mark(self, channel: int, name: str, position: int, outcome: str) -> None:
         self.said.append(Reply("mark", (name, position, outcome)))
 

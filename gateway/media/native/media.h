@@ -14,5 +14,6 @@ Run ready, receive, send_packets;
 Run express, expand;
 /* hear.c */
 Run voice, frames, records;
+int64_t least(const Arg *arg); /* due.c */
 
 #endif

@@ -17,6 +17,7 @@ static const Kernel kernels[] = {
     {"voice", "d2!@ f1!@ d1@ ?1@ real real rows h2 f1! H1! q1!", voice},
     {"frames", "h2!@ h2!@ f1!@ ?1!@ h2!@ f2 int int real rows h2 h2 f1 h2!", frames},
     {"records", "h2!@ h2!@ f1!@ ?1!@ h2!@ f2 int int q1!@ H1!@ ?1@ I1@ q1!@ q1! real rows h2 h2 f1 H1 B2!", records},
+    {"least", "q1@ rows", least},
     {NULL, NULL, NULL},
 };
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 import select
 import socket
@@ -169,6 +170,30 @@ def test_a_connection_at_rest_is_left_alone_and_wakes_up_by_itself(
     del watched[:]
     rig.links.flush()
     assert watched == []
+
+
+def test_what_the_kernel_does_not_take_at_once_waits_in_its_order(short_path: pathlib.Path) -> None:
+    """A write of many pieces ends in the middle of one: nothing is lost, doubled or out of order."""
+    rig = AgentRig(short_path, "audiosocket")
+    stream = rig.call()
+    server = rig.accept()
+    rig.tick(times=3)
+    link = stream.link
+    assert link is not None and link.at_rest
+    frames = np.arange(400 * 1000, dtype=np.int16).reshape(400, 1000)
+    for frame in frames:
+        link.speak().send_frame(stream.channel, 0, 0, frame)
+    rig.links.flush()
+    assert 0 < link.backlog_bytes < frames.nbytes and not link.at_rest
+    heard = b""
+    for _ in range(1000):
+        with contextlib.suppress(BlockingIOError):
+            heard += server.sock.recv(10_001)
+        rig.tick(ms=0.1)
+        if len(heard) == 19 + frames.nbytes + 3 * len(frames):
+            break
+    assert heard[19:] == b"".join(b"\x10" + (2000).to_bytes(2, "big") + frame.tobytes() for frame in frames)
+    assert link.at_rest and not link.backlog_bytes
 
 
 def test_the_outbox_keeps_order_and_counts_bytes() -> None:

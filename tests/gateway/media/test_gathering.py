@@ -48,12 +48,12 @@ def test_pieces_are_the_same_as_the_whole(seed, cuts, from_hz, to_hz):
 def test_calls_do_not_hear_each_other_and_nothing_is_remembered_after_the_end():
     """A memory per row, gone with drop() or finish()."""
     rates, loud = AgentRates(), np.full(160, 20000, np.int16)
-    assert not rates
+    assert not rates.speech
     rates.convert(1, loud, 16000, 8000)
     assert not rates.convert(2, np.zeros(160, np.int16), 16000, 8000).any()
     rates.drop(1)
     rates.finish(2)
-    assert not rates and not len(rates.finish(1))
+    assert not rates.speech and not len(rates.finish(1))
 
 
 @pytest.mark.parametrize("from_hz", RATES_HZ)

@@ -7,7 +7,7 @@ import pytest
 
 from support.media_rig import MS
 from trunkline.gateway.media.columns import Columns
-from trunkline.gateway.media.rhythm import GRIDS_NS, TOLERATED_NS, Rhythm
+from trunkline.gateway.media.rhythm import GRIDS_NS, PROMPT_NS, TOLERATED_NS, Rhythm
 
 
 class Loop:
@@ -60,8 +60,8 @@ def test_ticks_lie_on_the_grid(crowded: bool) -> None:
     loop = Loop()
     loop.rhythm.crowded = crowded
     loop.run(0.1, cost_ms=0.5)
-    assert all(begun % GRIDS_NS[0] < MS // 100 for begun in loop.begun[1:])
-    assert len(loop.begun) == pytest.approx(100 / 2.5, abs=2)  # it begins so, and it takes a second to change
+    assert all(begun % PROMPT_NS < MS // 100 for begun in loop.begun[1:])
+    assert len(loop.begun) == pytest.approx(100 / 4, abs=2)  # it begins so, and it takes a second to change
     assert len(loop.polls) <= (1.1 if crowded else 2) * len(loop.begun)
 
 
@@ -97,8 +97,12 @@ def test_without_packets_it_sleeps_until_something_is_due() -> None:
 def test_ticks_are_as_long_as_packets_may_take() -> None:
     """A packet waits a tick at most, and then for the work up to passing it on: together less than 5 ms."""
     loop = Loop()
+    assert loop.rhythm.grid_ns == 4_000_000, "until it knows better"
+    loop.run(1.1, cost_ms=1.4, passed_on_ms=1.4)
     assert loop.rhythm.grid_ns == 2_500_000
-    loop.run(4, cost_ms=1.2, passed_on_ms=0.4)
+    loop.run(1.1, cost_ms=1.2, passed_on_ms=0.3)
+    assert loop.rhythm.grid_ns == 4_000_000, "at once, not step by step"
+    loop.run(3, cost_ms=1.2, passed_on_ms=0.4)
     assert loop.rhythm.grid_ns == 4_000_000
     loop.run(3, cost_ms=1.6, passed_on_ms=1.0)
     assert loop.rhythm.grid_ns == 3_333_333
@@ -133,4 +137,4 @@ def test_load_is_cpu_or_lateness_of_a_worker_that_works() -> None:
     assert working.load > lateness - 0.1
     working = Loop()
     working.run(4, cost_ms=1)
-    assert working.load == pytest.approx(0.4, abs=0.02)
+    assert working.load == pytest.approx((1 / 4 + 3 * 0.3) / 4, abs=0.02), "a second of 4 ms a tick, then 3.3"
