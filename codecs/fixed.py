@@ -18,6 +18,7 @@ class FixedRate:
     """The parts of the batch interface (`registry.AudioCodec`) that are the same for all of them."""
 
     variable = False
+    encode_table: Bytes | None = None
 
     def samples_for(self, payload_bytes: int) -> int:
         """Samples in a payload of so many bytes, 0 where none has that size; the encoding says."""

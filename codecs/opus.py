@@ -54,6 +54,7 @@ class OpusCodec:
 
     name = "OPUS"
     variable = True
+    encode_table = None
 
     def __init__(self, rows: int, sample_rate_hz: int = 48000, settings: OpusSettings | None = None) -> None:
         if sample_rate_hz not in RATES_HZ:

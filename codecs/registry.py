@@ -51,6 +51,10 @@ class AudioCodec(Protocol):
     def variable(self) -> bool:
         """Payloads of one duration differ in length (Opus)."""
 
+    @property
+    def encode_table(self) -> Bytes | None:
+        """u8[65536], the payload's byte for each sample as u16, where there is no more to it than that."""
+
     def samples_for(self, payload_bytes: int) -> int:
         """Samples in a payload of so many bytes; 0 when none has that size, and for variable encodings."""
 
@@ -101,6 +105,7 @@ class G711Codec(FixedRate):
         mu_law = name == formats.PCMU.name
         self._decode = g711.decode_ulaw if mu_law else g711.decode_alaw
         self._encode = g711.encode_ulaw if mu_law else g711.encode_alaw
+        self.encode_table = g711.ENCODE_ULAW if mu_law else g711.ENCODE_ALAW
 
     def samples_for(self, payload_bytes: int) -> int:
         """As many as bytes."""

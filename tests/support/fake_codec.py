@@ -31,6 +31,7 @@ class FakeCodec:
 
     name = "OPUS"
     variable = True
+    encode_table = None
 
     def __init__(self, rows: int, sample_rate_hz: int) -> None:
         self.sample_rate_hz = sample_rate_hz

@@ -8,4 +8,9 @@
 
 #include "binding.h"
 
+/* columns.SEND_FIELDS */
+enum { SEND_SEQ, SEND_TS, SEND_DUE_NS, SEND_PACKETS, SEND_OCTETS, SEND_FRAMES, SEND_POSITION, SEND_FIELDS };
+
+Run said, speak, spoken, due, earliest, delays;
+
 #endif
