@@ -291,7 +291,7 @@ class Downlink:
             pcm[again] = queue.peek(rows[again])
         if table.muted_down:  # what nobody hears is said all the same: positions and marks go on
             pcm[np.isin(rows, list(table.muted_down))] = 0
-        if speak.any():
+        if speak.any() or fading.any():
             self.echo.played(rows, pcm, now_ns)
         else:
             self.echo.silent(rows)
