@@ -34,7 +34,7 @@ from trunkline.gateway.media.packet_clocks import BEHIND_NS, NEVER_NS, PacketClo
 from trunkline.gateway.media.packets import PacketSink as PacketSink  # noqa: PLC0414 - Downlink's users need it
 from trunkline.gateway.media.packets import PacketWriter, Sizes
 from trunkline.gateway.media.sounds import Sounds
-from trunkline.gateway.media.speaking import Speaking
+from trunkline.gateway.media.speaking import FADE_SAMPLES, Speaking
 from trunkline.gateway.media.table import Stream, Table
 from trunkline.gateway.media.talkspurts import Talkspurts
 from trunkline.rtp.outcomes import Drop
@@ -46,8 +46,6 @@ SEND_PERIOD_NS = 20_000_000
 "The usual packet time: calls whose clocks differ by a multiple of it form a group."
 GROUP_CALLS = 250
 "So many calls to a group before the next one is opened: their packets take a millisecond or so to leave."
-FADE_SAMPLES = 80
-"Length of the fade after the last sample: 5 ms at 16 kHz, too short to hear, long enough not to click."
 KEEPALIVE_PACKETS = 250
 "With silence suppressed, every 250th packet time is sent all the same, for the sake of NATs."
 NOISE_EVERY_NS = 1_000_000_000
@@ -70,14 +68,15 @@ class Downlink:
         self._table = table
         self._writer = PacketWriter(table, sink)
         self._clocks = PacketClocks(table)
-        self._speaking = Speaking(table, self._writer, send_silence=send_silence)
-        self._speaking.on_sent = self._note_sent
-        self._speaking.on_some_refused = self._note_some_played
         self._pace = Pace(table)
         self.sounds = Sounds(table, self._writer)
         self.echo = Echo(table)
         self.talkspurts = Talkspurts(table, self._pace)
         self.prebuffer = self.talkspurts.prebuffer
+        self._speaking = Speaking(table, self._writer, self.prebuffer.wait_ns, send_silence=send_silence)
+        self._speaking.on_open = self.talkspurts.open
+        self._speaking.on_sent = self._note_sent
+        self._speaking.on_some_refused = self._note_some_played
         self._send_silence = send_silence
         self.now_ns = 0
         "time of the last push or tick"

@@ -10,8 +10,8 @@ static const Kernel kernels[] = {
      "int int int int I1 h2 q1! q1!",
      said},
     {"speak",
-     QUEUE_TAKES " f2 int int h2!@ B1 int real real real int h1@ ?1@ ?1@ B1!@ h1!@ d1!@ d1@ q1!@ q1!@ q2!@ B1@ I1@ q1@ "
-     "q1@ int rows int B2! h2! q1! q1! q1!",
+     QUEUE_TAKES " f2 int int h2!@ B1 int real real real int int int h1@ ?1@ ?1@ q1@ B1!@ h1!@ d1!@ d1@ q1!@ q1@ q1!@ "
+     "q1!@ q1!@ q2!@ B1@ I1@ q1@ q1@ int rows int B2! h2! q1! q1! ?1! q1!",
      speak},
     {"due", "q2@ int rows int q1! q1!", due},
     {"earliest", "q2@ rows int", earliest},
