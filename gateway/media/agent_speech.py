@@ -4,10 +4,9 @@
     records of a message -> an ordinary one? -> yes: to the end of its row's queue      (compiled)
                                              -> no:  AgentLinks -> Playback -> Downlink
 
-Ordinary is what finds room, is no answer that somebody waits for (`turn_ledger.py`), and is from an
-agent that is not waited for longer than usual (`prebuffer.py`).  Once a record of a row is left, so are
-those of that row which follow it in the run.  A record that is nobody's goes no way.  Both ways leave
-the same behind; a property test compares them.
+Ordinary is what finds room, and comes from an agent that is not waited for longer than usual
+(`prebuffer.py`).  Once a record of a row is left, so are those of that row which follow it in the run.
+A record that is nobody's goes no way.  Both ways leave the same behind; a property test compares them.
 """
 
 from __future__ import annotations
@@ -24,8 +23,8 @@ from trunkline.gateway.media.prebuffer import CUSHION_NS
 from trunkline.gateway.media.table import Table
 from trunkline.gateway.media.turn_ledger import AUDIBLE
 
-_LEFT = 0xFFFFFFFF
-"of what the kernel answers, the records that are left; above are rows whose queue is long"
+_COUNT = 0xFFFFF
+"of what the kernel answers: records that are left, then rows whose queue is long, then rows that answer their caller"
 
 
 class AgentSpeech:
@@ -49,8 +48,8 @@ class AgentSpeech:
         self._turn = 0
         self._long: list[int] = []
         "rows whose queue became long in this run"
-        self._found = np.zeros((2, n), np.int64)
-        "records that are left, and rows whose queue is long"
+        self._found = np.zeros((4, n), np.int64)
+        "records that are left; rows whose queue is long; rows that answer, and after how many samples that is heard"
 
     def take(self, link: int, run: list[Audio], now_ns: int) -> list[Audio]:
         """Records on the connection of this index, in their order; returns those that are for others to deal with."""
@@ -77,16 +76,17 @@ class AgentSpeech:
 
     def _take_one(self, link: int, audio: Audio, looks: bool, now_ns: int) -> list[Audio]:
         if len(audio.channels) > self._found.shape[1]:
-            self._found = np.zeros((2, len(audio.channels)), np.int64)
-        left, long = self._found
+            self._found = np.zeros((4, len(audio.channels)), np.int64)
+        left, long, heard, after = self._found
         rest = []
         for kernel in self._kernels:
-            found = kernel(link, self._turn, looks, now_ns, audio.channels, audio.pcm, left, long)
+            found = kernel(link, self._turn, looks, now_ns, audio.channels, audio.pcm, left, long, heard, after)
             if not found:
                 continue
-            if found > _LEFT:
-                self._long += long[: found >> 32].tolist()
-            if count := found & _LEFT:
+            for row, samples in zip(heard[: found >> 40].tolist(), after[: found >> 40].tolist(), strict=True):
+                self._playback.ledger.answered(row, samples, now_ns)
+            self._long += long[: found >> 20 & _COUNT].tolist()
+            if count := found & _COUNT:
                 which = left[:count]
                 rest.append(Audio(audio.channels[which], audio.pcm[which]))
         return rest

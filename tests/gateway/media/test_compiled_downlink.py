@@ -244,9 +244,9 @@ def test_arrays_that_do_not_go_together_are_refused() -> None:
     channel, pcm = records(320, 2)
     short, room = np.zeros(1, np.int64), np.zeros(2, np.int64)
     with pytest.raises(ValueError, match="do not go together"):
-        said(LINK, 1, 0, 0, channel, pcm, short, room)
+        said(LINK, 1, 0, 0, channel, pcm, short, room, room, room)
     with pytest.raises(ValueError, match="do not go together"):
-        said(LINK, 1, 0, 0, channel, pcm[:1], room, room)
+        said(LINK, 1, 0, 0, channel, pcm[:1], room, room, room, room)
     rig.do(Step("run", 0, 8))
     speak = rig.downlink._speaking._kernels[0]
     assert speak is not None
