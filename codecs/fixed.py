@@ -18,7 +18,8 @@ class FixedRate:
     """The parts of the batch interface (`registry.AudioCodec`) that are the same for all of them."""
 
     variable = False
-    table: Pcm | None = None
+    decode_table: Pcm | None = None
+    encode_table: Bytes | None = None
 
     def samples_for(self, payload_bytes: int) -> int:
         """Samples in a payload of so many bytes, 0 where none has that size; the encoding says."""

@@ -38,12 +38,12 @@ def decode_alaw(payload: NDArray[np.uint8]) -> NDArray[np.int16]:
 
 def encode_ulaw(pcm: NDArray[np.int16]) -> NDArray[np.uint8]:
     """PCM to mu-law codes of the same shape."""
-    return _ENCODE_ULAW.take(pcm.view(np.uint16))
+    return ENCODE_ULAW.take(pcm.view(np.uint16))
 
 
 def encode_alaw(pcm: NDArray[np.int16]) -> NDArray[np.uint8]:
     """PCM to A-law codes of the same shape."""
-    return _ENCODE_ALAW.take(pcm.view(np.uint16))
+    return ENCODE_ALAW.take(pcm.view(np.uint16))
 
 
 # --- scalar twins ---------------------------------------------------------------------------
@@ -113,5 +113,5 @@ def _alaw_encode_table() -> NDArray[np.uint8]:
 
 _DECODE_ULAW = np.array([decode_ulaw_sample(code) for code in range(256)], dtype=np.int16)
 _DECODE_ALAW = np.array([decode_alaw_sample(code) for code in range(256)], dtype=np.int16)
-_ENCODE_ULAW = _ulaw_encode_table()
-_ENCODE_ALAW = _alaw_encode_table()
+ENCODE_ULAW = _ulaw_encode_table()
+ENCODE_ALAW = _alaw_encode_table()

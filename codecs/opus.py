@@ -54,7 +54,8 @@ class OpusCodec:
 
     name = "OPUS"
     variable = True
-    table = None
+    decode_table = None
+    encode_table = None
 
     def __init__(self, rows: int, sample_rate_hz: int = 48000, settings: OpusSettings | None = None) -> None:
         if sample_rate_hz not in RATES_HZ:

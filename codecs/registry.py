@@ -52,8 +52,12 @@ class AudioCodec(Protocol):
         """Payloads of one duration differ in length (Opus)."""
 
     @property
-    def table(self) -> NDArray[np.int16] | None:
+    def decode_table(self) -> NDArray[np.int16] | None:
         """The sample of each byte, i16[256], where decoding is no more than to look it up."""
+
+    @property
+    def encode_table(self) -> Bytes | None:
+        """u8[65536], the payload's byte for each sample as u16, where there is no more to it than that."""
 
     def samples_for(self, payload_bytes: int) -> int:
         """Samples in a payload of so many bytes; 0 when none has that size, and for variable encodings."""
@@ -104,8 +108,9 @@ class G711Codec(FixedRate):
         self.sample_rate_hz = formats.AUDIO_FORMATS[name].sample_rate_hz
         mu_law = name == formats.PCMU.name
         self._decode = g711.decode_ulaw if mu_law else g711.decode_alaw
-        self.table: NDArray[np.int16] | None = self._decode(np.arange(256, dtype=np.uint8))
+        self.decode_table: NDArray[np.int16] | None = self._decode(np.arange(256, dtype=np.uint8))
         self._encode = g711.encode_ulaw if mu_law else g711.encode_alaw
+        self.encode_table = g711.ENCODE_ULAW if mu_law else g711.ENCODE_ALAW
 
     def samples_for(self, payload_bytes: int) -> int:
         """As many as bytes."""

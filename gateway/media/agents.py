@@ -29,6 +29,7 @@ from trunkline.gateway.media.agent_audio import by_row, runs
 from trunkline.gateway.media.agent_commands import AgentCommands
 from trunkline.gateway.media.agent_frames import AgentFrames
 from trunkline.gateway.media.agent_link import AgentLink, Poller
+from trunkline.gateway.media.agent_speech import AgentSpeech
 from trunkline.gateway.media.deadlines import NEVER_NS, Deadlines
 from trunkline.gateway.media.gathering import Gathering
 from trunkline.gateway.media.playback import Playback
@@ -72,6 +73,7 @@ class AgentLinks:
         "rows whose agent has accepted the call: of one that has not, nothing is heard"
         self._frames = AgentFrames(table, self._links, self._index_of_row, self.replay)
         self.deliver, self.message = self._frames.deliver, self._frames.message
+        self._speech = AgentSpeech(table, playback, self._index_of_row, self._speaks)
         self._next_index = 0
         self.on_link: Callable[[Stream], None] = lambda stream: None
         "called when a stream has got its connection, before it is offered there"
@@ -239,6 +241,11 @@ class AgentLinks:
 
     def _audio(self, link: AgentLink, run: list[Audio], now_ns: int) -> None:
         """Speech for calls of this link; of any other it is not heard."""
+        if left := self._speech.take(link.index, run, now_ns):
+            self._push(link, left, now_ns)
+        self._speech.settle()
+
+    def _push(self, link: AgentLink, run: list[Audio], now_ns: int) -> None:
         channels = run[0].channels if len(run) == 1 else np.concatenate([audio.channels for audio in run])
         rows = self._table.rows_of(channels)
         mine = self._index_of_row[rows] == link.index

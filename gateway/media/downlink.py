@@ -29,11 +29,12 @@ from numpy.typing import NDArray
 from trunkline.gateway.media.agent_audio import part
 from trunkline.gateway.media.echo import Echo
 from trunkline.gateway.media.formats import Format
-from trunkline.gateway.media.frame_queue import FrameQueue
 from trunkline.gateway.media.pace import Pace
+from trunkline.gateway.media.packet_clocks import BEHIND_NS, NEVER_NS, PacketClocks
 from trunkline.gateway.media.packets import PacketSink as PacketSink  # noqa: PLC0414 - Downlink's users need it
 from trunkline.gateway.media.packets import PacketWriter, Sizes
 from trunkline.gateway.media.sounds import Sounds
+from trunkline.gateway.media.speaking import FADE_SAMPLES, Speaking
 from trunkline.gateway.media.table import Stream, Table
 from trunkline.gateway.media.talkspurts import Talkspurts
 from trunkline.rtp.outcomes import Drop
@@ -45,12 +46,6 @@ SEND_PERIOD_NS = 20_000_000
 "The usual packet time: calls whose clocks differ by a multiple of it form a group."
 GROUP_CALLS = 250
 "So many calls to a group before the next one is opened: their packets take a millisecond or so to leave."
-NEVER_NS = 1 << 62
-FADE_SAMPLES = 80
-"Length of the fade after the last sample: 5 ms at 16 kHz, too short to hear, long enough not to click."
-BEHIND_NS = 100_000_000
-"""Lateness that a tick makes up for by sending all that has fallen due: a listener's jitter buffer takes a short
-burst, and hears a hole in the timestamps. Beyond that the clock is moved on and the time is lost."""
 KEEPALIVE_PACKETS = 250
 "With silence suppressed, every 250th packet time is sent all the same, for the sake of NATs."
 NOISE_EVERY_NS = 1_000_000_000
@@ -58,6 +53,7 @@ NOISE_EVERY_NS = 1_000_000_000
 
 _NO_MARKER = np.zeros(1, bool)
 _NO_ROWS = np.zeros(0, np.intp)
+_NOBODY: set[int] = set()
 
 Rows = NDArray[np.intp]
 Pcm = NDArray[np.int16]
@@ -71,11 +67,16 @@ class Downlink:
     def __init__(self, table: Table, sink: PacketSink, *, send_silence: bool) -> None:
         self._table = table
         self._writer = PacketWriter(table, sink)
+        self._clocks = PacketClocks(table)
         self._pace = Pace(table)
         self.sounds = Sounds(table, self._writer)
         self.echo = Echo(table)
         self.talkspurts = Talkspurts(table, self._pace)
         self.prebuffer = self.talkspurts.prebuffer
+        self._speaking = Speaking(table, self._writer, self.prebuffer.wait_ns, send_silence=send_silence)
+        self._speaking.on_open = self.talkspurts.open
+        self._speaking.on_sent = self._note_sent
+        self._speaking.on_some_refused = self._note_some_played
         self._send_silence = send_silence
         self.now_ns = 0
         "time of the last push or tick"
@@ -128,13 +129,13 @@ class Downlink:
             of_format = rows[which]
             queue = fmt.queue
             empty = of_format[queue.count[of_format] == 0]
+            begun = queue.begins(of_format, pcm.shape[1] if samples is None else samples[which])
+            c.frames_from_agent[of_format] += begun
+            c.worker.frames_from_agent[0] += int(begun.sum())
             if samples is None:
-                frames = max(1, pcm.shape[1] // queue.block_samples)  # pieces have any length
-                c.frames_from_agent[of_format] += frames
-                c.worker.frames_from_agent[0] += frames * len(of_format)
                 lost = queue.push(of_format, pcm[which])
             else:
-                lost = self._push_pieces(queue, of_format, part(pcm, samples, which), samples[which])
+                lost = queue.push_pieces(of_format, part(pcm, samples, which), samples[which])
             table.queued_since_ns[empty] = now_ns
             if self.prebuffer.longer and len(empty):
                 self.prebuffer.begins(empty, queue.queued_samples(empty))
@@ -145,13 +146,6 @@ class Downlink:
                 c.drops[of_format, Drop.AGENT_OVERFLOW] += blocks
                 c.worker.drops[Drop.AGENT_OVERFLOW] += int(blocks.sum())
         return dropped
-
-    def _push_pieces(self, queue: FrameQueue, rows: Rows, pcm: Pcm, samples: Samples) -> Samples | None:
-        """Pieces of different lengths, end to end."""
-        c, frames = self._table.shared, np.maximum(1, samples // queue.block_samples)
-        c.frames_from_agent[rows] += frames
-        c.worker.frames_from_agent[0] += int(frames.sum())
-        return queue.push_pieces(rows, pcm, samples)
 
     def note_queues(self) -> None:
         """Bring the column of what waits up to date; for people, so ten times a second will do."""
@@ -183,17 +177,27 @@ class Downlink:
         self.sent_rows = _NO_ROWS
         if now_ns < self.next_due_ns:
             return
-        late_ns = now_ns - c.tx_due_ns[table.running]
-        due = late_ns >= 0
-        self.sent_late_ns = late_ns[due]
-        self.sent_rows = rows = table.running[due]
-        if len(rows) and int(self.sent_late_ns.max()) > BEHIND_NS:
+        self.sent_rows, self.sent_late_ns, behind = self._clocks.due(now_ns)
+        rows = self.sent_rows
+        if behind:
             self._skip_lost_time(rows, now_ns)
-        while len(rows):
-            for fmt, which in table.formats.groups(rows):
-                self._send_due(fmt, rows[which], now_ns)
+        while True:
+            rest = self._speaking.send(rows, self._apart(), now_ns) if len(rows) else rows
+            for fmt, which in table.formats.groups(rest):
+                self._send_due(fmt, rest[which], now_ns)
+            self.next_due_ns = self._clocks.earliest()
+            if not len(rows) or self.next_due_ns > now_ns:
+                return
             rows = rows[c.tx_due_ns[rows] <= now_ns]
-        self.next_due_ns = int(c.tx_due_ns[table.running].min()) if len(table.running) else NEVER_NS
+
+    def _apart(self) -> set[int]:
+        """Rows to whose packets something may be special."""
+        table, pace = self._table, self._pace
+        if not (table.keying or table.muted_down or table.halted or pace.pending or self.sounds.playing):
+            return _NOBODY
+        return {
+            *table.keying, *table.muted_down, *table.halted, *pace.leave_out, *pace.repeat, *self.sounds.playing,
+        }  # fmt: skip
 
     def _skip_lost_time(self, rows: Rows, now_ns: int) -> None:
         """After a stall the clock catches up without sending what nobody could play any more."""
@@ -219,7 +223,8 @@ class Downlink:
             c.tx_talking[held] = 0  # a new talkspurt follows,
             table.last_sample[held] = 0  # and nothing is left to fade
             table.echo_dbov[held] = -127.0
-        self._send_mixed(fmt, speaking, now_ns)
+        if len(speaking):
+            self._send_mixed(fmt, speaking, now_ns)
         self._move_clocks(rows)
 
     def _send_speech(self, fmt: Format, rows: Rows, now_ns: int) -> None:
@@ -235,6 +240,16 @@ class Downlink:
             self.on_sent(rows, now_ns)
             return
         self._note_played(rows, np.full(len(rows), block, np.int64), sent, payload_bytes, now_ns)
+        self._move_clocks(rows)
+
+    def _note_sent(self, rows: Rows, now_ns: int) -> None:
+        self.on_sent(rows, now_ns)
+
+    def _note_some_played(
+        self, rows: Rows, samples: Samples, sent: Mask, payload_bytes: Sizes, now_ns: int
+    ) -> None:
+        """What `Speaking` has sent."""
+        self._note_played(rows, samples, sent, payload_bytes, now_ns)
         self._move_clocks(rows)
 
     def _move_clocks(self, rows: Rows) -> None:
@@ -275,7 +290,7 @@ class Downlink:
             pcm[again] = queue.peek(rows[again])
         if table.muted_down:  # what nobody hears is said all the same: positions and marks go on
             pcm[np.isin(rows, list(table.muted_down))] = 0
-        if speak.any():
+        if speak.any() or fading.any():
             self.echo.played(rows, pcm, now_ns)
         else:
             self.echo.silent(rows)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from trunkline.codecs.level import level_dbov
+from trunkline.codecs.level import FLOOR_DBOV, level_dbov
 from trunkline.gateway.media.table import ECHO_LOSS_DB, Table
 
 DECAY_DB = 1.0
@@ -46,7 +46,8 @@ class Echo:
 
     def silent(self, rows: Rows) -> None:
         """Nothing was played to these rows for a packet time."""
-        self._table.echo_dbov[rows] -= DECAY_DB
+        table = self._table
+        table.echo_dbov[rows] = np.maximum(FLOOR_DBOV - table.echo_loss_db[rows], table.echo_dbov[rows] - DECAY_DB)
 
     def judge(self, row: int, ended_ns: int) -> None:
         """Speech that began while we played ended then; nothing can be told while we play on."""

@@ -24,13 +24,14 @@ from trunkline.gateway.media import control, source
 from trunkline.gateway.media.agent_link import Poller
 from trunkline.gateway.media.agents import AgentLinks
 from trunkline.gateway.media.batch import Address, Batch
-from trunkline.gateway.media.columns import DELAY_BUCKETS, DELAY_EDGES_US
+from trunkline.gateway.media.columns import DELAY_EDGES_US
 from trunkline.gateway.media.downlink import Downlink
 from trunkline.gateway.media.express import Express
 from trunkline.gateway.media.handshakes import Handshakes
 from trunkline.gateway.media.heard_reports import HeardReports
 from trunkline.gateway.media.keys import Keys
 from trunkline.gateway.media.metrics_block import VoipColumns
+from trunkline.gateway.media.packet_clocks import delay_counter
 from trunkline.gateway.media.playback import Playback
 from trunkline.gateway.media.quality import QualityWatch
 from trunkline.gateway.media.quiet import QuietWatch
@@ -139,6 +140,7 @@ class Engine:
         self.recorder = Recorder(table, clock, wall_offset_ns, post)
         self.recorder.on_active = lambda active: out.tap(self.recorder if active else None)
         self.agents.on_link = self.recorder.attach
+        self._downlink_delays = delay_counter(table.shared.downlink_delay, table.shared.worker.downlink_delay)
         self.on_running: Callable[[Stream], None] = lambda stream: None
         "called when a stream's sockets may be read"
 
@@ -370,14 +372,8 @@ class Engine:
 
     def _note_downlink_delay(self, now_ns: int) -> None:
         """Packets of this tick are with the kernel: the last of them now, the others a little before."""
-        rows = self.downlink.sent_rows
-        if len(rows):
-            c = self.table.shared
-            late_us = (self.downlink.sent_late_ns + (self._clock() - now_ns)) // 1000
-            buckets = np.searchsorted(DELAY_EDGES_US, late_us)
-            c.downlink_delay[rows, buckets] += 1
-            total = c.worker.downlink_delay
-            np.add(total, np.bincount(buckets, minlength=DELAY_BUCKETS), out=total)
+        if len(self.downlink.sent_rows):
+            self._downlink_delays(self.downlink.sent_rows, self.downlink.sent_late_ns, self._clock() - now_ns)
 
     def note_uplink_delay(self, row: int, delay_ns: int) -> None:
         """A packet of this row reached its agent's socket so long after it reached the kernel."""

@@ -221,7 +221,7 @@ class Express:
 
     def _expander(self, fmt: Format) -> Kernel | None:
         if fmt.index not in self._expand:
-            table = fmt.codec.table
+            table = fmt.codec.decode_table
             self._expand[fmt.index] = None if table is None else compiled.bind("expand", table)
         return self._expand[fmt.index]
 

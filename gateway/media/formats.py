@@ -59,7 +59,9 @@ class Format:
         self.frame_samples = key.agent_rate_hz * key.frame_ms // 1000
         "one frame to the agent, at its rate"
         self.packet_samples = key.agent_rate_hz * key.ptime_ms // 1000
-        "audio of one packet to the caller, at the agent's rate"
+        "audio of one packet to the caller, at the agent's rate,"
+        self.line_samples = line_hz * key.ptime_ms // 1000
+        "and at that of the line"
         self.queue = shared.queue(self.packet_samples, max(2, key.queue_ms // key.ptime_ms))
 
 

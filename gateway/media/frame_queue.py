@@ -12,9 +12,13 @@ The pool is smaller than the sum of all limits, since hardly any call has a minu
 waiting.  So that a few that do cannot silence the others, half of the pool is
 promised: each row may always hold its even part of that half (`promised`), and
 only what is beyond comes from the common half, first come, first served.
+
+In the usual cases kernels do what `push` and `pop` do (`native/queue.c`), in the same arrays.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,10 +47,10 @@ class FrameQueue:
         "blocks that each row may hold, whatever the others do: 2.6 s at 1,000 rows and 20 ms"
         self._pool: Pcm = np.zeros((blocks, block_samples), np.int16)
         self._free: NDArray[np.int32] = np.arange(blocks - 1, -1, -1, dtype=np.int32)
-        self._free_count = blocks
-        self._owed = capacity * self.promised
-        "free blocks that are promised to rows which do not hold them yet"
-        self._common = blocks - self._owed
+        owed = capacity * self.promised
+        self._levels: NDArray[np.int64] = np.array([blocks, owed, self.promised], np.int64)
+        "free blocks; how many of these are promised to rows which do not hold them yet; `promised`"
+        self._common = blocks - owed
         self._ring: NDArray[np.int32] = np.zeros((capacity, limit), np.int32)
         self._head: NDArray[np.int32] = np.zeros(capacity, np.int32)
         self.count: NDArray[np.int32] = np.zeros(capacity, np.int32)
@@ -56,9 +60,43 @@ class FrameQueue:
         "[capacity] samples of an unfinished block"
 
     @property
+    def arrays(self) -> tuple[NDArray[Any], ...]:
+        """What kernels work on (`native/queue.h`): all that there is to a queue, and always the same arrays."""
+        return (
+            self._pool, self._free, self._levels, self._ring, self._head, self.count, self._partial, self.partial,
+        )  # fmt: skip
+
+    @property
+    def _free_count(self) -> int:
+        return int(self._levels[0])
+
+    @_free_count.setter
+    def _free_count(self, blocks: int) -> None:
+        self._levels[0] = blocks
+
+    @property
+    def _owed(self) -> int:
+        return int(self._levels[1])
+
+    @_owed.setter
+    def _owed(self, blocks: int) -> None:
+        self._levels[1] = blocks
+
+    @property
     def crowded(self) -> bool:
         """Whether the common half is nearly used up."""
-        return self._free_count - self._owed < CROWDED_SHARE * self._common
+        return self._free_count - self._owed < self.crowded_below
+
+    @property
+    def crowded_below(self) -> float:
+        """Blocks of the common half that are left when it is nearly used up."""
+        return CROWDED_SHARE * self._common
+
+    def begins(self, rows: Rows, samples: int | NDArray[np.int64]) -> NDArray[np.int64]:
+        """How many blocks so many more samples begin, those that will be dropped included: as many as they are
+        packets long, however they are cut."""
+        held = self.partial[rows].astype(np.int64)
+        return (held + samples + self.block_samples - 1) // self.block_samples - (held > 0)
 
     def push(self, rows: Rows, pcm: Pcm) -> NDArray[np.int64] | None:
         """Append pcm[n, samples] to n different rows; returns the samples dropped for each, None if none were."""

@@ -86,6 +86,11 @@ class Pace:
         """Whether any row waits for a suitable block."""
         return bool(self.leave_out or self.repeat)
 
+    @property
+    def arrays(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
+        """What a look at a row changes: its least and its most spare, and how often it was looked at."""
+        return self._least, self._most, self._seen
+
     # -- looking ----------------------------------------------------------------------------
 
     def begin(self, rows: Rows) -> None:
@@ -95,7 +100,7 @@ class Pace:
 
     def look(self, rows: Rows, now_ns: int) -> None:
         """Agents are about to add to the queues of these rows."""
-        if self._rng.random() * TURN >= 1:
+        if not self.is_turn():
             return
         table, c = self._table, self._table.shared
         rows = rows[c.tx_talking[rows] == 1]
@@ -106,6 +111,14 @@ class Pace:
             self._least[talking] = np.minimum(self._least[talking], spare)
             self._most[talking] = np.maximum(self._most[talking], spare)
             self._seen[talking] += 1
+        self.looked(now_ns)
+
+    def is_turn(self) -> bool:
+        """Whether a batch is one of those that are looked at."""
+        return self._rng.random() * TURN < 1
+
+    def looked(self, now_ns: int) -> None:
+        """A batch has been looked at: is the window over?"""
         if now_ns - self._window_ns >= WINDOW_NS:
             self._window_ns = now_ns
             self._judge()

@@ -56,13 +56,17 @@ class PacketWriter:
         The size is that of the payload, in bytes; one number if all are alike, and 0 where the encoder had nothing
         to say, which is no refusal. Counting is the caller's; so are sequence numbers.
         """
-        table, c = self._table, self._table.shared
+        table = self._table
         table.last_sample[rows] = pcm[:, -1]
-        pcm = fmt.down.process_rows(table.down_history, rows, pcm)
+        return self.send_line(fmt, rows, fmt.down.process_rows(table.down_history, rows, pcm), marker)
+
+    def send_line(self, fmt: Format, rows: Rows, pcm: Pcm, marker: Mask) -> tuple[Mask, Sizes]:
+        """The same for pcm[n, samples] at the rate of the line."""
+        table, c = self._table, self._table.shared
         payload, lengths = fmt.codec.encode(rows, pcm)
         if lengths is not None:
             return self._send_lengths(rows, payload, lengths, marker), lengths
-        packets = self._room(len(rows))[:, : HEADER_BYTES + payload.shape[1]]
+        packets = self.room(len(rows))[:, : HEADER_BYTES + payload.shape[1]]
         write_headers(packets, table.send_pt[rows], marker, c.tx_seq[rows], c.tx_ts[rows], c.tx_ssrc[rows])
         packets[:, HEADER_BYTES:] = payload
         return self._sink.send(rows, packets), payload.shape[1]
@@ -77,16 +81,20 @@ class PacketWriter:
         made = np.flatnonzero(lengths)
         if len(made):
             rows = rows[made]
-            packets = self._room(len(made))[:, : HEADER_BYTES + payload.shape[1]]
+            packets = self.room(len(made))[:, : HEADER_BYTES + payload.shape[1]]
             write_headers(packets, table.send_pt[rows], marker[made], c.tx_seq[rows], c.tx_ts[rows], c.tx_ssrc[rows])
             packets[:, HEADER_BYTES:] = payload[made]
             sent[made] = self._sink.send(rows, packets, HEADER_BYTES + lengths[made])
         return sent
 
+    def send_made(self, rows: Rows, packets: NDArray[np.uint8]) -> Mask:
+        """Packets[n, bytes] that are finished; which ones the kernel took."""
+        return self._sink.send(rows, packets)
+
     def send_noise(self, rows: Rows) -> None:
         """Comfort noise for rows whose agent pauses (RFC 3389)."""
         table, c = self._table, self._table.shared
-        packets = self._room(len(rows))[:, : HEADER_BYTES + len(PAUSE)]
+        packets = self.room(len(rows))[:, : HEADER_BYTES + len(PAUSE)]
         no_marker = np.zeros(len(rows), bool)
         number = table.send_cn_pt[rows].astype(np.uint8)
         write_headers(packets, number, no_marker, c.tx_seq[rows], c.tx_ts[rows], c.tx_ssrc[rows])
@@ -157,7 +165,7 @@ class PacketWriter:
 
     def _send_event(self, stream: Stream, payload: bytes, marker: bool, timestamp: int) -> None:
         c, one = self._table.shared, np.array([stream.row], np.intp)
-        packets = self._room(1)[:, : HEADER_BYTES + len(payload)]
+        packets = self.room(1)[:, : HEADER_BYTES + len(payload)]
         write_headers(
             packets, np.array([stream.media.send_dtmf_pt], np.uint8), np.array([marker]), c.tx_seq[one],
             np.array([timestamp], np.int64), c.tx_ssrc[one],
@@ -165,7 +173,8 @@ class PacketWriter:
         packets[:, HEADER_BYTES:] = np.frombuffer(payload, np.uint8)
         self.account(one, len(payload), self._sink.send(one, packets))
 
-    def _room(self, n: int) -> NDArray[np.uint8]:
+    def room(self, n: int) -> NDArray[np.uint8]:
+        """For so many packets: u8[n, PACKET_BYTES], until the next batch is made."""
         if len(self._buffer) < n:
             self._buffer = np.zeros((2 * n, PACKET_BYTES), np.uint8)
         return self._buffer[:n]

@@ -9,7 +9,7 @@ next packet that leaves.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,8 +75,7 @@ class Playback:
         for fmt, which in self._table.formats.groups(rows):
             long = fmt.queue.count[rows[which]] > _pause_above(fmt.queue)
             if long.any():
-                for row in rows[which][long].tolist():
-                    self._flow(row, ready=False)
+                self.pause_agents(rows[which][long].tolist())
         if dropped is not None:
             self._tell_dropped(rows, dropped, now_ns)
 
@@ -288,6 +287,11 @@ class Playback:
         queue = self._table.formats.at(row).queue
         if row in self._paused and queue.count[row] < _resume_below(queue):
             self._flow(row, ready=True)
+
+    def pause_agents(self, rows: Iterable[int]) -> None:
+        """The queues of these rows have become long."""
+        for row in rows:
+            self._flow(row, ready=False)
 
     def _flow(self, row: int, *, ready: bool) -> None:
         stream = self._table.streams[row]

@@ -41,14 +41,16 @@ class Talkspurts:
         """Talkspurts open with the packets that are due, or end with them, maybe in the middle of one."""
         due_ns = self._table.shared.tx_due_ns[rows]
         if opens.any():
-            self._open(rows[opens], due_ns[opens])
+            self.open(rows[opens])
         if stops.any():
             ended = rows[stops]
             last = fmt.queue.partial[ended].astype(np.int64)  # samples of the packet that is not full
             self._table.stopped_ns[ended] = due_ns[stops] + last * 1_000_000_000 // fmt.key.agent_rate_hz
 
-    def _open(self, rows: Rows, due_ns: Times) -> None:
+    def open(self, rows: Rows) -> None:
+        """Talkspurts of these rows open with the packets that are due."""
         c = self._table.shared
+        due_ns = c.tx_due_ns[rows]
         missing_ns = due_ns - self._table.stopped_ns[rows]
         self.prebuffer.opened(rows, due_ns, missing_ns)
         ran_dry = missing_ns < UNDERRUN_NS

@@ -150,10 +150,14 @@ class TurnLedger:
         loud = np.flatnonzero((pcm > AUDIBLE) | (pcm < -AUDIBLE))
         if len(loud):
             queued = int(self._table.formats.at(row).queue.queued_samples(np.array([row]))[0])
-            self._over[row] = False
-            self._turns[row].audio_ns = now_ns
-            self._watch(row, False)
-            self._aim(row, int(self._table.shared.down_position[row]) + queued + int(loud[0]) + 1)
+            self.answered(row, queued + int(loud[0]) + 1, now_ns)
+
+    def answered(self, row: int, samples: int, now_ns: int) -> None:
+        """A watched agent has said something audible; the first of that is the last of so many samples to be played."""
+        self._over[row] = False
+        self._turns[row].audio_ns = now_ns
+        self._watch(row, False)
+        self._aim(row, int(self._table.shared.down_position[row]) + samples)
 
     def packet_sent(self, rows: Rows, now_ns: int) -> None:
         """Packets of these rows have left. Only while there are `targets`."""

@@ -31,7 +31,8 @@ class FakeCodec:
 
     name = "OPUS"
     variable = True
-    table = None
+    decode_table = None
+    encode_table = None
 
     def __init__(self, rows: int, sample_rate_hz: int) -> None:
         self.sample_rate_hz = sample_rate_hz

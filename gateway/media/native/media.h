@@ -14,6 +14,10 @@ Run ready, receive, send_packets;
 Run express, expand;
 /* hear.c */
 Run voice, frames, records;
-int64_t least(const Arg *arg); /* due.c */
+/* columns.SEND_FIELDS */
+enum { SEND_SEQ, SEND_TS, SEND_DUE_NS, SEND_PACKETS, SEND_OCTETS, SEND_FRAMES, SEND_POSITION, SEND_FIELDS };
+
+/* said.c, speak.c, due.c */
+Run said, speak, spoken, due, least, delays;
 
 #endif

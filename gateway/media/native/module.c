@@ -2,6 +2,7 @@
 /* The kernels of gateway/media as a module: trunkline.gateway.media._native. */
 #include "binding.h"
 #include "media.h"
+#include "queue.h"
 
 static const Kernel kernels[] = {
     /* epoll, events, timeout in ms */
@@ -18,6 +19,17 @@ static const Kernel kernels[] = {
     {"frames", "h2!@ h2!@ f1!@ ?1!@ h2!@ f2 int int real rows h2 h2 f1 h2!", frames},
     {"records", "h2!@ h2!@ f1!@ ?1!@ h2!@ f2 int int q1!@ H1!@ ?1@ I1@ q1!@ q1! real rows h2 h2 f1 H1 B2!", records},
     {"least", "q1@ rows", least},
+    {"said",
+     "I1 ?1 q1 ?1 h1 int " QUEUE_TAKES " ?1 ?1 B1 q1 int int q1! q1! i1! q2 q1 q1! q1! q1! q1! B1! real real real "
+     "int int int int I1 h2 q1! q1! q1! q1!",
+     said},
+    {"speak",
+     QUEUE_TAKES " f2 int int h2!@ B1 int real real real int int int h1@ ?1@ ?1@ q1@ B1!@ h1!@ d1!@ d1@ q1!@ q1@ q1!@ "
+     "q1!@ q1!@ q2!@ B1@ I1@ q1@ q1@ int rows int B2! h2! q1! q1! ?1! q1!",
+     speak},
+    {"due", "q2@ int rows int q1! q1!", due},
+    {"spoken", "q2!@ q1@ q1@ q1! rows q1 ?1 int", spoken},
+    {"delays", "q1 I2!@ q1! rows q1 int", delays},
     {NULL, NULL, NULL},
 };
 

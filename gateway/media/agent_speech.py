@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The short way for what agents say: from the message to the queues in one pass (`native/said.c`).
+
+    records of a message -> an ordinary one? -> yes: to the end of its row's queue      (compiled)
+                                             -> no:  AgentLinks -> Playback -> Downlink
+
+Ordinary is what finds room, and comes from an agent that is not waited for longer than usual
+(`prebuffer.py`).  Once a record of a row is left, so are those of that row which follow it in the run.
+A record that is nobody's goes no way.  Both ways leave the same behind; a property test compares them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trunkline.agent_bridge.link_events import Audio
+from trunkline.codecs.compiled import Kernel
+from trunkline.gateway.media import compiled
+from trunkline.gateway.media.formats import Format
+from trunkline.gateway.media.playback import FLOW_PAUSE, Playback
+from trunkline.gateway.media.prebuffer import CUSHION_NS
+from trunkline.gateway.media.table import Table
+from trunkline.gateway.media.turn_ledger import AUDIBLE
+
+_COUNT = 0xFFFFF
+"of what the kernel answers: records that are left, then rows whose queue is long, then rows that answer their caller"
+
+
+class AgentSpeech:
+    """Puts what it can into the queues, and says what is left."""
+
+    def __init__(
+        self, table: Table, playback: Playback, index_of_row: NDArray[np.int64], speaks: NDArray[np.bool_]
+    ) -> None:
+        """`index_of_row` and `speaks` are the columns of `AgentLinks`."""
+        n = table.capacity
+        self._table = table
+        self._playback = playback
+        self._index_of_row, self._speaks = index_of_row, speaks
+        self._compiled = compiled.native is not None
+        self._kernels: list[Kernel] = []
+        "by format"
+        self._turns = np.zeros(n, np.int64)
+        "the run in which a row was last met,"
+        self._state = np.zeros(n, np.uint8)
+        "and what was found of it then"
+        self._turn = 0
+        self._long: list[int] = []
+        "rows whose queue became long in this run"
+        self._found = np.zeros((4, n), np.int64)
+        "records that are left; rows whose queue is long; rows that answer, and after how many samples that is heard"
+
+    def take(self, link: int, run: list[Audio], now_ns: int) -> list[Audio]:
+        """Records on the connection of this index, in their order; returns those that are for others to deal with."""
+        if not self._compiled:
+            return run
+        self._turn += 1
+        line = self._playback._downlink
+        line.now_ns = now_ns
+        looks = line._pace.is_turn()
+        for fmt in self._table.formats.list[len(self._kernels) :]:
+            self._kernels.append(self._bind(fmt))
+        left = []
+        for audio in run:
+            left += self._take_one(link, audio, looks, now_ns)
+        if looks:
+            line._pace.looked(now_ns)
+        return left
+
+    def settle(self) -> None:
+        """All of the run is in the queues, what was left included."""
+        if self._long:
+            long, self._long = self._long, []
+            self._playback.pause_agents(long)
+
+    def _take_one(self, link: int, audio: Audio, looks: bool, now_ns: int) -> list[Audio]:
+        if len(audio.channels) > self._found.shape[1]:
+            self._found = np.zeros((4, len(audio.channels)), np.int64)
+        left, long, heard, after = self._found
+        rest = []
+        for kernel in self._kernels:
+            found = kernel(link, self._turn, looks, now_ns, audio.channels, audio.pcm, left, long, heard, after)
+            if not found:
+                continue
+            for row, samples in zip(heard[: found >> 40].tolist(), after[: found >> 40].tolist(), strict=True):
+                self._playback.ledger.answered(row, samples, now_ns)
+            self._long += long[: found >> 20 & _COUNT].tolist()
+            if count := found & _COUNT:
+                which = left[:count]
+                rest.append(Audio(audio.channels[which], audio.pcm[which]))
+        return rest
+
+    def _bind(self, fmt: Format) -> Kernel:
+        table, c, queue = self._table, self._table.shared, fmt.queue
+        line, ledger, limit = self._playback._downlink, self._playback.ledger, FLOW_PAUSE * queue.limit
+        kernel = compiled.bind(
+            "said", table.channels, table.agent_ready, self._index_of_row, self._speaks,
+            table.formats.of_row, fmt.index, *queue.arrays,
+            ledger._watched, ledger._over, c.tx_talking, line.prebuffer.wait_ns, AUDIBLE, CUSHION_NS,
+            *line._pace.arrays, c.send, table.ptime_ns,
+            c.frames_from_agent, c.worker.frames_from_agent, table.queued_since_ns,
+            self._turns, self._state, limit, min(limit, queue.promised), queue.crowded_below,
+        )  # fmt: skip
+        assert kernel is not None
+        return kernel

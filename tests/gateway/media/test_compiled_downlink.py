@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Compiled or not, what agents say leaves the same queues, packets, counters and messages behind."""
+
+from __future__ import annotations
+
+import dataclasses
+import operator
+from collections.abc import Sequence
+from types import SimpleNamespace
+from unittest import mock
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from support.media_rig import MS, Reply, running, start_message
+from trunkline.agent_bridge.link_events import Audio
+from trunkline.agent_bridge.wire import record_dtype
+from trunkline.gateway.media import compiled
+from trunkline.gateway.media.agents import AgentLinks
+from trunkline.gateway.media.columns import ROW_FIELDS, WORKER_FIELDS, Columns
+from trunkline.gateway.media.control import StartStream
+from trunkline.gateway.media.downlink import Downlink
+from trunkline.gateway.media.playback import Playback
+from trunkline.gateway.media.table import Table
+
+needs_kernels = pytest.mark.skipif(compiled.native is None, reason="nothing is compiled")
+
+KINDS: tuple[dict[str, object], ...] = (
+    {"rate_hz": 16000},
+    {"rate_hz": 16000},
+    {"rate_hz": 16000, "queue_ms": 120},
+    {"rate_hz": 8000, "codec": "PCMA", "queue_ms": 400},
+    {"rate_hz": 16000, "ptime_ms": 30},
+    {"rate_hz": 16000, "codec": "G722"},
+    {"rate_hz": 24000, "codec": "G722"},  # rates that are no multiples of each other
+    {"rate_hz": 8000, "codec": "L16/16000"},
+    {"rate_hz": 48000, "queue_ms": 200},
+)
+"What calls may have."
+LINK = 3
+UNHEARD = ("call_id", "generation", "rx_base_delay_ns")
+ABSENT = len(KINDS)
+"Stands for a channel that nobody has."
+
+
+class Rig:
+    """Agents on one connection, and callers; `native` or not."""
+
+    def __init__(self, messages: Sequence[StartStream], native: object, *, send_silence: bool = True) -> None:
+        self.now_ns = 1_000_000_000_000
+        self.sent: dict[int, list[bytes]] = {}
+        self.posted: list[object] = []
+        self.refused: set[int] = set()
+        with mock.patch.object(compiled, "native", native):
+            self.table = Table(Columns(len(messages) + 1))
+            self.downlink = Downlink(self.table, self, send_silence=send_silence)
+            self.playback = Playback(self.table, self.downlink, self.posted.append)
+            self.agents = AgentLinks(
+                self.table, self.playback, mock.Mock(), lambda: self.now_ns, self.posted.append
+            )
+        self.streams = [running(self.table, message, self.now_ns) for message in messages]
+        for stream in self.streams:
+            self.agents._index_of_row[stream.row] = LINK
+            self.agents._speaks[stream.row] = True
+            self.downlink.begin(stream.row, self.now_ns)
+        self.downlink._pace._rng = SimpleNamespace(random=lambda: 0.0)  # type: ignore[assignment]
+
+    def send(
+        self, rows: NDArray[np.intp], packets: NDArray[np.uint8], lengths: NDArray[np.int32] | None = None
+    ) -> NDArray[np.bool_]:
+        """Be the sockets."""
+        assert lengths is None
+        for row, packet in zip(rows.tolist(), packets, strict=True):
+            self.sent.setdefault(row, []).append(packet.tobytes())
+        return ~np.isin(rows, list(self.refused))
+
+    def say(self, run: list[Audio]) -> None:
+        """What came in one read."""
+        self.agents._audio(SimpleNamespace(index=LINK), run, self.now_ns)  # type: ignore[arg-type]
+
+    def do(self, step: Step) -> None:
+        """Anything else."""
+        stream = self.streams[step.row]
+        match step.what:
+            case "run":
+                for _ in range(step.n):
+                    self.now_ns += 5 * MS
+                    self.downlink.advance(self.now_ns)
+            case "stall":
+                self.now_ns += step.n * 20 * MS
+                self.downlink.advance(self.now_ns)
+            case "clear":
+                self.playback.clear(stream, "x")
+            case "pause":
+                self.playback.pause(stream, paused=step.n % 2 == 0)
+            case "hold":
+                self.table.sending[step.row] = step.n % 2 == 0
+            case "mute":
+                self.table.mute(step.row, uplink=False, downlink=step.n % 2 == 0)
+            case "mark":
+                self.playback.mark(stream, "m")
+            case "caller":
+                self.playback.ledger.speech(stream, step.n % 2 == 0, 0, self.now_ns)
+            case "refuse":
+                (self.refused.discard if step.n % 2 else self.refused.add)(step.row)
+            case "unspoken":
+                self.agents._speaks[step.row] = step.n % 2 == 0
+            case "wait":
+                self.downlink.prebuffer.wait_ns[step.row] = step.n * 10 * MS
+                self.downlink.prebuffer._note_longer()
+            case "digit":
+                self.playback.send_digits(stream, "5", 60, 40)
+
+    def left(self) -> dict[str, object]:
+        """All that must be the same; takes what is queued."""
+        table, c = self.table, self.table.shared
+        columns = {name: getattr(c, name).tolist() for name, _, _ in ROW_FIELDS if name not in UNHEARD}
+        columns |= {f"worker.{name}": getattr(c.worker, name).tolist() for name, _, _ in WORKER_FIELDS}
+        names = ("last_sample", "queued_since_ns", "stopped_ns", "down_history", "loud_ns", "noise_due_ns")
+        columns |= {name: getattr(table, name).tolist() for name in names}
+        columns["echo"] = table.echo_dbov.round(2).tolist()
+        columns["least"] = self.downlink._pace._least.tolist()
+        columns["ledger"] = [self.playback.ledger._watched.tolist(), self.playback.ledger._target.tolist()]
+        columns["deadline"] = self.downlink.next_due_ns
+        columns["paused"] = self.playback._paused
+        for stream in self.streams:
+            queue = table.formats.at(stream.row).queue
+            columns[f"queue {stream.row}"] = queue.take_all(stream.row).tolist()
+        for queue in {fmt.queue for fmt in table.formats.list}:
+            assert queue._levels[:2].tolist() == [len(queue._pool), len(queue.count) * queue.promised]
+            assert np.array_equal(np.sort(queue._free), np.arange(len(queue._pool)))
+        return columns
+
+    def told(self) -> list[list[Reply]]:
+        """What agents were told, call by call."""
+        return [stream.link.said for stream in self.streams]  # type: ignore[union-attr]
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """Something happens."""
+
+    what: str
+    row: int = 0
+    n: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Say:
+    """A run of messages: who speaks in each, how many samples, how loud."""
+
+    messages: tuple[tuple[tuple[int, ...], int, int], ...]
+
+    def run(self, rig: Rig, odd: bool) -> list[Audio]:
+        """As the connection has it: views of what was read, aligned or not."""
+        out = []
+        for rows, samples, loud in self.messages:
+            dtype = record_dtype(samples)
+            data = bytearray(len(rows) * dtype.itemsize + odd)
+            records = np.frombuffer(data, dtype, len(rows), int(odd))
+            channels = [rig.streams[row].channel if row < ABSENT else 0x7FFF_FFF0 for row in rows]
+            records["channel"] = channels
+            wave = np.sin(np.arange(len(rows) * samples) * 0.2) * loud
+            records["pcm"] = wave.reshape(len(rows), samples).astype(np.int16)
+            out.append(Audio(records["channel"], records["pcm"]))
+        return out
+
+
+lengths = st.one_of(st.sampled_from([160, 320, 480, 640, 960]), st.integers(1, 2500))
+message = st.tuples(
+    st.lists(st.integers(0, ABSENT), min_size=1, max_size=14).map(tuple), lengths, st.sampled_from([0, 50, 9000])
+)
+everybody = st.tuples(st.just(tuple(range(ABSENT))), st.just(320), st.sampled_from([0, 9000]))
+says = st.builds(Say, st.lists(st.one_of(message, everybody), min_size=1, max_size=4).map(tuple))
+others = st.builds(
+    Step,
+    st.sampled_from(
+        ["run", "run", "run", "run", "caller", "caller", "stall", "clear", "pause", "hold", "mute", "mark"]
+        + ["refuse", "unspoken", "wait", "digit"]
+    ),
+    st.integers(0, ABSENT - 1),
+    st.integers(1, 12),
+)
+TALK = [Say(((tuple(range(ABSENT)), 960, 9000),)), Step("run", 0, 6)]
+
+
+@needs_kernels
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.one_of(says, others), min_size=1, max_size=40), st.booleans(), st.sampled_from([True, True, False]))
+@example(TALK * 4 + [Step("run", 0, 12)] * 6, False, True)
+@example(TALK * 4 + [Step("refuse", 1, 2)] + TALK * 4, True, True)
+@example(TALK + [Step("caller", 0, 2), Step("caller", 0, 1), Step("run", 0, 12)] + TALK, True, True)
+def test_both_ways_leave_the_same_behind(steps: list[Say | Step], odd: bool, send_silence: bool) -> None:
+    """Any speech in any pieces, for calls of all formats, with all that may happen to them."""
+    messages = [start_message(**kind) for kind in KINDS]  # type: ignore[arg-type]
+    rigs = [Rig(messages, native, send_silence=send_silence) for native in (compiled.native, None)]
+    for step in steps:
+        for rig in rigs:
+            if isinstance(step, Say):
+                rig.say(step.run(rig, odd))
+            else:
+                rig.do(step)
+    short, long = rigs
+    assert short.sent == long.sent
+    assert short.told() == long.told()
+    by_call = operator.attrgetter("call_id")  # the order of rows is nobody's business
+    assert sorted(short.posted, key=by_call) == sorted(long.posted, key=by_call)
+    left, wanted = short.left(), long.left()
+    assert {name: left[name] for name in left if left[name] != wanted[name]} == {}
+
+
+@needs_kernels
+def test_the_usual_case_takes_the_short_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Speech and silence of all calls whose rates allow it reach the sockets without the code for other cases."""
+    messages = [start_message(**kind) for kind in KINDS if kind["rate_hz"] != 24000]  # type: ignore[arg-type]
+    rig = Rig(messages, compiled.native)
+    speakers = (0, 1, 3, 4, 5)  # the others say nothing, ever
+    rig.say(Say(((speakers, 1600, 9000),)).run(rig, False))
+    rig.do(Step("run", 0, 8))  # talkspurts begin
+    before = {row: len(packets) for row, packets in rig.sent.items()}
+    for name in ("push", "_send_due"):
+        monkeypatch.setattr(rig.downlink, name, None)
+    for _ in range(6):
+        rig.say(Say(((speakers, 320, 9000),)).run(rig, False))
+        rig.do(Step("run", 0, 4))
+    sent = [len(packets) - before[row] for row, packets in sorted(rig.sent.items())]
+    assert sent == [6, 6, 6, 6, 4, 6, 6, 6]
+    assert rig.table.shared.frames_played[[2, 6]].tolist() == [0, 0]
+
+
+def records(samples: int, rows: int = 1) -> tuple[NDArray[np.uint32], NDArray[np.int16]]:
+    return np.zeros(rows, np.uint32), np.zeros((rows, samples), np.int16)
+
+
+@needs_kernels
+def test_arrays_that_do_not_go_together_are_refused() -> None:
+    """A mistake of ours is an exception, whatever lies behind the end of an array."""
+    rig = Rig([start_message(rate_hz=16000)], compiled.native)
+    rig.say(Say((((0,), 320, 0),)).run(rig, False))
+    said = rig.agents._speech._kernels[0]
+    channel, pcm = records(320, 2)
+    short, room = np.zeros(1, np.int64), np.zeros(2, np.int64)
+    with pytest.raises(ValueError, match="do not go together"):
+        said(LINK, 1, 0, 0, channel, pcm, short, room, room, room)
+    with pytest.raises(ValueError, match="do not go together"):
+        said(LINK, 1, 0, 0, channel, pcm[:1], room, room, room, room)
+    rig.do(Step("run", 0, 8))
+    speak = rig.downlink._speaking._kernels[0]
+    assert speak is not None
+    rows, none, opens = np.zeros(2, np.intp), np.zeros((0, 0), np.int16), np.zeros(2, bool)
+    with pytest.raises(ValueError, match="do not go together"):
+        speak(rows, 0, np.zeros((2, 171), np.uint8), none, room, room, opens, room)
+    with pytest.raises(ValueError, match="do not go together"):
+        speak(rows, 0, np.zeros((1, 200), np.uint8), none, room, room, opens, room)
+    with pytest.raises(IndexError):
+        speak(rows + 99, 0, np.zeros((2, 200), np.uint8), none, room, room, opens, room)
