@@ -27,10 +27,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trunkline.gateway.media.agent_audio import part
+from trunkline.gateway.media.deadlines import NEVER_NS
 from trunkline.gateway.media.echo import Echo
 from trunkline.gateway.media.formats import Format
 from trunkline.gateway.media.pace import Pace
-from trunkline.gateway.media.packet_clocks import BEHIND_NS, NEVER_NS, PacketClocks
+from trunkline.gateway.media.packet_clocks import BEHIND_NS, PacketClocks
 from trunkline.gateway.media.packets import PacketSink as PacketSink  # noqa: PLC0414 - Downlink's users need it
 from trunkline.gateway.media.packets import PacketWriter, Sizes
 from trunkline.gateway.media.sounds import Sounds

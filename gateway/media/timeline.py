@@ -165,11 +165,12 @@ class Timeline:
         packet_ts = c.rx_ptime_ts[rows]
         # A whole packet time back: the sender's clock stood still, and its silence has been filled, not borrowed.
         slip[rows] += np.where(let_go <= -packet_ts, 0, let_go) / packet_ts
+        slip[rows] = np.minimum(slip[rows], FILLS_PER_TICK)  # of a pause that was not paid for
         owed = rows[slip[rows] >= 1]
         if len(owed):
-            slip[owed] -= 1
             next_ts = c.rx_next_ts[owed]
-            self._fill_one(owed, now_ns)
+            paid = self._fill_one(owed, now_ns)
+            slip[owed[paid]] -= 1
             c.rx_next_ts[owed] = next_ts  # the time of this frame has gone by already
 
     def _stood_still(self, rows: Rows, timestamp: NDArray[np.int64], now_ns: int) -> NDArray[np.bool_]:
@@ -231,7 +232,12 @@ class Timeline:
                 return
             rows = table.running[c.rx_deadline_ns[table.running] <= now_ns]
             waiting = table.held[rows] > 0
-            self._fill_one(rows[~waiting], now_ns)
+            alone = rows[~waiting]
+            unpaid = alone[~self._fill_one(alone, now_ns)]
+            if len(unpaid):  # its schedule is ahead of time: no more than a frame each packet time
+                c.rx_deadline_ns[unpaid] = (
+                    now_ns + c.rx_ptime_ts[unpaid] * 1_000_000_000 // table.clock_hz[unpaid]
+                )
             if waiting.any():
                 self._give_up_waiting(rows[waiting], now_ns)
 
@@ -245,6 +251,7 @@ class Timeline:
         firsts = [self._held.first(row) for row in rows.tolist()]
         seq, timestamp, kind = np.array([first[:3] for first in firsts], np.int64).T
         leap = timestamp - c.rx_next_ts[rows] > table.clock_hz[rows]  # behind the gap, not a second of loss
+        leap |= self._credit.packets(rows, now_ns) < 1  # or more than time has brought
         c.rx_next_ts[rows[leap]] = timestamp[leap]
         packet_ts = c.rx_ptime_ts[rows]
         gap = (kind == AUDIO) & (timestamp - c.rx_next_ts[rows] >= packet_ts - packet_ts // 2)
@@ -260,13 +267,15 @@ class Timeline:
         self._release(rows[over], now_ns)
         self._set_deadlines(rows)
 
-    def _fill_one(self, rows: Rows, now_ns: int) -> None:
-        """One frame that did not come, for each row."""
+    def _fill_one(self, rows: Rows, now_ns: int) -> NDArray[np.bool_]:
+        """One frame that did not come, for each row; False where it is not paid for, and not filled."""
         if not len(rows):
-            return
+            return np.zeros(0, bool)
         table, c = self._table, self._table.shared
         durations = c.rx_ptime_ts[rows]
-        self._credit.spend(rows, durations, now_ns)
+        paid = self._credit.spend(rows, durations, now_ns)
+        if not paid.all():
+            rows, durations = rows[paid], durations[paid]
         for duration in np.unique(durations):
             same = rows[durations == duration]
             table.lost_run[same] += 1
@@ -281,6 +290,7 @@ class Timeline:
             durations[unproven] * 1_000_000_000 // table.clock_hz[rows[unproven]]
         )
         self._set_deadlines(rows[~unproven])
+        return paid
 
     def _set_deadlines(self, rows: Rows) -> None:
         c = self._table.shared

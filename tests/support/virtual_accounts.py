@@ -6,9 +6,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from support.virtual_agent import MADE_UP
+from support.virtual_agent import MADE_UP, Before
 from support.virtual_engine import START_NS, VirtualEngine
-from support.virtual_network import Traffic, numbers_in
+from support.virtual_network import NUMBER_BYTES, Traffic, numbers_in
+
+_NOWHERE = -(1 << 62)
 
 
 class Places:
@@ -19,34 +21,45 @@ class Places:
     """
 
     def __init__(self, rig: VirtualEngine) -> None:
-        self._last = np.full(rig.calls, -1, np.int64)
-        self._place = np.full(rig.calls, -1, np.int64)
-        self.heard = np.zeros(rig.calls, np.int64)
-        "packets that were played"
-        self.not_in_order = 0
-        "packets played after a later one, or twice"
-        self.moves = np.zeros(rig.calls, np.int64)
-        "[calls] how often frame number minus packet number has changed"
-        self.moved_frames = np.zeros(rig.calls, np.int64)
-        "[calls] sum of these changes: frames too many, negative: too few"
-        rig.agent.on_audio = self._hear
+        self._rig = rig
+        self._number = Before(rig.calls, -1)
+        self._place = Before(rig.calls, _NOWHERE)
+        self._heard = np.zeros(rig.calls, np.int64)
+        self._not_in_order = 0
+        self._moves = np.zeros(rig.calls, np.int64)
+        rig.agent.on_frames = self._hear
+
+    @property
+    def heard(self) -> NDArray[np.int64]:
+        """[calls] packets that were played."""
+        self._rig.agent.read()
+        return self._heard
+
+    @property
+    def not_in_order(self) -> int:
+        """Packets played after a later one, or twice."""
+        self._rig.agent.read()
+        return self._not_in_order
+
+    @property
+    def moves(self) -> NDArray[np.int64]:
+        """[calls] how often frame number minus packet number has changed."""
+        self._rig.agent.read()
+        return self._moves
 
     def _hear(self, calls: NDArray[np.intp], records: NDArray[np.void]) -> None:
         real = (records["flags"] & MADE_UP) == 0
         if not real.any():
             return
-        calls, pcm = calls[real], records["pcm"][real]
-        number = numbers_in(pcm)
-        self.heard[calls] += 1
-        self.not_in_order += int((number <= self._last[calls]).sum())
-        self._last[calls] = number
-        place = records["position"][real].astype(np.int64) // pcm.shape[1] - number
-        before = self._place[calls]
-        known = before >= 0
-        moved = np.where(known, place - before, 0)
-        self.moves[calls] += moved != 0
-        self.moved_frames[calls] += moved
-        self._place[calls] = place
+        calls, position = calls[real], records["position"][real].astype(np.int64)
+        samples = records["pcm"].shape[1]
+        number = numbers_in(records["pcm"][:, -NUMBER_BYTES:][real])
+        self._heard += np.bincount(calls, minlength=len(self._heard))
+        self._not_in_order += int((number <= self._number.step(calls, number)).sum())
+        place = position // samples - number
+        before = self._place.step(calls, place)
+        moved = (place != before) & (before != _NOWHERE)
+        self._moves += np.bincount(calls[moved], minlength=len(self._moves))
 
 
 def unaccounted(rig: VirtualEngine, traffic: Traffic, places: Places) -> NDArray[np.int64]:

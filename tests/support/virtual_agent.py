@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import select
 import socket
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +17,9 @@ from trunkline.agent_bridge import wire
 from trunkline.agent_bridge.dialect import FLAG_COMFORT_NOISE, FLAG_CONCEALED, FLAG_GAP
 
 FD = 1000
-HEADER_BYTES = 8
+HEADER_BYTES, AUDIO_HEADER_BYTES = 8, 8
+UNREAD_BYTES = 1 << 20
+"Small enough for the caches of a core."
 MADE_UP = FLAG_CONCEALED | FLAG_GAP | FLAG_COMFORT_NOISE
 
 
@@ -76,37 +79,90 @@ class MemoryPoller:
             self._handler(events)
 
 
+class Before:
+    """The value before each one of the same call, however many calls are looked at at once."""
+
+    def __init__(self, calls: int, first: int) -> None:
+        self.last = np.full(calls, first, np.int64)
+        "[calls] the newest value"
+
+    def step(self, calls: NDArray[np.intp], values: NDArray[np.int64]) -> NDArray[np.int64]:
+        """New values of calls[n], grouped by call and each call's in their order; those before them: i64[n]."""
+        begins = np.diff(calls, prepend=-1) != 0
+        before = np.roll(values, 1)
+        before[begins] = self.last[calls[begins]]
+        ends = np.append(begins[1:], True)
+        self.last[calls[ends]] = values[ends]
+        return before
+
+
 class VirtualAgent:
-    """Accepts every call; keeps count of frames; `on_audio` and `on_control` see what comes."""
+    """Accepts every call; keeps count of frames; `on_audio` sees them.
+
+    Frames are looked at by the thousand: when there are so many, or somebody asks for a figure.
+    """
 
     def __init__(self, calls: int, *, echo: bool = False) -> None:
         self.socket = MemorySocket(self)
         self._echo = echo
         self.channels: dict[int, int] = {}
         "channel -> call, in the order of their start"
-        self._index = np.full(1 << 16, -1, np.int64)
+        self._index = np.full(1 << 16, -1, np.int16)
         "by the low half of a channel, its row"
-        self.frames = np.zeros(calls, np.int64)
-        self.made_up = np.zeros(calls, np.int64)
-        "frames that no packet brought: concealed, comfort noise, gap"
-        self.next_position = np.zeros(calls, np.int64)
-        self.misplaced = 0
-        "frames whose position does not continue the one before"
+        self._unread: list[bytes] = []
+        "payloads of audio messages"
+        self._unread_bytes = 0
+        self._frames = np.zeros(calls, np.int64)
+        self._made_up = np.zeros(calls, np.int64)
+        self._next_position = Before(calls, 0)
+        self._misplaced = 0
         self.control: list[Mapping[str, Any]] = []
-        self.on_audio: Callable[[NDArray[np.intp], NDArray[np.void]], None] = lambda calls, records: None
-        "called (calls[n], records[n]) for each audio message"
-        self.on_bytes: Callable[[memoryview], None] = lambda data: None
+        self.on_audio: Callable[[NDArray[np.intp], NDArray[np.void]], None] | None = None
+        "called (calls[n], records[n]) for each audio message, at once"
+        self.on_frames: Callable[[NDArray[np.intp], NDArray[np.void]], None] | None = None
+        "called (calls[n], records[n]) for many messages: grouped by call, and each call's in their order"
+        self.on_message: Callable[[memoryview], None] = lambda message: None
+        "called with each message as it comes"
+        self.on_heads: Callable[[NDArray[np.uint8]], None] = lambda heads: None
+        "called with frames without their samples, [n, bytes], in the order in which they came"
+
+    @property
+    def frames(self) -> NDArray[np.int64]:
+        """[calls] frames that came."""
+        self.read()
+        return self._frames
+
+    @property
+    def made_up(self) -> NDArray[np.int64]:
+        """[calls] frames that no packet brought: concealed, comfort noise, gap."""
+        self.read()
+        return self._made_up
+
+    @property
+    def next_position(self) -> NDArray[np.int64]:
+        """[calls] where the next frame must lie."""
+        self.read()
+        return self._next_position.last
+
+    @property
+    def misplaced(self) -> int:
+        """Frames whose position does not continue the one before."""
+        self.read()
+        return self._misplaced
 
     def take(self, message: memoryview) -> None:
         """One whole message of the gateway's."""
-        self.on_bytes(message)
-        payload = message[HEADER_BYTES:]
-        if message[4] == wire.AUDIO:
-            self._hear(payload)
-            if self._echo:
-                self.socket.inbox += message
-        else:
+        self.on_message(message)
+        if message[4] != wire.AUDIO:
+            payload = message[HEADER_BYTES:]
             self._answer(wire.parse_control(payload))
+            return
+        if self._echo:
+            self.socket.inbox += message
+        self._unread.append(bytes(message[HEADER_BYTES:]))  # its memory is the gateway's
+        self._unread_bytes += len(message)
+        if self.on_audio is not None or self._unread_bytes > UNREAD_BYTES:
+            self.read()
 
     def _answer(self, message: Mapping[str, Any]) -> None:
         match message["type"]:
@@ -123,15 +179,30 @@ class VirtualAgent:
             case _:
                 self.control.append(message)
 
-    def _hear(self, payload: memoryview) -> None:
-        records = wire.parse_audio(payload)
+    def read(self) -> None:
+        """Look at all that has come."""
+        unread, self._unread, self._unread_bytes = self._unread, [], 0
+        for head, alike in itertools.groupby(unread, lambda payload: payload[:2]):
+            samples, payloads = int.from_bytes(head, "little"), list(alike)
+            self._hear(_records(payloads, wire.record_dtype(samples)))
+
+    def _hear(self, records: NDArray[np.void]) -> None:
+        """Frames of one length, in the order in which they came."""
+        head = records.dtype.itemsize - records["pcm"].shape[1] * 2
+        self.on_heads(np.ascontiguousarray(records.view(np.uint8).reshape(len(records), -1)[:, :head]))
         calls = self._index[records["channel"] & 0xFFFF]
-        self.frames[calls] += 1  # a message of the gateway has at most one frame of a call
-        self.made_up[calls] += (records["flags"] & MADE_UP) > 0
-        positions = records["position"].astype(np.int64)
-        self.misplaced += int((positions != self.next_position[calls]).sum())
-        self.next_position[calls] = positions + records["pcm"].shape[1]
-        self.on_audio(calls, records)
+        if self.on_audio is not None:
+            self.on_audio(calls.astype(np.intp), records)
+        order = np.argsort(calls, kind="stable")  # of 16 bits: by their digits, in no time
+        calls, records = calls[order].astype(np.intp), records[order]
+        self._frames += np.bincount(calls, minlength=len(self._frames))
+        made_up = (records["flags"] & MADE_UP) > 0
+        self._made_up += np.bincount(calls[made_up], minlength=len(self._frames))
+        ends = records["position"].astype(np.int64) + records["pcm"].shape[1]
+        before = self._next_position.step(calls, ends)
+        self._misplaced += int((ends - records["pcm"].shape[1] != before).sum())
+        if self.on_frames is not None:
+            self.on_frames(calls, records)
 
     def say(self, kind: str, **fields: Any) -> None:
         """A control message."""
@@ -143,3 +214,11 @@ class VirtualAgent:
         nothing = np.zeros(len(calls), np.int64)
         for message in wire.audio_messages(channels, nothing, nothing.astype(np.uint16), pcm):
             self.socket.inbox += message
+
+
+def _records(payloads: list[bytes], dtype: np.dtype[np.void]) -> NDArray[np.void]:
+    """All records of audio payloads whose records have as many samples."""
+    counts = np.frombuffer(b"".join([payload[4:8] for payload in payloads]), "<u4")
+    sizes = np.array([len(payload) for payload in payloads]) - AUDIO_HEADER_BYTES
+    assert (sizes == counts * dtype.itemsize).all(), "a message says how many records it has"
+    return np.frombuffer(b"".join([memoryview(payload)[AUDIO_HEADER_BYTES:] for payload in payloads]), dtype)

@@ -21,8 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from support.media_rig import cut, start_message
-from support.virtual_agent import MemoryPoller, VirtualAgent
+from support.virtual_agent import Before, MemoryPoller, VirtualAgent
 from support.virtual_network import MS, Callers, Network, Traffic
+from trunkline.agent_bridge import wire
+from trunkline.agent_bridge.reassembly import Buffer
 from trunkline.gateway.media import agent_connecting, control
 from trunkline.gateway.media.batch import Batch
 from trunkline.gateway.media.columns import Columns
@@ -30,24 +32,70 @@ from trunkline.gateway.media.engine import Engine
 from trunkline.gateway.media.table import Stream, Table
 from trunkline.rtp.jitter import TargetParams
 from trunkline.rtp.outcomes import Drop
+from trunkline.rtp.packet import HEADER_BYTES
 
 START_NS = 1_000_000_000_000
 WALL_NS = 1_790_000_000_000_000_000
 "Unix time at the start."
+UNREAD_BATCHES = 100
+"Sent packets are looked at when there are so many batches of them."
 UPLINK_DROPS = [
     Drop.SOURCE, Drop.PAYLOAD_TYPE, Drop.SSRC, Drop.PROBATION, Drop.DUPLICATE, Drop.LATE, Drop.OVERFLOW,
     Drop.NOT_RECEIVING, Drop.BAD_PAYLOAD, Drop.TOO_FAST,
 ]  # fmt: skip
 
 
-class RecordingSockets:
-    """Takes what would go to the callers; `on_packets` sees the RTP."""
+class Digests:
+    """Of everything that leaves, in its order: two runs are alike to the last byte if these are."""
 
-    def __init__(self, calls: int, digest: hashlib._Hash) -> None:
-        self._digest = digest
-        self.sent = np.zeros(calls, np.int64)
-        self.out_of_sequence = 0
-        self._next_seq = np.full(calls, -1, np.int64)
+    def __init__(self) -> None:
+        self._all, self._exact, self._frames = hashlib.sha256(), hashlib.sha256(), hashlib.sha256()
+
+    def sound(self, data: Buffer) -> None:
+        """Bytes with samples in them, which may differ by one in the last place where they are computed otherwise."""
+        self._all.update(data)
+
+    def exact(self, data: Buffer) -> None:
+        """What must be the same however samples are computed, of `sound`."""
+        self._exact.update(data)
+
+    def both(self, data: Buffer) -> None:
+        """Bytes without samples in them."""
+        self._all.update(data)
+        self._exact.update(data)
+
+    def message(self, message: memoryview) -> None:
+        """A message to the agent; if it is frames, `frames` follows some time, or has come before."""
+        if message[4] == wire.AUDIO:
+            self._all.update(message)
+        else:
+            self.both(message)
+
+    def frames(self, heads: NDArray[np.uint8]) -> None:
+        """Channels, flags and positions of frames."""
+        self._frames.update(heads)
+
+    def hexdigest(self) -> str:
+        """Of all bytes."""
+        return self._all.hexdigest()
+
+    def exact_hexdigest(self) -> str:
+        """Of what is no sample: headers, positions, flags, messages and reports."""
+        return hashlib.sha256(self._exact.digest() + self._frames.digest()).hexdigest()
+
+
+class RecordingSockets:
+    """Takes what would go to the callers; `on_packets` sees the RTP.
+
+    Sequence numbers are looked at by the thousand, as a `VirtualAgent` does it.
+    """
+
+    def __init__(self, calls: int, digests: Digests) -> None:
+        self._digests = digests
+        self._unread: list[tuple[NDArray[np.intp], NDArray[np.uint8]]] = []
+        self._sent = np.zeros(calls, np.int64)
+        self._out_of_sequence = 0
+        self._last_seq = Before(calls, -1)
         self.on_packets = lambda rows, packets: None
         self.lengths: NDArray[np.int32] | None = None
         "of the packets that `on_packets` sees; None: all of each"
@@ -55,29 +103,52 @@ class RecordingSockets:
         self.on_datagram = lambda data: None
         self.keep_rtcp = False
 
+    @property
+    def sent(self) -> NDArray[np.int64]:
+        """[calls] packets."""
+        self._read()
+        return self._sent
+
+    @property
+    def out_of_sequence(self) -> int:
+        """Packets whose sequence number does not follow the one before."""
+        self._read()
+        return self._out_of_sequence
+
     def send(
         self, rows: NDArray[np.intp], packets: NDArray[np.uint8], lengths: NDArray[np.int32] | None = None
     ) -> NDArray[np.bool_]:
         if lengths is None:
-            self._digest.update(np.ascontiguousarray(packets))
+            self._digests.sound(np.ascontiguousarray(packets))
         else:  # what lies behind is anything
-            self._digest.update(b"".join(cut(packets, lengths)))
-        self._digest.update(rows.tobytes())
+            self._digests.sound(b"".join(cut(packets, lengths)))
+        kept, head = rows.copy(), packets[:, :HEADER_BYTES].copy()
+        self._digests.both(kept)
+        self._digests.exact(head)
+        self._unread.append((kept, head))
+        if len(self._unread) > UNREAD_BATCHES:
+            self._read()
         self.lengths = lengths
-        self.sent[rows] += 1
-        seq = packets[:, 2].astype(np.int64) << 8 | packets[:, 3]
-        expected = self._next_seq[rows]
-        self.out_of_sequence += int(((expected >= 0) & (seq != expected)).sum())
-        self._next_seq[rows] = seq + 1 & 0xFFFF
         self.on_packets(rows, packets)
         return np.ones(len(rows), bool)
+
+    def _read(self) -> None:
+        if not self._unread:
+            return
+        rows, heads = (np.concatenate(column) for column in zip(*self._unread, strict=True))
+        self._unread = []
+        order = np.argsort(rows.astype(np.int16), kind="stable")
+        rows, seq = rows[order], heads[order, 2].astype(np.int64) << 8 | heads[order, 3]
+        before = self._last_seq.step(rows, seq)
+        self._out_of_sequence += int(((before >= 0) & (seq != before + 1 & 0xFFFF)).sum())
+        self._sent += np.bincount(rows, minlength=len(self._sent))
 
     def send_datagram(self, stream: Stream, data: bytes) -> bool:
         self.on_datagram(data)
         return True
 
     def send_rtcp(self, stream: Stream, data: bytes) -> bool:
-        self._digest.update(data)
+        self._digests.both(data)
         if self.keep_rtcp:
             self.rtcp.append(data)
         return True
@@ -94,12 +165,12 @@ class VirtualEngine:
         self.now_ns = START_NS if before is None else before.now_ns
         self.tick_ns = int(tick_ms * MS)
         self.calls = calls
-        self.digest = hashlib.sha256()
+        self.digest = Digests()
         self.posted: list[control.Message] = []
         self.poller = MemoryPoller()
         self.sockets = RecordingSockets(calls, self.digest)
         self.agent = VirtualAgent(calls, echo=echo)
-        self.agent.on_bytes = self.digest.update
+        self.agent.on_message, self.agent.on_heads = self.digest.message, self.digest.frames
         self.table = Table(Columns(calls) if before is None else before.table.shared)
         self.engine = Engine(
             self.table, self.sockets, self.poller, lambda: self.now_ns, self._post, random.Random(seed),
@@ -111,7 +182,7 @@ class VirtualEngine:
         self.streams = self._start(messages)
 
     def _post(self, message: control.Message) -> None:
-        self.digest.update(control.encode(message))
+        self.digest.both(control.encode(message))
         self.posted.append(message)
 
     def _messages(
@@ -179,6 +250,11 @@ class VirtualEngine:
                 self.step(batches)
 
     # -- accounting -------------------------------------------------------------------------
+
+    def digests(self) -> tuple[str, str]:
+        """Of all bytes that have left, and of those that are no samples."""
+        self.agent.read()
+        return self.digest.hexdigest(), self.digest.exact_hexdigest()
 
     def drops(self) -> dict[str, int]:
         """Drops of all calls by reason, without zeros."""

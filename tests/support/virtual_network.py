@@ -239,6 +239,9 @@ def _voice(rng: np.random.Generator, samples: int) -> NDArray[np.int16]:
 
 
 def numbers_in(pcm: NDArray[np.int16]) -> NDArray[np.int64]:
-    """The packet number that each frame pcm[n, samples] ends with, at 8 kHz: its head may be blended with a fill."""
+    """The packet number at the end of each frame, or end of a frame, pcm[n, samples], at 8 kHz.
+
+    A frame's head may be blended with a fill.
+    """
     digits = g711.encode_ulaw(pcm[:, -NUMBER_BYTES:]).astype(np.int64) & 0x7F
     return np.asarray(digits @ BASE ** np.arange(NUMBER_BYTES), np.int64)

@@ -4,14 +4,21 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from support.media_rig import MS, UplinkRig, talk, voice
 from trunkline.agent_bridge.dialect import FLAG_CONCEALED, FLAG_GAP, FLAG_SPEECH
+from trunkline.gateway.media.credit import CREDIT_NS, CREDIT_RATE
 from trunkline.gateway.media.uplink import Uplink
 from trunkline.rtp.outcomes import Drop
 from trunkline.rtp.packet import Packet
+
+
+def most_frames(elapsed_ns: int) -> float:
+    """What a caller may be worth: its credit, what time has brought with the 2 % that it grows by, one begun."""
+    return (CREDIT_NS + elapsed_ns * CREDIT_RATE) / (20 * MS) + 1
 
 
 def test_one_tiny_packet_does_not_set_the_pace(monkeypatch) -> None:
@@ -57,6 +64,23 @@ def test_frames_do_not_come_faster_than_time() -> None:
         rig.run(2)
     assert len(rig.heard) < 75
     assert rig.drops()[Drop.TOO_FAST] > 400
+
+
+@pytest.mark.parametrize("numbers", [1, 2])
+@pytest.mark.parametrize("ahead_ts", [320, 480, 800, 3840])
+@pytest.mark.parametrize("pause_ms", [0, 5, 20])
+def test_what_is_made_up_does_not_come_faster_than_time(numbers: int, ahead_ts: int, pause_ms: int) -> None:
+    """Gaps, in numbers or only in time, whose far side is stamped ahead: their fills are paid for as packets are."""
+    rig = UplinkRig()
+    start = rig.now_ns
+    talk(rig, range(10))
+    for i in range(100):
+        rig.packet(voice(10 + numbers * i, ts=1600 + i * ahead_ts))
+        rig.run(pause_ms)
+    rig.run(300)
+    assert len(rig.heard) <= most_frames(rig.now_ns - start)
+    talk(rig, range(1000, 1050))
+    assert sum(bool(f.flags & FLAG_SPEECH) for f in rig.heard[-50:]) >= 30, "who mends his ways is heard again"
 
 
 def test_five_minutes_of_silence_stay_a_gap() -> None:
@@ -114,7 +138,7 @@ def test_any_packets_leave_the_accounting_right(plan: list[tuple[Packet, int]]) 
     rig.run(300)
     positions = np.array([f.position for f in rig.heard])
     assert np.all(np.diff(positions) == 160)
-    assert len(positions) <= (rig.now_ns - start) / (20 * MS) + 30
+    assert len(positions) <= most_frames(rig.now_ns - start)
 
 
 @given(st.lists(st.binary(max_size=60), max_size=40))

@@ -6,7 +6,11 @@ An hour of it is `make bench-hour`; here it is half a minute, by the same code.
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +20,7 @@ from support.virtual_engine import START_NS, VirtualEngine
 from support.virtual_network import Callers, Network, Traffic
 
 BAD = Network(loss=0.01, burst=0.001, duplicate=0.002, jitter_ms=4, stall=0.0005)
+TESTS = Path(__file__).parents[2]
 RUN_OUT_S = 8
 "Longer than a chunk of traffic: everything sent has arrived."
 
@@ -80,13 +85,34 @@ def test_the_same_seed_gives_the_same_bytes(everything, monkeypatch) -> None:
     monkeypatch.setattr(time, "time_ns", lambda: real() + (3600 if next(calls) % 2 else -3600) * 10**9)
     rig, _, _ = everything
     again, _, _ = run(11, Callers(100, drift_ppm=200, speech=0.9, restart=0.1), BAD, 30, echo=True)
-    assert again.digest.digest() == rig.digest.digest()
+    assert again.digests() == rig.digests()
 
 
 def test_another_seed_gives_other_bytes() -> None:
     few = Callers(5)
-    digests = {run(seed, few, BAD, 2)[0].digest.digest() for seed in (1, 1, 2)}
+    digests = {run(seed, few, BAD, 2)[0].digests() for seed in (1, 1, 2)}
     assert len(digests) == 2
+
+
+WIDE = """
+from support.virtual_engine import VirtualEngine
+from support.virtual_network import Callers, Network
+rig = VirtualEngine(20, seed=4, tick_ms=20, echo=True, rate_hz=16_000)
+rig.run(10, rig.traffic(4, Callers(20, drift_ppm=200, speech=0.9, restart=0.1),
+                        Network(loss=0.02, burst=0.002, duplicate=0.002, jitter_ms=4, stall=0.001)))
+print(rig.digests()[1], rig.drops(), rig.agent.made_up.sum())
+"""
+
+
+def test_compiled_or_not_all_but_the_samples_is_the_same() -> None:
+    """Headers, positions, flags, messages and reports, with agents at another rate than the line's."""
+    said = []
+    for compiled in ("0", "1"):
+        environment = os.environ | {"TRUNKLINE_COMPILED": compiled, "PYTHONPATH": str(TESTS)}
+        program = [sys.executable, "-c", WIDE]
+        said.append(subprocess.run(program, env=environment, capture_output=True, text=True, check=True).stdout)
+    assert said[0] == said[1]
+    assert "LATE" in said[0]
 
 
 def test_every_frame_lies_at_its_own_time() -> None:

@@ -59,7 +59,7 @@ def test_one_call_of_three_is_recorded_and_nothing_else_changes(tmp_path: pathli
     assert isinstance(link.protocol, TappedLink)
     talk(plain, 2.0)
     talk(taped, 2.0)
-    assert plain.digest.digest() == taped.digest.digest(), "agent and callers get the same, byte for byte"
+    assert plain.digests() == taped.digests(), "agent and callers get the same, byte for byte"
     sent, frames = int(taped.sockets.sent[1]), 100
     report = end(taped, 1)
     assert not isinstance(link.protocol, TappedLink), "the connection is as before"

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""CPU of a run in virtual time: the engine's own, and that of what stands around it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from support.virtual_engine import VirtualEngine
+
+
+class Costs:
+    """From its making on: what `rig.engine` took, without the sockets that it writes to and reads from."""
+
+    def __init__(self, rig: VirtualEngine) -> None:
+        self._begun_s = time.process_time()
+        self._engine_s = 0.0
+        rig.engine.receive = self._timed(rig.engine.receive, 1)  # type: ignore[method-assign]
+        rig.turn = self._timed(rig.turn, 1)  # type: ignore[method-assign]
+        for place, name in (
+            (rig.agent.socket, "sendmsg"),
+            (rig.agent.socket, "recv_into"),
+            (rig.sockets, "send"),
+            (rig.sockets, "send_rtcp"),
+        ):
+            setattr(place, name, self._timed(getattr(place, name), -1))
+
+    def _timed(self, function: Callable[..., Any], sign: int) -> Callable[..., Any]:
+        clock = time.thread_time
+
+        def timed(*args: object) -> Any:
+            begun_s = clock()
+            try:
+                return function(*args)
+            finally:
+                self._engine_s += sign * (clock() - begun_s)
+
+        return timed
+
+    def seconds(self) -> tuple[float, float]:
+        """CPU of the engine, and of all else, so far."""
+        total_s = time.process_time() - self._begun_s
+        return self._engine_s, total_s - self._engine_s
