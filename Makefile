@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 #   make run     set up what is missing, then a demonstration call        (ARGS="--once")
-#   make test    set up what is missing, then lint and all tests          (ARGS="-k jitter")
+#   make test    set up what is missing, then lint and all tests, in two processes   (ARGS="-k jitter", "-n 0" for one)
 #   make matrix  every codec, packet time, way and SRTP suite with SIPp and Asterisk, audio compared; 5 to 15 minutes
 #   make bench   what calls cost, beside Asterisk and the floor, into the table of the README; 5 minutes
 #   make bench-hour   an hour of 100 calls on a bad network, in virtual time; 5 to 10 minutes   (ARGS="3")
@@ -39,7 +39,8 @@ run: setup
 test: setup .venv/.dev
 	@$(MAKE) --no-print-directory lint
 	@echo "==> tests"
-	@$(BIN)/pytest $(ARGS)
+# A file's tests stay together; big files come early, so that both processes end at about the same time.
+	@$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
 lint: .venv/.dev
 	@echo "==> ruff"
@@ -113,6 +114,7 @@ doctor: setup
 # Wheels and sources of PJSIP stay in $$XDG_CACHE_HOME/trunkline.
 clean:
 	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info build
+	rm -f codecs/_native.*.so gateway/media/_native.*.so
 
 # Asked each time, in 0.1 s: a stamp would not know that a package has gone.
 packages:
@@ -124,8 +126,11 @@ packages:
 	@$(QUIETLY) $(LOGS)/venv.log "create .venv" $(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
 
 # Each stamp is a step that is done; deleting it does the step again.
-.venv/.gateway: pyproject.toml | .venv/bin/python
+# pip says nothing of kernels that could not be compiled; trunkline does without.
+.venv/.gateway: pyproject.toml $(wildcard codecs/native/* gateway/media/native/*) | .venv/bin/python
 	@$(QUIETLY) $(LOGS)/pip.log "install trunkline and what it needs" $(BIN)/pip install --disable-pip-version-check -e '.[gateway,demo]'
+	@env -u TRUNKLINE_COMPILED $(BIN)/python -c 'import sys; from trunkline.gateway.media import compiled; sys.exit(compiled.in_use() != "compiled")' || \
+		echo "    compiled kernels could not be built: calls will cost more CPU time; trunkline doctor names the cure"
 	@touch $@
 
 .venv/.dev: .venv/.gateway

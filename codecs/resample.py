@@ -50,6 +50,8 @@ _ATTENUATION_DB = 82.0
 "2 dB above what is promised, for the samples' own rounding"
 _BLOCK_S = 0.002
 "inputs per matrix row: shorter blocks mean more copying, longer ones more zeros; 16 outputs suit the vector unit"
+_MOST_SAMPLES = 5760
+"what the kernel takes, MOST_SAMPLES of native/samples.h: 120 ms at 48 kHz, the longest packet of any codec"
 _ROWS = 100
 """Rows per matrix product.
 
@@ -139,7 +141,7 @@ class Resampler:
         """
         if self.from_hz == self.to_hz:
             return pcm
-        if self._kernel is None:
+        if self._kernel is None or pcm.shape[1] > _MOST_SAMPLES:
             width = self.history_samples
             out, histories[rows, :width] = self.process(histories[rows, :width], pcm)
             return out

@@ -31,6 +31,7 @@ from trunkline.gateway.certificates import CertificateError
 from trunkline.gateway.config.model import Config
 from trunkline.gateway.config.secrets import Secrets
 from trunkline.gateway.loop_errors import LoopErrors
+from trunkline.gateway.media import compiled
 from trunkline.gateway.media.control import Message
 from trunkline.gateway.media.pool import MediaPool
 from trunkline.gateway.media.ports import PortPool, PortsExhausted
@@ -73,7 +74,7 @@ class Gateway:
         media, limits = config.media, config.limits
         self.config = config
         self.metrics = Metrics([trunk.name for trunk in config.trunks if trunk.registration], version(),
-                               agents=[agent.name for agent in config.agents])  # fmt: skip
+                               agents=[agent.name for agent in config.agents], kernels=compiled.in_use())  # fmt: skip
         self.ports = PortPool(media.bind, *media.port_range)
         self.pool = MediaPool(
             media.workers,

@@ -48,6 +48,7 @@ class Metrics:
         version: str = "",
         clock: Callable[[], int] = time.monotonic_ns,
         agents: Iterable[str] = (),
+        kernels: str = "",
     ) -> None:
         """`trunks` are those that register, whose names become labels, as those of `agents` do; `clock` in ns."""
         self.registry = CollectorRegistry()
@@ -56,13 +57,14 @@ class Metrics:
         self._answered: set[str] = set()
         self._workers = WorkerCollector(clock)
         self.registry.register(self._workers)
-        self._create(version)
+        self._create()
+        self._tell_build(version, kernels)
         self._agents = AgentMetrics(self.registry, agents)
         self.agent_state = self._agents.state
         self.agent_failed = self._agents.failed
         self.agent_changed = self._agents.changed
 
-    def _create(self, version: str) -> None:
+    def _create(self) -> None:
         """The collectors, each with all its label values present from the start.
 
         A counter that appears only with its first event hides that event from `rate()`.
@@ -149,11 +151,16 @@ class Metrics:
             ["credentials"],
             registry=registry,
         )
-        build = Gauge(
-            "trunkline_build_info", "Always 1; the version is a label.", ["version"], registry=registry
-        )
-        build.labels(version or "unknown").set(1)
         self._create_labels()
+
+    def _tell_build(self, version: str, kernels: str) -> None:
+        build = Gauge(
+            "trunkline_build_info",
+            "Always 1; labels are the version, and what the loops of media workers are: compiled, numpy.",
+            ["version", "kernels"],
+            registry=self.registry,
+        )
+        build.labels(version or "unknown", kernels or "unknown").set(1)
 
     def _create_labels(self) -> None:
         """Every combination that can come. Any word may end a call, and many can refuse one."""

@@ -23,6 +23,12 @@ def python_files(*folders: str) -> Iterator[Path]:
         yield from (path for path in (ROOT / folder).rglob("*.py") if "__pycache__" not in path.parts)
 
 
+def c_files() -> Iterator[Path]:
+    """C files and headers, of kernels and of benches."""
+    for folder in (*TOP, "tests"):
+        yield from (ROOT / folder).rglob("*.[ch]")
+
+
 def test_every_folder_with_modules_is_a_listed_package() -> None:
     """A package missing from pyproject.toml works in an editable checkout's parent folder and nowhere else."""
     found = {path.parent.relative_to(ROOT) for path in python_files(*TOP)}
@@ -52,7 +58,18 @@ def test_every_file_begins_with_its_licence() -> None:
         head = [line for line in lines[:2] if not line.startswith("#!")][:1]
         if head != [f"# SPDX-License-Identifier: {licence}"]:
             wrong.append(str(path.relative_to(ROOT)))
+    for path in c_files():
+        first = path.read_text(encoding="utf-8").partition("\n")[0]
+        if first.removesuffix(" */") != "/* SPDX-License-Identifier: GPL-2.0-or-later":
+            wrong.append(str(path.relative_to(ROOT)))
     assert wrong == []
+
+
+def test_every_c_file_of_a_kernel_is_compiled() -> None:
+    """One that pyproject.toml does not list is missing from the module, or a change of it from the next build."""
+    listed = {Path(name) for module in PROJECT["tool"]["setuptools"]["ext-modules"]
+              for name in (*module["sources"], *module["depends"])}  # fmt: skip
+    assert listed == {path.relative_to(ROOT) for path in c_files() if path.parent.name == "native"}
 
 
 def test_the_sdk_needs_numpy_and_nothing_else() -> None:

@@ -16,6 +16,7 @@ typedef struct {
     Wanted wanted[MOST_ARGUMENTS];
     Arg arg[MOST_ARGUMENTS];
     Py_buffer held[MOST_ARGUMENTS];
+    int rows;         /* place of the argument that names rows, -1 without one; when it is bound, what it says may change */
     Py_ssize_t least; /* rows of the shortest of the bound arrays that are indexed by `rows` */
 } Bound;
 
@@ -28,7 +29,7 @@ static int parse_wanted(const char *word, size_t length, Wanted *wanted)
         strcpy(wanted->type, "q");
         return 0;
     }
-    if (!strncmp(word, "int", length) || !strncmp(word, "real", length)) {
+    if ((length == 3 && !strncmp(word, "int", 3)) || (length == 4 && !strncmp(word, "real", 4))) {
         memcpy(wanted->type, word, length);
         return 0;
     }
@@ -44,20 +45,37 @@ static int parse_wanted(const char *word, size_t length, Wanted *wanted)
     return wanted->dimensions ? 0 : -1;
 }
 
+static size_t size_of(char type)
+{
+    return type == 'B' || type == '?' ? 1 : type == 'h' || type == 'H' ? 2 : type == 'i' || type == 'I' || type == 'f' ? 4 : 8;
+}
+
 static int is_of(const char *format, char type)
 {
+    if (format == NULL) return 0;
     char given = format[0] == '<' || format[0] == '=' || format[0] == '@' ? format[1] : format[0];
     if (given == 'l' && sizeof(long) == 8) given = 'q';
     if (given == 'L' && sizeof(long) == 8) given = 'Q';
     return given == type;
 }
 
-static int refuse(const Bound *self, int place, PyObject *given)
+/* Elements where the processor, and the compiler, expect those of that type; those of a row side by side. */
+static int is_laid_out(const Py_buffer *view, char type)
+{
+    size_t size = size_of(type);
+    if ((size_t)view->itemsize != size) return 0;
+    for (int k = 0; k < view->ndim; k++)
+        if (view->shape[k] > 1 && view->strides[k] % (Py_ssize_t)size) return 0;
+    if ((uintptr_t)view->buf % size && view->len) return 0;
+    return view->ndim < 2 || view->shape[1] < 2 || view->strides[1] == view->itemsize;
+}
+
+static int refuse(const Bound *self, int place, PyObject *given, const char *why)
 {
     const Wanted *wanted = &self->wanted[place];
-    PyErr_Format(PyExc_TypeError, "%s: argument %d must be a%s array of type '%s' with %d dimension(s), not %R",
+    PyErr_Format(PyExc_TypeError, "%s: argument %d must be a%s array of type '%s' with %d dimension(s): %R %s",
                  self->kernel->name, place, wanted->written ? " writable" : "n", wanted->type, wanted->dimensions,
-                 (PyObject *)Py_TYPE(given));
+                 (PyObject *)Py_TYPE(given), why);
     return -1;
 }
 
@@ -66,14 +84,17 @@ static int take_array(const Bound *self, int place, PyObject *given, Py_buffer *
     const Wanted *wanted = &self->wanted[place];
     int flags = PyBUF_STRIDES | PyBUF_FORMAT | (wanted->written ? PyBUF_WRITABLE : 0);
     if (PyObject_GetBuffer(given, view, flags) < 0) {
+        if (PyErr_ExceptionMatches(PyExc_MemoryError)) return -1;
         PyErr_Clear();
-        return refuse(self, place, given);
+        return refuse(self, place, given, wanted->written ? "is none, or cannot be written to" : "is none");
     }
-    int fits = view->ndim == wanted->dimensions && is_of(view->format, wanted->type[0]);
-    if (fits && view->ndim == 2) fits = view->shape[1] < 2 || view->strides[1] == view->itemsize;
-    if (!fits) {
+    const char *why = view->ndim != wanted->dimensions           ? "has others"
+                      : !is_of(view->format, wanted->type[0])    ? "is of another type"
+                      : !is_laid_out(view, wanted->type[0])      ? "does not lie in memory as it must"
+                                                                 : NULL;
+    if (why) {
         PyBuffer_Release(view);
-        return refuse(self, place, given);
+        return refuse(self, place, given, why);
     }
     array->data = view->buf;
     array->n = view->shape[0];
@@ -108,14 +129,12 @@ failed:
 static int rows_are_there(const Bound *self, const Arg *arg)
 {
     Py_ssize_t least = self->least;
-    const Array *rows = NULL;
-    for (int k = self->bound; k < self->count; k++) {
-        if (self->wanted[k].rows) rows = &arg[k].a;
+    if (self->rows < 0) return 1;
+    const Arg *rows = &arg[self->rows];
+    for (int k = self->bound; k < self->count; k++)
         if (self->wanted[k].by_row && arg[k].a.n < least) least = arg[k].a.n;
-    }
-    if (rows == NULL) return 1;
-    for (Py_ssize_t i = 0; i < rows->n; i++) {
-        int64_t row = *(const int64_t *)(rows->data + i * rows->step);
+    for (Py_ssize_t i = 0; i < rows->a.n; i++) {
+        int64_t row = *AT(const int64_t, *rows, i);
         if (row < 0 || row >= least) {
             PyErr_Format(PyExc_IndexError, "%s: there is no row %lld", self->kernel->name, (long long)row);
             return 0;
@@ -173,12 +192,16 @@ typedef struct {
 
 static int set_up(Bound *self, PyObject *given)
 {
+    self->rows = -1;
     for (const char *word = self->kernel->takes; *word;) {
         size_t length = strcspn(word, " ");
-        if (self->count == MOST_ARGUMENTS || parse_wanted(word, length, &self->wanted[self->count++]) < 0) {
+        int place = self->count;
+        if (place == MOST_ARGUMENTS || parse_wanted(word, length, &self->wanted[self->count++]) < 0 ||
+            (self->wanted[place].rows && self->rows >= 0)) {
             PyErr_Format(PyExc_SystemError, "%s: \"%s\" is no list of arguments", self->kernel->name, self->kernel->takes);
             return -1;
         }
+        if (self->wanted[place].rows) self->rows = place;
         word += length + strspn(word + length, " ");
     }
     self->bound = (int)PyTuple_GET_SIZE(given) - 1;

@@ -6,9 +6,13 @@
 
        type     h H i I q Q f d B ?    as NumPy's characters: i16 u16 i32 u32 i64 u64 f32 f64 u8 bool
                 int real               numbers
+                rows                   q1, row numbers; at most one argument of a kernel
        shape    1 or 2 dimensions      elements of the last one lie side by side in arrays of 2
        !        is written to
-       @        has a row for each index in the argument `rows` (q1), which are checked to be there
+       @        has a row for each index in the argument `rows`, which are checked to be there
+
+   Elements are aligned and in the machine's own order; rows, and elements of arrays of 1, may lie any distance
+   apart, backwards too.
 
    `bind(name, *first)` fixes the first arguments once, columns of a table say; the rest come with each call. */
 #ifndef TRUNKLINE_BINDING_H

@@ -22,6 +22,7 @@ from trunkline.gateway.app import Gateway, StartError, version
 from trunkline.gateway.config import Config, ConfigError, load
 from trunkline.gateway.config import secrets as config_secrets
 from trunkline.gateway.config.secrets import Secrets
+from trunkline.gateway.media import compiled
 from trunkline.gateway.pjsip import facts
 from trunkline.gateway.redaction import printable
 
@@ -84,7 +85,12 @@ async def serve(config: Config, secrets: Secrets, drain_timeout_s: float) -> str
     await gateway.start()
     sys.stdout.write(banner(gateway, secrets))
     sys.stdout.flush()
-    log.info("gateway.started", version=version(), workers=gateway.pool.ready_workers)
+    log.info(
+        "gateway.started",
+        version=version(),
+        workers=gateway.pool.ready_workers,
+        kernels=compiled.in_use(),
+    )
     about_pjsip = asyncio.create_task(log_pjsip())
     waiting = [asyncio.create_task(event.wait()) for event in (stop, gateway.failed)]
     await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)

@@ -3,30 +3,74 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
+import json
+import os
 import platform
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from trunkline.codecs import opus_native
 from trunkline.gateway.config import Config
 from trunkline.gateway.doctor.finding import Finding, fail, ok, warn
+from trunkline.gateway.media import compiled
 from trunkline.gateway.pjsip import packages
 from trunkline.gateway.pjsip.facts import PjsipFacts, describe
 from trunkline.rtp import libsrtp
 
 BUILD = "trunkline pjsip build"
+MODULES = ("trunkline.codecs._native", "trunkline.gateway.media._native")
+"compiled when trunkline is installed"
+COMPILER = frozenset({"build-essential", "python3-dev"})
+"packages that it takes"
 
 
 def examine(config: Config, pjsip: PjsipFacts) -> Iterator[Finding]:
-    """Python, PJSIP, libopus, libsrtp, SIPp."""
+    """Python, compiled kernels, PJSIP, libopus, libsrtp, SIPp."""
     yield ok("Python", f"{platform.python_version()}, trunkline {importlib.metadata.version('trunkline')}")
+    yield about_kernels()
     yield from about_pjsip(config, pjsip)
     yield about_libopus()
     yield about_libsrtp(config)
     yield about_sipp()
+
+
+def about_kernels() -> Finding:
+    """Media workers do without, at the price of CPU time for each call."""
+    name, costs = "compiled kernels", "each call costs more CPU time"
+    if os.environ.get(compiled.SWITCH) == "0":
+        return warn(name, f"switched off by {compiled.SWITCH}=0: {costs}", f"unset {compiled.SWITCH}")
+    for module in MODULES:
+        try:
+            importlib.import_module(module)
+        except ModuleNotFoundError:
+            return warn(name, f"not built when trunkline was installed: {costs}", kernels_cure())
+        except ImportError as error:
+            return warn(name, f"cannot be loaded ({error}): {costs}", kernels_cure())
+    return ok(name, "built, and used by media workers")
+
+
+def kernels_cure() -> str:
+    """A compiler and Python.h, where they are missing, and trunkline once more."""
+    needed = [package for package in packages.missing("build") if COMPILER.intersection(package.names)]
+    again = ["pip", "install", "--force-reinstall", "--no-deps", "--no-cache-dir", *installed_from()]
+    return " && ".join([*([packages.install_command(needed)] if needed else []), shlex.join(again)])
+
+
+def installed_from() -> list[str]:
+    """What pip was given to install trunkline: a folder (PEP 610), or its name."""
+    told = importlib.metadata.distribution("trunkline").read_text("direct_url.json")
+    origin = json.loads(told) if told else {}
+    if "dir_info" not in origin:
+        return [origin.get("url", "trunkline")]
+    folder = str(Path(unquote(urlsplit(origin["url"]).path)))
+    return ["-e", folder] if origin["dir_info"].get("editable") else [folder]
 
 
 def about_pjsip(config: Config, pjsip: PjsipFacts) -> Iterator[Finding]:

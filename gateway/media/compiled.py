@@ -33,3 +33,8 @@ native: Any = _load()
 def bind(name: str, *first: Any) -> Kernel | None:
     """The kernel of this name with its first arguments fixed; None where there is nothing compiled."""
     return None if native is None else native.bind(name, *first)
+
+
+def in_use() -> str:
+    """What media workers run: "compiled", or "numpy"; they are started from here and load what is loaded here."""
+    return "numpy" if native is None else "compiled"

@@ -18,7 +18,8 @@ import time
 from collections.abc import Mapping, Sequence
 
 from support.asterisk import CALLER_HOST, Asterisk
-from support.sipp import BINARY, SCENARIOS, free_port
+from support.ports import free_port
+from support.sipp import BINARY, SCENARIOS
 from trunkline.gateway.bench.carrier import Progress
 from trunkline.gateway.bench.errors import BenchError, RunFailed
 from trunkline.gateway.bench.keys import Keys

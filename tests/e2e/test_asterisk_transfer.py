@@ -17,8 +17,8 @@ from support.asterisk import BYIP_HOST, CALLER_HOST, Asterisk
 from support.audio import compare, decode_g711, encode_g711, speechlike, tone_share
 from support.gateway import GatewayProcess
 from support.phone import Phone
+from support.ports import free_port
 from support.rtp_endpoint import RtpEndpoint
-from support.sipp import free_port
 from support.waiting import wait_for
 from support.wire_agent import WireAgent
 

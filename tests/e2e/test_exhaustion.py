@@ -22,6 +22,7 @@ from support.agents import AgentHost, echo
 from support.audio import encode_g711, speechlike
 from support.gateway import TOKEN, GatewayProcess
 from support.phone import Phone
+from support.ports import free_block
 from support.sipp import Sipp
 from support.waiting import wait_for
 
@@ -65,7 +66,7 @@ def works(gateway: GatewayProcess) -> None:
 
 
 def test_when_all_ports_are_in_use_calls_get_503_until_one_is_given_back(short_path: pathlib.Path) -> None:
-    first = 31_000
+    first = free_block(4).start
     with gateway_with(short_path, media={"bind": "127.0.0.1", "port_range": [first, first + 3]}) as gateway:
         with Phone(gateway, "uac_hangup") as one, Phone(gateway, "uac_hangup") as two:
             ids = [one.wait_up(), two.wait_up()]

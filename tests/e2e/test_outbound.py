@@ -12,8 +12,9 @@ from support.agents import say
 from support.audio import compare, decode_g711, encode_g711, speechlike
 from support.gateway import TOKEN, TRUNKLINE
 from support.phone import Phone
+from support.ports import free_port
 from support.rtp_endpoint import RtpEndpoint
-from support.sipp import Sipp, free_port
+from support.sipp import Sipp
 from support.stage import Stage
 
 

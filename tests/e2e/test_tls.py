@@ -21,7 +21,7 @@ from support.audio import compare, decode_g711, encode_g711, speechlike
 from support.certificates import Authority, Pair
 from support.gateway import GatewayProcess
 from support.phone import Phone
-from support.sipp import free_port
+from support.ports import free_port
 from support.tls_relay import TlsRelay
 from support.waiting import wait_for
 

@@ -13,7 +13,7 @@ from matrix.cells import PTIMES_MS, VOICES, Cell
 from support.asterisk import Asterisk
 from support.audio import Pcm
 from support.line_codecs import ENCODINGS
-from support.sipp import free_port
+from support.ports import free_port
 from support.voice import resample, voice
 from support.waiting import wait_for
 

@@ -15,11 +15,9 @@ import math
 import os
 import pathlib
 import platform
-import random
 import re
 import shutil
 import signal
-import socket
 import struct
 import subprocess
 import tempfile
@@ -31,7 +29,7 @@ import pytest
 
 from support.certificates import Pair
 from support.debian_packages import cache_folder, unpacked
-from support.sipp import free_port
+from support.ports import free_block, free_port
 from support.waiting import wait_for
 
 HERE = pathlib.Path(__file__).with_name("asterisk")
@@ -60,12 +58,13 @@ class Asterisk:
         if platform.machine() != "x86_64":
             pytest.skip(f"the Asterisk of the tests is Debian's for amd64, this is {platform.machine()}")
         self._root = unpacked(HERE / "asterisk.lock", cache_folder("asterisk"))
+        rtp = free_block(rtp_ports)
         # Short: the control socket's path has room for 107 bytes.
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="tl-ast-"))
         self.sip_port, self.byip_port, self.audiosocket_port = free_port(), free_port(BYIP_HOST), free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self.tls_port = free_port()
-        self._configure(rtp_ports, extra or {})
+        self._configure(rtp, extra or {})
         if tls is not None:
             self._configure_tls(*tls)
 
@@ -79,11 +78,10 @@ class Asterisk:
         with (self.folder / "etc/pjsip.conf").open("a") as config:
             config.write("\n" + "\n".join(lines))
 
-    def _configure(self, rtp_ports: int, extra: Mapping[str, str]) -> None:
-        first = _free_udp_block(rtp_ports)
+    def _configure(self, rtp: range, extra: Mapping[str, str]) -> None:
         facts = {
             "ROOT": self._root, "VAR": self.folder, "DATA": self._root / "usr/share/asterisk",
-            "SIP_PORT": self.sip_port, "RTP_FIRST": first, "RTP_LAST": first + rtp_ports - 1,
+            "SIP_PORT": self.sip_port, "RTP_FIRST": rtp[0], "RTP_LAST": rtp[-1],
             "AUDIOSOCKET": f"127.0.0.1:{self.audiosocket_port}", "BYIP": f"{BYIP_HOST}:{self.byip_port}",
             "BYIP_HOST": BYIP_HOST, "CALLER_HOST": CALLER_HOST, "USERNAME": USERNAME, "SECRET": SECRET,
         }  # fmt: skip
@@ -195,20 +193,3 @@ class Asterisk:
         """Calls and their legs that are up."""
         found = re.search(r"(\d+) active channel", self.rx("core show channels count"))
         return int(found[1]) if found else 0
-
-
-def _free_udp_block(count: int) -> int:
-    """First of `count` ports of which a few that were tried are free."""
-    for _ in range(200):
-        first = random.randrange(11_000, 31_000, count)
-        probes = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(4)]
-        try:
-            for index, probe in enumerate(probes):
-                probe.bind(("127.0.0.1", first + index * (count // 4)))
-        except OSError:
-            continue
-        finally:
-            for probe in probes:
-                probe.close()
-        return first
-    raise AssertionError("no free block of UDP ports")

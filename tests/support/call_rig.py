@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from support.ports import free_block
 from trunkline.gateway.calls.addresses import MediaAddress
 from trunkline.gateway.calls.book import Book
 from trunkline.gateway.calls.limits import Limits
@@ -25,9 +26,10 @@ from trunkline.gateway.sip.events import CallState, Event, Incoming, Refused, St
 from trunkline.gateway.sip.messages import Admission, Command, IncomingInvite, Refusal
 from trunkline.rtp.negotiation import MediaDescription, NegotiationError
 
-CONFIG = """
+PORTS = free_block(200)
+CONFIG = f"""
 [media]
-port_range = [26400, 26599]
+port_range = [{PORTS[0]}, {PORTS[-1]}]
 [limits]
 max_calls = 20
 [[trunk]]
@@ -44,7 +46,7 @@ max_calls = 2
 [[agent]]
 name = "echo"
 address = "unix:/nowhere"
-metadata = { a = "agent", b = "agent" }
+metadata = {{ a = "agent", b = "agent" }}
 [[route]]
 name = "refused"
 called = "666"
@@ -54,7 +56,7 @@ reason = "Not today"
 name = "all"
 called = "6*"
 agent = "echo"
-metadata = { b = "route" }
+metadata = {{ b = "route" }}
 """
 
 MEDIA = MediaDescription("PCMU", 0, 0, "192.0.2.10", 4000, "192.0.2.10", 4001, 20, send_dtmf_pt=101)
@@ -234,3 +236,8 @@ def invite_of(called: str, sdp: str, source: str) -> IncomingInvite:
         source, "udp", f"sip:{called}@192.0.2.1", "sip:100@192.0.2.10", "Ann", f"sip:{called}@192.0.2.1",
         "abc@192.0.2.10", {"X-Tenant": "acme", "Subject": "secret", "Diversion": "<sip:1@x>"}, sdp,
     )  # fmt: skip
+
+
+def with_ports(count: int) -> str:
+    """The configuration with as few RTP ports."""
+    return CONFIG.replace(f"{PORTS[0]}, {PORTS[-1]}", f"{PORTS[0]}, {PORTS[count - 1]}")

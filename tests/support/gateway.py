@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import os
 import pathlib
-import random
 import signal
 import subprocess
 import sys
@@ -26,7 +25,7 @@ import httpx
 
 from support import processes, toml
 from support.gateway_view import GatewayView
-from support.sipp import free_port
+from support.ports import free_block, free_port
 from support.waiting import wait_for
 
 TRUNKLINE = str(pathlib.Path(sys.executable).with_name("trunkline"))
@@ -74,7 +73,7 @@ class GatewayProcess(GatewayView):
         self.idle: dict[int, processes.Usage] = {}
 
     def _settings(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        first = random.randrange(10_000, 30_000, RTP_PORTS)
+        rtp = free_block(RTP_PORTS, self.host)
         defaults: dict[str, Any] = {
             "sip": {
                 "transport": [
@@ -82,7 +81,7 @@ class GatewayProcess(GatewayView):
                     for protocol in ("udp", "tcp")
                 ]
             },
-            "media": {"bind": self.host, "port_range": [first, first + RTP_PORTS - 1], "workers": 1},
+            "media": {"bind": self.host, "port_range": [rtp[0], rtp[-1]], "workers": 1},
             # A machine that runs tests may be busy with others: only tests of that refuse calls for it.
             "limits": {"max_calls": RTP_PORTS // 2, "max_worker_load": 0},
             "api": {"port": self.api_port},

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Self
 
 from support.debian_packages import cache_folder
-from support.sipp import free_port
+from support.ports import free_port
 from support.waiting import wait_for
 
 HERE = pathlib.Path(__file__).with_name("pipecat_program")

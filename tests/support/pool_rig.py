@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from support.ports import free_block
 from trunkline.gateway.media import control
 from trunkline.gateway.media.pool import MediaPool
 from trunkline.gateway.media.ports import PortPool
@@ -76,7 +77,8 @@ def start_of(**metadata: str) -> control.StartStream:
     return control.StartStream(info, MEDIA, AGENT)
 
 
-ports = PortPool("127.0.0.1", 26200, 26399)
+_block = free_block(200)
+ports = PortPool("127.0.0.1", _block[0], _block[-1])
 
 
 def open_fds() -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-import random
 import re
 import shutil
 import socket
@@ -19,6 +18,8 @@ import time
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
+
+from support.ports import free_port
 
 SCENARIOS = pathlib.Path(__file__).resolve().parents[2] / "sipp_scenarios"
 BINARY = shutil.which("sipp")
@@ -36,20 +37,6 @@ DEFAULT_KEYS = {
     "crypto": "a=x-clear",
 }
 "Keys that the scenarios use, beside SIPp's own; a scenario's comment names those that matter to it."
-
-
-def free_port(host: str = "127.0.0.1") -> int:
-    """A port that neither UDP nor TCP uses at this moment, and that the kernel gives to nobody else by itself."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    while True:
-        port = random.randrange(30_000, 32_768)  # below net.ipv4.ip_local_port_range, above the tests' RTP
-        with socket.socket(family, socket.SOCK_DGRAM) as udp, socket.socket(family) as tcp:
-            try:
-                udp.bind((host, port))
-                tcp.bind((host, port))
-            except OSError:
-                continue
-            return port
 
 
 class SippFailed(AssertionError):

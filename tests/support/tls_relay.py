@@ -17,7 +17,7 @@ import threading
 from types import TracebackType
 from typing import Self
 
-from support.sipp import free_port
+from support.ports import free_port
 
 CHUNK = 65_536
 

@@ -387,7 +387,7 @@ def test_a_200_that_leads_to_nothing_does_not_keep_the_call(waits: bool) -> None
     run(scenario)
 
 
-@pytest.mark.parametrize("config", [CONFIG, DECIDING])
+@pytest.mark.parametrize("config", [CONFIG, DECIDING], ids=["may not", "may"])
 def test_an_agent_that_hangs_up_by_the_api_needs_the_same_permission(config: str) -> None:
     async def scenario(rig: Rig) -> None:
         call_id = await rig.up()

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from support.call_rig import CONFIG, MEDIA, Rig
+from support.call_rig import CONFIG, MEDIA, Rig, with_ports
 from trunkline.gateway.calls import placing
 from trunkline.gateway.calls.addresses import UnresolvedError
 from trunkline.gateway.calls.placing import calling_uri, choose_trunk, target_uri
@@ -373,7 +373,7 @@ def test_limits_and_ports_hold_for_outbound_calls_too() -> None:
         await rig.service.hangup(first)
         rig.ended(first)
 
-    run(scenario, CONFIG.replace("26400, 26599", "26400, 26401"))
+    run(scenario, with_ports(2))
 
 
 def test_a_call_that_does_not_exist_is_a_key_error_and_one_that_is_over_takes_no_digits() -> None:

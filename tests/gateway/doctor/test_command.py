@@ -10,6 +10,7 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
+from support.ports import free_block
 from trunkline.gateway.cli import doctor as command
 from trunkline.gateway.doctor import Finding
 from trunkline.gateway.doctor.finding import fail, ok, warn
@@ -65,8 +66,9 @@ def test_this_machine_is_examined_against_a_configuration(tmp_path: Path) -> Non
     """For real: every part is looked at, with the ports and the folder of the file."""
     state = tmp_path / "state"
     file = tmp_path / "trunkline.toml"
+    rtp = free_block(10)
     file.write_text(
-        f'[media]\nport_range = [29990, 29999]\n[limits]\nmax_calls = 4\n[state]\ndir = "{state}"\n'
+        f'[media]\nport_range = [{rtp[0]}, {rtp[-1]}]\n[limits]\nmax_calls = 4\n[state]\ndir = "{state}"\n'
         "[api]\nenabled = false\n"
     )
     report = json.loads(run("--config", str(file), "--json").output)
@@ -80,7 +82,7 @@ def test_this_machine_is_examined_against_a_configuration(tmp_path: Path) -> Non
         "clock",
         "RTP ports",
     }
-    assert found["RTP ports"]["found"].startswith("29990-29999 ")
+    assert found["RTP ports"]["found"].startswith(f"{rtp[0]}-{rtp[-1]} ")
     assert found["state folder"]["found"].startswith(str(state))
     assert "API" not in found
     assert not state.exists()

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -20,6 +22,7 @@ from trunkline.gateway.config import Agent, Config, parse
 from trunkline.gateway.config.model import SipTransport
 from trunkline.gateway.doctor import access, certificates, machine, ports, stack
 from trunkline.gateway.doctor.finding import Finding, Level, ok
+from trunkline.gateway.media import compiled
 from trunkline.gateway.pjsip.facts import PjsipFacts
 from trunkline.rtp import libsrtp
 
@@ -65,6 +68,62 @@ def test_no_libopus_means_no_opus(monkeypatch: pytest.MonkeyPatch) -> None:
     assert finding.level is Level.WARN
     assert finding.found.startswith("no Opus: libopus-that-is-not-there.so.0 cannot be loaded")
     assert finding.cure.endswith("libopus0")
+
+
+@pytest.mark.skipif(compiled.native is None, reason="built without a compiler")
+def test_kernels_that_are_built_are_good_news() -> None:
+    finding = stack.about_kernels()
+    assert (finding.level, finding.found) == (Level.OK, "built, and used by media workers")
+
+
+def test_kernels_may_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRUNKLINE_COMPILED", "0")
+    finding = stack.about_kernels()
+    assert (finding.level, finding.cure) == (Level.WARN, "unset TRUNKLINE_COMPILED")
+    assert "switched off by TRUNKLINE_COMPILED=0" in finding.found
+
+
+@pytest.mark.parametrize(
+    ("error", "found"),
+    [
+        (ModuleNotFoundError("No module named 'trunkline.codecs._native'"), "not built when trunkline was installed"),
+        (ImportError("_native.so: undefined symbol: PyX"), "cannot be loaded (_native.so: undefined symbol: PyX)"),
+    ],
+)
+def test_missing_kernels_cost_cpu_time(error: ImportError, found: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cure is a compiler, if there is none, and the installation again, from where it came, past pip's cache."""
+
+    def refuse(name: str) -> None:
+        raise error
+
+    monkeypatch.delenv("TRUNKLINE_COMPILED", raising=False)
+    monkeypatch.setattr(stack.importlib, "import_module", refuse)
+    monkeypatch.setattr(stack.packages, "_installed", lambda names: False)
+    finding = stack.about_kernels()
+    assert finding.level is Level.WARN
+    assert finding.found == f"{found}: each call costs more CPU time"
+    if shutil.which("dpkg-query"):
+        assert "apt-get install build-essential python3-dev && pip install" in finding.cure
+    monkeypatch.setattr(stack.packages, "_installed", lambda names: True)
+    cure = stack.about_kernels().cure
+    assert cure.startswith("pip install --force-reinstall --no-deps --no-cache-dir ")
+
+
+@pytest.mark.parametrize(
+    ("told", "given"),
+    [
+        (None, ["trunkline"]),
+        ('{"url": "file:///opt/my%20trunkline", "dir_info": {"editable": true}}', ["-e", "/opt/my trunkline"]),
+        ('{"url": "file:///opt/trunkline", "dir_info": {}}', ["/opt/trunkline"]),
+        ('{"url": "file:///tmp/trunkline-0.1.0.tar.gz", "archive_info": {}}', ["file:///tmp/trunkline-0.1.0.tar.gz"]),
+    ],
+)
+def test_trunkline_is_installed_again_from_where_it_came(
+    told: str | None, given: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    distribution = SimpleNamespace(read_text=lambda name: told if name == "direct_url.json" else None)
+    monkeypatch.setattr(stack.importlib.metadata, "distribution", lambda name: distribution)
+    assert stack.installed_from() == given
 
 
 def test_the_stopgap_works_with_few_calls() -> None:

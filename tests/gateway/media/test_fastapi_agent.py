@@ -17,7 +17,7 @@ from fastapi import FastAPI, WebSocket
 
 from support.agent_rig import AgentRig
 from support.certificates import Authority, Pair
-from support.sipp import free_port
+from support.ports import free_port
 from support.waiting import wait_for
 from trunkline.gateway.media import control
 

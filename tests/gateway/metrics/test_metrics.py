@@ -22,7 +22,7 @@ NOW_NS = 50_000_000_000
 @pytest.fixture
 def metrics() -> Metrics:
     """A facade that knows the trunk `pbx`."""
-    return Metrics(["pbx"], "1.2.3", clock=lambda: NOW_NS)
+    return Metrics(["pbx"], "1.2.3", clock=lambda: NOW_NS, kernels="compiled")
 
 
 def value(metrics: Metrics, name: str, **labels: str) -> float | None:
@@ -220,4 +220,4 @@ def test_the_page_is_what_prometheus_reads(metrics: Metrics) -> None:
     assert len(families) > 15
     assert [family.name for family in families if not family.documentation] == []
     assert [family.name for family in families if not family.name.startswith("trunkline_")] == []
-    assert value(metrics, "trunkline_build_info", version="1.2.3") == 1
+    assert value(metrics, "trunkline_build_info", version="1.2.3", kernels="compiled") == 1

@@ -12,10 +12,11 @@ import threading
 
 import pytest
 
+from support.ports import free_block
 from trunkline.gateway.media.ports import PortPair, PortPool, PortsExhausted
 
 HOST = "127.0.0.1"
-FIRST, LAST = 26000, 26099
+FIRST, *_, LAST = free_block(100)
 
 
 def pool(first: int = FIRST, last: int = LAST) -> PortPool:
@@ -40,11 +41,11 @@ def test_a_pair_is_an_even_port_and_the_next_both_bound_and_non_blocking() -> No
 
 
 @pytest.mark.parametrize(
-    ("first", "last", "pairs"), [(26001, 26004, 1), (26000, 26003, 2), (26000, 26000, 0)]
+    ("first", "last", "pairs"), [(1, 4, 1), (0, 3, 2), (0, 0, 0)]
 )
 def test_a_range_with_odd_edges_gives_only_whole_pairs(first: int, last: int, pairs: int) -> None:
     """An odd first port and an even last one have no partner in the range."""
-    assert pool(first, last).capacity == pairs
+    assert pool(FIRST + first, FIRST + last).capacity == pairs
 
 
 def test_a_port_just_given_back_is_the_last_to_be_used_again() -> None:
@@ -73,11 +74,11 @@ def test_the_order_of_ports_is_not_that_of_their_numbers() -> None:
 @pytest.mark.parametrize("offset", [0, 1])
 def test_ports_of_other_programs_are_skipped_and_counted(offset: int) -> None:
     """A stranger on either port of a pair spoils that pair only."""
-    ports = pool(26000, 26003)
+    ports = pool(FIRST, FIRST + 3)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
-        stranger.bind((HOST, 26000 + offset))
+        stranger.bind((HOST, FIRST + offset))
         pair = ports.acquire()
-        assert pair.rtp_port == 26002
+        assert pair.rtp_port == FIRST + 2
         with pytest.raises(PortsExhausted):
             ports.acquire()
         pair.release()
@@ -87,7 +88,7 @@ def test_ports_of_other_programs_are_skipped_and_counted(offset: int) -> None:
 
 def test_an_exhausted_range_says_so_and_recovers() -> None:
     """After one release there is room for one call again."""
-    ports = pool(26000, 26007)
+    ports = pool(FIRST, FIRST + 7)
     pairs = [ports.acquire() for _ in range(4)]
     with pytest.raises(PortsExhausted) as refusal:
         ports.acquire()
@@ -127,13 +128,13 @@ def test_a_process_out_of_descriptors_is_told_apart_from_a_full_range() -> None:
 
 def test_releasing_twice_gives_the_port_back_once() -> None:
     """A port in the pool twice would be given to two calls."""
-    ports = pool(26000, 26003)
+    ports = pool(FIRST, FIRST + 3)
     pair = ports.acquire()
     pair.release()
     pair.release()
     assert ports.in_use == 0
     taken = [ports.acquire(), ports.acquire()]
-    assert {p.rtp_port for p in taken} == {26000, 26002}
+    assert {p.rtp_port for p in taken} == {FIRST, FIRST + 2}
     for p in taken:
         p.release()
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pathlib
+import re
 import signal
 import socket
 import stat
@@ -16,7 +17,8 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from support.sipp import free_port
+from support.ports import free_block, free_port
+from trunkline.gateway.media import compiled
 
 pytest.importorskip("pjsua2")
 
@@ -24,13 +26,13 @@ TRUNKLINE = str(pathlib.Path(sys.executable).with_name("trunkline"))
 
 
 def write_config(folder: pathlib.Path, sip_port: int, api_port: int, extra: str = "") -> pathlib.Path:
-    path = folder / "trunkline.toml"
+    path, rtp = folder / "trunkline.toml", free_block(100)
     path.write_text(
         f"""
 [[sip.transport]]
 port = {sip_port}
 [media]
-port_range = [26700, 26799]
+port_range = [{rtp[0]}, {rtp[-1]}]
 workers = 1
 {extra}
 [api]
@@ -116,7 +118,9 @@ def test_it_says_what_runs_and_stops_when_told(tmp_path: pathlib.Path) -> None:
         for pid in status["workers"]["pids"]:
             with pytest.raises(ProcessLookupError):
                 os.kill(pid, 0)
-    assert token not in (tmp_path / "log").read_text()
+    log = (tmp_path / "log").read_text()
+    assert token not in log
+    assert re.search(rf"gateway\.started .*\bkernels={compiled.in_use()}\b", re.sub(r"\x1b\[\d*m", "", log)), log
 
 
 @pytest.mark.parametrize("taken", ["sip", "api"])

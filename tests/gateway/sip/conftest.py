@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from support.ports import free_port
 from support.sip_rig import SipRig
-from support.sipp import free_port
 from trunkline.gateway.sip.settings import SipConfig, Transport, Trunk
 
 TRUNKS = (

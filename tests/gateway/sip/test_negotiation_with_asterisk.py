@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from support.asterisk import Asterisk
+from support.ports import free_port
 from support.sip_rig import SipRig
-from support.sipp import free_port
 from support.waiting import wait_for
 from trunkline.gateway.sip.events import CallState, StateChanged
 from trunkline.gateway.sip.messages import HangUp, PlaceCall, Reinvite

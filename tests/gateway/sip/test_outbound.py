@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import pytest
 
+from support.ports import free_port
 from support.sip_rig import SipRig
-from support.sipp import Sipp, free_port
+from support.sipp import Sipp
 from trunkline.gateway.sip.events import CallState, Placed
 from trunkline.gateway.sip.messages import HangUp
 

@@ -10,8 +10,9 @@ from collections.abc import Callable
 import pytest
 from structlog.testing import capture_logs
 
+from support.ports import free_port
 from support.sip_rig import SipRig
-from support.sipp import Sipp, SippFailed, free_port
+from support.sipp import Sipp, SippFailed
 from trunkline.gateway.sip.account import identity, route_uri
 from trunkline.gateway.sip.backoff import Backoff
 from trunkline.gateway.sip.events import CallState, RegistrationChanged

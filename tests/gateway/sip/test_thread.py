@@ -11,8 +11,9 @@ from collections.abc import Callable
 
 import pytest
 
+from support.ports import free_port
 from support.sip_rig import SipRig
-from support.sipp import Sipp, free_port
+from support.sipp import Sipp
 from trunkline.gateway.sip.engine import Engine
 from trunkline.gateway.sip.events import CallState, Event, Incoming, StateChanged, ThreadFailed
 from trunkline.gateway.sip.leg import Leg

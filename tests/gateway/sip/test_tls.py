@@ -16,8 +16,9 @@ import pytest
 from cryptography import x509
 
 from support.certificates import Authority, Pair
+from support.ports import free_port
 from support.sip_rig import SipRig, StaticSession
-from support.sipp import Sipp, free_port
+from support.sipp import Sipp
 from support.tls_relay import TlsRelay
 from support.waiting import wait_for
 from trunkline.gateway.sip import engine

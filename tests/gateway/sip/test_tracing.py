@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
+from support.ports import free_port
 from support.sip_rig import SipRig
-from support.sipp import Message, Sipp, free_port
+from support.sipp import Message, Sipp
 from trunkline.gateway.sip.events import CallState, SipMessage
 from trunkline.gateway.sip.messages import HangUp, Respond, Trace
 from trunkline.gateway.sip.settings import Registration, Trunk

@@ -8,8 +8,9 @@ from collections.abc import Callable
 
 import pytest
 
+from support.ports import free_port
 from support.sip_rig import SipRig
-from support.sipp import Sipp, free_port
+from support.sipp import Sipp
 from trunkline.gateway.sip import transfer
 from trunkline.gateway.sip.events import CallState, TransferChanged
 from trunkline.gateway.sip.leg import Step
