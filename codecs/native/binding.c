@@ -6,7 +6,7 @@
 typedef struct {
     char type[5];
     int dimensions; /* 0: a number */
-    int written, by_row, rows;
+    int written, by_row, anywhere, rows;
 } Wanted;
 
 typedef struct {
@@ -39,6 +39,7 @@ static int parse_wanted(const char *word, size_t length, Wanted *wanted)
         case '1': case '2': wanted->dimensions = word[i] - '0'; break;
         case '!': wanted->written = 1; break;
         case '@': wanted->by_row = 1; break;
+        case '~': wanted->anywhere = 1; break;
         default: return -1;
         }
     }
@@ -60,13 +61,13 @@ static int is_of(const char *format, char type)
 }
 
 /* Elements where the processor, and the compiler, expect those of that type; those of a row side by side. */
-static int is_laid_out(const Py_buffer *view, char type)
+static int is_laid_out(const Py_buffer *view, const Wanted *wanted)
 {
-    size_t size = size_of(type);
+    size_t size = size_of(wanted->type[0]);
     if ((size_t)view->itemsize != size) return 0;
-    for (int k = 0; k < view->ndim; k++)
+    for (int k = 0; k < view->ndim && !wanted->anywhere; k++)
         if (view->shape[k] > 1 && view->strides[k] % (Py_ssize_t)size) return 0;
-    if ((uintptr_t)view->buf % size && view->len) return 0;
+    if ((uintptr_t)view->buf % size && view->len && !wanted->anywhere) return 0;
     return view->ndim < 2 || view->shape[1] < 2 || view->strides[1] == view->itemsize;
 }
 
@@ -90,7 +91,7 @@ static int take_array(const Bound *self, int place, PyObject *given, Py_buffer *
     }
     const char *why = view->ndim != wanted->dimensions           ? "has others"
                       : !is_of(view->format, wanted->type[0])    ? "is of another type"
-                      : !is_laid_out(view, wanted->type[0])      ? "does not lie in memory as it must"
+                      : !is_laid_out(view, wanted)               ? "does not lie in memory as it must"
                                                                  : NULL;
     if (why) {
         PyBuffer_Release(view);

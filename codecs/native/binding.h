@@ -10,8 +10,9 @@
        shape    1 or 2 dimensions      elements of the last one lie side by side in arrays of 2
        !        is written to
        @        has a row for each index in the argument `rows`, which are checked to be there
+       ~        elements may lie at any address, as in what came through a socket: the kernel copies each
 
-   Elements are aligned and in the machine's own order; rows, and elements of arrays of 1, may lie any distance
+   Elements are in the machine's own order, and aligned but for `~`; rows, and elements of arrays of 1, may lie any distance
    apart, backwards too.
 
    `bind(name, *first)` fixes the first arguments once, columns of a table say; the rest come with each call. */
