@@ -128,6 +128,7 @@ packages:
 # Each stamp is a step that is done; deleting it does the step again.
 # pip says nothing of kernels that could not be compiled; trunkline does without.
 .venv/.gateway: pyproject.toml $(wildcard codecs/native/* gateway/media/native/*) | .venv/bin/python
+	@rm -f codecs/_native*.so gateway/media/_native*.so  # pip would leave old ones where new ones cannot be built
 	@$(QUIETLY) $(LOGS)/pip.log "install trunkline and what it needs" $(BIN)/pip install --disable-pip-version-check -e '.[gateway,demo]'
 	@env -u TRUNKLINE_COMPILED $(BIN)/python -c 'import sys; from trunkline.gateway.media import compiled; sys.exit(compiled.in_use() != "compiled")' || \
 		echo "    compiled kernels could not be built: calls will cost more CPU time; trunkline doctor names the cure"

@@ -12,6 +12,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -20,6 +21,7 @@ from trunkline.codecs import opus_native
 from trunkline.gateway.config import Config
 from trunkline.gateway.doctor.finding import Finding, fail, ok, warn
 from trunkline.gateway.media import compiled
+from trunkline.gateway.media.warm import warm_up
 from trunkline.gateway.pjsip import packages
 from trunkline.gateway.pjsip.facts import PjsipFacts, describe
 from trunkline.rtp import libsrtp
@@ -53,13 +55,16 @@ def about_kernels() -> Finding:
             return warn(name, f"not built when trunkline was installed: {costs}", kernels_cure())
         except ImportError as error:
             return warn(name, f"cannot be loaded ({error}): {costs}", kernels_cure())
+    if problem := warm_up():
+        return warn(name, f"{problem.splitlines()[0].partition(';')[0]}: {costs}", kernels_cure())
     return ok(name, "built, and used by media workers")
 
 
 def kernels_cure() -> str:
     """A compiler and Python.h, where they are missing, and trunkline once more."""
     needed = [package for package in packages.missing("build") if COMPILER.intersection(package.names)]
-    again = ["pip", "install", "--force-reinstall", "--no-deps", "--no-cache-dir", *installed_from()]
+    options = ["--force-reinstall", "--no-deps", "--no-cache-dir"]
+    again = [sys.executable, "-m", "pip", "install", *options, *installed_from()]
     return " && ".join([*([packages.install_command(needed)] if needed else []), shlex.join(again)])
 
 
@@ -67,6 +72,8 @@ def installed_from() -> list[str]:
     """What pip was given to install trunkline: a folder (PEP 610), or its name."""
     told = importlib.metadata.distribution("trunkline").read_text("direct_url.json")
     origin = json.loads(told) if told else {}
+    if vcs := origin.get("vcs_info"):
+        return [f"{vcs['vcs']}+{origin['url']}@{vcs['commit_id']}"]
     if "dir_info" not in origin:
         return [origin.get("url", "trunkline")]
     folder = str(Path(unquote(urlsplit(origin["url"]).path)))

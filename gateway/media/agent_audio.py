@@ -46,6 +46,21 @@ def runs(events: Sequence[LinkEvent]) -> Iterator[list[Audio] | Other]:
         yield audio
 
 
+def joined(run: Sequence[Audio]) -> Iterator[Audio]:
+    """The same records in the same order, those of messages alike that follow each other as one message."""
+    first = 0
+    for end in range(1, len(run) + 1):
+        if end < len(run) and run[end].pcm.shape[1] == run[first].pcm.shape[1]:
+            continue
+        alike = run[first:end]
+        if len(alike) == 1:
+            yield alike[0]
+        else:
+            channels = np.concatenate([audio.channels for audio in alike])
+            yield Audio(channels, np.concatenate([audio.pcm for audio in alike]), alike[0].sample_rate_hz)
+        first = end
+
+
 def by_row(rows: Rows, run: Sequence[Pcm]) -> tuple[Rows, Pcm, Samples | None]:
     """All records of a run as one piece for each row; rows[n] is whose each record is, in order of arrival.
 

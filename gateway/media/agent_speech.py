@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from trunkline.agent_bridge.link_events import Audio
 from trunkline.codecs.compiled import Kernel
 from trunkline.gateway.media import compiled
+from trunkline.gateway.media.agent_audio import joined
 from trunkline.gateway.media.formats import Format
 from trunkline.gateway.media.playback import FLOW_PAUSE, Playback
 from trunkline.gateway.media.prebuffer import CUSHION_NS
@@ -62,7 +63,7 @@ class AgentSpeech:
         for fmt in self._table.formats.list[len(self._kernels) :]:
             self._kernels.append(self._bind(fmt))
         left = []
-        for audio in run:
+        for audio in run if len(run) == 1 else joined(run):
             left += self._take_one(link, audio, looks, now_ns)
         if looks:
             line._pace.looked(now_ns)
@@ -79,8 +80,10 @@ class AgentSpeech:
             self._found = np.zeros((4, len(audio.channels)), np.int64)
         left, long, heard, after = self._found
         rest = []
-        for kernel in self._kernels:
-            found = kernel(link, self._turn, looks, now_ns, audio.channels, audio.pcm, left, long, heard, after)
+        for fmt in self._table.formats.live:
+            found = self._kernels[fmt.index](
+                link, self._turn, looks, now_ns, audio.channels, audio.pcm, left, long, heard, after
+            )
             if not found:
                 continue
             for row, samples in zip(heard[: found >> 40].tolist(), after[: found >> 40].tolist(), strict=True):

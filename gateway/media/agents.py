@@ -64,8 +64,8 @@ class AgentLinks:
         "link index -> channel -> stream"
         self._closing: dict[int, AgentLink] = {}
         "by index: connections whose call is over and that have something left to write"
-        self.said: set[AgentLink] = set()
-        "connections that have something to write at the end of the tick"
+        self.said: dict[AgentLink, None] = {}
+        "connections that have something to write at the end of the tick, in that order"
         self._deadlines = Deadlines(self._due_ns)
         "of connections, by index"
         self._index_of_row = np.full(table.capacity, -1, np.int64)
@@ -103,7 +103,7 @@ class AgentLinks:
     def _new_link(self, agent: control.AgentParams) -> AgentLink:
         link = AgentLink(self._next_index, agent, self._poller, self._clock, self._on_events)
         link.on_unheeded = self._unheeded
-        link.on_said = self.said.add
+        link.on_said = self._has_said
         link.on_deadline = self._deadlines.note
         self._next_index += 1
         self._links[link.index] = link
@@ -162,6 +162,9 @@ class AgentLinks:
             del self._shared[link.agent]
         self._table.shared.worker.agent_links[0] = len(self._links)
         return self._calls.pop(link.index, {})
+
+    def _has_said(self, link: AgentLink) -> None:
+        self.said[link] = None
 
     # -- time -------------------------------------------------------------------------------
 

@@ -30,9 +30,23 @@ native: Any = _load()
 "the extension module, None where it could not be built or is not wanted"
 
 
+class Stale(Exception):
+    """The extension module was built from other sources; from now on nothing is compiled."""
+
+
 def bind(name: str, *first: Any) -> Kernel | None:
-    """The kernel of this name with its first arguments fixed; None where there is nothing compiled."""
-    return None if native is None else native.bind(name, *first)
+    """The kernel of this name with its first arguments fixed; None where there is nothing compiled.
+
+    Raises Stale if there is no such kernel, or it takes something else.
+    """
+    global native  # noqa: PLW0603 - one module, one answer
+    if native is None:
+        return None
+    try:
+        return native.bind(name, *first)
+    except (LookupError, TypeError) as error:
+        native = of_codecs.native = None
+        raise Stale(f"compiled kernels were built from other sources: {error}") from None
 
 
 def in_use() -> str:

@@ -3,8 +3,8 @@
 
 A heap of lower bounds.  Deadlines move later all the time (whoever says something is not
 pinged for another five seconds), and nobody is told of that: a bound that has come is
-compared with what `actual` says, and moved.  Only a deadline that comes sooner than it was
-noted must be noted again.
+compared with what `actual` says, and moved: later, or sooner, where somebody is about to note
+that.  Only a deadline that comes sooner than it was noted must be noted again.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Deadlines:
             bound, key = heap[0]
             if bounds.get(key) == bound:
                 actual = self._actual(key)
-                if actual is not None and actual <= bound:
+                if actual == bound:
                     break
                 del bounds[key]
                 if actual is not None:

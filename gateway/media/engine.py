@@ -251,8 +251,8 @@ class Engine:
         self.timeline.begin(row, now_ns)
         if stream.resumed and deadline_ns:  # it goes on where its predecessor stopped
             c.rx_deadline_ns[row] = deadline_ns
-            if c.rx_last_ns[row]:  # what has come since waits in the kernel, and is not faster than time
-                c.credit_at_ns[row] = c.rx_last_ns[row]
+            # What has come since waits in the kernel, and is not faster than time; nor is what must be filled.
+            c.credit_at_ns[row] = c.rx_last_ns[row] or deadline_ns
         self.on_running(stream)
         self.downlink.begin(row, now_ns)
         self.reports.begin(stream, now_ns)

@@ -103,6 +103,12 @@ class Formats:
         self.list: list[Format] = []
         self.of_row: NDArray[np.int16] = np.zeros(capacity, np.int16)
         "index of each row's format"
+        self.live: list[Format] = []
+        "those that calls have now: peers choose among many in the life of a worker, and each costs a pass"
+        self._calls: dict[int, int] = {}
+        "by index of the format: how many calls have it"
+        self._given: NDArray[np.bool_] = np.zeros(capacity, bool)
+        "rows that count in `_calls`"
 
     def get(self, key: FormatKey) -> Format:
         """The format for `key`, new or known."""
@@ -128,6 +134,23 @@ class Formats:
         """The row is somebody else's now."""
         for history in self._shared.line_histories.values():
             history[row] = 0
+
+    def give(self, row: int, fmt: Format) -> None:
+        """The row's call has this format from now on."""
+        self.take_back(row)
+        self.of_row[row], self._given[row] = fmt.index, True
+        self._calls[fmt.index] = self._calls.get(fmt.index, 0) + 1
+        if self._calls[fmt.index] == 1:
+            self.live = [*self.live, fmt]
+
+    def take_back(self, row: int) -> None:
+        """The row's call is over, or gets another format; `of_row` stays."""
+        if not self._given[row]:
+            return
+        index, self._given[row] = int(self.of_row[row]), False
+        self._calls[index] -= 1
+        if not self._calls[index]:
+            self.live = [fmt for fmt in self.live if fmt.index != index]
 
     def at(self, row: int) -> Format:
         """The format of one row."""

@@ -31,8 +31,10 @@ LONGER_FROM, SHORTER_FROM = 0.88, 0.72
 "Share of a core, lately, from which ticks become longer, and below which shorter."
 SHARE_NS = 1_000_000_000
 "Time constant of that share, and the shortest time between two changes."
-REACH_TICKS = 50
-"The time up to passing on is a mean of about so many ticks."
+REACH_LOOKS = 10
+"The time up to passing on is a mean of about so many looks at the CPU clock."
+LOOK_NS = 20_000_000
+"The CPU clock is looked at so often: that is a system call, and takes as long as a packet does."
 LATE_COUNTS_FROM = 0.25
 "Lateness is a load of ours only if we have used so much of a core: else it is other programs'."
 TOLERATED_NS = 5_000_000
@@ -70,7 +72,11 @@ class Rhythm:
         self.late_ns = 0
         "how long it began after something was due, or after the tick before it if that was later"
         self._cpu_ns, self._done_ns = cpu_clock(), clock()
-        self._changed_ns = self._done_ns
+        self._changed_ns = self._looked_ns = self._done_ns
+        self._fresh = True
+        "the CPU clock was looked at when the last tick was done"
+        self._behind_ns = 0
+        "what ticks were late by since then"
 
     def wait(self, due_ns: Callable[[], int]) -> Ready:
         """Sleep until something is ready or due, but not to before the next point of the grid.
@@ -102,7 +108,8 @@ class Rhythm:
 
     def passed_on(self) -> None:
         """What had come is with the agents' sockets."""
-        self.reach_ns += (self._cpu_clock() - self._cpu_ns - self.reach_ns) / REACH_TICKS
+        if self._fresh:
+            self.reach_ns += (self._cpu_clock() - self._cpu_ns - self.reach_ns) / REACH_LOOKS
 
     def done(self) -> None:
         """The tick is over: account for it, and set the grid for those to come."""
@@ -116,14 +123,21 @@ class Rhythm:
         counters.tick_max_us[0] = max(int(counters.tick_max_us[0]), took_us)
 
     def _note_load(self, done_ns: int) -> None:
-        """Since the last tick: the CPU that it took, or what it was late by, if that is more."""
-        cpu_ns, passed_ns = self._cpu_clock(), done_ns - self._done_ns
+        """Since the last look: the CPU that ticks took, or what they were late by, if that is more."""
+        late_ns = min(done_ns - self.wanted_ns - TOLERATED_NS, done_ns - self._done_ns)
+        self._behind_ns += max(late_ns, 0)
+        self._done_ns = done_ns
+        passed_ns = done_ns - self._looked_ns
+        self._fresh = passed_ns >= LOOK_NS
+        if not self._fresh:
+            return
+        cpu_ns = self._cpu_clock()
         busy_ns = cpu_ns - self._cpu_ns
-        self.share += (busy_ns / max(passed_ns, 1) - self.share) * min(passed_ns / SHARE_NS, 1.0)
+        self.share += (busy_ns / passed_ns - self.share) * min(passed_ns / SHARE_NS, 1.0)
         if self.share > LATE_COUNTS_FROM:
-            busy_ns = max(busy_ns, min(done_ns - self.wanted_ns - TOLERATED_NS, passed_ns))
+            busy_ns = max(busy_ns, self._behind_ns)
         self._counters.busy_ns[0] += busy_ns
-        self._cpu_ns, self._done_ns = cpu_ns, done_ns
+        self._cpu_ns, self._looked_ns, self._behind_ns = cpu_ns, done_ns, 0
         if done_ns - self._changed_ns > SHARE_NS:
             self._set_grid(done_ns)
 

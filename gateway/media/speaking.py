@@ -77,7 +77,8 @@ class Speaking:
         if apart:
             self._apart[list(apart)] = True
         left = []
-        for fmt, kernel in zip(formats.list, self._kernels, strict=True):
+        for fmt in formats.live:
+            kernel = self._kernels[fmt.index]
             if kernel is None:
                 left.append(rows[formats.of_row[rows] == fmt.index])
             elif others := self._send(fmt, kernel, rows, now_ns):

@@ -314,7 +314,7 @@ class Table:
             self.clock_hz[row] = clock_hz
             change_clock(self, row, payload.clock_hz)
         self.shared.rx_clock_hz[row] = payload.clock_hz
-        self.formats.of_row[row] = new.index
+        self.formats.give(row, new)
         new.codec.configure(row, media.send_fmtp)
         self.variable[row] = new.codec.variable
         self._note_variable()
@@ -358,6 +358,7 @@ class Table:
             fmt = self.formats.at(row)
             fmt.queue.clear(row)
             fmt.codec.forget(row)
+            self.formats.take_back(row)
         self.agent_ready[row] = self.receiving[row] = self.sending[row] = False
         self.shared.state[row] = FREE
         self.used[row] = False

@@ -22,7 +22,7 @@ from trunkline.agent_bridge.link_events import Accepted
 from trunkline.agent_bridge.links import create_link
 from trunkline.codecs.registry import open_codec
 from trunkline.codecs.voicing import span_samples, voicing
-from trunkline.gateway.media import control
+from trunkline.gateway.media import compiled, control
 from trunkline.gateway.media.agent_tls import new_context
 from trunkline.gateway.media.batch import PACKET_BYTES, Batch
 from trunkline.gateway.media.columns import Columns
@@ -61,13 +61,18 @@ class _Nowhere:
 
 def warm_up() -> str:
     """Returns what went wrong, or nothing: it keeps no worker from its work."""
+    stale = ""
     try:
-        _run()
+        try:
+            _run()
+        except compiled.Stale as error:  # then by NumPy
+            stale = f"{error}; `trunkline doctor` names the cure"
+            _run()
         _load_opus()
         _load_websocket()
     except Exception:  # noqa: BLE001 - see above
         return f"warm-up failed:\n{traceback.format_exc()}"
-    return ""
+    return stale
 
 
 def _run() -> None:

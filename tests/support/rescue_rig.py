@@ -7,7 +7,6 @@ Ground truth is what the uplink hands on, frame by frame; what each agent heard 
 from __future__ import annotations
 
 import errno
-import hashlib
 import random
 import select
 import uuid
@@ -22,7 +21,7 @@ from numpy.typing import NDArray
 from support.audio import encode_g711
 from support.media_rig import MS, PEER, UNHEARD, start_message
 from support.virtual_agent import HEADER_BYTES, MemorySocket
-from support.virtual_engine import START_NS, WALL_NS, RecordingSockets
+from support.virtual_engine import START_NS, WALL_NS, Digests, RecordingSockets
 from support.virtual_network import Callers, Network, Traffic
 from trunkline.agent_bridge import wire
 from trunkline.gateway.media import agent_connecting, control
@@ -176,7 +175,7 @@ class RescueRig:
         self.posted: list[control.Message] = []
         self.packets: dict[int, list[tuple[int, bytes]]] = {}
         self.poller = Poller()
-        self.sockets = RecordingSockets(calls, hashlib.sha256())
+        self.sockets = RecordingSockets(calls, Digests())
         self.sockets.on_packets = self._sent
         self.table = Table(Columns(calls) if before is None else before.table.shared)
         self.engine = Engine(

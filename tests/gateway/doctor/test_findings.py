@@ -7,6 +7,7 @@ import os
 import resource
 import shutil
 import socket
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -76,6 +77,21 @@ def test_kernels_that_are_built_are_good_news() -> None:
     assert (finding.level, finding.found) == (Level.OK, "built, and used by media workers")
 
 
+@pytest.mark.skipif(compiled.native is None, reason="built without a compiler")
+def test_kernels_of_other_sources_are_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sources that were brought up to date without being built again: workers do without, and calls work."""
+
+    def refuse(name: str, *first: object) -> None:
+        raise LookupError(f'there is no kernel "{name}"')
+
+    monkeypatch.setattr(compiled, "native", SimpleNamespace(bind=refuse))
+    monkeypatch.setattr(compiled.of_codecs, "native", compiled.of_codecs.native)
+    finding = stack.about_kernels()
+    assert finding.level is Level.WARN and "pip install" in finding.cure
+    assert finding.found.startswith("compiled kernels were built from other sources: there is no kernel")
+    assert compiled.in_use() == "numpy" and compiled.of_codecs.native is None
+
+
 def test_kernels_may_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRUNKLINE_COMPILED", "0")
     finding = stack.about_kernels()
@@ -103,10 +119,10 @@ def test_missing_kernels_cost_cpu_time(error: ImportError, found: str, monkeypat
     assert finding.level is Level.WARN
     assert finding.found == f"{found}: each call costs more CPU time"
     if shutil.which("dpkg-query"):
-        assert "apt-get install build-essential python3-dev && pip install" in finding.cure
+        assert f"apt-get install build-essential python3-dev && {sys.executable} -m pip install" in finding.cure
     monkeypatch.setattr(stack.packages, "_installed", lambda names: True)
     cure = stack.about_kernels().cure
-    assert cure.startswith("pip install --force-reinstall --no-deps --no-cache-dir ")
+    assert cure.startswith(f"{sys.executable} -m pip install --force-reinstall --no-deps --no-cache-dir ")
 
 
 @pytest.mark.parametrize(
@@ -115,6 +131,10 @@ def test_missing_kernels_cost_cpu_time(error: ImportError, found: str, monkeypat
         (None, ["trunkline"]),
         ('{"url": "file:///opt/my%20trunkline", "dir_info": {"editable": true}}', ["-e", "/opt/my trunkline"]),
         ('{"url": "file:///opt/trunkline", "dir_info": {}}', ["/opt/trunkline"]),
+        (
+            '{"url": "https://host.example/t.git", "vcs_info": {"vcs": "git", "commit_id": "abc"}}',
+            ["git+https://host.example/t.git@abc"],
+        ),
         ('{"url": "file:///tmp/trunkline-0.1.0.tar.gz", "archive_info": {}}', ["file:///tmp/trunkline-0.1.0.tar.gz"]),
     ],
 )

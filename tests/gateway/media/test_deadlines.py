@@ -50,6 +50,17 @@ def test_what_is_due_is_what_a_scan_finds(steps: list[tuple[str, int, int | None
             assert deadlines.soonest() == min((due for due in actual.values() if due is not None), default=None)
 
 
+def test_a_deadline_that_moves_before_it_is_noted_is_not_swallowed() -> None:
+    """Somebody looks in between: what has become sooner by then is the bound, whether it is noted afterwards or not."""
+    actual: dict[int, int | None] = {1: 10, 2: 3}
+    deadlines = Deadlines(actual.get)
+    deadlines.note(1, 10)
+    deadlines.note(2, 3)
+    actual[1] = 7
+    assert deadlines.due(3) == [2]
+    assert deadlines.soonest() == 7 and deadlines.next_ns == 7
+
+
 def test_what_moves_all_the_time_leaves_nothing_behind() -> None:
     """A key that is due in each tick, and in five seconds in between, takes no more memory for it."""
     actual: dict[int, int | None] = {}

@@ -17,7 +17,8 @@ import pytest
 
 from support.virtual_accounts import Places, frames_minus_time, unaccounted
 from support.virtual_engine import START_NS, VirtualEngine
-from support.virtual_network import Callers, Network, Traffic
+from support.virtual_network import MS, Callers, Network, Traffic
+from trunkline.gateway.media import compiled
 
 BAD = Network(loss=0.01, burst=0.001, duplicate=0.002, jitter_ms=4, stall=0.0005)
 TESTS = Path(__file__).parents[2]
@@ -104,15 +105,32 @@ print(rig.digests()[1], rig.drops(), rig.agent.made_up.sum())
 """
 
 
+@pytest.mark.skipif(compiled.native is None, reason="built without a compiler: there is nothing to compare")
 def test_compiled_or_not_all_but_the_samples_is_the_same() -> None:
     """Headers, positions, flags, messages and reports, with agents at another rate than the line's."""
     said = []
-    for compiled in ("0", "1"):
-        environment = os.environ | {"TRUNKLINE_COMPILED": compiled, "PYTHONPATH": str(TESTS)}
+    for kernels in ("0", "1"):
+        environment = os.environ | {"TRUNKLINE_COMPILED": kernels, "PYTHONPATH": str(TESTS)}
         program = [sys.executable, "-c", WIDE]
         said.append(subprocess.run(program, env=environment, capture_output=True, text=True, check=True).stdout)
     assert said[0] == said[1]
     assert "LATE" in said[0]
+
+
+@pytest.mark.parametrize("heard_s", [0, 2])
+def test_a_successor_makes_up_for_all_the_time_without_a_worker(heard_s: float) -> None:
+    """Three seconds, of callers that had been heard before, and of such that never were."""
+    rig = VirtualEngine(2)
+    traffic = rig.traffic(3, Callers(2), Network())
+    rig.run(heard_s, traffic)
+    traffic.stopped = True
+    rig.run(2, traffic)
+    rig.now_ns += 3_000 * MS
+    after = rig.successor()
+    after.run(3)
+    samples = after.table.shared.up_position[:2]
+    rate_hz = after.table.formats.at(0).key.agent_rate_hz
+    assert (np.abs(samples * 1e9 / rate_hz - (after.now_ns - START_NS)) < 60 * MS).all()
 
 
 def test_every_frame_lies_at_its_own_time() -> None:
