@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from trunkline.gateway.bench.errors import BenchError
+from trunkline.gateway.media import compiled
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 1e6
@@ -95,6 +96,7 @@ def describe() -> dict[str, str | int]:
         "cores": os.cpu_count() or 1,
         "kernel": platform.release(),
         "python": platform.python_version(),
+        "media_kernels": compiled.in_use(),
     }
 
 

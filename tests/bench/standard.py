@@ -12,11 +12,13 @@ import argparse
 import dataclasses
 import datetime as dt
 import json
+import os
 import pathlib
 import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
+from unittest import mock
 
 from rich.console import Console
 
@@ -28,6 +30,7 @@ from trunkline.gateway.bench.figures import faults, figures, generator_trouble
 from trunkline.gateway.bench.floor import RATE_HZ, FloorCarrier
 from trunkline.gateway.bench.plan import Plan
 from trunkline.gateway.bench.show import Show
+from trunkline.gateway.media import compiled
 
 README = pathlib.Path(__file__).resolve().parents[2] / "gateway/bench/README.md"
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
@@ -56,13 +59,23 @@ def _ours(name: str, what: str, **kind: str) -> Contestant:
     return Contestant(name, f"trunkline, {what}", "trunkline", WorkerCarrier, CODEC_CALLS, **kind)
 
 
+class NumpyCarrier(WorkerCarrier):
+    """Workers without compiled kernels."""
+
+    async def start(self) -> None:
+        """As it is, but for the environment that they inherit."""
+        with mock.patch.dict(os.environ, {compiled.SWITCH: "0"}):
+            await super().start()
+
+
 CONTESTANTS = (
-    Contestant("trunkline", "trunkline", "trunkline", WorkerCarrier, (100, 200, 500, 1000, 1500)),
+    Contestant("trunkline", "trunkline", "trunkline", WorkerCarrier, (100, 200, 500, 1000, 1500, 2000)),
+    Contestant("numpy", "trunkline without compiled kernels", "trunkline", NumpyCarrier, (200, 1000)),
     *(_ours(name, name, codec=name) for name in ("PCMA", "G722", "L16/16000", "OPUS")),
     *(_ours("SRTP", f"SRTP {suite}", srtp=suite) for suite in ("AES_CM_128_HMAC_SHA1_80", "AEAD_AES_128_GCM")),
     Contestant("audiosocket", "trunkline, AudioSocket", "audiosocket", WorkerCarrier, (100, 200)),
     Contestant("asterisk", "Asterisk, AudioSocket", "audiosocket", asterisk_side.AsteriskCarrier, (100, 200)),
-    Contestant("floor", "floor, one connection", "trunkline", FloorCarrier, (500, 1000, 1500)),
+    Contestant("floor", "floor, one connection", "trunkline", FloorCarrier, (500, 1000, 2000)),
     Contestant("floor-audiosocket", "floor, AudioSocket", "audiosocket", FloorCarrier, (100, 200)),
 )
 
