@@ -102,7 +102,7 @@ class AgentSpeech:
             table.formats.of_row, fmt.index, *queue.arrays,
             ledger._watched, ledger._over, c.tx_talking, line.prebuffer.wait_ns, AUDIBLE, CUSHION_NS,
             *line._pace.arrays, c.send, table.ptime_ns,
-            c.frames_from_agent, c.worker.frames_from_agent, table.queued_since_ns,
+            c.frames_from_agent, c.worker.frames_from_agent, table.queued_since_ns, line.prebuffer.first_samples,
             self._turns, self._state, limit, min(limit, queue.promised), queue.crowded_below,
         )  # fmt: skip
         assert kernel is not None

@@ -138,8 +138,9 @@ class Downlink:
             else:
                 lost = queue.push_pieces(of_format, part(pcm, samples, which), samples[which])
             table.queued_since_ns[empty] = now_ns
-            if self.prebuffer.longer and len(empty):
-                self.prebuffer.begins(empty, queue.queued_samples(empty))
+            new = of_format[table.queued_since_ns[of_format] == now_ns]  # all that comes at once is the first of it
+            if len(new):
+                self.prebuffer.begins(new, queue.queued_samples(new))
             if lost is not None:
                 dropped = np.zeros(len(rows), np.int64) if dropped is None else dropped
                 dropped[which] = lost

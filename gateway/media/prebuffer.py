@@ -16,7 +16,7 @@ that is more than the last did, and a little less each time, if it is not.  What
 take longer than `prebuffer_max_ms` is a pause of the agent, or hopeless, and teaches
 nothing.  A talkspurt that is ahead of real time by its wait starts without waiting on.
 
-Until an agent has run dry nothing is looked at, and nothing is paid.
+Until an agent has run dry no more is noted than how much its talkspurts began with.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ class Prebuffer:
         self._learns: Mask = np.zeros(n, bool)
         self._offset_ns: Times = np.zeros(n, np.int64)
         self._need_ns: Times = np.full(n, -1, np.int64)
-        self._first_samples: Times = np.zeros(n, np.int64)
-        "with which the talkspurt began"
+        self.first_samples: Times = np.zeros(n, np.int64)
+        "that came at once when what is queued began to wait: of a row that learns to wait later, too"
 
     def begin(self, row: int, agent: AgentParams) -> None:
         """The row is spoken to by this agent from now on: nothing is known of it."""
@@ -72,7 +72,7 @@ class Prebuffer:
         self._learns[row] = fixed is None
         self._most_ns[row] = agent.prebuffer_max_ms * 1_000_000 if fixed is None else UNDERRUN_NS
         self.wait_ns[row] = max((fixed or 0) * 1_000_000, CUSHION_NS)
-        self._offset_ns[row], self._need_ns[row], self._first_samples[row] = 0, -1, 0
+        self._offset_ns[row], self._need_ns[row], self.first_samples[row] = 0, -1, 0
         self._note_longer()
 
     def forget(self, row: int) -> None:
@@ -87,7 +87,7 @@ class Prebuffer:
 
     def begins(self, rows: Rows, samples: Times | int) -> None:
         """The first chunk of something for these rows has come."""
-        self._first_samples[rows] = samples
+        self.first_samples[rows] = samples
 
     def over(self, fmt: Format, rows: Rows, due_ns: Times, waited_ns: Times) -> Mask:
         """Whether what waits in the queues of these rows has waited for long enough."""
@@ -97,7 +97,7 @@ class Prebuffer:
         soon = self._offset_ns[rows] + dry_ns <= self._most_ns[rows]
         wait_ns = np.where(soon, CUSHION_NS, wait_ns)
         patient = wait_ns > CUSHION_NS
-        ahead = fmt.queue.queued_samples(rows) - self._first_samples[rows]
+        ahead = fmt.queue.queued_samples(rows) - self.first_samples[rows]
         ahead_ns = ahead * 1_000_000_000 // fmt.key.agent_rate_hz
         enough = np.where(patient, ahead_ns >= wait_ns, fmt.queue.count[rows] > 1)
         return np.asarray(enough | (waited_ns >= wait_ns))

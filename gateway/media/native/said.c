@@ -9,8 +9,8 @@
 enum {
     CHANNELS, AGENT_READY, INDEX_OF_ROW, SPEAKS, OF_ROW, FORMAT, QUEUE,
     WATCHED = QUEUE + QUEUE_ARGS, OVER, TALKING, WAIT_NS, AUDIBLE, CUSHION_NS, LEAST, MOST, SEEN, SEND, PTIME_NS,
-    FRAMES, ALL_FRAMES, QUEUED_SINCE_NS, TURNS, STATE, LONG_ABOVE, CROWDED_ABOVE, CROWDED_BELOW,
-    LINK, TURN, LOOKS, NOW_NS, CHANNEL, PCM, LEFT, LONG, HEARD, HEARD_AFTER,
+    FRAMES, ALL_FRAMES, QUEUED_SINCE_NS, FIRST_SAMPLES, TURNS, STATE, LONG_ABOVE, CROWDED_ABOVE,
+    CROWDED_BELOW, LINK, TURN, LOOKS, NOW_NS, CHANNEL, PCM, LEFT, LONG, HEARD, HEARD_AFTER,
 };
 
 /* What is known of a row in this run, from its first record on. */
@@ -93,17 +93,20 @@ static int append(const Arg *arg, const Queue *queue, int room, int64_t row, con
     if (count == 0) *AT(int64_t, arg[QUEUED_SINCE_NS], row) = arg[NOW_NS].i;
     *answer = answer_in(arg, queue, row, pcm, samples);
     queue_append(queue, row, pcm, samples);
+    if (*AT(int64_t, arg[QUEUED_SINCE_NS], row) == arg[NOW_NS].i)
+        *AT(int64_t, arg[FIRST_SAMPLES], row) = queued(queue, row);
     return 1;
 }
 
 static int fits(const Arg *arg, const Queue *queue)
 {
     static const int by_row[] = {CHANNELS, AGENT_READY, INDEX_OF_ROW, SPEAKS, OF_ROW, WATCHED, OVER, TALKING, WAIT_NS,
-                                 LEAST, MOST, SEEN, SEND, PTIME_NS, FRAMES, QUEUED_SINCE_NS, TURNS, STATE};
+                                 LEAST, MOST, SEEN, SEND, PTIME_NS, FRAMES, QUEUED_SINCE_NS, FIRST_SAMPLES,
+                                 TURNS, STATE};
     Py_ssize_t n = arg[CHANNEL].a.n;
-    int good = arg[PCM].a.n == n && n < 1 << 20 && arg[LEFT].a.n >= n && arg[HEARD].a.n >= n && arg[HEARD_AFTER].a.n >= n && arg[LONG].a.n >= n && arg[LONG].a.step == sizeof(int64_t) &&
-               arg[SEND].a.m == SEND_FIELDS &&
-               arg[ALL_FRAMES].a.n > 0;
+    int good = arg[PCM].a.n == n && n < 1 << 20 && arg[SEND].a.m == SEND_FIELDS && arg[ALL_FRAMES].a.n > 0 &&
+               arg[LEFT].a.n >= n && arg[HEARD].a.n >= n && arg[HEARD_AFTER].a.n >= n && arg[LONG].a.n >= n &&
+               arg[LONG].a.step == sizeof(int64_t);
     for (size_t i = 0; i < sizeof by_row / sizeof *by_row; i++) good &= arg[by_row[i]].a.n >= queue_rows(queue);
     if (!good) PyErr_SetString(PyExc_ValueError, "said: the shapes of columns and records do not go together");
     return good;
