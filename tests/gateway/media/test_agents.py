@@ -18,6 +18,7 @@ from support.agent_rig import AgentRig
 from trunkline.agent_bridge import link_events, wire
 from trunkline.agent_bridge.dialect import FLAG_GAP
 from trunkline.gateway.media import agent_link, control
+from trunkline.gateway.media.agent_asks import AgentFailed
 from trunkline.gateway.media.agent_audio import by_row, part, runs
 from trunkline.rtp.outcomes import Drop
 
@@ -76,6 +77,32 @@ def test_small_records_for_two_calls_cost_little(rig: AgentRig) -> None:
     assert queue.take_all(streams[0].row).tolist() == said[0::2].tolist()
     assert queue.take_all(streams[1].row).tolist() == said[1::2].tolist()
     assert int(rig.table.shared.frames_from_agent[streams[0].row]) == 25
+
+
+@pytest.mark.parametrize("name", ["", "a", "ab", "abc"])  # audio behind it begins at any address
+@pytest.mark.parametrize("samples", [160, 161, 1])
+def test_audio_behind_other_messages_of_one_read_is_heard(rig: AgentRig, name: str, samples: int) -> None:
+    """Nothing of it is lost, whatever the lengths of what is before it, and nobody loses an agent over it."""
+    agent, streams = rig.up(3)
+    channels = [s.channel for s in streams]
+    links = [s.link for s in streams]
+    first = np.arange(3 * samples, dtype=np.int16).reshape(3, -1)
+    second, third = first[:, : samples // 2 + 1] + 1000, first + 2000
+    agent.say("mark", channel=channels[0], name=name)
+    agent.speak(channels, first)
+    agent.speak(channels, second)
+    agent.say("mark", channel=channels[1], name=name + "x")
+    agent.say("mark", channel=channels[2], name=name)
+    agent.speak(channels[::-1], third[::-1])
+    rig.tick()
+    queue = rig.table.formats.at(streams[0].row).queue
+    marked = len(first[0]) + len(second[0])
+    assert [list(s.marks) for s in streams] == [[], [(marked, name + "x")], [(marked, name)]]
+    for i, stream in enumerate(streams):
+        said = np.concatenate([first[i], second[i], third[i]])
+        assert queue.take_all(stream.row).tolist() == said.tolist()
+    assert [s.link for s in streams] == links and all(link is not None and link.open for link in links)
+    assert not rig.of(AgentFailed)
 
 
 def test_audio_for_a_call_of_somebody_else_is_not_heard(rig: AgentRig) -> None:

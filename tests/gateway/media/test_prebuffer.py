@@ -92,6 +92,21 @@ def test_a_fixed_prebuffer_is_waited_for_each_time() -> None:
         assert 150 <= first_word(rig, 400) <= 170
 
 
+def test_what_came_first_is_known_of_one_that_learns_to_wait_later() -> None:
+    """All at once is not ahead of real time, though nobody waited for anything when it came."""
+    rig = rig_with()
+    rig.run(1000)
+    rig.playback.pause(rig.stream, paused=True)
+    rig.speak(loud(200))
+    rig.downlink.prebuffer.wait_ns[rig.stream.row] = 100 * MS
+    rig.downlink.prebuffer._note_longer()
+    rig.playback.pause(rig.stream, paused=False)
+    begin, before = rig.now_ns, len(rig.sent)
+    rig.run(200)
+    start = next(at for at, packet in rig.sent[before:] if packet.marker)
+    assert 100 <= (start - begin) / MS <= 120
+
+
 def test_what_runs_dry_goes_on_at_once() -> None:
     """The hole has made up for what came late: nothing waits for the prebuffer again in mid-sentence."""
     rig = rig_with(prebuffer_ms=150)
