@@ -36,7 +36,7 @@ def cost_us(work: Callable[[], object], rows: int) -> float:
     best = float("inf")
     for _ in range(3):
         begun, times = time.process_time(), 0
-        while time.process_time() - begun < CPU_S / 3:
+        while not times or time.process_time() - begun < CPU_S / 3:
             work()
             times += 1
         best = min(best, (time.process_time() - begun) / times)

@@ -12,6 +12,7 @@ import time
 
 import pytest
 
+from support.waiting import wait_for
 from trunkline.gateway.calls.view import PlaceRequest
 from trunkline.gateway.cli import place, watching
 from trunkline.gateway.cli.client import ClientError, Gateway
@@ -155,7 +156,13 @@ def test_no_wait_prints_the_id_and_nothing_else(gateway, service, trunkline):
 def test_a_gateway_that_stops_during_the_call_is_told(gateway, service, trunkline):
     """Not mistaken for the end of the call, which is named: nobody knows what became of it."""
     service.script = plays(answered())
-    threading.Timer(0.4, gateway.stop).start()
+
+    def stop() -> None:
+        wait_for(lambda: service.calls and service.subscribers, "the call is up, and watched")
+        time.sleep(0.2)
+        gateway.stop()
+
+    threading.Thread(target=stop).start()
     result = trunkline(*CALL)
     [call_id] = service.calls
     assert result.exit_code == 1 and "gateway" in result.stderr
