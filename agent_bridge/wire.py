@@ -23,7 +23,7 @@ from __future__ import annotations
 import functools
 import json
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -122,6 +122,8 @@ class AudioMessage:
         self._whole: NDArray[np.uint8] = np.empty(_PREFIX_BYTES + count * size, np.uint8)
         self.records: NDArray[np.uint8] = self._whole[_PREFIX_BYTES:].reshape(count, size)
         "u8[count, bytes]: `record_dtype(samples)`; anything, to begin with"
+        self.then: tuple[Callable[[NDArray[np.void]], None], ...] = ()
+        "called when it is done, with the records that were written: fields of `record_dtype`; not if there are none"
         self._samples, self._out = samples, out
 
     def done(self, count: int) -> None:
@@ -132,6 +134,10 @@ class AudioMessage:
         _HEADER.pack_into(data, 0, len(data) - _HEADER.size, AUDIO, 0, 0)
         _AUDIO_HEADER.pack_into(data, _HEADER.size, self._samples, 0, count)
         self._out.append(data)
+        if self.then:
+            written = self.records[:count].view(record_dtype(self._samples))[:, 0]
+            for told in self.then:
+                told(written)
 
 
 def fits_one_message(count: int, samples: int) -> bool:

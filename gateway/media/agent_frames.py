@@ -43,15 +43,23 @@ class AgentFrames:
         self.send(rows, positions, flags, pcm)
 
     def message(self, rows: Rows, samples: int) -> AudioMessage | None:
-        """Room for a frame of each row, live and of one agent that takes ready records; None: `deliver` them."""
-        if self._replay.rows:
-            return None
+        """Room for a frame of each row, live and of one agent that takes ready records; None: `deliver` them.
+
+        What is written there is kept in the rows' rings, as if it had been delivered; no row may be behind.
+        """
         indices = self._index_of_row[rows]
         first = int(indices[0])
         link = self._links.get(first)
         if link is None or link.backlog_bytes > link.limit_bytes or not (indices == first).all():
             return None
-        return link.speak().audio_message(len(rows), samples)
+        message = link.speak().audio_message(len(rows), samples)
+        if message is not None and self._replay.rows:
+            message.then += (self._keep,)
+        return message
+
+    def _keep(self, records: NDArray[np.void]) -> None:
+        rows = self._table.rows_of(records["channel"])
+        self._replay.keep(rows, records["position"].astype(np.int64), records["flags"], records["pcm"])
 
     def send(self, rows: Rows, positions: NDArray[np.int64], flags: NDArray[np.uint16], pcm: Pcm) -> None:
         """To the connections of these rows, live or out of a ring."""

@@ -50,17 +50,22 @@ class Hearing:
         """Whether there are kernels for audio of this format."""
         return self._of(fmt) is not None
 
-    def frames(self, fmt: Format, rows: Rows, pcm: Pcm, heard: Pcm, level: Levels) -> Pcm:
+    def rise_db(self, fmt: Format, samples: int) -> float:
+        """Of the background in a batch of frames of so many samples, negative if it is not its turn; ask once."""
+        return rise_db(samples / fmt.line_hz) if self._background.is_turn() else -1.0
+
+    def frames(self, fmt: Format, rise_db: float, rows: Rows, pcm: Pcm, heard: Pcm, level: Levels) -> Pcm:
         """Good line audio pcm[n, samples] at the agent's rate; `heard` is the same but for fades (`filling.join`)."""
         kernels = self._of(fmt)
         assert kernels is not None
         out: Pcm = np.empty((len(rows), fmt.up.output_samples(pcm.shape[1])), np.int16)
-        kernels.frames(self._rise_db(fmt, pcm), rows, pcm, heard, level, out)
+        kernels.frames(rise_db, rows, pcm, heard, level, out)
         return out
 
     def write(
         self,
         fmt: Format,
+        rise_db: float,
         rows: Rows,
         pcm: Pcm,
         heard: Pcm,
@@ -71,12 +76,7 @@ class Hearing:
         """The same as records of `message`, of those rows whose agent is ready; their positions are moved on."""
         kernels = self._of(fmt)
         assert kernels is not None
-        rise = self._rise_db(fmt, pcm)
-        message.done(kernels.records(rise, rows, pcm, heard, level, flags, message.records))
-
-    def _rise_db(self, fmt: Format, pcm: Pcm) -> float:
-        """Of the background, if it is its turn; negative if not."""
-        return rise_db(pcm.shape[1] / fmt.line_hz) if self._background.is_turn() else -1.0
+        message.done(kernels.records(rise_db, rows, pcm, heard, level, flags, message.records))
 
     def _of(self, fmt: Format) -> _Kernels | None:
         if fmt.index not in self._kernels:

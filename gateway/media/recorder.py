@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from trunkline.agent_bridge import wire
 from trunkline.agent_bridge.dialect import Link, StartInfo
 from trunkline.agent_bridge.link_events import Audio, LinkEvent
+from trunkline.agent_bridge.wire import AudioMessage
 from trunkline.gateway.media import control
 from trunkline.gateway.media.agent_link import AgentLink
 from trunkline.gateway.media.batch import Address, Batch
@@ -301,8 +302,16 @@ class TappedLink:
         if channel in self.rows:
             self._recorder.offered(self.rows[channel], info)
 
-    def audio_message(self, count: int, samples: int) -> None:
-        """Nobody writes past `send_audio`, which sees every frame."""
+    def audio_message(self, count: int, samples: int) -> AudioMessage | None:
+        """Frames of many calls, that somebody else writes."""
+        message = self.link.audio_message(count, samples)
+        if message is not None:
+            message.then += (self._written,)
+        return message
+
+    def _written(self, records: NDArray[np.void]) -> None:
+        positions = records["position"].astype(np.int64)
+        self._overhear(records["channel"], positions, records["flags"], records["pcm"])
 
     def send_audio(
         self,
@@ -313,6 +322,15 @@ class TappedLink:
     ) -> None:
         """Frames of many calls."""
         self.link.send_audio(channels, positions, flags, pcm)
+        self._overhear(channels, positions, flags, pcm)
+
+    def _overhear(
+        self,
+        channels: NDArray[np.uint32],
+        positions: NDArray[np.int64],
+        flags: NDArray[np.uint16],
+        pcm: NDArray[np.int16],
+    ) -> None:
         for i in self._which(channels):
             self._recorder.frame(self.rows[int(channels[i])], int(positions[i]), int(flags[i]), pcm[i])
 

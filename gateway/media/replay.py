@@ -111,15 +111,13 @@ class Replay:
         self.acked: Positions = np.zeros(n, np.int64)
         "position before which nothing needs to be replayed"
         self.cursor: Positions = np.zeros(n, np.int64)
-        self.behind: NDArray[np.bool_] = np.zeros(n, bool)
+        self.behind, self.waiting = table.behind_rows, table.behind
         self._said_before: Positions = np.zeros(n, np.int64)
         "frames before this position are flagged as replay"
         self._owed: Flags = np.zeros(n, np.uint16)
         "flags for the next frame"
         self.rows = 0
         "how many rows have a ring"
-        self.waiting: set[int] = set()
-        "rows that are behind"
         self._step_ns = 0
 
     # -- rings ------------------------------------------------------------------------------

@@ -156,6 +156,10 @@ class Table:
         "rows that have digits to send"
         self.muted_up: set[int] = set()
         "rows whose agent does not want to hear the caller"
+        self.muted_up_rows = np.zeros(n, bool)  # the same
+        self.behind: set[int] = set()
+        "rows whose agent gets its frames out of a ring, later (replay.py)"
+        self.behind_rows = np.zeros(n, bool)  # the same
         self.muted_down: set[int] = set()
         "rows whose caller is not to hear the agent"
         self._reserved = set(np.flatnonzero(columns.state != FREE).tolist())
@@ -378,6 +382,7 @@ class Table:
         """Let silence stand for the caller, for the agent, or for none of them; time goes on all the same."""
         for rows, muted in ((self.muted_up, uplink), (self.muted_down, downlink)):
             (rows.add if muted else rows.discard)(row)
+        self.muted_up_rows[row] = uplink
 
     def rows_of(self, channels: NDArray[np.uint32]) -> Rows:
         """Row of each channel number, -1 where no such call is up."""

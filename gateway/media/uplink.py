@@ -110,16 +110,38 @@ class Uplink:
             self._filler.remember(fmt, rows, pcm, level)
             self._deliver(fmt, rows, heard, flags)
             return
-        message = self._message(fmt, rows, pcm.shape[1])
+        rise_db, apart = self._hearing.rise_db(fmt, pcm.shape[1]), self._apart(rows)
+        if apart is None:
+            self._pass_on(fmt, rise_db, rows, pcm, heard, level, flags)
+            return
+        for which, straight in ((~apart, True), (apart, False)):
+            if which.any():
+                batch = rows[which], pcm[which], heard[which], level[which], flags[which]
+                self._pass_on(fmt, rise_db, *batch, straight=straight)
+
+    def _apart(self, rows: Rows) -> NDArray[np.bool_] | None:
+        """Those whose frames are changed or wait on their way to the agent; None, nearly always: nobody's are."""
+        table = self._table
+        if not (table.muted_up or table.behind or self.withholding.count):
+            return None
+        apart: NDArray[np.bool_] = table.muted_up_rows[rows] | table.behind_rows[rows]
+        if self.withholding.count:
+            apart |= self.withholding.asks(rows)
+        return apart if apart.any() else None
+
+    def _pass_on(
+        self, fmt: Format, rise_db: float, rows: Rows, pcm: Pcm, heard: Pcm, level: NDArray[np.float32],
+        flags: NDArray[np.uint16], *, straight: bool = True,
+    ) -> None:  # fmt: skip
+        """By the kernels; `straight` into a message, where there is room for one."""
+        message = self._message(fmt, rows, pcm.shape[1]) if straight else None
         if message is None:
-            self._cut(fmt, rows, self._hearing.frames(fmt, rows, pcm, heard, level), flags)
+            self._cut(fmt, rows, self._hearing.frames(fmt, rise_db, rows, pcm, heard, level), flags)
         else:
-            self._hearing.write(fmt, rows, pcm, heard, level, flags, message)
+            self._hearing.write(fmt, rise_db, rows, pcm, heard, level, flags, message)
 
     def _message(self, fmt: Format, rows: Rows, samples: int) -> AudioMessage | None:
         """Room for what so many samples of each row become, if that goes on as it is."""
-        if self._table.muted_up or self.withholding.count:
-            return None
         cutter = self._waiting.get(fmt.frame_samples)
         if fmt.up.output_samples(samples) != fmt.frame_samples or (cutter and cutter.count[rows].any()):
             return None
@@ -204,7 +226,7 @@ class Uplink:
         if not len(rows):
             return
         if self._table.muted_up:
-            muted = np.isin(rows, list(self._table.muted_up))
+            muted = self._table.muted_up_rows[rows]
             pcm = np.where(muted[:, None], np.int16(0), pcm)
             flags = np.where(muted, flags & ~np.uint16(FLAG_SPEECH), flags)
         if self._table.flagged:

@@ -69,6 +69,11 @@ class Withholding:
         for samples in self._rings:
             self._let_go(row, samples, deliver)
 
+    def asks(self, rows: Rows) -> NDArray[np.bool_]:
+        """Rows whose next frame must be passed on here; those of callers who go on speaking need not."""
+        speaking = self._table.shared.speaking[rows] == 1
+        return np.asarray(self._on[rows] & ~(speaking & self._open[rows]))
+
     def pass_on(
         self, rows: Rows, positions: NDArray[np.int64], flags: NDArray[np.uint16], pcm: Pcm, deliver: Deliver
     ) -> None:

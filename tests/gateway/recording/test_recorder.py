@@ -12,6 +12,7 @@ import dpkt
 import numpy as np
 import pytest
 
+from support import kernels
 from support.srtp_call import SecureCall, speech
 from support.virtual_engine import VirtualEngine
 from support.virtual_network import Callers, Network
@@ -57,9 +58,12 @@ def test_one_call_of_three_is_recorded_and_nothing_else_changes(tmp_path: pathli
     assert link is not None
     begin(taped, 1, file)
     assert isinstance(link.protocol, TappedLink)
+    written = mock.Mock(wraps=taped.engine.uplink._hearing.write)
+    taped.engine.uplink._hearing.write = written  # type: ignore[method-assign]
     talk(plain, 2.0)
     talk(taped, 2.0)
     assert plain.digests() == taped.digests(), "agent and callers get the same, byte for byte"
+    assert bool(written.call_count) is kernels.there, "its connection takes records as bytes all the same"
     sent, frames = int(taped.sockets.sent[1]), 100
     report = end(taped, 1)
     assert not isinstance(link.protocol, TappedLink), "the connection is as before"
