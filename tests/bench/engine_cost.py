@@ -89,9 +89,12 @@ class Pair:
         data = b""
         while True:
             try:
-                data += self._sock.recv(1 << 22)
+                piece = self._sock.recv(1 << 22)
             except BlockingIOError:
                 return data
+            if not piece:
+                raise RuntimeError("the engine has closed its connection to the agent; its output says why")
+            data += piece
 
     def turn(self, now_ns: int) -> bool:
         """Echo everything; whether there was anything."""
