@@ -25,7 +25,7 @@ from trunkline.gateway.media.poller import Ready
 GRIDS_NS = (2_500_000, 3_333_333, 4_000_000, 5_000_000, 10_000_000)
 PROMPT_NS = 4_000_000
 "The longest ticks of a worker that has CPU to spare."
-PROMISED_NS = 4_500_000
+PROMISED_NS = 4_200_000
 "... and for a whole one and the work up to passing on; waking up, here and at the agent, takes the rest of 5 ms."
 LONGER_FROM, SHORTER_FROM = 0.88, 0.72
 "Share of a core, lately, from which ticks become longer, and below which shorter."
