@@ -102,8 +102,7 @@ def audio_messages(
         rows = slice(start, start + most)
         count = len(pcm[rows])
         message: NDArray[np.uint8] = np.empty(_PREFIX_BYTES + count * dtype.itemsize, np.uint8)
-        _HEADER.pack_into(message.data, 0, len(message) - _HEADER.size, AUDIO, 0, 0)
-        _AUDIO_HEADER.pack_into(message.data, _HEADER.size, pcm.shape[1], 0, count)
+        _write_prefix(message.data, pcm.shape[1], count)
         records = message[_PREFIX_BYTES:].view(dtype)
         records["channel"] = channels[rows]
         records["flags"] = flags[rows]
@@ -131,13 +130,18 @@ class AudioMessage:
         if not count:
             return
         data = self._whole[: _PREFIX_BYTES + count * self.records.shape[1]].data
-        _HEADER.pack_into(data, 0, len(data) - _HEADER.size, AUDIO, 0, 0)
-        _AUDIO_HEADER.pack_into(data, _HEADER.size, self._samples, 0, count)
+        _write_prefix(data, self._samples, count)
         self._out.append(data)
         if self.then:
             written = self.records[:count].view(record_dtype(self._samples))[:, 0]
             for told in self.then:
                 told(written)
+
+
+def _write_prefix(message: memoryview, samples: int, count: int) -> None:
+    """Both headers of a whole audio message."""
+    _HEADER.pack_into(message, 0, len(message) - _HEADER.size, AUDIO, 0, 0)
+    _AUDIO_HEADER.pack_into(message, _HEADER.size, samples, 0, count)
 
 
 def fits_one_message(count: int, samples: int) -> bool:

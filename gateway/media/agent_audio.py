@@ -10,6 +10,7 @@ happens to it, and the work grows with the number of samples.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -48,17 +49,13 @@ def runs(events: Sequence[LinkEvent]) -> Iterator[list[Audio] | Other]:
 
 def joined(run: Sequence[Audio]) -> Iterator[Audio]:
     """The same records in the same order, those of messages alike that follow each other as one message."""
-    first = 0
-    for end in range(1, len(run) + 1):
-        if end < len(run) and run[end].pcm.shape[1] == run[first].pcm.shape[1]:
-            continue
-        alike = run[first:end]
+    for _samples, group in itertools.groupby(run, key=lambda audio: audio.pcm.shape[1]):
+        alike = list(group)
         if len(alike) == 1:
             yield alike[0]
         else:
             channels = np.concatenate([audio.channels for audio in alike])
             yield Audio(channels, np.concatenate([audio.pcm for audio in alike]), alike[0].sample_rate_hz)
-        first = end
 
 
 def by_row(rows: Rows, run: Sequence[Pcm]) -> tuple[Rows, Pcm, Samples | None]:

@@ -198,8 +198,7 @@ class AgentLinks:
 
     def handle_timeouts(self, now_ns: int) -> None:
         """Let connections whose time has come act on it."""
-        if self._gathering.pieces:
-            self._gathering.settle(now_ns)
+        self.settle(now_ns)
         if now_ns >= self._deadlines.next_ns:
             for index in self._deadlines.due(now_ns):
                 link = self._links.get(index) or self._closing.get(index)

@@ -25,6 +25,7 @@ import numpy as np
 
 from trunkline.gateway.media import control
 from trunkline.gateway.media.batch import Address, Batch
+from trunkline.gateway.media.deadlines import NEVER_NS
 from trunkline.gateway.media.table import Stream, Table
 from trunkline.rtp.dtls import FIRST_BYTE, LAST_BYTE, Handshake, HandshakeFailed, Keys
 from trunkline.rtp.media_description import DtlsTerms, MediaDescription
@@ -40,7 +41,6 @@ KEEP_NS = 15_000_000_000
 and 15 s. Each that is kept costs 80 KB."""
 NOWHERE = ("0.0.0.0", "::")
 "A call that begins on hold: its peer will say later where it is."
-NEVER_NS = 1 << 62
 
 
 @dataclasses.dataclass(slots=True)

@@ -17,6 +17,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from trunkline.gateway.media.deadlines import NEVER_NS
 from trunkline.gateway.media.farewell import farewell
 from trunkline.gateway.media.heard_reports import HeardReports
 from trunkline.gateway.media.metrics_block import VoipColumns
@@ -32,7 +33,6 @@ GATHER_NS = 100_000_000
 "Reports that fall due within so long leave together; their times are random anyway."
 WHOLE_EVERY = 3
 "With reduced size (RFC 5506) agreed on, every third report has the CNAME, and so is whole."
-_NEVER = 1 << 62
 
 
 class Reports:
@@ -57,12 +57,12 @@ class Reports:
         self._heard, self._voip = heard, voip
         self._cname = f"{rng.getrandbits(96):024x}".encode()
         n = table.capacity
-        self._due_ns = np.full(n, _NEVER, np.int64)
+        self._due_ns = np.full(n, NEVER_NS, np.int64)
         self._last_ns = np.zeros(n, np.int64)  # tp of 6.3: the last report, or the start
         self._initial = np.ones(n, bool)
         self._sent = np.zeros((n, 2), np.int64)  # packets_sent at the last two reports, the older one first
         self._number = np.zeros(n, np.int64)  # reports sent
-        self.next_ns = _NEVER
+        self.next_ns = NEVER_NS
         "when `advance` has something to do"
 
     # -- when -------------------------------------------------------------------------------
@@ -98,13 +98,13 @@ class Reports:
             self._initial[rows] = False
             self._due_ns[rows] = now_ns + self._draw(rows)
         # Not before the gathering is over, or reports that come one by one would leave one by one.
-        soonest = int(self._due_ns[active].min()) if len(active) else _NEVER
-        self.next_ns = max(soonest, now_ns + GATHER_NS // 2) if soonest < _NEVER else _NEVER
+        soonest = int(self._due_ns[active].min()) if len(active) else NEVER_NS
+        self.next_ns = max(soonest, now_ns + GATHER_NS // 2) if soonest < NEVER_NS else NEVER_NS
 
     def goodbye(self, stream: Stream, now_ns: int) -> None:
         """The call is over: a last report with BYE."""
         row = stream.row
-        self._due_ns[row] = _NEVER
+        self._due_ns[row] = NEVER_NS
         if self._table.shared.state[row] != RUNNING or not stream.remote_rtcp[1]:
             return
         if self._table.rtcp_wishes[row, :2].any():
