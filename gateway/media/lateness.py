@@ -72,7 +72,7 @@ class Lateness:
     def update(self, rows: Rows, relative_ns: Delays, now_ns: int) -> None:
         """New base and target of these rows, after packets whose arrival minus media time this is.
 
-        In a compiled kernel (native/lateness.c), whose exponentials may differ in the last place.
+        In a compiled kernel, if there is one (native/lateness.c).
         """
         if self._kernel is not None:
             self._kernel(rows, relative_ns, now_ns)

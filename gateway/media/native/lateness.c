@@ -15,7 +15,7 @@ enum {
 static double new_base(const Arg *arg, double base_ns, double relative_ns, double elapsed_ns)
 {
     double late_ns = relative_ns - base_ns;
-    if (!(late_ns > arg[LEAP_NS].f)) base_ns -= late_ns * expm1(elapsed_ns / -arg[FORGET_NS].f);
+    if (!(late_ns > arg[LEAP_NS].f)) base_ns -= late_ns * (float)expm1(elapsed_ns / -arg[FORGET_NS].f);
     return fmin(base_ns, relative_ns); /* passes over nan */
 }
 
@@ -34,20 +34,21 @@ static double wanted_ns(const Arg *arg, const float *counts, double weight, doub
 static void learn(const Arg *arg, int64_t row, double relative_ns, int64_t packets, double elapsed_ns)
 {
     double *base_ns = AT(double, arg[BASE_NS], row), *target_ns = AT(double, arg[TARGET_NS], row);
-    double *weight = AT(double, arg[WEIGHT], row), kept = exp(elapsed_ns / -arg[MEMORY_NS].f);
+    double *weight = AT(double, arg[WEIGHT], row);
+    float kept = (float)exp(elapsed_ns / -arg[MEMORY_NS].f);
     double range_ns = arg[MAX_NS].f - arg[MIN_NS].f, step_ns = (range_ns > BINS ? range_ns : BINS) / BINS;
     float *counts = AT(float, arg[COUNTS], row);
     *base_ns = new_base(arg, *base_ns, relative_ns, elapsed_ns);
     double needed_ns = relative_ns - *base_ns + arg[MARGIN_NS].f;
     if (!(needed_ns <= arg[MAX_NS].f)) needed_ns = 0; /* what no target can cover asks for none */
     *weight = *weight * kept + (double)packets;
-    for (int k = 0; k < BINS; k++) counts[k] *= (float)kept;
+    for (int k = 0; k < BINS; k++) counts[k] *= kept;
     if (needed_ns > arg[MIN_NS].f) {
         int64_t step = (int64_t)ceil((needed_ns - arg[MIN_NS].f) / step_ns);
         counts[(step < BINS ? step : BINS) - 1]++;
     }
     double wanted = wanted_ns(arg, counts, *weight, step_ns);
-    double shrunk = wanted + (*target_ns - wanted) * exp(elapsed_ns / -arg[SHRINK_NS].f);
+    double shrunk = wanted + (*target_ns - wanted) * (float)exp(elapsed_ns / -arg[SHRINK_NS].f);
     *target_ns = fmin(fmax(fmax(needed_ns, wanted), fmax(shrunk, arg[MIN_NS].f)), arg[MAX_NS].f);
 }
 

@@ -23,4 +23,7 @@ Run said, speak, spoken, due, least, delays;
 /* bursts.c, quality.c, lateness.c */
 Run missing, rate, learn_late;
 
+/* reports.c, heard_reports.c */
+Run due_by, report, hear_report;
+
 #endif
