@@ -48,9 +48,9 @@ def _handed_over(info: StartInfo) -> dict[str, Any]:
 def number(value: float) -> float | int | None:
     """A statistic as JSON can say it: there is no NaN there."""
     number = float(value)
-    if not math.isfinite(number):
-        return None
-    return int(number) if number.is_integer() else round(number, 6)
+    if number.is_integer():
+        return int(number)
+    return round(number, 6) if math.isfinite(number) else None
 
 
 def silence(what: str, timeout_ns: int) -> str:

@@ -48,6 +48,7 @@ MAX_SAMPLES = 0xFFFF
 _HEADER = struct.Struct("<IBBH")
 _AUDIO_HEADER = struct.Struct("<HHI")
 _PREFIX_BYTES = _HEADER.size + _AUDIO_HEADER.size
+_JSON = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
 
 
 @functools.lru_cache(maxsize=64)  # agents may use any length, but each uses few
@@ -151,8 +152,7 @@ def fits_one_message(count: int, samples: int) -> bool:
 
 def control_message(kind: str, **fields: Any) -> bytes:
     """A control message; text that is not valid Unicode (from a SIP header, say) is made so."""
-    text = json.dumps({"type": kind, **fields}, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    payload = text.encode("utf-8", "replace")
+    payload = _JSON({"type": kind, **fields}).encode("utf-8", "replace")
     return _HEADER.pack(len(payload), CONTROL, 0, 0) + payload
 
 

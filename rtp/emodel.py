@@ -72,7 +72,7 @@ def _simultaneous_impairment(noise: float, basic: float) -> float:
 
 _NO = _noise()
 _RO = 15 - 1.5 * (_SLR + _NO)
-_UNDISTURBED = _RO - _simultaneous_impairment(_NO, _RO)
+UNDISTURBED = _RO - _simultaneous_impairment(_NO, _RO)
 "Ro - Is"
 
 
@@ -90,13 +90,14 @@ def delay_impairment_one(one_way_ms: float) -> float:
     return talker + listener + 25 * ((1 + x**6) ** (1 / 6) - 3 * (1 + (x / 3) ** 6) ** (1 / 6) + 2)
 
 
-_DELAYS_MS = np.concatenate([np.arange(0, 20, 0.5), np.arange(20, 1000, 5.0), np.arange(1000, 10001, 100.0)])
-_ID = np.array([delay_impairment_one(ms) for ms in _DELAYS_MS])
+DELAYS_MS = np.concatenate([np.arange(0, 20, 0.5), np.arange(20, 1000, 5.0), np.arange(1000, 10001, 100.0)])
+DELAY_IMPAIRMENTS = np.array([delay_impairment_one(ms) for ms in DELAYS_MS])
+"Id of each of `DELAYS_MS`."
 
 
 def delay_impairment(one_way_ms: Floats) -> Floats:
     """Id of delays f64[n], from a table of `delay_impairment_one`; off by less than 0.05 (tested)."""
-    return np.asarray(np.interp(one_way_ms, _DELAYS_MS, _ID), np.float64)
+    return np.asarray(np.interp(one_way_ms, DELAYS_MS, DELAY_IMPAIRMENTS), np.float64)
 
 
 def effective_impairment(ie: Floats, bpl: Floats, missing_percent: Floats, burst_ratio: Floats) -> Floats:
@@ -128,12 +129,12 @@ def burst_ratio_one(loss_run: float, missing_percent: float) -> float:
 
 def rating(delay: Floats, equipment: Floats) -> Floats:
     """R f64[n], 0..100, from Id and Ie,eff."""
-    return np.minimum(np.maximum(_UNDISTURBED - delay - equipment, 0.0), 100.0)
+    return np.minimum(np.maximum(UNDISTURBED - delay - equipment, 0.0), 100.0)
 
 
 def rating_one(delay: float, equipment: float) -> float:
     """Scalar twin of `rating`."""
-    return min(max(_UNDISTURBED - delay - equipment, 0.0), 100.0)
+    return min(max(UNDISTURBED - delay - equipment, 0.0), 100.0)
 
 
 def mos(r: Floats) -> Floats:

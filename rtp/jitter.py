@@ -17,6 +17,9 @@ happens once costs a few seconds of longer waits, and one that keeps happening s
 covered.  What is later than the longest target is given up in any case, and so it is
 no reason to wait longer for others.
 
+Exponentials are rounded to single precision, which is plenty: then code that is compiled comes to the same
+values, though its library may round their last place otherwise.
+
 Only lateness beyond the shortest target matters, and it is rare on most networks: a
 packet that is on time (`wants_update`) needs no update of its own, only to be counted
 at its row's next one, for which every so many packets will do.
@@ -91,23 +94,23 @@ def update_target(
     """
     elapsed = np.maximum(elapsed_ns, 0.0)
     late = relative_delay_ns - base_delay_ns
-    risen = base_delay_ns - late * np.expm1(elapsed / -params.forget_ns)
+    risen = base_delay_ns - late * np.expm1(elapsed / -params.forget_ns).astype(np.float32)
     # fmin passes over nan, so a first packet is its own base.
     base = np.fmin(np.where(late > params.leap_ns, base_delay_ns, risen), relative_delay_ns)
     needed = relative_delay_ns - base + params.margin_ns
 
-    kept = np.exp(elapsed / -params.memory_ns)
+    kept = np.exp(elapsed / -params.memory_ns).astype(np.float32)
     weight = weight * kept + packets
     step_ns = max(params.max_ns - params.min_ns, BINS) / BINS
     needed = np.where(needed <= params.max_ns, needed, 0.0)  # what no target can cover asks for none
-    late_counts = late_counts * kept[:, None].astype(np.float32)
+    late_counts = late_counts * kept[:, None]
     tail = np.flatnonzero(needed > params.min_ns)
     step = np.ceil((needed[tail] - params.min_ns) / step_ns).astype(np.int64)
     late_counts[tail, np.minimum(step, BINS) - 1] += 1
     later = np.cumsum(late_counts[:, ::-1], axis=1)  # more than so many steps, the highest step first
     wanted = params.min_ns + step_ns * (later > (params.late_share * weight)[:, None]).sum(axis=1)
 
-    shrunk = wanted + (target_ns - wanted) * np.exp(elapsed / -params.shrink_ns)
+    shrunk = wanted + (target_ns - wanted) * np.exp(elapsed / -params.shrink_ns).astype(np.float32)
     target = np.maximum(np.maximum(needed, wanted), np.maximum(shrunk, params.min_ns))
     return base, np.minimum(target, params.max_ns), late_counts, weight
 
@@ -128,10 +131,10 @@ def update_target_one(
     if base is None or relative_delay_ns < base:
         base = relative_delay_ns
     elif relative_delay_ns - base <= params.leap_ns:
-        base += (relative_delay_ns - base) * (1 - math.exp(-elapsed / params.forget_ns))
+        base -= (relative_delay_ns - base) * _single(math.expm1(-elapsed / params.forget_ns))
     needed = relative_delay_ns - base + params.margin_ns
 
-    kept = math.exp(-elapsed / params.memory_ns)
+    kept = _single(math.exp(-elapsed / params.memory_ns))
     weight = weight * kept + packets
     counts = [count * kept for count in late_counts]
     step_ns = max(params.max_ns - params.min_ns, BINS) / BINS
@@ -143,5 +146,9 @@ def update_target_one(
     for i in range(BINS):
         if sum(counts[i:]) > params.late_share * weight:
             wanted += step_ns
-    target = wanted + max(target_ns - wanted, 0.0) * math.exp(-elapsed / params.shrink_ns)
+    target = wanted + max(target_ns - wanted, 0.0) * _single(math.exp(-elapsed / params.shrink_ns))
     return base, min(max(needed, target, params.min_ns), params.max_ns), counts, weight
+
+
+def _single(value: float) -> float:
+    return float(np.float32(value))

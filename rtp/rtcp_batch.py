@@ -116,6 +116,11 @@ def _extended(shape: Shape, constants: dict[str, int]) -> list[tuple[str, Any]]:
     return [("xr", ">u4"), ("xr_ssrc", ">u4"), *fields]
 
 
+def compound_bytes(shape: Shape) -> int:
+    """Length of a compound of this shape."""
+    return _layout(shape)[0].itemsize
+
+
 def write(shape: Shape, n: int, reports: Reports, cname: bytes = b"") -> NDArray[np.uint8]:
     """n compounds of one shape: u8[n, bytes]. `cname` is everybody's, of `shape.cname_bytes` bytes."""
     dtype, constants = _layout(shape)

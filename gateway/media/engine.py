@@ -126,7 +126,7 @@ class Engine:
             wall_offset_ns = time.time_ns() - clock()
         self.heard_reports = HeardReports(table, wall_offset_ns)
         voip = VoipColumns(table, jitter.max_ns / 1e6)
-        self.reports = Reports(table, out.send_rtcp, rng, self.heard_reports, voip, wall_offset_ns)
+        self.reports = Reports(table, out.send_rtcp, rng, self.heard_reports, voip, wall_offset_ns, out.send_reports)
         self.keys = Keys(table, self.agents.telling, post, self.uplink.tones)
         self.quiet = QuietWatch(table, self.agents.telling.network, post)
         self.receiver.on_event_packet = self.keys.receive

@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from trunkline.gateway.media import compiled
 from trunkline.gateway.media.batch import Address
 from trunkline.gateway.media.table import Stream, Table
 from trunkline.rtp import rtcp, rtcp_timing
@@ -23,6 +24,9 @@ EACH_NS, AT_ONCE = 250_000_000, 8
 so, and to read one of 2 kB that is full of small blocks takes half a millisecond of everybody's time."""
 LONGEST_ROUND_TRIP_NS = 60_000_000_000
 "More is a broken clock, not a network."
+
+_FLOOD, _BELIEVED = 1, 256
+"What the kernel found, as heard_reports.c says: 0, nothing was done; the share that is lost is above `_BELIEVED`."
 
 Rows = NDArray[np.intp]
 
@@ -37,24 +41,31 @@ class HeardReports:
         n = table.capacity
         self._read_until_ns = np.zeros(n, np.int64)
         "by when the datagrams that were read would be due (GCRA)"
-        # Last sender report and last reference time: compact NTP, when it came, of which source.
-        self._sr = np.zeros((n, 3), np.int64)
+        self.sender_clocks = np.zeros((n, 3), np.int64)
+        "of the last sender report: compact NTP, when it came, of which source; `_rr` of the last reference time"
         self._rr = np.zeros((n, 3), np.int64)
+        c = table.shared
+        self._kernel = compiled.bind(
+            "hear_report", c.tx_ssrc, c.tx_seq, c.packets_sent, c.rx_ssrc, c.rx_proven, table.clock_hz,
+            self.sender_clocks, self._read_until_ns, c.peer_expected, c.peer_lost, c.peer_jitter_ms, c.rtt_ms,
+            EACH_NS, AT_ONCE, LONGEST_ROUND_TRIP_NS, wall_offset_ns,
+        )  # fmt: skip
+        "for the usual compound"
 
     def begin(self, row: int) -> None:
         """A row is somebody else's now."""
-        self._sr[row] = self._rr[row] = 0
+        self.sender_clocks[row] = self._rr[row] = 0
         self._read_until_ns[row] = 0
 
     # -- what our reports quote -------------------------------------------------------------
 
     def last_sender_report(self, rows: Rows, now_ns: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """LSR and DLSR; 0 where the source that is heard now has sent no SR."""
-        return self._quote(self._sr[rows], rows, now_ns)
+        return self._quote(self.sender_clocks[rows], rows, now_ns)
 
     def last_sender_report_one(self, row: int, now_ns: int) -> tuple[int, int]:
         """Scalar twin of `last_sender_report`."""
-        clock, came_ns, ssrc = self._sr[row].tolist()
+        clock, came_ns, ssrc = self.sender_clocks[row].tolist()
         if not clock or ssrc != int(self._table.shared.rx_ssrc[row]):
             return 0, 0
         return clock, rtcp_timing.delay_units(now_ns - came_ns)
@@ -82,6 +93,16 @@ class HeardReports:
         if not self._table.secure[row] and address[0] != stream.remote_rtcp[0]:
             self._drop(row, Drop.SOURCE)
             return
+        heard = 0 if self._kernel is None else self._kernel(row, data, now_ns)
+        if heard >= _BELIEVED:
+            self._note_loss(row, heard - _BELIEVED)
+        elif heard == _FLOOD:
+            self._drop(row, Drop.RTCP_FLOOD)
+        elif not heard:
+            self._read(stream, data, now_ns)
+
+    def _read(self, stream: Stream, data: bytes, now_ns: int) -> None:
+        row = stream.row
         until_ns = max(int(self._read_until_ns[row]), now_ns - AT_ONCE * EACH_NS) + EACH_NS
         if until_ns > now_ns:
             self._drop(row, Drop.RTCP_FLOOD)
@@ -95,7 +116,7 @@ class HeardReports:
         for packet in packets:
             match packet:
                 case rtcp.SenderReport():
-                    self._remember(self._sr, row, packet.ssrc, packet.ntp, now_ns)
+                    self._remember(self.sender_clocks, row, packet.ssrc, packet.ntp, now_ns)
                     self._blocks(row, packet.reports, now_ns)
                 case rtcp.ReceiverReport():
                     self._blocks(row, packet.reports, now_ns)
@@ -122,9 +143,14 @@ class HeardReports:
         c.peer_expected[row] = expected
         c.peer_lost[row] = min(max(0, block.cumulative_lost), expected)
         c.peer_jitter_ms[row] = block.jitter_ts * 1000 / int(self._table.clock_hz[row])
-        lost = np.array([block.fraction_lost * 100 / 256])
-        self._table.formats.at(row).codec.note_loss(np.array([row], np.intp), lost)
+        self._note_loss(row, block.fraction_lost)
         self._round_trip(row, block.last_sr, block.delay_since_last_sr, now_ns)
+
+    def _note_loss(self, row: int, fraction: int) -> None:
+        """The peer has lost so many 256ths of our packets; encodings whose payloads have one length cannot help it."""
+        if self._table.variable[row]:
+            lost = np.array([fraction * 100 / 256])
+            self._table.formats.at(row).codec.note_loss(np.array([row], np.intp), lost)
 
     def _extended(self, row: int, packet: rtcp.ExtendedReport, now_ns: int) -> None:
         ours = int(self._table.shared.tx_ssrc[row])

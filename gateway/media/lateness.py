@@ -13,6 +13,7 @@ import random
 import numpy as np
 from numpy.typing import NDArray
 
+from trunkline.gateway.media import compiled
 from trunkline.gateway.media.table import Table
 from trunkline.rtp.jitter import TargetParams, update_target, wants_update
 
@@ -32,6 +33,12 @@ class Lateness:
         self.ordinary_ns = -params.early_ns, params.min_ns - params.margin_ns
         "packets whose lateness lies between may wait for their row's turn (`wants_update`)"
         self._rng = random.Random(TURN)
+        c = table.shared
+        self._kernel = compiled.bind(
+            "learn_late", c.rx_base_delay_ns, c.rx_target_ns, table.late_counts, table.late_weight, c.packets_received,
+            table.noted_packets, table.noted_ns, params.min_ns, params.max_ns, params.margin_ns, params.late_share,
+            params.memory_ns, params.shrink_ns, params.forget_ns, params.leap_ns,
+        )  # fmt: skip
 
     def begin(self, row: int) -> None:
         """A source starts. What was learned of the network before holds for it too."""
@@ -63,7 +70,13 @@ class Lateness:
             self.update(rows[which], relative_ns[which], now_ns)
 
     def update(self, rows: Rows, relative_ns: Delays, now_ns: int) -> None:
-        """New base and target of these rows, after packets whose arrival minus media time this is."""
+        """New base and target of these rows, after packets whose arrival minus media time this is.
+
+        In a compiled kernel, if there is one (native/lateness.c).
+        """
+        if self._kernel is not None:
+            self._kernel(rows, relative_ns, now_ns)
+            return
         table, c = self._table, self._table.shared
         received = c.packets_received[rows]
         elapsed_ns = (now_ns - table.noted_ns[rows]).astype(np.float64)

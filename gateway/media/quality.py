@@ -6,7 +6,8 @@
                -> the agent, every five seconds, or as soon as the last second was notably better or worse
 
 Nothing here is done per packet: loss and discards are in columns already, and bursts are
-counted where packets are missing.
+counted where packets are missing.  Compiled kernels (native/quality.c, bursts.c) take all of it,
+and look at twenty rows in the time of one call into NumPy; what stands here is their twin.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from trunkline.gateway.media.figures import Figure, told
+from trunkline.codecs.compiled import Kernel
+from trunkline.gateway.media import compiled
+from trunkline.gateway.media.figures import Figure, told, told_each
 from trunkline.gateway.media.quality_one import DISCARDED, RECENT_MS, figures_of
 from trunkline.gateway.media.table import Stream, Table
 from trunkline.rtp import emodel
@@ -33,7 +36,8 @@ NOTABLE_MOS = 0.3
 Rows = NDArray[np.intp]
 Floats = NDArray[np.float64]
 
-_DISCARDED = list(DISCARDED)
+_DISCARDED = np.array(DISCARDED, np.int64)
+_NOBODY = np.zeros(0, np.int64)
 
 
 def _percent(part: NDArray[np.int64], whole: NDArray[np.int64]) -> Floats:
@@ -65,6 +69,20 @@ class QualityWatch:
         self._before = np.zeros((n, 4), np.int64)
         self._told_ns = np.zeros(n, np.int64)
         self._told_mos = np.zeros(n)
+        self._to_tell = np.zeros(n, np.int64)
+        c = table.shared
+        self._missing_kernel = compiled.bind("missing", c.loss_counts, c.loss_from_seq, c.loss_carry)
+        self._rate_kernel = self._bind()
+
+    def _bind(self) -> Kernel | None:
+        table, c = self._table, self._table.shared
+        return compiled.bind(
+            "rate", c.quality, self._before, self._told_ns, self._told_mos, c.loss_counts, c.packets_received,
+            c.packets_lost, c.drops, c.rx_next_seq, c.loss_from_seq, c.loss_carry, c.rx_ptime_ts, table.clock_hz,
+            c.rx_target_ns, c.rtt_ms, c.peer_expected, c.peer_lost, c.peer_xr, table.ptime_ns, table.formats.of_row,
+            _DISCARDED, emodel.DELAYS_MS, emodel.DELAY_IMPAIRMENTS, emodel.UNDISTURBED, RECENT_MS, NOTABLE_MOS,
+            TELL_NS,
+        )  # fmt: skip
 
     def begin(self, stream: Stream, now_ns: int) -> None:
         """A stream's audio begins, or goes on after its worker was replaced."""
@@ -76,6 +94,9 @@ class QualityWatch:
 
     def missing(self, row: int, first: int, end: int) -> None:
         """Packets first..end-1 (extended numbers) did not come in time; those before them in order did."""
+        if self._missing_kernel is not None:
+            self._missing_kernel(row, first, end)
+            return
         c = self._table.shared
         received = first - int(c.loss_from_seq[row]) + int(c.loss_carry[row])
         c.loss_from_seq[row], c.loss_carry[row] = end, 0
@@ -124,12 +145,20 @@ class QualityWatch:
         self._turn = (self._turn + 1) % SLICES
         rows = self._table.running
         rows = rows[rows % SLICES == self._turn]
-        if len(rows):
-            self.refresh(rows)
-            self._tell_agents(rows, now_ns)
+        if not len(rows):
+            return
+        if self._rate_kernel is not None:
+            to_tell = self._rate_kernel(self._impairments(), rows, now_ns, self._to_tell)
+            self._tell_all(self._to_tell[:to_tell])
+            return
+        self.refresh(rows)
+        self._tell_agents(rows, now_ns)
 
     def refresh(self, rows: Rows) -> None:
         """Bring the `quality` column of these rows up to date."""
+        if self._rate_kernel is not None:
+            self._rate_kernel(self._impairments(), rows, 0, _NOBODY)
+            return
         if self._pending:
             self._settle()
         c = self._table.shared
@@ -207,12 +236,16 @@ class QualityWatch:
         out[said, Figure.PEER_BURST_MS] = burst_ms
         out[said, Figure.PEER_BURST_LOSS_PERCENT] = burst_loss
 
-    def _equipment(self, rows: Rows, missing_percent: Floats, loss_run: Floats) -> Floats:
-        formats = self._table.formats
-        if len(self._codecs) != len(formats.list):
-            impairments = [_impairment(f.key.codec) for f in formats.list]
+    def _impairments(self) -> Floats:
+        """Ie and Bpl of each format, [formats, 2]."""
+        formats = self._table.formats.list
+        if len(self._codecs) != len(formats):
+            impairments = [_impairment(f.key.codec) for f in formats]
             self._codecs = np.array([(one.ie, one.bpl) for one in impairments])
-        ie, bpl = self._codecs[formats.of_row[rows]].T
+        return self._codecs
+
+    def _equipment(self, rows: Rows, missing_percent: Floats, loss_run: Floats) -> Floats:
+        ie, bpl = self._impairments()[self._table.formats.of_row[rows]].T
         ratio = emodel.burst_ratio(loss_run, missing_percent)
         return emodel.effective_impairment(ie, bpl, missing_percent, ratio)
 
@@ -229,9 +262,15 @@ class QualityWatch:
         self._before[rows] = self._counted(rows)
         self._told_ns[rows] = now_ns
         self._told_mos[rows] = c.quality[rows, Figure.RECENT_MOS]
-        for row in rows.tolist():
-            stream = self._table.streams[row]
-            if stream is not None and (figures := self.figures(row)):
+        self._tell_all(rows)
+
+    def _tell_all(self, rows: Rows) -> None:
+        if not len(rows):
+            return
+        streams = self._table.streams
+        for row, figures in zip(rows.tolist(), self.figures_each(rows), strict=True):
+            stream = streams[row]
+            if stream is not None and figures:
                 self._tell(stream, figures)
 
     def figures(self, row: int) -> dict[str, float]:
@@ -244,4 +283,19 @@ class QualityWatch:
                 out["rtt_ms"] = round(float(c.rtt_ms[row]), 3)
             if c.peer_expected[row]:
                 out["peer_jitter_ms"] = round(float(c.peer_jitter_ms[row]), 3)
+        return out
+
+    def figures_each(self, rows: Rows) -> list[dict[str, float]]:
+        """`figures` of several rows at once."""
+        c = self._table.shared
+        out = told_each(c.quality[rows])
+        jitter_ms = c.rx_jitter_ts[rows] * 1000 / self._table.clock_hz[rows]
+        more = np.column_stack([jitter_ms, c.rtt_ms[rows], c.peer_jitter_ms[rows], c.peer_expected[rows]])
+        for figures, (jitter, rtt, peer_jitter, reported) in zip(out, more.round(3).tolist(), strict=True):
+            if figures:
+                figures["jitter_ms"] = jitter
+                if rtt > 0:
+                    figures["rtt_ms"] = rtt
+                if reported:
+                    figures["peer_jitter_ms"] = peer_jitter
         return out

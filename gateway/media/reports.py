@@ -3,7 +3,8 @@
 
 A row's report is due every five seconds or so, at a random time that is reconsidered
 when it comes (6.3.6): 400 a second at 2,000 calls.  So those that fall due close
-together are gathered, and written as columns (`rtp/rtcp_batch.py`).
+together are gathered, and written as columns (`rtp/rtcp_batch.py`); in the usual shape, by a compiled
+kernel (native/reports.c).
 
 Of two parties, both of whom send, the least interval always decides, so members and
 bandwidth need no counting, and a BYE, which never ends a call, changes no timer.
@@ -17,6 +18,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from trunkline.codecs.compiled import Kernel
+from trunkline.gateway.media import compiled
 from trunkline.gateway.media.deadlines import NEVER_NS
 from trunkline.gateway.media.farewell import farewell
 from trunkline.gateway.media.heard_reports import HeardReports
@@ -26,13 +29,18 @@ from trunkline.rtp import rtcp_batch, rtcp_timing
 from trunkline.rtp.reception import cumulative_lost, expected_packets, fraction_lost
 from trunkline.rtp.rtcp_batch import Shape
 
-RtcpSend = Callable[[Stream, bytes], bool]
 Rows = NDArray[np.intp]
+Compounds = NDArray[np.uint8]
+RtcpSend = Callable[[Stream, bytes], bool]
+RtcpSendAll = Callable[[Rows, Compounds], None]
+"(rows, a compound for each: [n, bytes])"
 
 GATHER_NS = 100_000_000
 "Reports that fall due within so long leave together; their times are random anyway."
 WHOLE_EVERY = 3
 "With reduced size (RFC 5506) agreed on, every third report has the CNAME, and so is whole."
+USUAL = 7
+"Kind of a report that is a sender report, of a source that is heard, and whole."
 
 
 class Reports:
@@ -46,13 +54,15 @@ class Reports:
         heard: HeardReports,
         voip: VoipColumns,
         wall_offset_ns: int = 0,
+        send_all: RtcpSendAll | None = None,
     ) -> None:
-        """`rng` spreads the reports; seeded in tests.
+        """`rng` spreads the reports; seeded in tests.  `send_all` takes what leaves together, else `send` does.
 
         `wall_offset_ns` is Unix time minus our clock. It is taken once: a wall clock that is stepped
         would make round trips of the step's length, and streams that peers can no longer relate.
         """
-        self._table, self._send, self._rng = table, send, rng
+        self._table, self._send, self._send_all = table, send, send_all or self._send_each
+        self._rng = np.random.default_rng(rng.getrandbits(64))
         self._wall_offset_ns = wall_offset_ns
         self._heard, self._voip = heard, voip
         self._cname = f"{rng.getrandbits(96):024x}".encode()
@@ -62,8 +72,23 @@ class Reports:
         self._initial = np.ones(n, bool)
         self._sent = np.zeros((n, 2), np.int64)  # packets_sent at the last two reports, the older one first
         self._number = np.zeros(n, np.int64)  # reports sent
+        # -- for the kernels
+        self._found, self._out_rows, self._others = (np.zeros(n, np.int64) for _ in range(3))
+        self._out = np.zeros((n, rtcp_batch.compound_bytes(self._shape(USUAL))), np.uint8)
+        self._due_kernel = compiled.bind("due_by", self._due_ns)
+        self._least_kernel = compiled.bind("least", self._due_ns)
+        self._report_kernel = self._bind()
         self.next_ns = NEVER_NS
         "when `advance` has something to do"
+
+    def _bind(self) -> Kernel | None:
+        table, c = self._table, self._table.shared
+        return compiled.bind(
+            "report", self._due_ns, self._last_ns, self._initial, self._sent, self._number, table.rtcp_wishes,
+            self._heard.sender_clocks, c.send, c.tx_ssrc, c.rx_ssrc, c.rx_proven, c.rx_base_seq, c.rx_max_seq,
+            c.rx_received, c.rx_expected_prior, c.rx_received_prior, c.rx_jitter_ts, table.clock_hz,
+            table.rtcp_remotes, np.frombuffer(self._cname, np.uint8), GATHER_NS, self._wall_offset_ns,
+        )  # fmt: skip
 
     # -- when -------------------------------------------------------------------------------
 
@@ -77,29 +102,51 @@ class Reports:
         self.next_ns = min(self.next_ns, int(self._due_ns[row]))
 
     def _draw(self, rows: Rows) -> NDArray[np.int64]:
-        uniform = np.array([self._rng.random() for _ in range(len(rows))])
-        return rtcp_timing.intervals_ns(uniform, self._initial[rows])
+        return rtcp_timing.intervals_ns(self._rng.random(len(rows)), self._initial[rows])
 
     def advance(self, now_ns: int) -> None:
         """Send the reports that are due, and those that soon would be."""
         if now_ns < self.next_ns:
             return
-        table = self._table
-        active = table.running
-        rows = active[self._due_ns[active] <= now_ns + GATHER_NS]
+        rows = self._due_by(now_ns + GATHER_NS)
         if len(rows):
-            again_ns = self._last_ns[rows] + self._draw(rows)
-            now = again_ns <= now_ns + GATHER_NS
-            self._due_ns[rows] = again_ns
-            rows = rows[now]
-        if len(rows):
-            self._report(rows, now_ns)
-            self._last_ns[rows] = now_ns
-            self._initial[rows] = False
-            self._due_ns[rows] = now_ns + self._draw(rows)
+            uniform = self._rng.random((len(rows), 2))
+            (self._report_due if self._report_kernel is None else self._report_compiled)(rows, uniform, now_ns)
         # Not before the gathering is over, or reports that come one by one would leave one by one.
-        soonest = int(self._due_ns[active].min()) if len(active) else NEVER_NS
+        soonest = self._soonest()
         self.next_ns = max(soonest, now_ns + GATHER_NS // 2) if soonest < NEVER_NS else NEVER_NS
+
+    def _due_by(self, until_ns: int) -> Rows:
+        running = self._table.running
+        if self._due_kernel is not None:
+            return self._found[: self._due_kernel(running, until_ns, self._found)]
+        return running[self._due_ns[running] <= until_ns]
+
+    def _soonest(self) -> int:
+        running = self._table.running
+        if self._least_kernel is not None:
+            return self._least_kernel(running)
+        return int(self._due_ns[running].min()) if len(running) else NEVER_NS
+
+    def _report_due(self, rows: Rows, uniform: NDArray[np.float64], now_ns: int) -> None:
+        """Reconsider when rows are due (6.3.6), by the first number in 0..1 of each; the second says when next."""
+        again_ns = self._last_ns[rows] + rtcp_timing.intervals_ns(uniform[:, 0], self._initial[rows])
+        self._due_ns[rows] = again_ns
+        now = again_ns <= now_ns + GATHER_NS
+        rows, uniform = rows[now], uniform[now]
+        self._report(rows, now_ns)
+        self._last_ns[rows], self._initial[rows] = now_ns, False
+        self._due_ns[rows] = now_ns + rtcp_timing.intervals_ns(uniform[:, 1], self._initial[rows])
+
+    def _report_compiled(self, rows: Rows, uniform: NDArray[np.float64], now_ns: int) -> None:
+        """The same, but for reports of another shape than the usual one."""
+        assert self._report_kernel is not None
+        done = self._report_kernel(rows, uniform, now_ns, self._out, self._out_rows, self._others)
+        usual, others = done & 0xFFFFFFFF, done >> 32
+        if usual:
+            self._send_all(self._out_rows[:usual], self._out[:usual])
+        if others:
+            self._report(self._others[:others], now_ns)
 
     def goodbye(self, stream: Stream, now_ns: int) -> None:
         """The call is over: a last report with BYE."""
@@ -118,25 +165,25 @@ class Reports:
     # -- what -------------------------------------------------------------------------------
 
     def _report(self, rows: Rows, now_ns: int, *, bye: bool = False) -> None:
-        """One compound for each row whose peer takes RTCP, written shape by shape."""
-        streams = self._table.streams
-        rows = np.array(
-            [row for row in rows.tolist() if (s := streams[row]) is not None and s.remote_rtcp[1]], np.intp
-        )
+        """One compound for each row whose peer takes RTCP, written shape by shape, the usual one first."""
+        rows = rows[self._table.rtcp_remotes[rows, 2:4].any(axis=1)]  # with a port
         if not len(rows):
             return
         kinds = self._kinds(rows, bye)
-        for kind in set(kinds.tolist()):
+        for kind in sorted(set(kinds.tolist()), key=lambda kind: (kind != USUAL, kind)):
             same = rows[kinds == kind]
             shape = self._shape(kind)
             compounds = rtcp_batch.write(shape, len(same), self._columns(same, shape, now_ns), self._cname)
-            for row, compound in zip(same.tolist(), compounds, strict=True):
-                stream = streams[row]
-                if stream is not None:
-                    self._send(stream, compound.data)
+            self._send_all(same, compounds)
         self._sent[rows, 0] = self._sent[rows, 1]
         self._sent[rows, 1] = self._table.shared.packets_sent[rows]
         self._number[rows] += 1
+
+    def _send_each(self, rows: Rows, compounds: Compounds) -> None:
+        for row, compound in zip(rows.tolist(), compounds, strict=True):
+            stream = self._table.streams[row]
+            if stream is not None:
+                self._send(stream, compound.tobytes())
 
     def _kinds(self, rows: Rows, bye: bool) -> NDArray[np.int64]:
         """Which parts the compound of each row has: a bit for each field of `Shape`, the first one lowest."""

@@ -32,6 +32,9 @@ class Sockets(PacketSink, Protocol):
     def send_rtcp(self, stream: Stream, data: bytes) -> bool:
         """Send one compound packet."""
 
+    def send_reports(self, rows: Rows, packets: Packets) -> None:
+        """Send one compound packet of packets[n, bytes] to each of these rows."""
+
     def send_datagram(self, stream: Stream, data: bytes) -> bool:
         """Send a datagram from the RTP port to where signalling says that the peer is."""
 
@@ -83,6 +86,16 @@ class SrtpOut:
         if (sizes == sizes[0]).all():
             return self._sockets.send(rows, room[:, : sizes[0]])
         return self._sockets.send(rows, room[:, : sizes.max()], sizes)
+
+    def send_reports(self, rows: Rows, packets: Packets) -> None:
+        """Send one compound packet of packets[n, bytes] to each of these rows."""
+        if self._recorder is None and not (self._rows.count and self._table.secure[rows].any()):
+            self._sockets.send_reports(rows, packets)
+            return
+        for row, packet in zip(rows.tolist(), packets, strict=True):
+            stream = self._table.streams[row]
+            if stream is not None:
+                self.send_rtcp(stream, packet.tobytes())
 
     def send_rtcp(self, stream: Stream, data: bytes) -> bool:
         """Send one compound packet where the peer wants its RTCP."""

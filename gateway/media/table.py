@@ -73,7 +73,8 @@ class Stream:
     channel: int
     sockaddr: NDArray[np.uint8]
     "the row's place in `Table.remotes`"
-    remote_rtcp: Address
+    rtcp_sockaddr: NDArray[np.uint8]
+    "... in `Table.rtcp_remotes`"
     named: Address = ("", 0)
     "what signalling named, whatever was followed"
     former: Address = ("", 0)
@@ -113,6 +114,7 @@ class Stream:
     "commands of the agent for the gateway process, in the second that began at `asked_since_ns`"
     asked_since_ns: int = 0
     _remote: Address = ("", 0)
+    _remote_rtcp: Address = ("", 0)
 
     @property
     def remote(self) -> Address:
@@ -123,6 +125,16 @@ class Stream:
     def remote(self, address: Address) -> None:
         self._remote = address
         self.sockaddr[:] = pack(address)
+
+    @property
+    def remote_rtcp(self) -> Address:
+        """Where the peer wants its RTCP, if that does not share the port of RTP; no port: nowhere."""
+        return self._remote_rtcp
+
+    @remote_rtcp.setter
+    def remote_rtcp(self, address: Address) -> None:
+        self._remote_rtcp = address
+        self.rtcp_sockaddr[:] = pack(address)
 
     @property
     def sockets(self) -> list[socket.socket]:
@@ -231,6 +243,8 @@ class Table:
         # -- the network
         self.rtp_fd = np.full(n, -1, np.int32)  # descriptor of the socket for RTP, -1 without one
         self.remotes = np.zeros((n, SOCKADDR_BYTES), np.uint8)  # `Stream.remote` as the kernel has it
+        self.rtcp_fd = np.full(n, -1, np.int32)  # the same of RTCP, where it has a port of its own
+        self.rtcp_remotes = np.zeros((n, SOCKADDR_BYTES), np.uint8)
 
     def take(self, start: StartStream, rtp: socket.socket, rtcp: socket.socket | None) -> Stream:
         """Give a stream its row: a fresh one, or the one its predecessor left. Raises TableFull."""
@@ -253,6 +267,7 @@ class Table:
         stream = self._stream(row, start, rtp, rtcp, resumed=resumed)
         self.used[row] = True
         self.rtp_fd[row] = -1 if rtp is None else rtp.fileno()
+        self.rtcp_fd[row] = -1 if rtcp is None else rtcp.fileno()
         self.streams[row] = stream
         self.by_call[stream.call_id] = stream
         self.channels[row] = stream.channel
@@ -276,12 +291,13 @@ class Table:
             rtcp=rtcp,
             channel=(int(c.generation[row]) & 0xFFFF) << 16 | row,
             sockaddr=self.remotes[row],
-            remote_rtcp=(media.remote_rtcp_host, media.remote_rtcp_port),
+            rtcp_sockaddr=self.rtcp_remotes[row],
             named=named,
             held_media=start.hold_media,
             resumed=resumed,
         )
         stream.remote = (named[0], port) if port else named
+        stream.remote_rtcp = (media.remote_rtcp_host, media.remote_rtcp_port)
         return stream
 
     def _wipe(self, row: int, start: StartStream) -> None:
@@ -366,7 +382,7 @@ class Table:
         self.agent_ready[row] = self.receiving[row] = self.sending[row] = False
         self.shared.state[row] = FREE
         self.used[row] = False
-        self.rtp_fd[row] = -1
+        self.rtp_fd[row] = self.rtcp_fd[row] = -1
         self.keying.discard(row)
         self.mute(row, uplink=False, downlink=False)
         self.halted.discard(row)

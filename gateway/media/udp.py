@@ -69,6 +69,7 @@ class UdpSockets:
         self._notes = np.zeros(3, np.int64)  # how many others, row and age of the packet that was timed
         self._receive_kernel = self._bind()
         self._send_kernel = compiled.bind("send_packets", table.rtp_fd, table.remotes)
+        self._report_kernel = compiled.bind("send_packets", table.rtcp_fd, table.rtcp_remotes)
 
     # -- which sockets ----------------------------------------------------------------------
 
@@ -236,6 +237,19 @@ class UdpSockets:
         except (OSError, OverflowError):
             return False
         return True
+
+    def send_reports(self, rows: Rows, packets: NDArray[np.uint8]) -> None:
+        """Send a compound packet [bytes] of packets[n, bytes] to each of these rows, as `send_rtcp` does."""
+        if self._send_kernel is None or self._report_kernel is None:
+            for row, packet in zip(rows.tolist(), packets, strict=True):
+                stream = self._table.streams[row]
+                if stream is not None:
+                    self.send_rtcp(stream, packet.tobytes())
+            return
+        apart = (self._table.rtcp_fd[rows] >= 0) & ~self._table.rtcp_mux[rows]
+        for which, kernel in ((apart, self._report_kernel), (~apart, self._send_kernel)):
+            if which.any():
+                kernel(rows[which], packets[which], _WHOLE, np.empty(len(rows), bool))
 
     def send_rtcp(self, stream: Stream, data: bytes) -> bool:
         """Send one compound packet where the peer wants its RTCP."""

@@ -49,6 +49,9 @@ class _Nowhere:
     def send_rtcp(self, stream: Stream, data: bytes) -> bool:
         return True
 
+    def send_reports(self, rows: NDArray[np.intp], packets: NDArray[np.uint8]) -> None:
+        pass
+
     def send_datagram(self, stream: Stream, data: bytes) -> bool:
         return True
 

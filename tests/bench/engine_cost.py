@@ -157,6 +157,9 @@ class Rig:
         """Be the RTCP sockets."""
         return True
 
+    def send_reports(self, _rows: object, _packets: object) -> None:
+        """Be the RTCP sockets."""
+
     def send_datagram(self, _stream: object, _data: bytes) -> bool:
         """Be the RTP sockets of a handshake; there is none."""
         return True

@@ -147,7 +147,11 @@ class RecordingSockets:
         self.on_datagram(data)
         return True
 
-    def send_rtcp(self, stream: Stream, data: bytes) -> bool:
+    def send_reports(self, rows: NDArray[np.intp], packets: NDArray[np.uint8]) -> None:
+        for packet in packets:
+            self.send_rtcp(None, packet.tobytes())
+
+    def send_rtcp(self, stream: Stream | None, data: bytes) -> bool:
         self._digests.both(data)
         if self.keep_rtcp:
             self.rtcp.append(data)

@@ -20,4 +20,10 @@ enum { SEND_SEQ, SEND_TS, SEND_DUE_NS, SEND_PACKETS, SEND_OCTETS, SEND_FRAMES, S
 /* said.c, speak.c, due.c */
 Run said, speak, spoken, due, least, delays;
 
+/* bursts.c, quality.c, lateness.c */
+Run missing, rate, learn_late;
+
+/* reports.c, heard_reports.c */
+Run due_by, report, hear_report;
+
 #endif

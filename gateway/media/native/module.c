@@ -30,6 +30,17 @@ static const Kernel kernels[] = {
     {"due", "q2@ int rows int q1! q1!", due},
     {"spoken", "q2!@ q1@ q1@ q1! rows q1 ?1 int", spoken},
     {"delays", "q1 I2!@ q1! rows q1 int", delays},
+    {"missing", "q2! q1! q1! int int int", missing},
+    {"rate",
+     "f2!@ q2!@ q1!@ d1!@ q2@ q1@ q1@ q2@ q1@ q1@ q1@ q1@ q1@ d1@ f1@ q1@ q1@ f2@ q1@ h1@ q1 d1 d1 real real real int "
+     "d2 rows int q1!", rate},
+    {"learn_late",
+     "d1!@ d1!@ f2!@ d1!@ q1@ q1!@ q1!@ real real real real real real real real rows d1 int", learn_late},
+    {"due_by", "q1@ rows int q1!", due_by},
+    {"report",
+     "q1!@ q1!@ ?1!@ q2!@ q1!@ ?2@ q2@ q2@ I1@ I1@ B1@ q1@ q1@ q1@ q1!@ q1!@ d1@ q1@ B2@ B1 int int rows d2 int B2! q1! "
+     "q1!", report},
+    {"hear_report", "I1 q1 q1 I1 B1 q1 q2! q1! q1! q1! f1! f1! int int int int int B1 int", hear_report},
     {NULL, NULL, NULL},
 };
 

@@ -106,10 +106,9 @@ def test_rollovers_both_ways() -> None:
     """Sequence numbers of both sides wrap: not a packet is lost, in order or not."""
     call = SecureCall(seq=65_500)
     sequence = call.rig.table.shared.tx_seq
-    for _ in range(3):
+    while sequence[0] < 65_500:
         call.talk(1)
         sequence[0] = min(int(sequence[0]) + 30_000, 65_500)
-    assert sequence[0] == 65_500
     call.talk(30)
     last, first = call.protected(), call.protected()  # overtaken just around the wrap
     call.receive(first)
@@ -175,7 +174,7 @@ def test_a_successor_goes_on(suite: str) -> None:
     """A worker is killed after both counters rolled over: nothing is refused, and no number is used again."""
     call = SecureCall(suite, seq=65_500)
     sequence = call.rig.table.shared.tx_seq
-    for _ in range(3):
+    while sequence[0] < 65_530:
         call.talk(1)
         sequence[0] = min(int(sequence[0]) + 30_000, 65_530)
     call.talk(60)

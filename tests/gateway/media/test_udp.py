@@ -348,6 +348,26 @@ def test_packets_go_where_their_rows_peers_are(wires: Wires, each: bool) -> None
         assert (data, address[:2]) == (bytes(buffer[i, :size]), place(line.ours))
 
 
+def test_reports_go_where_peers_want_their_rtcp(wires: Wires) -> None:
+    """Port and socket of their own, or those of RTP (RFC 5761); what has no address goes nowhere."""
+    for host, muxed in ((host, muxed) for host in HOSTS for muxed in (False, True)):
+        with udp_socket(host) as rtp, udp_socket(host) as rtcp, udp_socket(host) as peer, udp_socket(host) as other:
+            message = start_message(rtcp_mux=muxed, remote_rtcp_host=host, remote_rtcp_port=place(other)[1])
+            stream = wires.table.take(message, rtp, rtcp)
+            wires.table.apply(stream, stream.media)
+            stream.remote = place(peer)
+            rows = np.array([stream.row, wires.lines[0].stream.row], np.intp)
+            wires.sockets.send_reports(rows, np.array([[1, 2, 3], [4, 5, 6]], np.uint8))
+            data, address = (peer if muxed else other).recvfrom(100)
+            assert (data, address[:2]) == (b"\1\2\3", place(rtp if muxed else rtcp))
+            assert wires.lines[0].peer.recv(100) == b"\4\5\6"
+            stream.remote_rtcp = stream.remote = ("nobody", 9)
+            wires.sockets.send_reports(rows, np.array([[7], [8]], np.uint8))
+            assert wires.lines[0].peer.recv(100) == b"\x08"
+            wires.table.release(stream)
+            assert wires.table.rtcp_fd[stream.row] == -1
+
+
 def test_packets_follow_a_peer_that_moves(wires: Wires) -> None:
     line = wires.lines[0]
     one, data = np.array([line.stream.row], np.intp), np.full((1, 5), 7, np.uint8)

@@ -246,6 +246,9 @@ class Side:
     def send_rtcp(self, _stream: Stream, _data: bytes) -> bool:
         return True
 
+    def send_reports(self, rows: Any, packets: Any) -> None:
+        pass
+
     def send_datagram(self, _stream: Stream, _data: bytes) -> bool:
         return True
 
