@@ -31,7 +31,11 @@ line that is alive is not quite silent. White noise at -66 dBov is 45 dB below s
 
 
 class PacketSink(Protocol):
-    """Takes finished packets (udp.py)."""
+    """Takes finished packets (udp.py).
+
+    One that has a method `kernel` says with it what may be called in its place for the next batch: a bound
+    `send_packets`, or None.
+    """
 
     def send(
         self, rows: Rows, packets: NDArray[np.uint8], lengths: NDArray[np.int32] | None = None

@@ -30,6 +30,9 @@ static const Kernel kernels[] = {
     {"due", "q2@ int rows int q1! q1!", due},
     {"spoken", "q2!@ q1@ q1@ q1! rows q1 ?1 int", spoken},
     {"delays", "q1 I2!@ q1! rows q1 int", delays},
+    {"said_in", "said() q1! q1! q1! q1! q1! int int int int B1 int", said_in},
+    {"leave", "send_packets() spoken() least() delays() B2 i1 q1 q1 ?1! q1! q1 q1 q1 int int", leave},
+    {"play", "due() speak() leave() B2! h2! q1! q1! ?1! q1! q1! q1! q1! q1 int int int", play},
     {NULL, NULL, NULL},
 };
 
