@@ -10,8 +10,6 @@ begin, until these are noted.  Who is left is still due, and `Downlink` goes the
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -42,8 +40,6 @@ class PacketRound:
     ) -> None:
         """`monotonic` says that `now_ns` is of time.monotonic_ns: then delays are counted here."""
         self._table, self._clocks, self._speaking, self._sink = table, clocks, speaking, sink
-        self._kernel_of: Callable[[], Kernel | None] = getattr(sink, "kernel", lambda: None)
-        "the kernel `send_packets` of the sink, None while it wants to see each batch"
         self._monotonic = monotonic
         n = 2 * table.capacity  # each format wants room for all that are due, behind what others have made
         self._due, self._late_ns = np.zeros(n, np.intp), np.zeros(n, np.int64)
@@ -64,7 +60,7 @@ class PacketRound:
 
     def go(self, apart: set[int], now_ns: int) -> int:
         """Once, without those `apart`; returns when a packet is due next. Now: somebody is left."""
-        send = self._kernel_of()
+        send: Kernel | None = getattr(self._sink, "kernel", None)
         if self._live is not self._table.formats.live or (send is not self._send and send is not None):
             self._bind(send)
         self.uncounted = _NOBODY

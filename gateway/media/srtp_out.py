@@ -50,6 +50,7 @@ class SrtpOut:
         """Show somebody what goes out, in the clear; None: nobody any more."""
         self._recorder = recorder
 
+    @property
     def kernel(self) -> Kernel | None:
         """`send_packets`, while there is nobody who wants to see packets before they leave."""
         return None if self._recorder is not None or self._rows.count else self._kernel

@@ -3,9 +3,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import operator
-from collections.abc import Sequence
+import os
+import socket
+from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
 from unittest import mock
 
@@ -17,15 +21,17 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from support.media_rig import MS, RecordingLink, Reply, running, start_message
+from trunkline.agent_bridge import wire
 from trunkline.agent_bridge.link_events import Audio
 from trunkline.agent_bridge.wire import record_dtype
 from trunkline.gateway.media import compiled
 from trunkline.gateway.media.agents import AgentLinks
 from trunkline.gateway.media.columns import ROW_FIELDS, WORKER_FIELDS, Columns
 from trunkline.gateway.media.control import StartStream
-from trunkline.gateway.media.downlink import Downlink
+from trunkline.gateway.media.downlink import Downlink, PacketSink
 from trunkline.gateway.media.playback import Playback
 from trunkline.gateway.media.table import Stream, Table
+from trunkline.gateway.media.udp import UdpSockets
 
 needs_kernels = pytest.mark.skipif(compiled.native is None, reason="nothing is compiled")
 
@@ -62,7 +68,7 @@ class Rig:
         self.refused: set[int] = set()
         with mock.patch.object(compiled, "native", native):
             self.table = Table(Columns(len(messages) + 1))
-            self.downlink = Downlink(self.table, self, send_silence=send_silence)
+            self.downlink = Downlink(self.table, self.sink(), send_silence=send_silence)
             self.playback = Playback(self.table, self.downlink, self.posted.append)
             self.agents = AgentLinks(
                 self.table, self.playback, mock.Mock(), lambda: self.now_ns, self.posted.append
@@ -72,6 +78,10 @@ class Rig:
         "of all calls that ever were"
         self.streams = [self.call(message) for message in messages]
         self.downlink._pace._rng = SimpleNamespace(random=lambda: 0.0)  # type: ignore[assignment]
+
+    def sink(self) -> PacketSink:
+        """What takes packets."""
+        return self
 
     def call(self, message: StartStream) -> Stream:
         """A call begins, and its agent has accepted it."""
@@ -88,12 +98,23 @@ class Rig:
         """Be the sockets."""
         assert lengths is None
         for row, packet in zip(rows.tolist(), packets, strict=True):
-            self.sent.setdefault(row, []).append(packet.tobytes())
+            if row not in self.refused:
+                self.sent.setdefault(row, []).append(packet.tobytes())
         return ~np.isin(rows, list(self.refused))
 
-    def say(self, run: list[Audio]) -> None:
-        """What came in one read."""
+    def say(self, said: Say, at: int) -> None:
+        """What came in one read, to an address so far from a good one."""
+        self.say_run(said.run(self, at))
+
+    def say_run(self, run: list[Audio]) -> None:
+        """The same as messages."""
         self.agents._audio(SimpleNamespace(index=LINK), run, self.now_ns)  # type: ignore[arg-type]
+
+    def advance(self) -> None:
+        """What a tick does."""
+        self.downlink.advance(self.now_ns)
+        if len(self.downlink.sent_rows):
+            self.downlink.count_delays(0)
 
     def do(self, step: Step) -> None:
         """Anything else."""
@@ -102,10 +123,10 @@ class Rig:
             case "run":
                 for _ in range(step.n):
                     self.now_ns += 5 * MS
-                    self.downlink.advance(self.now_ns)
+                    self.advance()
             case "stall":
                 self.now_ns += step.n * 20 * MS
-                self.downlink.advance(self.now_ns)
+                self.advance()
             case "clear":
                 self.playback.clear(stream, "x")
             case "pause":
@@ -185,6 +206,75 @@ class Rig:
         return [link.said for link in self.links]
 
 
+class Sockets:
+    """UDP on loopback: one for each row, and one that all of them send to."""
+
+    def __init__(self, rows: int) -> None:
+        self.peer = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self.peer.bind(("127.0.0.1", 0))
+        self.ours = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(rows)]
+        for sock in self.ours:
+            sock.bind(("127.0.0.1", 0))
+        self._row_of = {sock.getsockname(): row for row, sock in enumerate(self.ours)}
+        self.no_socket = os.open(os.devnull, os.O_RDWR)
+        "a descriptor at which every packet is refused"
+
+    def received(self) -> Iterator[tuple[int, bytes]]:
+        """All that has come, and from which row."""
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                packet, source = self.peer.recvfrom(2048)
+                yield self._row_of[source], packet
+
+
+@functools.cache
+def sockets() -> Sockets:
+    """For all rigs there ever are."""
+    return Sockets(len(KINDS) + 1)
+
+
+class ShortRig(Rig):
+    """One whose kernels run each other: from what was read of the connection, and down to the sockets."""
+
+    def sink(self) -> PacketSink:
+        return UdpSockets(self.table)
+
+    def call(self, message: StartStream) -> Stream:
+        stream = super().call(message)
+        stream.remote = sockets().peer.getsockname()
+        self.table.rtp_fd[stream.row] = sockets().ours[stream.row].fileno()
+        return stream
+
+    def say(self, said: Say, at: int) -> None:
+        """A read that ends with so many bytes of another message."""
+        run = said.run(self)
+        data = b"".join(message_of(audio) for audio in run)
+        read, size = bytearray(data + message_of(run[0])[:at] + b"what was read before"), len(data) + at
+        link = SimpleNamespace(index=LINK)
+        taken = self.agents._take_speech(link, read, size, self.now_ns)  # type: ignore[arg-type]
+        assert taken in (0, len(data))
+        if not taken:  # the pool might not have room for all of it
+            self.say_run(run)
+        assert not self.agents._speech.left and not self.agents._speech.long
+
+    def advance(self) -> None:
+        super().advance()
+        for row, packet in sockets().received():
+            self.sent.setdefault(row, []).append(packet)
+
+    def do(self, step: Step) -> None:
+        super().do(step)
+        for row in range(len(self.streams)):
+            refused = row in self.refused
+            self.table.rtp_fd[row] = sockets().no_socket if refused else sockets().ours[row].fileno()
+
+
+def message_of(audio: Audio) -> bytes:
+    """An audio message of these records."""
+    zero = np.zeros(len(audio.channels), np.uint16)
+    return b"".join(wire.audio_messages(audio.channels, zero.astype(np.int64), zero, audio.pcm))
+
+
 @dataclasses.dataclass(frozen=True)
 class Step:
     """Something happens."""
@@ -256,35 +346,42 @@ HELD_BACK = [
 def test_both_ways_leave_the_same_behind(steps: list[Say | Step], at: int, send_silence: bool) -> None:
     """Any speech in any pieces, for calls of all formats, with all that may happen to them."""
     messages = [start_message(**{"queue_ms": QUEUE_MS} | kind) for kind in KINDS]  # type: ignore[arg-type]
-    rigs = [Rig(messages, native, send_silence=send_silence) for native in (compiled.native, None)]
+    rigs = [
+        ShortRig(messages, compiled.native, send_silence=send_silence),
+        Rig(messages, compiled.native, send_silence=send_silence),
+        Rig(messages, None, send_silence=send_silence),
+    ]
     for step in steps:
         for rig in rigs:
             if isinstance(step, Say):
-                rig.say(step.run(rig, at))
+                rig.say(step, at)
             else:
                 rig.do(step)
-    short, long = rigs
-    assert short.sent == long.sent
-    assert short.told() == long.told()
+    *compiled_ones, long = rigs
     by_call = operator.attrgetter("call_id")  # the order of rows is nobody's business
-    assert sorted(short.posted, key=by_call) == sorted(long.posted, key=by_call)
-    left, wanted = short.left(), long.left()
-    assert {name: left[name] for name in left if left[name] != wanted[name]} == {}
+    wanted = long.left()
+    for short in compiled_ones:
+        assert short.sent == long.sent
+        assert short.told() == long.told()
+        assert sorted(short.posted, key=by_call) == sorted(long.posted, key=by_call)
+        left = short.left()
+        assert {name: left[name] for name in left if left[name] != wanted[name]} == {}
 
 
 @needs_kernels
-def test_the_usual_case_takes_the_short_way(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", [Rig, ShortRig])
+def test_the_usual_case_takes_the_short_way(monkeypatch: pytest.MonkeyPatch, kind: type[Rig]) -> None:
     """Speech and silence of all calls whose rates allow it reach the sockets without the code for other cases."""
-    messages = [start_message(**kind) for kind in KINDS if kind["rate_hz"] != 24000]  # type: ignore[arg-type]
-    rig = Rig(messages, compiled.native)
+    messages = [start_message(**each) for each in KINDS if each["rate_hz"] != 24000]  # type: ignore[arg-type]
+    rig = kind(messages, compiled.native)
     speakers = (0, 1, 3, 4, 5)  # the others say nothing, ever
-    rig.say(Say(((speakers, 1600, 9000),)).run(rig))
+    rig.say(Say(((speakers, 1600, 9000),)), 0)
     rig.do(Step("run", 0, 8))  # talkspurts begin
     before = {row: len(packets) for row, packets in rig.sent.items()}
     for name in ("push", "_send_due"):
         monkeypatch.setattr(rig.downlink, name, None)
     for _ in range(6):
-        rig.say(Say(((speakers, 320, 9000),)).run(rig))
+        rig.say(Say(((speakers, 320, 9000),)), 0)
         rig.do(Step("run", 0, 4))
     sent = [len(packets) - before[row] for row, packets in sorted(rig.sent.items())]
     assert sent == [6, 6, 6, 6, 4, 6, 6, 6]
@@ -299,7 +396,7 @@ def records(samples: int, rows: int = 1) -> tuple[NDArray[np.uint32], NDArray[np
 def test_arrays_that_do_not_go_together_are_refused() -> None:
     """A mistake of ours is an exception, whatever lies behind the end of an array."""
     rig = Rig([start_message(rate_hz=16000)], compiled.native)
-    rig.say(Say((((0,), 320, 0),)).run(rig))
+    rig.say(Say((((0,), 320, 0),)), 0)
     said = rig.agents._speech._kernels[0]
     channel, pcm = records(320, 2)
     short, room = np.zeros(1, np.int64), np.zeros(2, np.int64)
