@@ -82,7 +82,7 @@ class Downlink:
         self._speaking.on_open = self.talkspurts.open
         self._speaking.on_sent = self._note_sent
         self._speaking.on_some_refused = self._note_some_played
-        self._round = PacketRound(table, self._clocks, self._speaking, sink, monotonic=monotonic)
+        self.packet_round = PacketRound(table, self._clocks, self._speaking, sink, monotonic=monotonic)
         self._send_silence = send_silence
         self.now_ns = 0
         "time of the last push or tick"
@@ -183,8 +183,8 @@ class Downlink:
         self.sent_rows = _NO_ROWS
         if now_ns < self.next_due_ns:
             return
-        self.next_due_ns = self._round.go(self._apart(), now_ns)
-        self.sent_rows, self.sent_late_ns = self._round.uncounted
+        self.next_due_ns = self.packet_round.go(self._apart(), now_ns)
+        self.sent_rows, self.sent_late_ns = self.packet_round.uncounted
         if self.next_due_ns <= now_ns:
             self._advance_rest(now_ns)
 

@@ -10,6 +10,8 @@ begin, until these are noted.  Who is left is still due, and `Downlink` goes the
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -41,6 +43,8 @@ class PacketRound:
         """`monotonic` says that `now_ns` is of time.monotonic_ns: then delays are counted here."""
         self._table, self._clocks, self._speaking, self._sink = table, clocks, speaking, sink
         self._monotonic = monotonic
+        self.is_heeded: Callable[[], bool] = lambda: True
+        "whether anybody wants to be told by `on_sent` that all packets have left"
         n = 2 * table.capacity  # each format wants room for all that are due, behind what others have made
         self._due, self._late_ns = np.zeros(n, np.intp), np.zeros(n, np.int64)
         self._made, self._others = np.zeros(n, np.intp), np.zeros(n, np.intp)
@@ -74,11 +78,10 @@ class PacketRound:
             with_apart[list(apart)] = False
         if next_ns < 0:
             return self._finish(send, now_ns)
-        notes = self._notes
         if not self._monotonic:
-            due = int(notes[_DUE])
+            due = int(self._notes[_DUE])
             self.uncounted = self._due[:due], self._late_ns[:due]
-        if made := int(notes[_MADE]):
+        if self.is_heeded() and (made := int(self._notes[_MADE])):
             self._speaking.on_sent(self._made[:made], now_ns)
         return next_ns
 
