@@ -64,7 +64,7 @@ class PacketRound:
 
     def go(self, apart: set[int], now_ns: int) -> int:
         """Once, without those `apart`; returns when a packet is due next. Now: somebody is left."""
-        send: Kernel | None = getattr(self._sink, "kernel", None)
+        send: Kernel | None = getattr(self._sink, "compiled_send", None)
         if self._live is not self._table.formats.live or (send is not self._send and send is not None):
             self._bind(send)
         self.uncounted = _NOBODY

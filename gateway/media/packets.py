@@ -33,8 +33,8 @@ line that is alive is not quite silent. White noise at -66 dBov is 45 dB below s
 class PacketSink(Protocol):
     """Takes finished packets (udp.py).
 
-    One that has a `kernel` says with it what may be called in its place for the next batch: a bound `send_packets`,
-    or None.
+    One that has `compiled_send` says with it what may be called in its place for the next batch: a bound
+    `send_packets`, or None.
     """
 
     def send(

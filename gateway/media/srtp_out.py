@@ -43,7 +43,7 @@ class SrtpOut:
     def __init__(self, table: Table, rows: SrtpRows, sockets: Sockets) -> None:
         self._table, self._rows, self._sockets = table, rows, sockets
         self._recorder: Recorder | None = None
-        self._kernel: Kernel | None = getattr(sockets, "kernel", None)
+        self._kernel: Kernel | None = getattr(sockets, "compiled_send", None)
         self._buffer = np.zeros((0, PACKET_BYTES + TRAILER_BYTES), np.uint8)
 
     def tap(self, recorder: Recorder | None) -> None:
@@ -51,7 +51,7 @@ class SrtpOut:
         self._recorder = recorder
 
     @property
-    def kernel(self) -> Kernel | None:
+    def compiled_send(self) -> Kernel | None:
         """`send_packets`, while there is nobody who wants to see packets before they leave."""
         return None if self._recorder is not None or self._rows.count else self._kernel
 

@@ -121,7 +121,7 @@ class Rig:
         self.now_ns = 1_000_000_000_000
         self.table = Table(Columns(calls + 4))
         self.pair = Pair()
-        self.kernel = compiled.bind("send_packets", self.table.rtp_fd, self.table.remotes)
+        self.compiled_send = compiled.bind("send_packets", self.table.rtp_fd, self.table.remotes)
         "what the engine sends with; rows without a descriptor, as all are here, have taken everything"
         self.spent: collections.Counter[str] = collections.Counter()
         self.engine = Engine(

@@ -39,19 +39,17 @@ static Message message_at(char *data, int64_t size)
    gets how much then is not decided by who comes first. -1 with an exception. */
 static int64_t measure(const Arg *arg, int64_t most)
 {
-    int64_t size = 0, records = 0;
-    for (Message message; (message = message_at(arg[DATA].a.data + size, arg[SIZE].i - size)).bytes; size += message.bytes)
-        if ((records += message.channel.n) > most) break;
+    int64_t size = 0, records = 0, samples = 0;
+    for (Message message; (message = message_at(arg[DATA].a.data + size, arg[SIZE].i - size)).bytes; size += message.bytes) {
+        if (records + message.channel.n > most) break;
+        records += message.channel.n;
+        samples += message.channel.n * message.pcm.m;
+    }
     for (Py_ssize_t k = 0; k < arg[SAID].k.n; k++) {
         Queue queue;
-        int64_t blocks = 0;
         if (!open_queue(bound_arguments(arg[SAID].k.of[k]) + SAID_QUEUE, &queue)) return -1;
-        for (int64_t at = 0; at < size;) {
-            Message message = message_at(arg[DATA].a.data + at, size - at);
-            blocks += message.channel.n * (1 + message.pcm.m / queue.block);
-            at += message.bytes;
-        }
-        if (!queue_has_room(&queue, blocks)) return 0;
+        int64_t begun = records < queue_rows(&queue) ? records : queue_rows(&queue); /* blocks that are completed */
+        if (!queue_has_room(&queue, begun + samples / queue.block)) return 0;
     }
     return size;
 }

@@ -9,6 +9,7 @@ import functools
 import operator
 import os
 import socket
+import time
 from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
 from unittest import mock
@@ -23,7 +24,10 @@ from numpy.typing import NDArray
 from support.media_rig import MS, RecordingLink, Reply, running, start_message
 from trunkline.agent_bridge import wire
 from trunkline.agent_bridge.link_events import Audio
+from trunkline.agent_bridge.reassembly import ProtocolViolation
 from trunkline.agent_bridge.wire import record_dtype
+from trunkline.codecs import compiled as of_codecs
+from trunkline.codecs.compiled import Kernel
 from trunkline.gateway.media import compiled
 from trunkline.gateway.media.agents import AgentLinks
 from trunkline.gateway.media.columns import ROW_FIELDS, WORKER_FIELDS, Columns
@@ -233,11 +237,29 @@ def sockets() -> Sockets:
     return Sockets(len(KINDS) + 1)
 
 
+class Watched:
+    """Sockets; sometimes somebody wants to see what goes there."""
+
+    def __init__(self, sockets: UdpSockets) -> None:
+        self._sockets = sockets
+        self.by_somebody = False
+
+    @property
+    def compiled_send(self) -> Kernel | None:
+        return None if self.by_somebody else self._sockets.compiled_send
+
+    def send(
+        self, rows: NDArray[np.intp], packets: NDArray[np.uint8], lengths: NDArray[np.int32] | None = None
+    ) -> NDArray[np.bool_]:
+        return self._sockets.send(rows, packets, lengths)
+
+
 class ShortRig(Rig):
     """One whose kernels run each other: from what was read of the connection, and down to the sockets."""
 
     def sink(self) -> PacketSink:
-        return UdpSockets(self.table)
+        self.watched = Watched(UdpSockets(self.table))
+        return self.watched
 
     def call(self, message: StartStream) -> Stream:
         stream = super().call(message)
@@ -264,6 +286,8 @@ class ShortRig(Rig):
 
     def do(self, step: Step) -> None:
         super().do(step)
+        if step.what == "watch":
+            self.watched.by_somebody = step.n % 2 == 0
         for row in range(len(self.streams)):
             refused = row in self.refused
             self.table.rtp_fd[row] = sockets().no_socket if refused else sockets().ours[row].fileno()
@@ -315,7 +339,7 @@ others = st.builds(
     Step,
     st.sampled_from(
         ["run", "run", "run", "run", "caller", "caller", "stall", "clear", "pause", "hold", "mute", "mark"]
-        + ["refuse", "unspoken", "wait", "digit", "codec", "ptime", "again", "orphan", "successor"]
+        + ["refuse", "unspoken", "wait", "watch", "digit", "codec", "ptime", "again", "orphan", "successor"]
     ),
     st.integers(0, ABSENT - 1),
     st.integers(1, 12),
@@ -343,6 +367,7 @@ HELD_BACK = [
 @example(TALK + [Step("again", 0, 3), *TALK, Step("again", 3, 6), Step("codec", 3, 4)] + TALK, 1, False)
 @example(TALK + [Step("orphan", 0, 1), Step("orphan", 1, 2), *TALK, Step("successor", 0, 9)] + TALK, 2, True)
 @example(HELD_BACK, 0, True)
+@example(TALK + [Step("watch", 0, 2), Step("refuse", 1, 2), *TALK, Step("watch", 0, 1)] + TALK * 2, 0, True)
 def test_both_ways_leave_the_same_behind(steps: list[Say | Step], at: int, send_silence: bool) -> None:
     """Any speech in any pieces, for calls of all formats, with all that may happen to them."""
     messages = [start_message(**{"queue_ms": QUEUE_MS} | kind) for kind in KINDS]  # type: ignore[arg-type]
@@ -392,6 +417,88 @@ def records(samples: int, rows: int = 1) -> tuple[NDArray[np.uint32], NDArray[np
     return np.zeros(rows, np.uint32), np.zeros((rows, samples), np.int16)
 
 
+def leading_audio(data: bytes) -> int:
+    """Bytes of the whole messages of audio at the beginning, by the code that reads them everywhere else."""
+    at = 0
+    with contextlib.suppress(ProtocolViolation):
+        for kind, payload in wire.reassembler().messages(data):
+            if kind != wire.AUDIO:
+                break
+            wire.parse_audio(payload)
+            at += 8 + len(payload)
+    return at
+
+
+@needs_kernels
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(1, 3), st.integers(1, 90)), min_size=1, max_size=4),
+    st.lists(st.tuples(st.integers(0, 1 << 12), st.integers(0, 255)), max_size=3),
+    st.integers(0, 1 << 12),
+)
+@example([(1, 80)], [(3, 255)], 0)  # 4 GiB
+@example([(1, 80)], [(12, 255), (13, 255), (14, 255), (15, 255)], 0)  # as many records
+@example([(1, 80), (2, 80)], [], 1)
+@example([(1, 80), (2, 80)], [(4, 1)], 0)
+def test_of_a_read_only_whole_and_right_messages_are_taken(
+    messages: list[tuple[int, int]], changes: list[tuple[int, int]], cut: int
+) -> None:
+    """Whatever an agent writes: the kernel takes as much of it as Python would, and from nowhere else."""
+    rig = Rig([start_message(rate_hz=16000, queue_ms=QUEUE_MS)], compiled.native)
+    channels = np.full(3, rig.streams[0].channel, np.uint32)
+    pcm = np.arange(300, dtype=np.int16).reshape(3, 100)
+    data = bytearray()
+    for count, samples in messages:
+        data += message_of(Audio(channels[:count], pcm[:count, :samples]))
+    size = len(data) - cut % len(data)
+    for place, value in changes:
+        data[place % len(data)] = value
+    link = SimpleNamespace(index=LINK)
+    taken = rig.agents._take_speech(link, data, size, rig.now_ns)  # type: ignore[arg-type]
+    assert taken == leading_audio(bytes(data[:size]))
+
+
+@needs_kernels
+def test_a_read_of_many_tiny_records_is_taken_in_parts() -> None:
+    """There is room for so many findings; what is behind them goes the long way."""
+    rig = Rig([start_message(rate_hz=16000)], compiled.native)
+    one = message_of(Audio(np.full(100, rig.streams[0].channel, np.uint32), np.ones((100, 1), np.int16)))
+    data = bytearray(one * 90)
+    link = SimpleNamespace(index=LINK)
+    taken = rig.agents._take_speech(link, data, len(data), rig.now_ns)  # type: ignore[arg-type]
+    assert taken == len(one) * 81  # 8,192 records
+    queue = rig.table.formats.at(0).queue
+    assert queue.queued_samples(np.array([0])).tolist() == [8100]
+
+
+@needs_kernels
+def test_delays_are_counted_where_packets_leave() -> None:
+    """With the clock of the machine, once for each packet, those of silent calls too."""
+    rig = ShortRig([start_message(rate_hz=16000) for _ in range(3)], compiled.native)
+    rig.downlink.packet_round._monotonic = True
+    rig.table.shared.tx_due_ns[:3] = rig.now_ns = time.monotonic_ns()
+    rig.downlink.next_due_ns = 0
+    before = int(rig.table.shared.worker.downlink_delay.sum())
+    rig.downlink.advance(rig.now_ns)
+    assert not len(rig.downlink.sent_rows)
+    assert rig.table.shared.downlink_delay.sum(axis=1).tolist() == [1, 1, 1, 0]
+    assert rig.table.shared.worker.downlink_delay.sum() - before == 3
+    rig.refused.add(1)
+    rig.do(Step("mark"))  # whatever sets descriptors
+    rig.downlink.advance(rig.now_ns + 20 * MS)
+    assert rig.downlink.sent_rows.tolist() == [0, 1, 2]
+
+
+@needs_kernels
+def test_kernels_run_those_they_were_given_and_no_others() -> None:
+    """What is bound to be run is checked when it is bound, and stays alive."""
+    table = Table(Columns(2))
+    due = compiled.native.bind("due", table.shared.send, 0)
+    for wrong in ((due,), (object(),), (of_codecs.native.bind("level"),), due):
+        with pytest.raises(TypeError, match='tuple of kernels "said"'):
+            compiled.native.bind("said_in", wrong)
+
+
 @needs_kernels
 def test_arrays_that_do_not_go_together_are_refused() -> None:
     """A mistake of ours is an exception, whatever lies behind the end of an array."""
@@ -414,3 +521,36 @@ def test_arrays_that_do_not_go_together_are_refused() -> None:
         speak(rows, 0, np.zeros((1, 200), np.uint8), none, room, room, opens, room)
     with pytest.raises(IndexError):
         speak(rows + 99, 0, np.zeros((2, 200), np.uint8), none, room, room, opens, room)
+
+
+@needs_kernels
+def test_a_round_of_what_does_not_go_together_is_refused() -> None:
+    """Counts beyond the end of an array, kernels that are missing, rows that are not there."""
+    rig = ShortRig([start_message(rate_hz=16000)], compiled.native)
+    rig.do(Step("run", 0, 8))
+    packets = rig.downlink.packet_round
+    play, leave = packets._play, packets._leave
+    assert play is not None
+    assert leave is not None
+    running, now_ns = rig.table.running, rig.now_ns
+    with pytest.raises(IndexError):
+        play(running + 99, now_ns, True, False)
+    for place, count in ((0, 99), (6, 99), (6, -1)):  # how many are due, and what was made of the first format
+        packets._notes[:] = 0
+        packets._notes[place] = count
+        with pytest.raises(ValueError, match="do not go together"):
+            leave(running, now_ns, False)
+    packets._notes[:] = 0
+    assert leave(running, now_ns, False) == rig.table.shared.tx_due_ns[0]
+    bound = packets._packets, np.array([172], np.int32), packets._made, packets._samples
+    rest = packets._sent, packets._notes, packets._due, packets._late_ns
+    nothing = compiled.native.bind("leave", (), (), (), (), *bound, *rest)
+    with pytest.raises(ValueError, match="do not go together"):
+        nothing(running, now_ns, False)
+    said_in, notes = rig.agents._speech, np.zeros(3, np.int64)
+    rig.say(Say((((0,), 320, 0),)), 0)
+    assert said_in._said_in is not None
+    with pytest.raises(ValueError, match="fewer bytes"):
+        said_in._said_in(LINK, 1, 0, 0, bytearray(4), 5)
+    with pytest.raises(ValueError, match="fewer bytes"):
+        compiled.native.bind("said_in", (), *said_in._read, notes[:2])(LINK, 1, 0, 0, bytearray(4), 4)
