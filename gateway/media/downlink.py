@@ -82,7 +82,7 @@ class Downlink:
         self._speaking.on_open = self.talkspurts.open
         self._speaking.on_sent = self._note_sent
         self._speaking.on_some_refused = self._note_some_played
-        self.packet_round = PacketRound(table, self._clocks, self._speaking, sink, monotonic=monotonic)
+        self.packet_round = PacketRound(table, self._clocks, self._speaking, self._writer, monotonic=monotonic)
         self._send_silence = send_silence
         self.now_ns = 0
         "time of the last push or tick"

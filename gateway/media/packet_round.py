@@ -19,7 +19,7 @@ from trunkline.codecs.compiled import Kernel
 from trunkline.gateway.media import compiled
 from trunkline.gateway.media.formats import Format
 from trunkline.gateway.media.packet_clocks import PacketClocks
-from trunkline.gateway.media.packets import PacketSink
+from trunkline.gateway.media.packets import PacketWriter
 from trunkline.gateway.media.speaking import Speaking
 from trunkline.gateway.media.table import Table
 from trunkline.rtp.packet import HEADER_BYTES
@@ -38,10 +38,10 @@ class PacketRound:
     """The kernels of the downlink as one."""
 
     def __init__(
-        self, table: Table, clocks: PacketClocks, speaking: Speaking, sink: PacketSink, *, monotonic: bool
+        self, table: Table, clocks: PacketClocks, speaking: Speaking, writer: PacketWriter, *, monotonic: bool
     ) -> None:
         """`monotonic` says that `now_ns` is of time.monotonic_ns: then delays are counted here."""
-        self._table, self._clocks, self._speaking, self._sink = table, clocks, speaking, sink
+        self._table, self._clocks, self._speaking, self._writer = table, clocks, speaking, writer
         self._monotonic = monotonic
         self.is_heeded: Callable[[], bool] = lambda: True
         "whether anybody wants to be told by `on_sent` that all packets have left"
@@ -64,7 +64,7 @@ class PacketRound:
 
     def go(self, apart: set[int], now_ns: int) -> int:
         """Once, without those `apart`; returns when a packet is due next. Now: somebody is left."""
-        send: Kernel | None = getattr(self._sink, "compiled_send", None)
+        send = self._writer.compiled_send
         if self._live is not self._table.formats.live or (send is not self._send and send is not None):
             self._bind(send)
         self.uncounted = _NOBODY
@@ -104,7 +104,7 @@ class PacketRound:
             which, at, size = slice(at, at + count), at + count, fmt.line_samples
             rows, samples, sent = self._made[which], self._samples[which], self._sent[which]
             if send is None:
-                sent = self._sink.send(rows, self._packets[which, : HEADER_BYTES + size]) if count else sent
+                sent = self._writer.send_made(rows, self._packets[which, : HEADER_BYTES + size]) if count else sent
                 note(rows, samples, sent, size, now_ns)
             elif notes[_REFUSED] >> place & 1:
                 self._speaking.on_some_refused(rows, samples, sent, size, now_ns)
