@@ -99,6 +99,13 @@ class NativeLink(NativeSpeech):
         self._messages = self._reader.messages(data)
         return self.resume(now_ns)
 
+    def hears_records(self, now_ns: int) -> bool:
+        """Whether audio messages that are read now need not come to receive()."""
+        if not self._up or self._keepalive is None or self._reader.pending_bytes:
+            return False
+        self._keepalive.heard(now_ns)
+        return True
+
     def resume(self, now_ns: int) -> Sequence[LinkEvent]:
         """Go on where `most_messages` has made the last call stop."""
         events: list[LinkEvent] = []

@@ -43,6 +43,10 @@ class WebSocketSpeech:
         if self._channel is not None:
             self._say(self._dialect.audio(position, flags, pcm))
 
+    def hears_records(self, now_ns: int) -> bool:
+        """Not in our dialect."""
+        return False
+
     def audio_message(self, count: int, samples: int) -> None:
         """Not in our dialect."""
 

@@ -7,6 +7,7 @@ typedef struct {
     char type[5];
     int dimensions; /* 0: a number */
     int written, by_row, anywhere, rows;
+    char kernels[16]; /* their name, in place of a type */
 } Wanted;
 
 typedef struct {
@@ -31,6 +32,10 @@ static int parse_wanted(const char *word, size_t length, Wanted *wanted)
     }
     if ((length == 3 && !strncmp(word, "int", 3)) || (length == 4 && !strncmp(word, "real", 4))) {
         memcpy(wanted->type, word, length);
+        return 0;
+    }
+    if (length > 2 && length - 2 < sizeof wanted->kernels && !strncmp(word + length - 2, "()", 2)) {
+        memcpy(wanted->kernels, word, length - 2);
         return 0;
     }
     wanted->type[0] = word[0];
@@ -104,7 +109,26 @@ static int take_array(const Bound *self, int place, PyObject *given, Py_buffer *
     return 0;
 }
 
-/* Arguments from `first` on; returns how many arrays are held in `views`, -1 with an exception. */
+/* A tuple is held as arrays are: `PyBuffer_Release` lets go of either. */
+static int take_kernels(const Bound *self, int place, PyObject *given, Py_buffer *view, Kernels *kernels)
+{
+    const char *name = self->wanted[place].kernels;
+    int good = PyTuple_Check(given);
+    for (Py_ssize_t k = 0; good && k < PyTuple_GET_SIZE(given); k++) {
+        PyObject *item = PyTuple_GET_ITEM(given, k);
+        good = Py_TYPE(item) == Py_TYPE((PyObject *)self) && !strcmp(((const Bound *)item)->kernel->name, name);
+    }
+    if (!good) {
+        PyErr_Format(PyExc_TypeError, "%s: argument %d must be a tuple of kernels \"%s\"", self->kernel->name, place, name);
+        return -1;
+    }
+    memset(view, 0, sizeof *view);
+    view->obj = Py_NewRef(given);
+    *kernels = (Kernels){((PyTupleObject *)given)->ob_item, PyTuple_GET_SIZE(given)};
+    return 0;
+}
+
+/* Arguments from `first` on; returns how many arrays and tuples are held in `views`, -1 with an exception. */
 static int take_all(const Bound *self, int first, PyObject *given, Py_ssize_t skip, Arg *arg, Py_buffer *views)
 {
     int held = 0;
@@ -114,6 +138,11 @@ static int take_all(const Bound *self, int first, PyObject *given, Py_ssize_t sk
         const Wanted *wanted = &self->wanted[first + k];
         if (wanted->dimensions) {
             if (take_array(self, first + k, item, &views[held], &arg[first + k].a) < 0) goto failed;
+            held++;
+            continue;
+        }
+        if (wanted->kernels[0]) {
+            if (take_kernels(self, first + k, item, &views[held], &arg[first + k].k) < 0) goto failed;
             held++;
             continue;
         }
@@ -142,6 +171,25 @@ static int rows_are_there(const Bound *self, const Arg *arg)
         }
     }
     return 1;
+}
+
+int64_t run_bound(PyObject *kernel, const Arg *rest, int count)
+{
+    const Bound *self = (const Bound *)kernel;
+    Arg arg[MOST_ARGUMENTS];
+    if (count != self->count - self->bound) {
+        PyErr_Format(PyExc_SystemError, "%s is to be run with %d arguments, not %d", self->kernel->name,
+                     self->count - self->bound, count);
+        return -1;
+    }
+    memcpy(arg, self->arg, self->bound * sizeof *arg);
+    memcpy(arg + self->bound, rest, count * sizeof *arg);
+    return rows_are_there(self, arg) ? self->kernel->run(arg) : -1;
+}
+
+const Arg *bound_arguments(PyObject *kernel)
+{
+    return ((const Bound *)kernel)->arg;
 }
 
 static PyObject *bound_call(PyObject *object, PyObject *given, PyObject *named)

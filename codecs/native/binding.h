@@ -7,6 +7,7 @@
        type     h H i I q Q f d B ?    as NumPy's characters: i16 u16 i32 u32 i64 u64 f32 f64 u8 bool
                 int real               numbers
                 rows                   q1, row numbers; at most one argument of a kernel
+                NAME()                 a tuple of kernels of that name, for this one to run (`run_bound`)
        shape    1 or 2 dimensions      elements of the last one lie side by side in arrays of 2
        !        is written to
        @        has a row for each index in the argument `rows`, which are checked to be there
@@ -30,8 +31,14 @@ typedef struct {
     Py_ssize_t step; /* bytes from row to row */
 } Array;
 
+typedef struct {
+    PyObject *const *of;
+    Py_ssize_t n;
+} Kernels;
+
 typedef union {
     Array a;
+    Kernels k;
     int64_t i;
     double f;
 } Arg;
@@ -49,6 +56,13 @@ typedef struct {
 
 /* The one function of a module: makes it of a list of kernels that ends with an empty name. */
 PyObject *make_module(struct PyModuleDef *definition, const Kernel *kernels);
+
+/* Run a kernel out of an argument `NAME()`, with `rest` for those of its arguments that are not bound: no types are
+   checked, but its rows are. -1 with an exception, or what it returns. */
+int64_t run_bound(PyObject *kernel, const Arg *rest, int count);
+
+/* Those of its arguments that are bound, for whoever knows what they are. */
+const Arg *bound_arguments(PyObject *kernel);
 
 #define MOST_ARGUMENTS 48
 

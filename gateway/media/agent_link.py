@@ -100,6 +100,9 @@ class AgentLink:
         "called when something waits to be written: `flush` is to be called at the end of the tick"
         self.on_deadline: Callable[[int, int], None] = _ignore_deadline
         "called (index, ns) when `next_deadline_ns` may have become sooner"
+        self.take_speech: Callable[[AgentLink, bytearray, int, int], int] | None = None
+        """Called (link, data, bytes, now_ns) with what was read where that may be (`Link.hears_records`): what it takes
+        of messages of speech does not come as events; returns how many bytes that was"""
         self.one_call = self.protocol.max_calls == 1
         "it carries one call and no more"
         self.open = True
@@ -122,6 +125,8 @@ class AgentLink:
         "an agent that has read next to nothing for so long, with audio waiting, is lost"
         self._wake_ns: int | None = None
         "when to go on with what was read, or with connecting"
+        self._has_news = False
+        "since the poller called, anything came that may make something due sooner"
         self._broken = ""
         "why nothing more can be written"
         self._closing = False
@@ -184,17 +189,19 @@ class AgentLink:
 
     def _on_ready(self, events: int) -> None:
         """The poller says that the socket can be read or written."""
+        self._has_news = False
         try:
             if self._connecting is not None:
+                self._has_news = True
                 self._connect(self._connecting)
             if self.connected and events & _READABLE:
                 self._read()
         except Exception as error:  # noqa: BLE001 - whatever it is, the other agents' calls go on
             contain(error, self.agent.name, self.fail)
-        if self.at_rest and not self._closing and not self.protocol.has_data:
-            self._note_deadline()  # most agents are only heard
-        else:
+        if not self.at_rest or self._closing or self.protocol.has_data:
             self.flush()
+        elif self._has_news:  # most agents are only heard, and speech makes nothing due sooner
+            self._note_deadline()
 
     def _read(self) -> None:
         """Take what has come, or go on with what the last tick has left of it."""
@@ -221,14 +228,20 @@ class AgentLink:
         except OSError as error:
             self.fail("agent_lost", f"connection to agent {self.agent.name} broke: {error}")
             return 0
-        now_ns = self._clock()
-        self._tell(self.protocol.receive(self._view[:n], now_ns), now_ns)
+        now_ns, taken = self._clock(), 0
+        if n and self.take_speech is not None and self.protocol.hears_records(now_ns):
+            taken = self.take_speech(self, self._buffer, n, now_ns)
+        if not n or taken < n:
+            self._tell(self.protocol.receive(self._view[taken:n], now_ns), now_ns)
+        elif self._socket is not None and (self._socket.more or self._wake_ns is not None):
+            self._tell((), now_ns)
         if n == 0 and self.open:
             self.fail("agent_lost", f"agent {self.agent.name} closed the connection")
         return n
 
     def _tell(self, events: Sequence[LinkEvent], now_ns: int) -> None:
         """Pass events on; a failure closes the socket first, so that nobody writes to it."""
+        self._has_news = True
         more = self.protocol.unread or (self._socket is not None and self._socket.more)
         self._wake_ns = now_ns + 1 if more else None  # in the next tick, not in this
         for event in events:

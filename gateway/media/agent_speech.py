@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trunkline.agent_bridge.link_events import Audio
+from trunkline.agent_bridge.wire import AUDIO, parse_audio, reassembler
 from trunkline.codecs.compiled import Kernel
 from trunkline.gateway.media import compiled
 from trunkline.gateway.media.agent_audio import joined
@@ -28,6 +29,12 @@ _COUNT = 0xFFFFF
 "of what the kernel answers: records that are left, then rows whose queue is long, then rows that answer their caller"
 
 
+_KIND_AT = 4
+"Where a message says what it is (wire.py)."
+_MOST_RECORDS = 1 << 14
+"Room for what is found in a read: half as many records are taken at once. With more, they are a sample or two long."
+
+
 class AgentSpeech:
     """Puts what it can into the queues, and says what is left."""
 
@@ -39,6 +46,8 @@ class AgentSpeech:
         self._table = table
         self._playback = playback
         self._index_of_row, self._speaks = index_of_row, speaks
+        self._line = playback._downlink
+        self._pace = self._line._pace
         self._compiled = compiled.native is not None
         self._kernels: list[Kernel] = []
         "by format"
@@ -47,8 +56,16 @@ class AgentSpeech:
         self._state = np.zeros(n, np.uint8)
         "and what was found of it then"
         self._turn = 0
-        self._long: list[int] = []
+        self.left: list[Audio] = []
+        "what `take_read` has left for others to deal with"
+        self.long: list[int] = []
         "rows whose queue became long in this run"
+        self._live: list[Format] = []
+        "the formats that calls had when it was bound:"
+        self._said_in: Kernel | None = None
+        self._notes = np.zeros(3, np.int64)
+        self._read = np.zeros((4, max(2 * n, _MOST_RECORDS)), np.int64)
+        "as `_found`, of all messages of a read"
         self._found = np.zeros((4, n), np.int64)
         "records that are left; rows whose queue is long; rows that answer, and after how many samples that is heard"
 
@@ -57,22 +74,54 @@ class AgentSpeech:
         if not self._compiled:
             return run
         self._turn += 1
-        line = self._playback._downlink
-        line.now_ns = now_ns
-        looks = line._pace.is_turn()
-        for fmt in self._table.formats.list[len(self._kernels) :]:
-            self._kernels.append(self._bind(fmt))
+        self._line.now_ns = now_ns
+        looks = self._pace.is_turn()
         left = []
         for audio in run if len(run) == 1 else joined(run):
             left += self._take_one(link, audio, looks, now_ns)
         if looks:
-            line._pace.looked(now_ns)
+            self._pace.looked(now_ns)
         return left
+
+    def take_read(self, link: int, data: bytearray, size: int, now_ns: int) -> int:
+        """The same for the messages of audio at the beginning of what was read, which are a run.
+
+        Returns how many bytes they have. Not 0, and there is something in `left`: it is to be dealt with at once.
+        """
+        if size <= _KIND_AT or data[_KIND_AT] != AUDIO:
+            return 0
+        if self._live is not self._table.formats.live:
+            self._bind_all()
+        if self._said_in is None:
+            return 0
+        self._turn += 1
+        self._line.now_ns = now_ns
+        looks = self._pace.is_turn()
+        taken = self._said_in(link, self._turn, looks, now_ns, data, size)
+        if looks:
+            self._pace.looked(now_ns)
+        return taken if taken >= 0 else self._finish_read(-1 - taken, data, now_ns)
+
+    def _finish_read(self, taken: int, data: bytearray, now_ns: int) -> int:
+        """What the kernel has found besides ordinary speech."""
+        left, long, heard, after = self._read
+        n_left, n_long, n_heard = self._notes.tolist()
+        for row, samples in zip(heard[:n_heard].tolist(), after[:n_heard].tolist(), strict=True):
+            self._playback.ledger.answered(row, samples, now_ns)
+        self.long += long[:n_long].tolist()
+        places, first = np.sort(left[:n_left]), 0
+        for _, payload in reassembler().messages(memoryview(data)[:taken]) if n_left else ():
+            records = parse_audio(payload)
+            which = places[(places >= first) & (places < first + len(records))] - first
+            first += len(records)
+            if len(which):
+                self.left.append(Audio(records["channel"][which], records["pcm"][which]))
+        return taken
 
     def settle(self) -> None:
         """All of the run is in the queues, what was left included."""
-        if self._long:
-            long, self._long = self._long, []
+        if self.long:
+            long, self.long = self.long, []
             self._playback.pause_agents(long)
 
     def _take_one(self, link: int, audio: Audio, looks: bool, now_ns: int) -> list[Audio]:
@@ -81,27 +130,39 @@ class AgentSpeech:
         left, long, heard, after = self._found
         rest = []
         for fmt in self._table.formats.live:
-            found = self._kernels[fmt.index](
+            found = self._kernel(fmt)(
                 link, self._turn, looks, now_ns, audio.channels, audio.pcm, left, long, heard, after
             )
             if not found:
                 continue
             for row, samples in zip(heard[: found >> 40].tolist(), after[: found >> 40].tolist(), strict=True):
                 self._playback.ledger.answered(row, samples, now_ns)
-            self._long += long[: found >> 20 & _COUNT].tolist()
+            self.long += long[: found >> 20 & _COUNT].tolist()
             if count := found & _COUNT:
                 which = left[:count]
                 rest.append(Audio(audio.channels[which], audio.pcm[which]))
         return rest
 
+    def _bind_all(self) -> None:
+        """For the formats that calls have now."""
+        self._live = self._table.formats.live
+        if self._compiled:
+            kernels = tuple(self._kernel(fmt) for fmt in self._live)
+            self._said_in = compiled.bind("said_in", kernels, *self._read, self._notes)
+
+    def _kernel(self, fmt: Format) -> Kernel:
+        for new in self._table.formats.list[len(self._kernels) :]:
+            self._kernels.append(self._bind(new))
+        return self._kernels[fmt.index]
+
     def _bind(self, fmt: Format) -> Kernel:
         table, c, queue = self._table, self._table.shared, fmt.queue
-        line, ledger, limit = self._playback._downlink, self._playback.ledger, FLOW_PAUSE * queue.limit
+        line, ledger, limit = self._line, self._playback.ledger, FLOW_PAUSE * queue.limit
         kernel = compiled.bind(
             "said", table.channels, table.agent_ready, self._index_of_row, self._speaks,
             table.formats.of_row, fmt.index, *queue.arrays,
             ledger._watched, ledger._over, c.tx_talking, line.prebuffer.wait_ns, AUDIBLE, CUSHION_NS,
-            *line._pace.arrays, c.send, table.ptime_ns,
+            *self._pace.arrays, c.send, table.ptime_ns,
             c.frames_from_agent, c.worker.frames_from_agent, table.queued_since_ns, line.prebuffer.first_samples,
             self._turns, self._state, limit, min(limit, queue.promised), queue.crowded_below,
         )  # fmt: skip

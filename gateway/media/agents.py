@@ -57,7 +57,7 @@ class AgentLinks:
         playback.on_dropped = self._dropped
         self.telling.on_untold_digit = self.rescue.keep_key
         self.commands = AgentCommands(playback, post, table, self.telling, self.rescue)
-        self._gathering = Gathering(playback.push)
+        self.gathering = Gathering(playback.push)
         self._links: dict[int, AgentLink] = {}
         self._shared: dict[control.AgentParams, AgentLink] = {}
         self._calls: dict[int, dict[int, Stream]] = {}
@@ -110,6 +110,7 @@ class AgentLinks:
         self._calls[link.index] = {}
         if not link.one_call:
             self._shared[agent] = link
+            link.take_speech = self._take_speech
         self._table.shared.worker.agent_links[0] = len(self._links)
         return link
 
@@ -144,7 +145,7 @@ class AgentLinks:
             return
         stream.link = None
         self._index_of_row[stream.row] = -1
-        self._gathering.forget(stream.row)
+        self.gathering.forget(stream.row)
         self._calls.get(link.index, {}).pop(stream.channel, None)
         if not link.open:
             return
@@ -193,8 +194,23 @@ class AgentLinks:
     @property
     def next_deadline_ns(self) -> int | None:
         """The earliest deadline of any connection."""
-        deadlines = [self._deadlines.soonest(), self.rescue.next_deadline_ns, self.replay.next_deadline_ns]
-        return min((deadline for deadline in deadlines if deadline is not None), default=None)
+        due_ns = self.sooner_than(NEVER_NS)
+        return None if due_ns == NEVER_NS else due_ns
+
+    def sooner_than(self, due_ns: int) -> int:
+        """The same if it is sooner than this, else this: looked up only where it can be."""
+        others: list[int | None] = []
+        if self._deadlines.next_ns < due_ns:
+            others.append(self._deadlines.soonest())
+        if self.rescue.busy:
+            others.append(self.rescue.next_deadline_ns)
+        if self.replay.waiting:
+            others.append(self.replay.next_deadline_ns)
+        return min([due_ns, *[other for other in others if other is not None]]) if others else due_ns
+
+    def is_due(self, now_ns: int) -> bool:
+        """Whether `handle_timeouts` has anything to do; what has been said is settled."""
+        return bool(now_ns >= self._deadlines.next_ns or self._closing or self.rescue.busy or self.replay.waiting)
 
     def handle_timeouts(self, now_ns: int) -> None:
         """Let connections whose time has come act on it."""
@@ -215,14 +231,14 @@ class AgentLinks:
 
     def settle(self, now_ns: int) -> None:
         """What agents with a connection for each call have said in this tick goes to where it is played."""
-        if self._gathering.pieces:
-            self._gathering.settle(now_ns)
+        if self.gathering.pieces:
+            self.gathering.settle(now_ns)
 
     def _on_events(self, link: AgentLink, events: Sequence[LinkEvent], now_ns: int) -> None:
         if link.one_call:
             calls = self._calls.get(link.index)
             stream = next(iter(calls.values())) if calls else None
-            for event in self._gathering.take(stream, events, now_ns):
+            for event in self.gathering.take(stream, events, now_ns):
                 self._on_run(link, [event], now_ns)
         else:
             self._on_run(link, events, now_ns)
@@ -246,6 +262,17 @@ class AgentLinks:
         if left := self._speech.take(link.index, run, now_ns):
             self._push(link, left, now_ns)
         self._speech.settle()
+
+    def _take_speech(self, link: AgentLink, data: bytearray, size: int, now_ns: int) -> int:
+        """Speech at the beginning of what was read, without a detour; returns how many bytes it was."""
+        speech = self._speech
+        taken = speech.take_read(link.index, data, size, now_ns)
+        if speech.left:
+            self._push(link, speech.left, now_ns)
+            speech.left = []
+        if speech.long:
+            speech.settle()
+        return taken
 
     def _push(self, link: AgentLink, run: list[Audio], now_ns: int) -> None:
         channels = run[0].channels if len(run) == 1 else np.concatenate([audio.channels for audio in run])
@@ -329,7 +356,7 @@ class AgentLinks:
         for stream in streams:
             stream.link = None
             self._index_of_row[stream.row] = -1
-            self._gathering.forget(stream.row)
+            self.gathering.forget(stream.row)
             why = failure.reason if stream.accepted else _before_accept(failure.reason)
             self.rescue.failed(stream, now_ns, why, failure.detail)
 

@@ -32,6 +32,7 @@ from trunkline.gateway.media.echo import Echo
 from trunkline.gateway.media.formats import Format
 from trunkline.gateway.media.pace import Pace
 from trunkline.gateway.media.packet_clocks import BEHIND_NS, PacketClocks
+from trunkline.gateway.media.packet_round import PacketRound
 from trunkline.gateway.media.packets import PacketSink as PacketSink  # noqa: PLC0414 - Downlink's users need it
 from trunkline.gateway.media.packets import PacketWriter, Sizes
 from trunkline.gateway.media.sounds import Sounds
@@ -65,7 +66,10 @@ Mask = NDArray[np.bool_]
 class Downlink:
     """The packet clock of every row."""
 
-    def __init__(self, table: Table, sink: PacketSink, *, send_silence: bool) -> None:
+    def __init__(
+        self, table: Table, sink: PacketSink, *, send_silence: bool, monotonic: bool = False
+    ) -> None:
+        """`monotonic` says that `now_ns` is of time.monotonic_ns, and nobody else's."""
         self._table = table
         self._writer = PacketWriter(table, sink)
         self._clocks = PacketClocks(table)
@@ -78,13 +82,14 @@ class Downlink:
         self._speaking.on_open = self.talkspurts.open
         self._speaking.on_sent = self._note_sent
         self._speaking.on_some_refused = self._note_some_played
+        self.packet_round = PacketRound(table, self._clocks, self._speaking, self._writer, monotonic=monotonic)
         self._send_silence = send_silence
         self.now_ns = 0
         "time of the last push or tick"
         self.next_due_ns = NEVER_NS
         "when `advance` has something to do, at the soonest"
         self.sent_rows: Rows = _NO_ROWS
-        "rows whose packet fell due in the last tick,"
+        "rows whose packet fell due in the last tick, and whose delays are not counted yet,"
         self.sent_late_ns: Samples = np.zeros(0, np.int64)
         "and how long before it"
         self.on_sent: Callable[[Rows, int], None] = _ignore_sent
@@ -174,13 +179,25 @@ class Downlink:
 
     def advance(self, now_ns: int) -> None:
         """Send what is due."""
-        table, c = self._table, self._table.shared
         self.now_ns = now_ns
         self.sent_rows = _NO_ROWS
         if now_ns < self.next_due_ns:
             return
-        self.sent_rows, self.sent_late_ns, behind = self._clocks.due(now_ns)
-        rows = self.sent_rows
+        self.next_due_ns = self.packet_round.go(self._apart(), now_ns)
+        self.sent_rows, self.sent_late_ns = self.packet_round.uncounted
+        if self.next_due_ns <= now_ns:
+            self._advance_rest(now_ns)
+
+    def count_delays(self, since_ns: int) -> None:
+        """Of `sent_rows`, after so long since the tick began."""
+        self._clocks.count_delays(self.sent_rows, self.sent_late_ns, since_ns)
+
+    def _advance_rest(self, now_ns: int) -> None:
+        """Send what is due still."""
+        table, c = self._table, self._table.shared
+        rows, late_ns, behind = self._clocks.due(now_ns)
+        if not len(self.sent_rows):
+            self.sent_rows, self.sent_late_ns = rows, late_ns
         if behind:
             self._skip_lost_time(rows, now_ns)
         while True:
@@ -195,7 +212,9 @@ class Downlink:
     def _apart(self) -> set[int]:
         """Rows to whose packets something may be special."""
         table, pace = self._table, self._pace
-        if not (table.keying or table.muted_down or table.halted or pace.pending or self.sounds.playing):
+        if not (
+            table.keying or table.muted_down or table.halted or pace.leave_out or pace.repeat or self.sounds.playing
+        ):
             return _NOBODY
         return {
             *table.keying, *table.muted_down, *table.halted, *pace.leave_out, *pace.repeat, *self.sounds.playing,

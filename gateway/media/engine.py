@@ -31,7 +31,6 @@ from trunkline.gateway.media.handshakes import Handshakes
 from trunkline.gateway.media.heard_reports import HeardReports
 from trunkline.gateway.media.keys import Keys
 from trunkline.gateway.media.metrics_block import VoipColumns
-from trunkline.gateway.media.packet_clocks import delay_counter
 from trunkline.gateway.media.playback import Playback
 from trunkline.gateway.media.quality import QualityWatch
 from trunkline.gateway.media.quiet import QuietWatch
@@ -106,7 +105,7 @@ class Engine:
         self.handshakes = Handshakes(table, sockets.send_datagram, post)
         self.handshakes.on_keys = self._on_keys
         out = SrtpOut(table, self.srtp, sockets)
-        self.downlink = Downlink(table, out, send_silence=send_silence)
+        self.downlink = Downlink(table, out, send_silence=send_silence, monotonic=clock is time.monotonic_ns)
         self.playback = Playback(table, self.downlink, post)
         self.agents = AgentLinks(table, self.playback, poller, clock, post)
         self.uplink = Uplink(table, self.agents)
@@ -140,7 +139,6 @@ class Engine:
         self.recorder = Recorder(table, clock, wall_offset_ns, post)
         self.recorder.on_active = lambda active: out.tap(self.recorder if active else None)
         self.agents.on_link = self.recorder.attach
-        self._downlink_delays = delay_counter(table.shared.downlink_delay, table.shared.worker.downlink_delay)
         self.on_running: Callable[[Stream], None] = lambda stream: None
         "called when a stream's sockets may be read"
 
@@ -349,11 +347,13 @@ class Engine:
 
     def play(self, now_ns: int) -> None:
         """Packets to the callers that are due, reports, time-outs: in most ticks there is nothing to do for most."""
-        self.agents.settle(now_ns)
+        if self.agents.gathering.pieces:
+            self.agents.settle(now_ns)
         self.downlink.now_ns = now_ns
         if now_ns >= self.downlink.next_due_ns:
             self.downlink.advance(now_ns)
-            self._note_downlink_delay(now_ns)
+            if len(self.downlink.sent_rows):  # they are with the kernel: the last one now, the others a little before
+                self.downlink.count_delays(self._clock() - now_ns)
         if now_ns >= self.quality.next_ns:
             self.quality.advance(now_ns)
         if now_ns >= self.reports.next_ns:
@@ -362,18 +362,14 @@ class Engine:
             self.handshakes.advance(now_ns)
         if self.keys.pending or self.uplink.tones.watching or self.uplink.tones.heard:
             self.keys.advance(now_ns)
-        self.agents.handle_timeouts(now_ns)
+        if self.agents.is_due(now_ns):
+            self.agents.handle_timeouts(now_ns)
         if self.recorder.busy:
             self.recorder.advance()
         if now_ns >= self.quiet.next_ns and self.quiet.advance(now_ns):
             self.downlink.note_queues()
         if self.agents.said:
             self.agents.flush()
-
-    def _note_downlink_delay(self, now_ns: int) -> None:
-        """Packets of this tick are with the kernel: the last of them now, the others a little before."""
-        if len(self.downlink.sent_rows):
-            self._downlink_delays(self.downlink.sent_rows, self.downlink.sent_late_ns, self._clock() - now_ns)
 
     def note_uplink_delay(self, row: int, delay_ns: int) -> None:
         """A packet of this row reached its agent's socket so long after it reached the kernel."""
@@ -383,14 +379,14 @@ class Engine:
 
     def next_deadline_ns(self) -> int:
         """When the next tick is due; far away if nothing is up."""
-        due_ns = min(
-            self.reports.next_ns,
-            self.handshakes.next_deadline_ns,
-            self.timeline.next_deadline_ns(),
-            self.downlink.next_due_ns,
+        return self.agents.sooner_than(
+            min(
+                self.reports.next_ns,
+                self.handshakes.next_deadline_ns,
+                self.timeline.next_deadline_ns(),
+                self.downlink.next_due_ns,
+            )
         )
-        links_ns = self.agents.next_deadline_ns
-        return due_ns if links_ns is None else min(due_ns, links_ns)
 
 
 def final_stats(table: Table, stream: Stream) -> dict[str, float]:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from trunkline.codecs.compiled import Kernel
 from trunkline.gateway.media import compiled
 from trunkline.gateway.media.columns import DELAY_BUCKETS, DELAY_EDGES_US
 from trunkline.gateway.media.soonest import soonest_of
@@ -31,6 +32,10 @@ class PacketClocks:
         self._rows, self._late_ns = np.zeros(table.capacity, np.intp), np.zeros(table.capacity, np.int64)
         self._due = compiled.bind("due", table.shared.send, BEHIND_NS)
         self._soonest = soonest_of(table.shared.tx_due_ns)
+        self.count_delays = _delay_counter(table.shared.downlink_delay, table.shared.worker.downlink_delay)
+        """Counts delays in the histograms of these rows and of the worker.
+
+        Called (rows, late_ns[rows], since_ns): each row has been late by the sum of both."""
 
     def due(self, now_ns: int) -> tuple[Rows, Times, bool]:
         """Rows whose packet is due, for how long, and whether one is behind; the arrays last until the next call."""
@@ -44,20 +49,23 @@ class PacketClocks:
         count = found & _COUNT
         return self._rows[:count], self._late_ns[:count], found > _COUNT
 
+    @property
+    def kernels(self) -> tuple[Kernel, ...] | None:
+        """`due`, `least` of the packet clocks, and `delays`; None where nothing is compiled."""
+        return None if self._due is None else (self._due, self._soonest, self.count_delays)
+
     def earliest(self) -> int:
         """When the next packet of any row is due."""
         return self._soonest(self._table.running)
 
 
-def delay_counter(of_row: NDArray[np.uint32], total: NDArray[np.int64]) -> Callable[[Rows, Times, int], object]:
-    """What counts delays in the histograms of_row[rows, DELAY_BUCKETS] and total[DELAY_BUCKETS].
+def _delay_counter(of_row: NDArray[np.uint32], total: NDArray[np.int64]) -> Callable[[Rows, Times, int], int]:
+    """What counts delays in of_row[rows, DELAY_BUCKETS] and total[DELAY_BUCKETS]."""
 
-    Called (rows, late_ns[rows], since_ns): each row has been late by the sum of both.
-    """
-
-    def count(rows: Rows, late_ns: Times, since_ns: int) -> None:
+    def count(rows: Rows, late_ns: Times, since_ns: int) -> int:
         buckets = np.searchsorted(DELAY_EDGES_US, (late_ns + since_ns) // 1000)
         of_row[rows, buckets] += 1
         np.add(total, np.bincount(buckets, minlength=DELAY_BUCKETS), out=total)
+        return 0
 
     return compiled.bind("delays", DELAY_EDGES_US, of_row, total) or count

@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from trunkline.codecs.compiled import Kernel
 from trunkline.gateway.media.batch import PACKET_BYTES
 from trunkline.gateway.media.formats import Format
 from trunkline.gateway.media.table import Stream, Table
@@ -31,7 +32,11 @@ line that is alive is not quite silent. White noise at -66 dBov is 45 dB below s
 
 
 class PacketSink(Protocol):
-    """Takes finished packets (udp.py)."""
+    """Takes finished packets (udp.py).
+
+    One that has `compiled_send` says with it what may be called in its place for the next batch: a bound
+    `send_packets`, or None.
+    """
 
     def send(
         self, rows: Rows, packets: NDArray[np.uint8], lengths: NDArray[np.int32] | None = None
@@ -49,6 +54,12 @@ class PacketWriter:
         self._table = table
         self._sink = sink
         self._buffer = np.zeros((256, PACKET_BYTES), np.uint8)
+
+    @property
+    def compiled_send(self) -> Kernel | None:
+        """What may be called in place of `send_made` now."""
+        kernel: Kernel | None = getattr(self._sink, "compiled_send", None)
+        return kernel
 
     def send_audio(self, fmt: Format, rows: Rows, pcm: Pcm, marker: Mask) -> tuple[Mask, Sizes]:
         """One packet for each row, pcm[n, samples] at the agents' rate; which ones the kernel took, and their sizes.

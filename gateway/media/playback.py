@@ -60,6 +60,7 @@ class Playback:
         self.on_dropped: Callable[[Stream, int, int], None] = lambda stream, dropped_ms, now_ns: None
         "called when speech of a call found no room"
         downlink.on_sent = self._on_sent
+        downlink.packet_round.is_heeded = self._heeds_packets
         downlink.on_refused = self._on_refused
         downlink.talkspurts.on_underrun = self._on_underrun
 
@@ -229,6 +230,10 @@ class Playback:
         self._downlink.prebuffer.forget(stream.row)
 
     # -- what became of it ------------------------------------------------------------------
+
+    def _heeds_packets(self) -> bool:
+        """Whether `_on_sent` has anything to do."""
+        return bool(self._marked or self._paused or self._refused or self.ledger.targets)
 
     def _on_sent(self, rows: Rows, now_ns: int) -> None:
         """Packets have left: marks may be reached, queues may be short again."""

@@ -54,10 +54,12 @@ class Speaking:
         self._send_silence = send_silence
         self._kernels: list[Kernel | None] = []
         "by format; None where its rates are no multiples of each other"
-        self._count = compiled.bind(
+        self.count = compiled.bind(
             "spoken", table.shared.send, table.ptime_ts, table.ptime_ns, table.shared.worker.packets_sent
         )
-        self._apart = np.zeros(n, bool)
+        "counts packets that have left; None where nothing is compiled"
+        self.apart = np.zeros(n, bool)
+        "rows that its kernels leave; nobody, but for the time of a call"
         self._made, self._others = np.zeros(n, np.intp), np.zeros(n, np.intp)
         self._samples, self._opens = np.zeros(n, np.int64), np.zeros(n, bool)
         self.on_open: Callable[[Rows], None] = lambda rows: None
@@ -69,23 +71,27 @@ class Speaking:
 
     def send(self, rows: Rows, apart: set[int], now_ns: int) -> Rows:
         """Packets of those rows that it can; returns the others, and whoever is among `apart`."""
-        if self._count is None:
+        if self.count is None:
             return rows
         formats = self._table.formats
-        for fmt in formats.list[len(self._kernels) :]:
-            self._kernels.append(self._bind(fmt))
         if apart:
-            self._apart[list(apart)] = True
+            self.apart[list(apart)] = True
         left = []
         for fmt in formats.live:
-            kernel = self._kernels[fmt.index]
+            kernel = self.kernel(fmt)
             if kernel is None:
                 left.append(rows[formats.of_row[rows] == fmt.index])
             elif others := self._send(fmt, kernel, rows, now_ns):
                 left.append(self._others[:others].copy())
         if apart:
-            self._apart[list(apart)] = False
+            self.apart[list(apart)] = False
         return np.concatenate(left) if left else rows[:0]
+
+    def kernel(self, fmt: Format) -> Kernel | None:
+        """`speak` for rows of this format; None where its rates are no multiples of each other."""
+        for new in self._table.formats.list[len(self._kernels) :]:
+            self._kernels.append(self._bind(new))
+        return self._kernels[fmt.index]
 
     def _send(self, fmt: Format, kernel: Kernel, rows: Rows, now_ns: int) -> int:
         """The rows of one format among these; returns how many are left, in `_others`."""
@@ -103,12 +109,13 @@ class Speaking:
                 sent = self._writer.send_made(spoke, packets[:count, : HEADER_BYTES + samples])
             else:
                 sent, sizes = self._writer.send_line(fmt, spoke, line[:count], opens)
-            self._note(spoke, said, sent, sizes, now_ns)
+            self.note(spoke, said, sent, sizes, now_ns)
         return made >> 20 & _COUNT
 
-    def _note(self, rows: Rows, samples: Samples, sent: Mask, payload_bytes: Sizes, now_ns: int) -> None:
-        assert self._count is not None
-        if not isinstance(payload_bytes, int) or self._count(rows, samples, sent, payload_bytes):
+    def note(self, rows: Rows, samples: Samples, sent: Mask, payload_bytes: Sizes, now_ns: int) -> None:
+        """Packets are with the sockets, or were refused."""
+        assert self.count is not None
+        if not isinstance(payload_bytes, int) or self.count(rows, samples, sent, payload_bytes):
             self.on_some_refused(rows, samples, sent, payload_bytes, now_ns)
         else:
             self.on_sent(rows, now_ns)
@@ -122,7 +129,7 @@ class Speaking:
         return compiled.bind(
             "speak", *fmt.queue.arrays, taps, down.up, down.down, table.down_history,
             _NO_TABLE if code is None else code, EVERY, LOUD_DBOV, DECAY_DB, FLOOR_DBOV, FADE_SAMPLES,
-            CUSHION_NS, fmt.index, table.formats.of_row, table.sending, self._apart, self._wait_ns, c.tx_talking,
+            CUSHION_NS, fmt.index, table.formats.of_row, table.sending, self.apart, self._wait_ns, c.tx_talking,
             table.last_sample, table.echo_dbov, table.echo_loss_db, table.loud_ns, table.queued_since_ns,
             table.stopped_ns, table.noise_due_ns, c.frames_silence, c.send, table.send_pt, c.tx_ssrc,
             table.ptime_ts, table.ptime_ns, self._send_silence,

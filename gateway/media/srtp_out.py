@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from trunkline.codecs.compiled import Kernel
 from trunkline.gateway.media.batch import PACKET_BYTES
 from trunkline.gateway.media.downlink import PacketSink
 from trunkline.gateway.media.recorder import Recorder
@@ -45,11 +46,17 @@ class SrtpOut:
     def __init__(self, table: Table, rows: SrtpRows, sockets: Sockets) -> None:
         self._table, self._rows, self._sockets = table, rows, sockets
         self._recorder: Recorder | None = None
+        self._kernel: Kernel | None = getattr(sockets, "compiled_send", None)
         self._buffer = np.zeros((0, PACKET_BYTES + TRAILER_BYTES), np.uint8)
 
     def tap(self, recorder: Recorder | None) -> None:
         """Show somebody what goes out, in the clear; None: nobody any more."""
         self._recorder = recorder
+
+    @property
+    def compiled_send(self) -> Kernel | None:
+        """`send_packets`, while there is nobody who wants to see packets before they leave."""
+        return None if self._recorder is not None or self._rows.count else self._kernel
 
     def send(self, rows: Rows, packets: Packets, lengths: Lengths | None = None) -> Mask:
         """Send packets[n, bytes], of which lengths[n] bytes (all, without it)."""

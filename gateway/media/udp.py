@@ -68,7 +68,8 @@ class UdpSockets:
         self._others = np.zeros((MOST_FOUND, 2), np.int32)
         self._notes = np.zeros(3, np.int64)  # how many others, row and age of the packet that was timed
         self._receive_kernel = self._bind()
-        self._send_kernel = compiled.bind("send_packets", table.rtp_fd, table.remotes)
+        self.compiled_send = compiled.bind("send_packets", table.rtp_fd, table.remotes)
+        "does all that `send` does; None where nothing is compiled"
         self._report_kernel = compiled.bind("send_packets", table.rtcp_fd, table.rtcp_remotes)
 
     # -- which sockets ----------------------------------------------------------------------
@@ -192,9 +193,9 @@ class UdpSockets:
         self, rows: Rows, packets: NDArray[np.uint8], lengths: NDArray[np.int32] | None = None
     ) -> NDArray[np.bool_]:
         """Send packets[n, bytes], of which lengths[n] bytes (all, without it); False where the kernel refused one."""
-        if self._send_kernel is not None:
+        if self.compiled_send is not None:
             sent = np.empty(len(rows), bool)
-            self._send_kernel(rows, packets, _WHOLE if lengths is None else lengths, sent)
+            self.compiled_send(rows, packets, _WHOLE if lengths is None else lengths, sent)
             return sent
         if lengths is not None:
             return self._send_each(rows, packets, lengths)

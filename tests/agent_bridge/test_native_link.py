@@ -344,6 +344,22 @@ def test_any_byte_is_a_sign_of_life(talk):
     assert talk.link.handle_timeout(10 * SECOND_NS) == []
 
 
+def test_the_owner_may_take_audio_only_where_a_message_begins(talk):
+    """Once up, and not in the middle of a message; it is a sign of life then."""
+    assert not talk.link.hears_records(SECOND_NS)
+    talk.up()
+    assert talk.link.hears_records(3 * SECOND_NS)
+    assert talk.link.next_deadline_ns == 8 * SECOND_NS
+    message = wire.control_message("pong")
+    talk.link.receive(message[:3], 4 * SECOND_NS)
+    assert not talk.link.hears_records(5 * SECOND_NS)
+    assert talk.link.next_deadline_ns == 9 * SECOND_NS
+    talk.link.receive(message[3:], 6 * SECOND_NS)
+    assert talk.link.hears_records(7 * SECOND_NS)
+    failure(talk.agent("hello", version=1))
+    assert not talk.link.hears_records(8 * SECOND_NS)
+
+
 def test_a_stall_of_our_own_does_not_kill_the_agent(talk):
     """After a minute in a debugger the agent is asked before it is given up."""
     talk.up()

@@ -35,7 +35,7 @@ from support.media_rig import MS, PEER, start_message
 from trunkline.agent_bridge.agent_events import AudioArrived, CallOffered
 from trunkline.agent_bridge.agent_protocol import AgentConnection
 from trunkline.codecs.registry import open_codec
-from trunkline.gateway.media import agent_connecting, control
+from trunkline.gateway.media import agent_connecting, compiled, control
 from trunkline.gateway.media.batch import PACKET_BYTES, Batch
 from trunkline.gateway.media.columns import Columns
 from trunkline.gateway.media.engine import Engine
@@ -121,7 +121,8 @@ class Rig:
         self.now_ns = 1_000_000_000_000
         self.table = Table(Columns(calls + 4))
         self.pair = Pair()
-        self.sent = 0
+        self.compiled_send = compiled.bind("send_packets", self.table.rtp_fd, self.table.remotes)
+        "what the engine sends with; rows without a descriptor, as all are here, have taken everything"
         self.spent: collections.Counter[str] = collections.Counter()
         self.engine = Engine(
             self.table, self, self.pair, lambda: self.now_ns, lambda message: None, random.Random(1),
@@ -146,11 +147,15 @@ class Rig:
         self._next_ns = self.now_ns + np.arange(calls) * PACKET_NS // calls
         self._count = np.zeros(calls, np.int64)
 
+    @property
+    def sent(self) -> int:
+        """Packets that have left so far."""
+        return int(self.table.shared.worker.packets_sent[0])
+
     def send(
         self, rows: NDArray[np.intp], packets: NDArray[np.uint8], lengths: NDArray[np.int32] | None = None
     ) -> NDArray[np.bool_]:
         """Be the UDP sockets."""
-        self.sent += len(rows)
         return np.ones(len(rows), bool)
 
     def send_rtcp(self, _stream: object, _data: bytes) -> bool:
@@ -268,13 +273,13 @@ def measure(
     rig = Rig(calls, rate_hz, codec, suite, replay_ms)
     rig.run(WARM_UP_S + (replay_ms + MARGIN_MS) / 1000 * bool(replay_ms))  # until each ring has been round
     rig.spent.clear()
-    rig.sent = 0
+    before = rig.sent
     profiler = cProfile.Profile()
     if profile:
         profiler.enable()
     rig.run(seconds)
     profiler.disable()
-    assert rig.sent >= calls * (seconds * 50 - 1), rig.sent
+    assert rig.sent - before >= calls * (seconds * 50 - 1), rig.sent - before
     frames = int(rig.table.shared.worker.frames_from_agent[0])
     assert frames >= calls * seconds * 49, frames
     if profile:

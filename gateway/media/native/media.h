@@ -17,8 +17,14 @@ Run voice, frames, records;
 /* columns.SEND_FIELDS */
 enum { SEND_SEQ, SEND_TS, SEND_DUE_NS, SEND_PACKETS, SEND_OCTETS, SEND_FRAMES, SEND_POSITION, SEND_FIELDS };
 
-/* said.c, speak.c, due.c */
-Run said, speak, spoken, due, least, delays;
+/* said.c, said_in.c, speak.c, due.c, play.c */
+Run said, said_in, speak, spoken, due, least, delays, play, leave;
+
+/* Where the queue is among the arguments of `said`, and what it answers: such counts, 20 bits each. */
+#define SAID_QUEUE 6
+#define SAID_COUNT 0xFFFFF
+/* ... and `speak`. */
+#define SPEAK_COUNT 0xFFFFF
 
 /* bursts.c, quality.c, lateness.c */
 Run missing, rate, learn_late;

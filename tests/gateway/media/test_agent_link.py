@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from support.agent_rig import AgentRig
+from trunkline.agent_bridge import wire
 from trunkline.gateway.media import agent_link, control
 from trunkline.gateway.media.outbox import Outbox
 
@@ -194,6 +195,43 @@ def test_what_the_kernel_does_not_take_at_once_waits_in_its_order(short_path: pa
             break
     assert heard[19:] == b"".join(b"\x10" + (2000).to_bytes(2, "big") + frame.tobytes() for frame in frames)
     assert link.at_rest and not link.backlog_bytes
+
+
+@pytest.mark.parametrize("piece", [3, 17, 200, 352, 353, 1000, 5000])
+def test_speech_and_commands_keep_their_order_however_they_are_cut(short_path: pathlib.Path, piece: int) -> None:
+    """Frames, a mark behind each second one, a clear before the last: in one read or in many."""
+    rig = AgentRig(short_path)
+    agent, (stream,) = rig.up()
+    data, zero = b"", np.zeros(1, np.int64)
+    for number in range(10):
+        pcm = np.full((1, 160), number + 1, np.int16)
+        if number == 9:
+            data += wire.control_message("clear", channel=stream.channel)
+        data += b"".join(wire.audio_messages(np.array([stream.channel], np.uint32), zero, zero.astype(np.uint16), pcm))
+        if number % 2:
+            data += wire.control_message("mark", channel=stream.channel, name=f"{number}")
+    for at in range(0, len(data), piece):
+        agent.sock.sendall(data[at : at + piece])
+        rig.tick()
+    assert [position for position, _ in stream.marks] == [160]
+    assert rig.table.formats.at(stream.row).queue.take_all(stream.row).tolist() == [10] * 160
+    (cleared,) = (message for message in agent.heard() if message["type"] == "cleared")
+    assert cleared["marks"] == ["1", "3", "5", "7"]
+    assert cleared["discarded_ms"] == 180
+
+
+def test_who_only_speaks_is_not_pinged(short_path: pathlib.Path) -> None:
+    """Speech that goes straight to its queue is a sign of life too; without it a ping comes in time."""
+    rig = AgentRig(short_path)
+    agent, (stream,) = rig.up()
+    for _ in range(8):
+        agent.speak([stream.channel], np.zeros((1, 160), np.int16))
+        rig.tick(ms=1000)
+        assert agent.heard() == []
+    rig.tick(ms=2400)
+    assert agent.heard() == []
+    rig.tick(ms=200)
+    assert [message["type"] for message in agent.heard()] == ["ping"]
 
 
 def test_the_outbox_keeps_order_and_counts_bytes() -> None:

@@ -3,9 +3,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import operator
-from collections.abc import Sequence
+import os
+import socket
+import time
+from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
 from unittest import mock
 
@@ -17,15 +22,20 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from support.media_rig import MS, RecordingLink, Reply, running, start_message
+from trunkline.agent_bridge import wire
 from trunkline.agent_bridge.link_events import Audio
+from trunkline.agent_bridge.reassembly import ProtocolViolation
 from trunkline.agent_bridge.wire import record_dtype
+from trunkline.codecs import compiled as of_codecs
+from trunkline.codecs.compiled import Kernel
 from trunkline.gateway.media import compiled
 from trunkline.gateway.media.agents import AgentLinks
 from trunkline.gateway.media.columns import ROW_FIELDS, WORKER_FIELDS, Columns
 from trunkline.gateway.media.control import StartStream
-from trunkline.gateway.media.downlink import Downlink
+from trunkline.gateway.media.downlink import Downlink, PacketSink
 from trunkline.gateway.media.playback import Playback
 from trunkline.gateway.media.table import Stream, Table
+from trunkline.gateway.media.udp import UdpSockets
 
 needs_kernels = pytest.mark.skipif(compiled.native is None, reason="nothing is compiled")
 
@@ -62,7 +72,7 @@ class Rig:
         self.refused: set[int] = set()
         with mock.patch.object(compiled, "native", native):
             self.table = Table(Columns(len(messages) + 1))
-            self.downlink = Downlink(self.table, self, send_silence=send_silence)
+            self.downlink = Downlink(self.table, self.sink(), send_silence=send_silence)
             self.playback = Playback(self.table, self.downlink, self.posted.append)
             self.agents = AgentLinks(
                 self.table, self.playback, mock.Mock(), lambda: self.now_ns, self.posted.append
@@ -72,6 +82,10 @@ class Rig:
         "of all calls that ever were"
         self.streams = [self.call(message) for message in messages]
         self.downlink._pace._rng = SimpleNamespace(random=lambda: 0.0)  # type: ignore[assignment]
+
+    def sink(self) -> PacketSink:
+        """What takes packets."""
+        return self
 
     def call(self, message: StartStream) -> Stream:
         """A call begins, and its agent has accepted it."""
@@ -88,12 +102,23 @@ class Rig:
         """Be the sockets."""
         assert lengths is None
         for row, packet in zip(rows.tolist(), packets, strict=True):
-            self.sent.setdefault(row, []).append(packet.tobytes())
+            if row not in self.refused:
+                self.sent.setdefault(row, []).append(packet.tobytes())
         return ~np.isin(rows, list(self.refused))
 
-    def say(self, run: list[Audio]) -> None:
-        """What came in one read."""
+    def say(self, said: Say, at: int) -> None:
+        """What came in one read, to an address so far from a good one."""
+        self.say_run(said.run(self, at))
+
+    def say_run(self, run: list[Audio]) -> None:
+        """The same as messages."""
         self.agents._audio(SimpleNamespace(index=LINK), run, self.now_ns)  # type: ignore[arg-type]
+
+    def advance(self) -> None:
+        """What a tick does."""
+        self.downlink.advance(self.now_ns)
+        if len(self.downlink.sent_rows):
+            self.downlink.count_delays(0)
 
     def do(self, step: Step) -> None:
         """Anything else."""
@@ -102,10 +127,10 @@ class Rig:
             case "run":
                 for _ in range(step.n):
                     self.now_ns += 5 * MS
-                    self.downlink.advance(self.now_ns)
+                    self.advance()
             case "stall":
                 self.now_ns += step.n * 20 * MS
-                self.downlink.advance(self.now_ns)
+                self.advance()
             case "clear":
                 self.playback.clear(stream, "x")
             case "pause":
@@ -185,6 +210,95 @@ class Rig:
         return [link.said for link in self.links]
 
 
+class Sockets:
+    """UDP on loopback: one for each row, and one that all of them send to."""
+
+    def __init__(self, rows: int) -> None:
+        self.peer = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self.peer.bind(("127.0.0.1", 0))
+        self.ours = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(rows)]
+        for sock in self.ours:
+            sock.bind(("127.0.0.1", 0))
+        self._row_of = {sock.getsockname(): row for row, sock in enumerate(self.ours)}
+        self.no_socket = os.open(os.devnull, os.O_RDWR)
+        "a descriptor at which every packet is refused"
+
+    def received(self) -> Iterator[tuple[int, bytes]]:
+        """All that has come, and from which row."""
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                packet, source = self.peer.recvfrom(2048)
+                yield self._row_of[source], packet
+
+
+@functools.cache
+def sockets() -> Sockets:
+    """For all rigs there ever are."""
+    return Sockets(len(KINDS) + 1)
+
+
+class Watched:
+    """Sockets; sometimes somebody wants to see what goes there."""
+
+    def __init__(self, sockets: UdpSockets) -> None:
+        self._sockets = sockets
+        self.by_somebody = False
+
+    @property
+    def compiled_send(self) -> Kernel | None:
+        return None if self.by_somebody else self._sockets.compiled_send
+
+    def send(
+        self, rows: NDArray[np.intp], packets: NDArray[np.uint8], lengths: NDArray[np.int32] | None = None
+    ) -> NDArray[np.bool_]:
+        return self._sockets.send(rows, packets, lengths)
+
+
+class ShortRig(Rig):
+    """One whose kernels run each other: from what was read of the connection, and down to the sockets."""
+
+    def sink(self) -> PacketSink:
+        self.watched = Watched(UdpSockets(self.table))
+        return self.watched
+
+    def call(self, message: StartStream) -> Stream:
+        stream = super().call(message)
+        stream.remote = sockets().peer.getsockname()
+        self.table.rtp_fd[stream.row] = sockets().ours[stream.row].fileno()
+        return stream
+
+    def say(self, said: Say, at: int) -> None:
+        """A read that ends with so many bytes of another message."""
+        run = said.run(self)
+        data = b"".join(message_of(audio) for audio in run)
+        read, size = bytearray(data + message_of(run[0])[:at] + b"what was read before"), len(data) + at
+        link = SimpleNamespace(index=LINK)
+        taken = self.agents._take_speech(link, read, size, self.now_ns)  # type: ignore[arg-type]
+        assert taken in (0, len(data))
+        if not taken:  # the pool might not have room for all of it
+            self.say_run(run)
+        assert not self.agents._speech.left and not self.agents._speech.long
+
+    def advance(self) -> None:
+        super().advance()
+        for row, packet in sockets().received():
+            self.sent.setdefault(row, []).append(packet)
+
+    def do(self, step: Step) -> None:
+        super().do(step)
+        if step.what == "watch":
+            self.watched.by_somebody = step.n % 2 == 0
+        for row in range(len(self.streams)):
+            refused = row in self.refused
+            self.table.rtp_fd[row] = sockets().no_socket if refused else sockets().ours[row].fileno()
+
+
+def message_of(audio: Audio) -> bytes:
+    """An audio message of these records."""
+    zero = np.zeros(len(audio.channels), np.uint16)
+    return b"".join(wire.audio_messages(audio.channels, zero.astype(np.int64), zero, audio.pcm))
+
+
 @dataclasses.dataclass(frozen=True)
 class Step:
     """Something happens."""
@@ -225,7 +339,7 @@ others = st.builds(
     Step,
     st.sampled_from(
         ["run", "run", "run", "run", "caller", "caller", "stall", "clear", "pause", "hold", "mute", "mark"]
-        + ["refuse", "unspoken", "wait", "digit", "codec", "ptime", "again", "orphan", "successor"]
+        + ["refuse", "unspoken", "wait", "watch", "digit", "codec", "ptime", "again", "orphan", "successor"]
     ),
     st.integers(0, ABSENT - 1),
     st.integers(1, 12),
@@ -253,38 +367,46 @@ HELD_BACK = [
 @example(TALK + [Step("again", 0, 3), *TALK, Step("again", 3, 6), Step("codec", 3, 4)] + TALK, 1, False)
 @example(TALK + [Step("orphan", 0, 1), Step("orphan", 1, 2), *TALK, Step("successor", 0, 9)] + TALK, 2, True)
 @example(HELD_BACK, 0, True)
+@example(TALK + [Step("watch", 0, 2), Step("refuse", 1, 2), *TALK, Step("watch", 0, 1)] + TALK * 2, 0, True)
 def test_both_ways_leave_the_same_behind(steps: list[Say | Step], at: int, send_silence: bool) -> None:
     """Any speech in any pieces, for calls of all formats, with all that may happen to them."""
     messages = [start_message(**{"queue_ms": QUEUE_MS} | kind) for kind in KINDS]  # type: ignore[arg-type]
-    rigs = [Rig(messages, native, send_silence=send_silence) for native in (compiled.native, None)]
+    rigs = [
+        ShortRig(messages, compiled.native, send_silence=send_silence),
+        Rig(messages, compiled.native, send_silence=send_silence),
+        Rig(messages, None, send_silence=send_silence),
+    ]
     for step in steps:
         for rig in rigs:
             if isinstance(step, Say):
-                rig.say(step.run(rig, at))
+                rig.say(step, at)
             else:
                 rig.do(step)
-    short, long = rigs
-    assert short.sent == long.sent
-    assert short.told() == long.told()
+    *compiled_ones, long = rigs
     by_call = operator.attrgetter("call_id")  # the order of rows is nobody's business
-    assert sorted(short.posted, key=by_call) == sorted(long.posted, key=by_call)
-    left, wanted = short.left(), long.left()
-    assert {name: left[name] for name in left if left[name] != wanted[name]} == {}
+    wanted = long.left()
+    for short in compiled_ones:
+        assert short.sent == long.sent
+        assert short.told() == long.told()
+        assert sorted(short.posted, key=by_call) == sorted(long.posted, key=by_call)
+        left = short.left()
+        assert {name: left[name] for name in left if left[name] != wanted[name]} == {}
 
 
 @needs_kernels
-def test_the_usual_case_takes_the_short_way(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", [Rig, ShortRig])
+def test_the_usual_case_takes_the_short_way(monkeypatch: pytest.MonkeyPatch, kind: type[Rig]) -> None:
     """Speech and silence of all calls whose rates allow it reach the sockets without the code for other cases."""
-    messages = [start_message(**kind) for kind in KINDS if kind["rate_hz"] != 24000]  # type: ignore[arg-type]
-    rig = Rig(messages, compiled.native)
+    messages = [start_message(**each) for each in KINDS if each["rate_hz"] != 24000]  # type: ignore[arg-type]
+    rig = kind(messages, compiled.native)
     speakers = (0, 1, 3, 4, 5)  # the others say nothing, ever
-    rig.say(Say(((speakers, 1600, 9000),)).run(rig))
+    rig.say(Say(((speakers, 1600, 9000),)), 0)
     rig.do(Step("run", 0, 8))  # talkspurts begin
     before = {row: len(packets) for row, packets in rig.sent.items()}
     for name in ("push", "_send_due"):
         monkeypatch.setattr(rig.downlink, name, None)
     for _ in range(6):
-        rig.say(Say(((speakers, 320, 9000),)).run(rig))
+        rig.say(Say(((speakers, 320, 9000),)), 0)
         rig.do(Step("run", 0, 4))
     sent = [len(packets) - before[row] for row, packets in sorted(rig.sent.items())]
     assert sent == [6, 6, 6, 6, 4, 6, 6, 6]
@@ -295,11 +417,93 @@ def records(samples: int, rows: int = 1) -> tuple[NDArray[np.uint32], NDArray[np
     return np.zeros(rows, np.uint32), np.zeros((rows, samples), np.int16)
 
 
+def leading_audio(data: bytes) -> int:
+    """Bytes of the whole messages of audio at the beginning, by the code that reads them everywhere else."""
+    at = 0
+    with contextlib.suppress(ProtocolViolation):
+        for kind, payload in wire.reassembler().messages(data):
+            if kind != wire.AUDIO:
+                break
+            wire.parse_audio(payload)
+            at += 8 + len(payload)
+    return at
+
+
+@needs_kernels
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(1, 3), st.integers(1, 90)), min_size=1, max_size=4),
+    st.lists(st.tuples(st.integers(0, 1 << 12), st.integers(0, 255)), max_size=3),
+    st.integers(0, 1 << 12),
+)
+@example([(1, 80)], [(3, 255)], 0)  # 4 GiB
+@example([(1, 80)], [(12, 255), (13, 255), (14, 255), (15, 255)], 0)  # as many records
+@example([(1, 80), (2, 80)], [], 1)
+@example([(1, 80), (2, 80)], [(4, 1)], 0)
+def test_of_a_read_only_whole_and_right_messages_are_taken(
+    messages: list[tuple[int, int]], changes: list[tuple[int, int]], cut: int
+) -> None:
+    """Whatever an agent writes: the kernel takes as much of it as Python would, and from nowhere else."""
+    rig = Rig([start_message(rate_hz=16000, queue_ms=QUEUE_MS)], compiled.native)
+    channels = np.full(3, rig.streams[0].channel, np.uint32)
+    pcm = np.arange(300, dtype=np.int16).reshape(3, 100)
+    data = bytearray()
+    for count, samples in messages:
+        data += message_of(Audio(channels[:count], pcm[:count, :samples]))
+    size = len(data) - cut % len(data)
+    for place, value in changes:
+        data[place % len(data)] = value
+    link = SimpleNamespace(index=LINK)
+    taken = rig.agents._take_speech(link, data, size, rig.now_ns)  # type: ignore[arg-type]
+    assert taken == leading_audio(bytes(data[:size]))
+
+
+@needs_kernels
+def test_a_read_of_many_tiny_records_is_taken_in_parts() -> None:
+    """There is room for so many findings; what is behind them goes the long way."""
+    rig = Rig([start_message(rate_hz=16000)], compiled.native)
+    one = message_of(Audio(np.full(100, rig.streams[0].channel, np.uint32), np.ones((100, 1), np.int16)))
+    data = bytearray(one * 90)
+    link = SimpleNamespace(index=LINK)
+    taken = rig.agents._take_speech(link, data, len(data), rig.now_ns)  # type: ignore[arg-type]
+    assert taken == len(one) * 81  # 8,192 records
+    queue = rig.table.formats.at(0).queue
+    assert queue.queued_samples(np.array([0])).tolist() == [8100]
+
+
+@needs_kernels
+def test_delays_are_counted_where_packets_leave() -> None:
+    """With the clock of the machine, once for each packet, those of silent calls too."""
+    rig = ShortRig([start_message(rate_hz=16000) for _ in range(3)], compiled.native)
+    rig.downlink.packet_round._monotonic = True
+    rig.table.shared.tx_due_ns[:3] = rig.now_ns = time.monotonic_ns()
+    rig.downlink.next_due_ns = 0
+    before = int(rig.table.shared.worker.downlink_delay.sum())
+    rig.downlink.advance(rig.now_ns)
+    assert not len(rig.downlink.sent_rows)
+    assert rig.table.shared.downlink_delay.sum(axis=1).tolist() == [1, 1, 1, 0]
+    assert rig.table.shared.worker.downlink_delay.sum() - before == 3
+    rig.refused.add(1)
+    rig.do(Step("mark"))  # whatever sets descriptors
+    rig.downlink.advance(rig.now_ns + 20 * MS)
+    assert rig.downlink.sent_rows.tolist() == [0, 1, 2]
+
+
+@needs_kernels
+def test_kernels_run_those_they_were_given_and_no_others() -> None:
+    """What is bound to be run is checked when it is bound, and stays alive."""
+    table = Table(Columns(2))
+    due = compiled.native.bind("due", table.shared.send, 0)
+    for wrong in ((due,), (object(),), (of_codecs.native.bind("level"),), due):
+        with pytest.raises(TypeError, match='tuple of kernels "said"'):
+            compiled.native.bind("said_in", wrong)
+
+
 @needs_kernels
 def test_arrays_that_do_not_go_together_are_refused() -> None:
     """A mistake of ours is an exception, whatever lies behind the end of an array."""
     rig = Rig([start_message(rate_hz=16000)], compiled.native)
-    rig.say(Say((((0,), 320, 0),)).run(rig))
+    rig.say(Say((((0,), 320, 0),)), 0)
     said = rig.agents._speech._kernels[0]
     channel, pcm = records(320, 2)
     short, room = np.zeros(1, np.int64), np.zeros(2, np.int64)
@@ -317,3 +521,36 @@ def test_arrays_that_do_not_go_together_are_refused() -> None:
         speak(rows, 0, np.zeros((1, 200), np.uint8), none, room, room, opens, room)
     with pytest.raises(IndexError):
         speak(rows + 99, 0, np.zeros((2, 200), np.uint8), none, room, room, opens, room)
+
+
+@needs_kernels
+def test_a_round_of_what_does_not_go_together_is_refused() -> None:
+    """Counts beyond the end of an array, kernels that are missing, rows that are not there."""
+    rig = ShortRig([start_message(rate_hz=16000)], compiled.native)
+    rig.do(Step("run", 0, 8))
+    packets = rig.downlink.packet_round
+    play, leave = packets._play, packets._leave
+    assert play is not None
+    assert leave is not None
+    running, now_ns = rig.table.running, rig.now_ns
+    with pytest.raises(IndexError):
+        play(running + 99, now_ns, True, False)
+    for place, count in ((0, 99), (6, 99), (6, -1)):  # how many are due, and what was made of the first format
+        packets._notes[:] = 0
+        packets._notes[place] = count
+        with pytest.raises(ValueError, match="do not go together"):
+            leave(running, now_ns, False)
+    packets._notes[:] = 0
+    assert leave(running, now_ns, False) == rig.table.shared.tx_due_ns[0]
+    bound = packets._packets, np.array([172], np.int32), packets._made, packets._samples
+    rest = packets._sent, packets._notes, packets._due, packets._late_ns
+    nothing = compiled.native.bind("leave", (), (), (), (), *bound, *rest)
+    with pytest.raises(ValueError, match="do not go together"):
+        nothing(running, now_ns, False)
+    said_in, notes = rig.agents._speech, np.zeros(3, np.int64)
+    rig.say(Say((((0,), 320, 0),)), 0)
+    assert said_in._said_in is not None
+    with pytest.raises(ValueError, match="fewer bytes"):
+        said_in._said_in(LINK, 1, 0, 0, bytearray(4), 5)
+    with pytest.raises(ValueError, match="fewer bytes"):
+        compiled.native.bind("said_in", (), *said_in._read, notes[:2])(LINK, 1, 0, 0, bytearray(4), 4)

@@ -118,7 +118,7 @@ def test_a_ticks_speech_is_pushed_once_for_all_calls_and_in_order(rig):
     """Pieces of a call end to end; calls with as much speech together."""
     streams = [up(rig) for _ in range(4)]
     pushed: list[tuple[list[int], list[list[int]]]] = []
-    rig.links._gathering._push = lambda rows, pcm, now_ns: pushed.append((rows.tolist(), pcm.tolist()))
+    rig.links.gathering._push = lambda rows, pcm, now_ns: pushed.append((rows.tolist(), pcm.tolist()))
     a, b, c, d = streams
     say(rig, a, speech(a, 1, 1), speech(a, 1, 2))
     say(rig, b, speech(b, 2, 3))
