@@ -3,6 +3,7 @@
 #include "binding.h"
 #include "media.h"
 #include "queue.h"
+#include "timeline.h"
 
 static const Kernel kernels[] = {
     /* epoll, events, timeout in ms */
@@ -30,6 +31,14 @@ static const Kernel kernels[] = {
     {"due", "q2@ int rows int q1! q1!", due},
     {"spoken", "q2!@ q1@ q1@ q1! rows q1 ?1 int", spoken},
     {"delays", "q1 I2!@ q1! rows q1 int", delays},
+    {"admit",
+     TIMELINE_TAKES " I1@ ?1@ h1@ q1@ B1!@ d1!@ q1@ q1!@ q1!@ Q1!@ q1! " MOMENT_TAKES
+     " real real int rows B2 i1 ?1 q2! d1!",
+     admit},
+    {"follow", TIMELINE_TAKES " " MOMENT_TAKES " rows q2!", follow},
+    {"lacks", TIMELINE_TAKES " " MOMENT_TAKES " int rows q2!", lacks},
+    {"schedule", TIMELINE_TAKES " " MOMENT_TAKES " rows", schedule},
+    {"expect", "q2!@ q2!@ I1@ B1@ ?1@ B1@ i1@ i1@ q1@ q1@ q1@ q1@ q1@ h1@ ?1@ rows", expect},
     {NULL, NULL, NULL},
 };
 
