@@ -76,24 +76,32 @@ class Receiver:
     def receive(self, batch: Batch, now_ns: int) -> None:
         """One batch, at most one packet a row."""
         turn = self.lateness.all_now()
-        arrivals = Arrivals.of(batch)
         if self._admit is None or len(batch.rows) > _MOST:
+            arrivals = Arrivals.of(batch)
             good = self._think(batch, arrivals, now_ns, turn)
             self._timeline.arrive(arrivals, good, good[:0], now_ns)
             return
-        rest, left, moved = self._admit_usual(batch, arrivals, now_ns, turn)
+        rest, left, moved, places = self._admit_usual(batch, now_ns, turn)
+        if not len(rest) + len(left) + len(moved):
+            return
+        arrivals = Arrivals.of(batch)
+        arrivals.seq, arrivals.timestamp = places
         if len(rest):
-            part = Arrivals.of(batch.part(rest))
-            good = self._think(batch.part(rest), part, now_ns, turn)
+            part = batch.part(rest)
+            thought = Arrivals.of(part)
+            good = self._think(part, thought, now_ns, turn)
             left = np.sort(np.concatenate([left, rest[good]]))
-            arrivals.put(rest, part)
+            arrivals.put(rest, thought)
         if len(left) + len(moved):
             self._timeline.arrive(arrivals, left, moved, now_ns)
 
     def _admit_usual(
-        self, batch: Batch, arrivals: Arrivals, now_ns: int, turn: bool
-    ) -> tuple[Indices, Indices, Indices]:
-        """By the kernel: places of packets that need thought, are for the timeline to accept, and have moved it."""
+        self, batch: Batch, now_ns: int, turn: bool
+    ) -> tuple[Indices, Indices, Indices, NDArray[np.int64]]:
+        """By the kernel: places of packets that need thought, are for the timeline to accept, and have moved it.
+
+        Last [2, n] sequence numbers and timestamps of all but the first.
+        """
         assert self._admit is not None
         timeline, n = self._timeline, len(batch.rows)
         timeline.held.reserve(n)
@@ -109,8 +117,7 @@ class Receiver:
         rest, left, moved, noted = (counts >> shift & _MOST for shift in (0, 16, 32, 48))
         if noted:
             self.lateness.update(batch.rows[out[3, :noted]], relative_ns[:noted], now_ns)
-        arrivals.seq, arrivals.timestamp = out[4], out[5]
-        return out[0, :rest], out[1, :left], out[2, :moved]
+        return out[0, :rest], out[1, :left], out[2, :moved], out[4:]
 
     def _think(self, batch: Batch, arrivals: Arrivals, now_ns: int, turn: bool) -> Indices:
         """All that a packet may be; returns the places of those that were admitted, and completes their columns."""
