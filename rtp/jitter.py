@@ -70,22 +70,6 @@ def wants_update(late_ns: NDArray[np.float64], params: TargetParams) -> NDArray[
     return ~ordinary
 
 
-def fading(
-    elapsed_ns: NDArray[np.float64], params: TargetParams
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """What so much time does, f64[n] each.
-
-    To the distribution, as a factor; to a base that a packet lies above, as a share of that distance, negative; to a
-    target that is too long, as a factor of what it is too long by.
-    """
-    elapsed = np.maximum(elapsed_ns, 0.0)
-    return (
-        np.exp(elapsed / -params.memory_ns),
-        np.expm1(elapsed / -params.forget_ns),
-        np.exp(elapsed / -params.shrink_ns),
-    )
-
-
 def update_target(
     base_delay_ns: NDArray[np.float64],
     target_ns: NDArray[np.float64],
@@ -105,13 +89,14 @@ def update_target(
     last update (this packet included; 0 ns for the first).  A base of nan stands for a
     stream without packets.  A stream may appear once per call.
     """
-    kept, rises, shrinks = fading(elapsed_ns, params)
+    elapsed = np.maximum(elapsed_ns, 0.0)
     late = relative_delay_ns - base_delay_ns
-    risen = base_delay_ns - late * rises
+    risen = base_delay_ns - late * np.expm1(elapsed / -params.forget_ns)
     # fmin passes over nan, so a first packet is its own base.
     base = np.fmin(np.where(late > params.leap_ns, base_delay_ns, risen), relative_delay_ns)
     needed = relative_delay_ns - base + params.margin_ns
 
+    kept = np.exp(elapsed / -params.memory_ns)
     weight = weight * kept + packets
     step_ns = max(params.max_ns - params.min_ns, BINS) / BINS
     needed = np.where(needed <= params.max_ns, needed, 0.0)  # what no target can cover asks for none
@@ -122,7 +107,7 @@ def update_target(
     later = np.cumsum(late_counts[:, ::-1], axis=1)  # more than so many steps, the highest step first
     wanted = params.min_ns + step_ns * (later > (params.late_share * weight)[:, None]).sum(axis=1)
 
-    shrunk = wanted + (target_ns - wanted) * shrinks
+    shrunk = wanted + (target_ns - wanted) * np.exp(elapsed / -params.shrink_ns)
     target = np.maximum(np.maximum(needed, wanted), np.maximum(shrunk, params.min_ns))
     return base, np.minimum(target, params.max_ns), late_counts, weight
 

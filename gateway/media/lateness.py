@@ -13,9 +13,8 @@ import random
 import numpy as np
 from numpy.typing import NDArray
 
-from trunkline.gateway.media import compiled
 from trunkline.gateway.media.table import Table
-from trunkline.rtp.jitter import TargetParams, fading, update_target, wants_update
+from trunkline.rtp.jitter import TargetParams, update_target, wants_update
 
 TURN = 17
 "Batches from one look at everything to the next."
@@ -33,12 +32,6 @@ class Lateness:
         self.ordinary_ns = -params.early_ns, params.min_ns - params.margin_ns
         "packets whose lateness lies between may wait for their row's turn (`wants_update`)"
         self._rng = random.Random(TURN)
-        c = table.shared
-        self._kernel = compiled.bind(
-            "lateness", c.rx_base_delay_ns, c.rx_target_ns, table.late_counts, table.late_weight, table.noted_packets,
-            table.noted_ns, c.packets_received, float(params.min_ns), float(params.max_ns), float(params.margin_ns),
-            params.late_share, float(params.leap_ns),
-        )  # fmt: skip
 
     def begin(self, row: int) -> None:
         """A source starts. What was learned of the network before holds for it too."""
@@ -67,15 +60,12 @@ class Lateness:
 
     def update(self, rows: Rows, relative_ns: Delays, now_ns: int) -> None:
         """New base and target of these rows, after packets whose arrival minus media time this is."""
-        table, c, params = self._table, self._table.shared, self._params
-        elapsed_ns = (now_ns - table.noted_ns[rows]).astype(np.float64)
-        if self._kernel is not None:
-            self._kernel(now_ns, rows, relative_ns, *fading(elapsed_ns, params))
-            return
+        table, c = self._table, self._table.shared
         received = c.packets_received[rows]
+        elapsed_ns = (now_ns - table.noted_ns[rows]).astype(np.float64)
         base, target, counts, weight = update_target(
             c.rx_base_delay_ns[rows], c.rx_target_ns[rows], table.late_counts[rows], table.late_weight[rows],
-            relative_ns, received - table.noted_packets[rows], elapsed_ns, params,
+            relative_ns, received - table.noted_packets[rows], elapsed_ns, self._params,
         )  # fmt: skip
         c.rx_base_delay_ns[rows] = base
         c.rx_target_ns[rows] = target

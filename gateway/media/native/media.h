@@ -19,7 +19,7 @@ enum { SEND_SEQ, SEND_TS, SEND_DUE_NS, SEND_PACKETS, SEND_OCTETS, SEND_FRAMES, S
 
 /* said.c, speak.c, due.c */
 Run said, speak, spoken, due, least, delays;
-/* admit.c, reorder.c, timeline.c, expect.c, lateness.c, decode.c */
-Run admit, follow, lacks, schedule, expect, lateness, decode;
+/* admit.c, reorder.c, timeline.c, expect.c, decode.c */
+Run admit, follow, lacks, schedule, expect, decode;
 
 #endif

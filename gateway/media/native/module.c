@@ -39,7 +39,6 @@ static const Kernel kernels[] = {
     {"lacks", TIMELINE_TAKES " " MOMENT_TAKES " int rows q2!", lacks},
     {"schedule", TIMELINE_TAKES " " MOMENT_TAKES " rows", schedule},
     {"expect", "q2!@ q2!@ I1@ B1@ ?1@ B1@ i1@ i1@ q1@ q1@ q1@ q1@ q1@ h1@ ?1@ rows", expect},
-    {"lateness", "d1!@ d1!@ f2!@ d1!@ q1!@ q1!@ q1@ real real real real real int rows d1 d1 d1 d1", lateness},
     {"decode", "h1 rows B2@ i1 h2!", decode},
     {NULL, NULL, NULL},
 };
