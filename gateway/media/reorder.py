@@ -20,7 +20,9 @@ from trunkline.gateway.media.table import Table
 HELD_PACKETS = 64
 "Packets held back for one row at most: 1.3 s at 20 ms, beyond any target delay."
 SLOTS = 128
-"To begin with; a stall of many callers doubles them."
+"To begin with; a stall of many callers doubles them,"
+TOO_MANY = 16
+"and when none is taken any more, so many times what is wanted are too many to keep: each has room for any packet."
 
 SLOT_FIELDS = ("seq", "timestamp", "kind", "size", "next")
 SEQ, TIMESTAMP, KIND, SIZE, NEXT = range(len(SLOT_FIELDS))
@@ -36,26 +38,34 @@ class ReorderBuffer:
         self._table = table
         self.first = np.full(table.capacity, -1, np.int64)
         "slot of each row's packet that is next of those that wait, -1: none does"
-        self.slots: NDArray[np.int64] = np.zeros((0, len(SLOT_FIELDS)), np.int64)
+        self.slots: NDArray[np.int64]
         "[slots, SLOT_FIELDS]; `next` is the slot of the packet behind it, -1 for the last of a row"
-        self.payloads: NDArray[np.uint8] = np.zeros((0, PACKET_BYTES), np.uint8)
+        self.payloads: NDArray[np.uint8]
         "[slots, PACKET_BYTES]"
-        self.free: NDArray[np.int64] = np.zeros(1, np.int64)
+        self.free: NDArray[np.int64]
         "[slots + 1] how many slots are free, then which"
+        self._clear()
         self.reserve(SLOTS)
+
+    def _clear(self) -> None:
+        self.slots = np.zeros((0, len(SLOT_FIELDS)), np.int64)
+        self.payloads = np.zeros((0, PACKET_BYTES), np.uint8)
+        self.free = np.zeros(1, np.int64)
 
     def reserve(self, packets: int) -> None:
         """Have room for so many more packets, whatever rows they are for."""
-        lacking = packets - int(self.free[0])
+        free, old = int(self.free[0]), len(self.slots)
+        if free == old > max(SLOTS, TOO_MANY * packets):  # whatever made so many wait is over
+            self._clear()
+            free, old = 0, 0
+        lacking = packets - free
         if lacking <= 0:
             return
-        old = len(self.slots)
-        more = max(lacking, old)
+        more = max(lacking, old, SLOTS)
         self.slots = np.concatenate([self.slots, np.zeros((more, len(SLOT_FIELDS)), np.int64)])
         self.payloads = np.concatenate([self.payloads, np.zeros((more, PACKET_BYTES), np.uint8)])
-        free = np.zeros(len(self.slots) + 1, np.int64)
-        free[: len(self.free)] = self.free
-        self.free = free
+        before, self.free = self.free, np.zeros(len(self.slots) + 1, np.int64)
+        self.free[: len(before)] = before
         self._give_back(np.arange(old, old + more)[::-1])
 
     def put(self, arrivals: Arrivals, which: Indices) -> Indices:

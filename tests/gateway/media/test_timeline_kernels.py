@@ -274,6 +274,10 @@ def test_many_rows_may_wait_at_once() -> None:
         rig.receive(batch(seq))
     assert not rig.table.held.any()
     assert all(len(rig.frames[row]) == 6 for row in rows.tolist())
+    held = rig.timeline.held
+    assert len(held.slots) == held.free[0] >= 3 * SLOTS
+    held.reserve(1)
+    assert len(held.slots) == held.free[0] == SLOTS, "the memory is given back"
 
 
 # -- the raster -----------------------------------------------------------------------------
