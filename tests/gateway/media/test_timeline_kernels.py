@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import random
 
 import numpy as np
 import pytest
@@ -12,17 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support import kernels
-from support.media_rig import MS, UplinkRig, running, start_message, voice
+from support.media_rig import MS, UplinkRig, voice
 from support.virtual_accounts import Places, unaccounted
 from support.virtual_engine import VirtualEngine
 from support.virtual_network import Callers, Network
-from trunkline.gateway.media import timeline
+from trunkline.gateway.media import compiled, timeline
 from trunkline.gateway.media.arrivals import Arrivals
 from trunkline.gateway.media.batch import PACKET_BYTES, Batch
 from trunkline.gateway.media.columns import ROW_FIELDS, Columns
 from trunkline.gateway.media.reorder import HELD_PACKETS, SEQ, SLOTS, ReorderBuffer
 from trunkline.gateway.media.table import Table
-from trunkline.gateway.media.uplink import Uplink
+from trunkline.rtp.outcomes import Drop
 from trunkline.rtp.packet import Packet
 
 CALLS = 4
@@ -31,15 +32,16 @@ LOCAL = (
     "late_counts", "late_weight", "noted_packets", "noted_ns", "ahead_from",
 )  # fmt: skip
 
-kinds = st.sampled_from(
+KINDS = (
     ["plain"] * 14 + ["lost"] * 4 + ["held", "back again"] * 3
     + ["twice", "swapped", "burst", "flood", "ssrc", "leap", "back", "nudge", "pause", "long pause", "event", "noise"]
     + ["short", "other size", "tiny", "empty", "marker", "padded", "extended", "other type", "old", "far", "anew"]
     + ["elsewhere"]
 )  # fmt: skip
+PAUSES_MS = [0, 1, 6, 7, 13, 20, 20, 20, 20, 45, 300]
 rounds = st.lists(
     st.tuples(
-        st.lists(kinds, min_size=CALLS, max_size=CALLS), st.sampled_from([0, 1, 6, 7, 13, 20, 20, 45, 300])
+        st.lists(st.sampled_from(KINDS), min_size=CALLS, max_size=CALLS), st.sampled_from(PAUSES_MS)
     ),
     max_size=60,
 )
@@ -154,18 +156,33 @@ class Side:
     def run(self, ms: int) -> None:
         with self._chosen():
             if ms < 300:
-                self.rig.run(ms)
+                self.rig.run(ms, step_ms=4)
             else:  # a stall of ours: nothing is looked at meanwhile
                 self.rig.now_ns += ms * MS
 
 
 @pytest.mark.skipif(not kernels.there, reason="no kernels were built")
 @given(rounds)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_kernels_leave_the_same_behind(trace: list[tuple[list[str], int]]) -> None:
     """Whatever packets do: columns to the last bit, drops, what waits, and frames in their order."""
+    play([(["plain"] * CALLS, 20)] * 4 + trace)
+
+
+@pytest.mark.skipif(not kernels.there, reason="no kernels were built")
+@pytest.mark.parametrize("seed", range(8))
+def test_kernels_leave_the_same_behind_after_long_calls(seed: int) -> None:
+    """The same of hundreds of oddities, from the first packet on, more of them with each seed."""
+    rng = random.Random(seed)
+    plain = [1.0 if kind != "plain" else 9 - seed for kind in KINDS]
+    rig = play([(rng.choices(KINDS, plain, k=CALLS), rng.choice(PAUSES_MS)) for _ in range(150)])
+    assert {Drop.DUPLICATE, Drop.LATE, Drop.SOURCE, Drop.SHORT} <= set().union(*map(rig.drops, range(CALLS)))
+
+
+def play(trace: list[tuple[list[str], int]]) -> UplinkRig:
+    """To both sides, and what they come to is compared; returns one of them."""
     talkers, sides = [Talker(row) for row in range(CALLS)], [Side(compiled=True), Side(compiled=False)]
-    for what, pause_ms in [(["plain"] * CALLS, 20)] * 4 + trace + [(["plain"] * CALLS, 20)] * 3:
+    for what, pause_ms in trace + [(["plain"] * CALLS, 20)] * 3:
         waiting = [talker.packets(kind) for talker, kind in zip(talkers, what, strict=True)]
         named = [kind != "elsewhere" for kind in what]
         while any(waiting):
@@ -175,6 +192,7 @@ def test_kernels_leave_the_same_behind(trace: list[tuple[list[str], int]]) -> No
         for side in sides:
             side.run(pause_ms)
     compare(*(side.rig for side in sides))
+    return sides[0].rig
 
 
 def compare(one: UplinkRig, other: UplinkRig) -> None:
@@ -322,21 +340,29 @@ def test_a_raster_moves_no_frame_from_its_time() -> None:
     assert set(rig.drops()) <= {"DUPLICATE", "LATE"}
 
 
+@pytest.mark.skipif(not kernels.there, reason="no kernels were built")
 def test_columns_of_other_shapes_are_refused() -> None:
     """Kernels look at what they are given before they touch it."""
-    if not kernels.there:
-        pytest.skip("no kernels were built")
-    table = Table(Columns(4))
-    running(table, start_message(), 0)
-    line = timeline.Timeline(table, Uplink(table, UplinkRig()))
-    rows, moment = np.zeros(1, np.intp), line.moment(0)
-    follow = line._follow
-    assert follow is not None
+    rig = UplinkRig()
+    line, one = rig.timeline, np.zeros(1, np.intp)
+    moment, out = line.moment(0), np.zeros((7, 4), np.int64)
+    slots, payloads, free = moment[3:]
+    follow, lacks = line._follow, line._schedule._lacks
+    admit, expect = rig.receiver._admit, rig.express and rig.express._expect
+    decode = compiled.bind("decode", np.zeros(256, np.int16))
+    assert follow and lacks and admit and expect and decode
     with pytest.raises(ValueError, match="no room"):
-        follow(*moment, rows, np.zeros((2, 4), np.int64))
-    with pytest.raises(ValueError, match="do not go together"):
-        follow(*moment[:3], moment[3][:, :2].copy(), *moment[4:], rows, np.zeros((7, 4), np.int64))
-    with pytest.raises(ValueError, match="do not go together"):
-        follow(*moment[:5], moment[5][:5], rows, np.zeros((7, 4), np.int64))
+        follow(*moment, one, out[:2])
+    with pytest.raises(ValueError, match="no room"):
+        lacks(*moment, 0, one, out)
+    for others in ((slots[:, :2].copy(), payloads, free), (slots, payloads[1:], free), (slots, payloads, free[:5])):
+        with pytest.raises(ValueError, match="do not go together"):
+            follow(*moment[:3], *others, one, out)
     with pytest.raises(IndexError):
-        follow(*moment, rows + 4, np.zeros((7, 4), np.int64))
+        follow(*moment, one + rig.table.capacity, out)
+    packets, lengths, may = np.zeros((1, PACKET_BYTES), np.uint8), np.full(1, 12, np.int32), np.ones(1, bool)
+    for batch in ((packets[:, :8], lengths, may), (packets, lengths[:0], may), (packets, lengths, may[:0])):
+        with pytest.raises(ValueError, match="do not go together"):
+            admit(*moment, 0.0, 0.0, 0, one, *batch, out[:6], np.zeros(1))
+    with pytest.raises(ValueError, match="do not go together"):
+        decode(one, packets, np.full(1, PACKET_BYTES - 4, np.int32), np.zeros((1, 5), np.int16))
