@@ -10,6 +10,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from trunkline.gateway.media.batch import Batch
+from trunkline.rtp.packet import HEADER_BYTES
+
 AUDIO, EMPTY = 0, 1
 "Kinds of arrivals: EMPTY takes a sequence number but brings no samples (events, comfort noise)."
 
@@ -18,7 +21,7 @@ Rows = NDArray[np.intp]
 
 @dataclasses.dataclass(slots=True)
 class Arrivals:
-    """Admitted packets of one batch, as columns; rows are unique."""
+    """Packets of one batch, or that have waited, as columns; rows are unique."""
 
     rows: Rows
     seq: NDArray[np.int64]
@@ -27,13 +30,30 @@ class Arrivals:
     "extended"
     kind: NDArray[np.uint8]
     packets: NDArray[np.uint8]
-    "[batch, PACKET_BYTES]"
+    "[batch, PACKET_BYTES] or the reorder buffer's"
     index: NDArray[np.intp]
     "row of each in `packets`"
     start: NDArray[np.int32]
     "first payload byte"
     size: NDArray[np.int32]
     "payload bytes"
+
+    @classmethod
+    def of(cls, batch: Batch) -> Arrivals:
+        """All packets of a batch: plain audio, whose place in the sequence is to be filled in."""
+        n = len(batch.rows)
+        start: NDArray[np.int32] = np.full(n, HEADER_BYTES, np.int32)
+        seq, timestamp = np.zeros((2, n), np.int64)
+        kind, every = np.zeros(n, np.uint8), np.arange(n)
+        return cls(batch.rows, seq, timestamp, kind, batch.packets, every, start, batch.lengths - start)
+
+    def put(self, places: NDArray[np.intp], part: Arrivals) -> None:
+        """What has become of the packets in these places."""
+        for mine, its in (
+            (self.seq, part.seq), (self.timestamp, part.timestamp), (self.kind, part.kind), (self.start, part.start),
+            (self.size, part.size),
+        ):  # fmt: skip
+            mine[places] = its
 
     def payload(self, i: int) -> bytes:
         """Payload of one arrival, copied."""

@@ -112,6 +112,7 @@ class Engine:
         self.timeline = Timeline(table, self.uplink)
         self.receiver = Receiver(table, self.timeline, jitter)
         self.express = Express(table, self.uplink, self.receiver.lateness)
+        self.timeline.on_released = self.express.expect
         self.turns = Turns(table, self.uplink, self.playback, self.agents.telling, self.downlink.echo, post)
         self.agents.commands.on_pause = self.turns.paused_by_agent
         self.agents.commands.on_muted = self.turns.muted

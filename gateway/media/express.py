@@ -92,6 +92,11 @@ class Express:
             "express", c.flow, table.step, table.tick_ns, c.rx_base_delay_ns, c.rx_jitter_ts, table.clock_hz,
             table.seen, table.formats.of_row, c.worker.packets_received,
         )  # fmt: skip
+        self._expect = compiled.bind(
+            "expect", c.flow, table.step, c.rx_ssrc, c.rx_proven, table.receiving, c.rx_has_transit, table.held,
+            table.lost_run, table.late_since_ns, table.payload_bytes, table.payload_ts, c.rx_ptime_ts, table.clock_hz,
+            table.receive_pt, table.variable,
+        )  # fmt: skip
         self._which, self._rest, self._unusual, self._kinds = np.zeros((4, n), np.int64)
         self._relative_ns = np.zeros(n)
         "what the kernel fills in"
@@ -228,6 +233,9 @@ class Express:
     def expect(self, rows: Rows) -> None:
         """After packets that took the long way: what their rows expect now, if anything."""
         table, c = self._table, self._table.shared
+        if self._expect is not None:
+            self._expect(rows)
+            return
         steady = (c.rx_proven[rows] == 1) & table.receiving[rows] & (c.rx_has_transit[rows] == 1)
         steady &= (table.held[rows] == 0) & (table.lost_run[rows] == 0) & (table.late_since_ns[rows] == 0)
         steady &= c.rx_max_seq[rows] + 1 == c.rx_next_seq[rows]

@@ -45,18 +45,14 @@ class Lateness:
         c = self._table.shared
         c.rx_target_ns[row] = max(float(c.rx_target_ns[row]), self._params.min_ns)
 
-    def note(self, rows: Rows, relative_ns: Delays, late_ns: Delays, now_ns: int) -> Rows | None:
-        """In-order packets of these rows: arrival minus media time, and how much that is above the base.
-
-        Returns the rows whose base or target may have changed, None if there is none.
-        """
-        if not self.all_now():
+    def note(self, rows: Rows, relative_ns: Delays, late_ns: Delays, now_ns: int, turn: bool) -> None:
+        """Packets of these rows: arrival minus media time, and how much that is above the base; `turn`: of all_now."""
+        if not turn:
             wanted = wants_update(late_ns, self._params)
             if not wanted.any():
-                return None
+                return
             rows, relative_ns = rows[wanted], relative_ns[wanted]
         self.update(rows, relative_ns, now_ns)
-        return rows
 
     def all_now(self) -> bool:
         """Whether all of this batch have their turn; ask once."""

@@ -5,6 +5,9 @@
 
 Everything is a column operation over the batch; the rare row that needs thought
 (a new source, a jump) leaves the columns for a few lines of `source.py`.
+
+Compiled (`native/admit.c`), audio of the proven source goes through all of this in one
+pass, the timeline included, wherever in the sequence it is; the others are left to `_think`.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from trunkline.gateway.media import source
+from trunkline.gateway.media import compiled, source
 from trunkline.gateway.media.arrivals import AUDIO, EMPTY, Arrivals
 from trunkline.gateway.media.batch import PACKET_BYTES, Batch
 from trunkline.gateway.media.lateness import Lateness
@@ -38,7 +41,12 @@ EVENT_AHEAD_S = 10
 CN_PT = 13
 "Comfort noise has a static number (RFC 3551); some send it without having said so: it means the same either way."
 
+_MOST = (1 << 15) - 1
+_ADMITTED = 6
+"Rows of what `admit` fills in: native/admit.c."
+
 Rows = NDArray[np.intp]
+Indices = NDArray[np.intp]
 
 
 class Receiver:
@@ -48,6 +56,12 @@ class Receiver:
         self._table = table
         self._timeline = timeline
         self.lateness = Lateness(table, params)
+        c = table.shared
+        self._admit = compiled.bind(
+            "admit", *timeline.columns(), c.rx_ssrc, table.receiving, table.receive_pt, c.rx_base_seq,
+            c.rx_has_transit, c.rx_jitter_ts, c.rx_lost_before, c.packets_lost, c.packets_reordered, table.seen,
+            c.worker.packets_received,
+        )  # fmt: skip
         self.on_event_packet = _ignore_event
         "called (stream, header timestamp, payload bytes, now_ns) for each telephone-event packet"
         self.on_comfort_noise = _ignore_noise
@@ -61,6 +75,52 @@ class Receiver:
 
     def receive(self, batch: Batch, now_ns: int) -> None:
         """One batch, at most one packet a row."""
+        turn = self.lateness.all_now()
+        if self._admit is None or len(batch.rows) > _MOST:
+            arrivals = Arrivals.of(batch)
+            good = self._think(batch, arrivals, now_ns, turn)
+            self._timeline.arrive(arrivals, good, good[:0], now_ns)
+            return
+        rest, left, moved, places = self._admit_usual(batch, now_ns, turn)
+        if not len(rest) + len(left) + len(moved):
+            return
+        arrivals = Arrivals.of(batch)
+        arrivals.seq, arrivals.timestamp = places
+        if len(rest):
+            part = batch.part(rest)
+            thought = Arrivals.of(part)
+            good = self._think(part, thought, now_ns, turn)
+            left = np.sort(np.concatenate([left, rest[good]]))
+            arrivals.put(rest, thought)
+        if len(left) + len(moved):
+            self._timeline.arrive(arrivals, left, moved, now_ns)
+
+    def _admit_usual(
+        self, batch: Batch, now_ns: int, turn: bool
+    ) -> tuple[Indices, Indices, Indices, NDArray[np.int64]]:
+        """By the kernel: places of packets that need thought, are for the timeline to accept, and have moved it.
+
+        Last [2, n] sequence numbers and timestamps of all but the first.
+        """
+        assert self._admit is not None
+        timeline, n = self._timeline, len(batch.rows)
+        timeline.held.reserve(n)
+        may = batch.named
+        if self._table.restamped:
+            may = may & ~np.isin(batch.rows, list(self._table.restamped))
+        out: NDArray[np.int64] = np.empty((_ADMITTED, n), np.int64)
+        relative_ns = np.empty(n)
+        counts = self._admit(
+            *timeline.moment(now_ns), *self.lateness.ordinary_ns, turn, batch.rows, batch.packets, batch.lengths, may,
+            out, relative_ns,
+        )  # fmt: skip
+        rest, left, moved, noted = (counts >> shift & _MOST for shift in (0, 16, 32, 48))
+        if noted:
+            self.lateness.update(batch.rows[out[3, :noted]], relative_ns[:noted], now_ns)
+        return out[0, :rest], out[1, :left], out[2, :moved], out[4:]
+
+    def _think(self, batch: Batch, arrivals: Arrivals, now_ns: int, turn: bool) -> Indices:
+        """All that a packet may be; returns the places of those that were admitted, and completes their columns."""
         table = self._table
         headers = parse_headers(batch.packets, batch.lengths)
         drop = headers.drop
@@ -76,26 +136,18 @@ class Receiver:
             np.add.at(table.shared.drops, (rows[bad], drop[bad]), 1)
             np.add.at(table.shared.worker.drops, drop[bad], 1)
         if not len(good):
-            return
+            return good
         if len(good) < len(rows):
             rows, ext, delta, kind = rows[good], ext[good], delta[good], kind[good]
         if table.restamped:
             self._restamp(rows, headers.timestamp[good], kind, now_ns)
         timestamp = extend(table.shared.rx_max_ts[rows], headers.timestamp[good], 32)
-        self._count(rows, ext, delta, timestamp, headers.payload_bytes[good], kind, now_ns)
-        arrivals = Arrivals(
-            rows,
-            ext,
-            timestamp,
-            kind,
-            batch.packets,
-            good,
-            headers.payload_start[good],
-            headers.payload_bytes[good],
-        )
+        self._count(rows, ext, delta, timestamp, headers.payload_bytes[good], kind, now_ns, turn)
+        arrivals.seq[good], arrivals.timestamp[good], arrivals.kind[good] = ext, timestamp, kind
+        arrivals.start, arrivals.size = headers.payload_start, headers.payload_bytes
         if (kind != AUDIO).any():
-            self._events(arrivals, headers, now_ns)
-        self._timeline.arrive(arrivals, now_ns)
+            self._events(arrivals, good[kind != AUDIO], headers, now_ns)
+        return good
 
     def _restamp(
         self, rows: Rows, wire: NDArray[np.int64], kind: NDArray[np.uint8], now_ns: int
@@ -199,6 +251,7 @@ class Receiver:
         payload_bytes: NDArray[np.int32],
         kind: NDArray[np.uint8],
         now_ns: int,
+        turn: bool,
     ) -> None:
         """Statistics of proven packets: counts, loss, jitter (RFC 3550 A.3, A.8), target delay."""
         table, c = self._table, self._table.shared
@@ -220,9 +273,9 @@ class Receiver:
         # Nor are the timestamps of overtaken packets, but for how late these were.
         audio = (kind == AUDIO) & ahead
         if audio.all():
-            self._measure(rows, timestamp, delta == 1, now_ns)
+            self._measure(rows, timestamp, delta == 1, now_ns, turn)
         else:
-            self._measure(rows[audio], timestamp[audio], delta[audio] == 1, now_ns)
+            self._measure(rows[audio], timestamp[audio], delta[audio] == 1, now_ns, turn)
             # Audio that these have overtaken is old for all that; but an event's clock may be another one.
             other = ahead & ~audio & (timestamp - c.rx_max_ts[rows] < EVENT_AHEAD_S * table.clock_hz[rows])
             c.rx_max_ts[rows[other]] = np.maximum(c.rx_max_ts[rows[other]], timestamp[other])
@@ -236,7 +289,7 @@ class Receiver:
         return np.asarray(now_ns - timestamp * 1_000_000_000.0 / self._table.clock_hz[rows])
 
     def _measure(
-        self, rows: Rows, timestamp: NDArray[np.int64], in_sequence: NDArray[np.bool_], now_ns: int
+        self, rows: Rows, timestamp: NDArray[np.int64], in_sequence: NDArray[np.bool_], now_ns: int, turn: bool
     ) -> None:
         table, c = self._table, self._table.shared
         clock = table.clock_hz[rows]
@@ -255,22 +308,19 @@ class Receiver:
         c.rx_transit_ts[rows] = transit
         c.rx_has_transit[rows] = 1
         c.rx_max_ts[rows] = np.maximum(c.rx_max_ts[rows], timestamp)
-        self.lateness.note(rows, relative, late, now_ns)
+        self.lateness.note(rows, relative, late, now_ns, turn)
 
-    def _events(self, arrivals: Arrivals, headers: Headers, now_ns: int) -> None:
+    def _events(self, arrivals: Arrivals, which: Indices, headers: Headers, now_ns: int) -> None:
         """Hand telephone-event and comfort noise payloads to their streams (rare, so one by one)."""
-        for i in np.flatnonzero(arrivals.kind == EMPTY):
+        for i in which.tolist():
             row = int(arrivals.rows[i])
             stream = self._table.streams[row]
-            source_index = int(arrivals.index[i])
             if stream is None:
                 continue
-            if headers.payload_type[source_index] == self._table.dtmf_pt[row]:
-                self.on_event_packet(
-                    stream, int(headers.timestamp[source_index]), arrivals.payload(int(i)), now_ns
-                )
+            if headers.payload_type[i] == self._table.dtmf_pt[row]:
+                self.on_event_packet(stream, int(headers.timestamp[i]), arrivals.payload(i), now_ns)
             else:
-                self.on_comfort_noise(stream, arrivals.payload(int(i)))
+                self.on_comfort_noise(stream, arrivals.payload(i))
 
 
 def _ignore_event(stream: Stream, timestamp: int, payload: bytes, now_ns: int) -> None:

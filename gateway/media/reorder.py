@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Packets that came too early: they wait here for the ones before them.
 
-Few rows have any (`table.held` says which), so they are kept one by one; they are
-given back one of each row at a time, so that what follows a loss in a hundred calls
-is decoded as one batch.
+Few rows have any (`table.held` says which), so all share a pool of slots, and those of a row
+are linked in order of their sequence numbers.  They are given back one of each row at a time,
+so that what follows a loss in a hundred calls is decoded as one batch.
+
+`native/reorder.c` does the same row by row; its arrays are these.
 """
 
 from __future__ import annotations
@@ -12,12 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trunkline.gateway.media.arrivals import Arrivals
+from trunkline.gateway.media.batch import PACKET_BYTES
 from trunkline.gateway.media.table import Table
 
 HELD_PACKETS = 64
 "Packets held back for one row at most: 1.3 s at 20 ms, beyond any target delay."
+SLOTS = 128
+"To begin with; a stall of many callers doubles them,"
+TOO_MANY = 16
+"and when none is taken any more, so many times what is wanted are too many to keep: each has room for any packet."
+
+SLOT_FIELDS = ("seq", "timestamp", "kind", "size", "next")
+SEQ, TIMESTAMP, KIND, SIZE, NEXT = range(len(SLOT_FIELDS))
 
 Rows = NDArray[np.intp]
+Indices = NDArray[np.intp]
 
 
 class ReorderBuffer:
@@ -25,60 +36,118 @@ class ReorderBuffer:
 
     def __init__(self, table: Table) -> None:
         self._table = table
-        self._held: dict[int, dict[int, tuple[int, int, bytes]]] = {}
-        "row -> extended sequence -> (timestamp, kind, payload)"
+        self.first = np.full(table.capacity, -1, np.int64)
+        "slot of each row's packet that is next of those that wait, -1: none does"
+        self.slots: NDArray[np.int64]
+        "[slots, SLOT_FIELDS]; `next` is the slot of the packet behind it, -1 for the last of a row"
+        self.payloads: NDArray[np.uint8]
+        "[slots, PACKET_BYTES]"
+        self.free: NDArray[np.int64]
+        "[slots + 1] how many slots are free, then which"
+        self._clear()
+        self.reserve(SLOTS)
 
-    def put(self, row: int, arrivals: Arrivals, i: int) -> bool:
-        """Keep arrival `i`; False if its row has no room."""
-        held = self._held.setdefault(row, {})
-        if len(held) >= HELD_PACKETS:
+    def _clear(self) -> None:
+        self.slots = np.zeros((0, len(SLOT_FIELDS)), np.int64)
+        self.payloads = np.zeros((0, PACKET_BYTES), np.uint8)
+        self.free = np.zeros(1, np.int64)
+
+    def reserve(self, packets: int) -> None:
+        """Have room for so many more packets, whatever rows they are for."""
+        free, old = int(self.free[0]), len(self.slots)
+        if free == old > max(SLOTS, TOO_MANY * packets):  # whatever made so many wait is over
+            self._clear()
+            free, old = 0, 0
+        lacking = packets - free
+        if lacking <= 0:
+            return
+        more = max(lacking, old, SLOTS)
+        self.slots = np.concatenate([self.slots, np.zeros((more, len(SLOT_FIELDS)), np.int64)])
+        self.payloads = np.concatenate([self.payloads, np.zeros((more, PACKET_BYTES), np.uint8)])
+        before, self.free = self.free, np.zeros(len(self.slots) + 1, np.int64)
+        self.free[: len(before)] = before
+        self._give_back(np.arange(old, old + more)[::-1])
+
+    def put(self, arrivals: Arrivals, which: Indices) -> Indices:
+        """Keep arrivals of different rows; returns those of them whose row has no room."""
+        self.reserve(len(which))
+        return np.array([i for i in which.tolist() if not self._put(arrivals, i)], np.intp)
+
+    def _put(self, arrivals: Arrivals, i: int) -> bool:
+        table, slots, row, seq = self._table, self.slots, int(arrivals.rows[i]), int(arrivals.seq[i])
+        if table.held[row] >= HELD_PACKETS:
             return False
-        held[int(arrivals.seq[i])] = (
-            int(arrivals.timestamp[i]), int(arrivals.kind[i]), arrivals.payload(i),
-        )  # fmt: skip
-        self._table.held[row] = len(held)
+        before, slot = -1, int(self.first[row])
+        while slot >= 0 and slots[slot, SEQ] < seq:
+            before, slot = slot, int(slots[slot, NEXT])
+        if slot < 0 or slots[slot, SEQ] != seq:
+            after, slot = slot, int(self.free[self.free[0]])
+            self.free[0] -= 1
+            table.held[row] += 1
+            slots[slot, NEXT] = after
+            if before < 0:
+                self.first[row] = slot
+            else:
+                slots[before, NEXT] = slot
+        start, size = int(arrivals.start[i]), int(arrivals.size[i])
+        slots[slot, :NEXT] = seq, arrivals.timestamp[i], arrivals.kind[i], size
+        self.payloads[slot, :size] = arrivals.packets[arrivals.index[i], start : start + size]
         return True
 
-    def first(self, row: int) -> tuple[int, int, int, bytes]:
-        """Sequence number, timestamp, kind and payload of the packet that is next of those that wait."""
-        seq = min(self._held[row])
-        return seq, *self._held[row][seq]
+    def payload(self, slot: int) -> bytes:
+        """Of the packet in a slot."""
+        return self.payloads[slot, : int(self.slots[slot, SIZE])].tobytes()
 
-    def take_next(self, rows: Rows) -> Arrivals | None:
-        """The packet that is in order now, of each row that has it; None if no row has."""
-        found = []
-        for row, seq in zip(rows.tolist(), self._table.shared.rx_next_seq[rows].tolist(), strict=True):
-            packet = self._held.get(row, {}).pop(seq, None)
-            if packet is not None:
-                found.append((row, seq, *packet))
-                self._table.held[row] -= 1
-        if not found:
+    def take_next(self, rows: Rows, seq: NDArray[np.int64]) -> Arrivals | None:
+        """The packets with these numbers, of the rows that have them; None if no row has.
+
+        Their slots are free, and stay as they are until the next `put`.
+        """
+        first = self.first[rows]
+        found = (first >= 0) & (self.slots[first, SEQ] == seq)
+        if not found.any():
             return None
-        size = np.array([len(packet[4]) for packet in found], np.int32)
-        start = np.concatenate([[0], np.cumsum(size)])
-        return Arrivals(
-            rows=np.array([packet[0] for packet in found], np.intp),
-            seq=np.array([packet[1] for packet in found], np.int64),
-            timestamp=np.array([packet[2] for packet in found], np.int64),
-            kind=np.array([packet[3] for packet in found], np.uint8),
-            packets=np.frombuffer(b"".join(packet[4] for packet in found), np.uint8)[None],
-            index=np.zeros(len(found), np.intp),
-            start=start[:-1].astype(np.int32),
-            size=size,
-        )
+        slots = self._unlink_first(rows[found])
+        seq, timestamp, kind, size, _ = self.slots[slots].T
+        return self.arrivals(rows[found], seq, timestamp, kind, size, slots)
 
-    def drop_before(self, row: int, seq: int) -> int:
-        """Forget packets of a row whose place has been passed; returns how many."""
-        held = self._held.get(row, {})
-        old = [number for number in held if number < seq]
-        for number in old:
-            del held[number]
-        self._table.held[row] = len(held)
-        if not held:
-            self._held.pop(row, None)
-        return len(old)
+    def arrivals(
+        self, rows: Rows, seq: NDArray[np.int64], timestamp: NDArray[np.int64], kind: NDArray[np.int64],
+        size: NDArray[np.int64], slots: Indices,
+    ) -> Arrivals:  # fmt: skip
+        """What lies in slots, as columns."""
+        start: NDArray[np.int32] = np.zeros(len(rows), np.int32)
+        kinds, sizes = kind.astype(np.uint8), size.astype(np.int32)
+        return Arrivals(rows, seq, timestamp, kinds, self.payloads, slots, start, sizes)
+
+    def _unlink_first(self, rows: Rows) -> Indices:
+        """Slots of the packets that are next in these rows, which have some; they are free from now on."""
+        slots = self.first[rows]
+        self.first[rows] = self.slots[slots, NEXT]
+        self._table.held[rows] -= 1
+        self._give_back(slots)
+        return slots
+
+    def _give_back(self, slots: Indices) -> None:
+        count = int(self.free[0])
+        self.free[count + 1 : count + 1 + len(slots)] = slots
+        self.free[0] = count + len(slots)
+
+    def drop_before(self, rows: Rows, seq: NDArray[np.int64]) -> Rows:
+        """Forget packets whose place has been passed; returns the row of each."""
+        dropped: list[Rows] = []
+        while True:
+            first = self.first[rows]
+            old = (first >= 0) & (self.slots[first, SEQ] < seq)
+            if not old.any():
+                return np.concatenate(dropped) if dropped else rows[:0]
+            rows, seq = rows[old], seq[old]
+            self._unlink_first(rows)
+            dropped.append(rows)
 
     def forget(self, row: int) -> int:
         """Forget all of a row; returns how many that was."""
-        self._table.held[row] = 0
-        return len(self._held.pop(row, ()))
+        held, one = int(self._table.held[row]), np.array([row], np.intp)
+        for _ in range(held):
+            self._unlink_first(one)
+        return held

@@ -24,13 +24,18 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from trunkline.gateway.media.arrivals import AUDIO, EMPTY, Arrivals, Speaker
+from trunkline.gateway.media import compiled
+from trunkline.gateway.media.arrivals import AUDIO, Arrivals, Speaker
 from trunkline.gateway.media.credit import Credit
 from trunkline.gateway.media.reorder import ReorderBuffer
-from trunkline.gateway.media.soonest import soonest_of
+from trunkline.gateway.media.schedule import Lacking, Schedule
 from trunkline.gateway.media.table import SILENT_RUN, Table
 from trunkline.rtp.outcomes import Drop
 
+MANY_ROWS = 50
+"""From so many calls on, frames are filled at points of a raster, some milliseconds later: with ticks of 4 ms, three
+times as many in a batch, and most of what a batch costs it costs whatever its size."""
+RASTER_NS = 10_000_000
 LATE_RUN_NS = 100_000_000
 "In-order packets that all come late for so long mean that the sender's clock stood still: start anew,"
 DRAINED_NS = 50_000_000
@@ -41,10 +46,15 @@ MIN_PTIME_DIVISOR = 100
 "Packet times from 1/100 s up are learned from what a peer sends."
 FILLS_PER_TICK = 50
 "Frames filled for one row in one tick at most (one second), after a stall of ours."
-CONCEAL_MS = 240
-"Concealment has faded to silence by then; what follows is a gap, not speech."
+
+_COUNT = (1 << 20) - 1
+_FOUND = 7
+"Rows of what `follow` fills in: native/reorder.c."
 
 Rows = NDArray[np.intp]
+Indices = NDArray[np.intp]
+
+_NOTHING: Indices = np.zeros(0, np.intp)
 
 
 class Timeline:
@@ -53,40 +63,81 @@ class Timeline:
     def __init__(self, table: Table, speaker: Speaker) -> None:
         self._table = table
         self._speaker = speaker
-        self._held = ReorderBuffer(table)
+        self.held = ReorderBuffer(table)
         self._credit = Credit(table)
-        self._soonest = soonest_of(table.shared.rx_deadline_ns)
+        self._schedule = Schedule(table, self.held, self._credit)
+        self.columns, self.moment = self._schedule.columns, self._schedule.moment
+        self._follow = compiled.bind("follow", *self.columns())
+        self._found: NDArray[np.int64] = np.zeros((_FOUND, table.capacity), np.int64)
+        "what it fills in"
         self.on_missing: Callable[[int, int, int], None] = _ignore_missing
         "called (row, first, end): these numbers did not come in time, those before them in order did"
+        self.on_released: Callable[[Rows], None] = _ignore_released
+        "called (rows) when what waited behind their gaps has been heard"
 
     # -- arrivals ---------------------------------------------------------------------------
 
-    def arrive(self, arrivals: Arrivals, now_ns: int) -> None:
-        """Admitted packets: what is in order goes on, what is ahead waits, what is behind is dropped."""
-        expected = self._table.shared.rx_next_seq[arrivals.rows]
-        in_order = np.flatnonzero(arrivals.seq == expected)
-        if len(in_order) < len(arrivals.rows):
-            for i in np.flatnonzero(arrivals.seq > expected):
-                if not self._held.put(int(arrivals.rows[i]), arrivals, int(i)):
-                    self._drop(arrivals.rows[i : i + 1], Drop.OVERFLOW)
-            self._drop(arrivals.rows[arrivals.seq < expected], Drop.LATE)
-        if not len(in_order):
+    def arrive(self, arrivals: Arrivals, which: Indices, moved: Indices, now_ns: int) -> None:
+        """Admitted packets: what is in order goes on, what is ahead waits, what is behind is dropped.
+
+        `moved` are those of them that a kernel has taken that far already: they are only to be heard.
+        """
+        expected = self._table.shared.rx_next_seq[arrivals.rows[which]]
+        seq = arrivals.seq[which]
+        in_order = which[seq == expected]
+        if len(in_order) < len(which):
+            self._drop(arrivals.rows[self.held.put(arrivals, which[seq > expected])], Drop.OVERFLOW)
+            self._drop(arrivals.rows[which[seq < expected]], Drop.LATE)
+        if not len(in_order) + len(moved):
             return
-        self._accept(arrivals, in_order, now_ns)
-        rows = arrivals.rows[in_order]
+        self._accept(arrivals, in_order, moved, now_ns)
+        rows = arrivals.rows[_together(in_order, moved)]
         self._release(rows[self._table.held[rows] > 0], now_ns)
 
     def _release(self, rows: Rows, now_ns: int) -> None:
         """Packets of these rows that waited and are in order now."""
-        if not len(rows):
-            return
-        while (arrivals := self._held.take_next(rows)) is not None:
-            self._accept(arrivals, np.arange(len(arrivals.rows)), now_ns)
-        for row, seq in zip(rows.tolist(), self._table.shared.rx_next_seq[rows].tolist(), strict=True):
-            self._drop(np.full(self._held.drop_before(row, seq), row, np.intp), Drop.LATE)
+        take = self._next_by_numpy if self._follow is None else self._next_compiled
+        while len(rows) and (found := take(rows, now_ns)) is not None:
+            self._accept(*found, now_ns)
+            rows = rows[self._table.held[rows] > 0]
 
-    def _accept(self, arrivals: Arrivals, which: NDArray[np.intp], now_ns: int) -> None:
-        """In-order arrivals: align each with the timeline, then decode."""
+    def _next_by_numpy(self, rows: Rows, now_ns: int) -> tuple[Arrivals, Indices, Indices] | None:
+        """The packets that are next now, all of them to be accepted."""
+        next_seq = self._table.shared.rx_next_seq[rows]
+        self._drop(self.held.drop_before(rows, next_seq), Drop.LATE)
+        arrivals = self.held.take_next(rows, next_seq)
+        return None if arrivals is None else (arrivals, np.arange(len(arrivals.rows)), _NOTHING)
+
+    def _next_compiled(self, rows: Rows, now_ns: int) -> tuple[Arrivals, Indices, Indices] | None:
+        """The packets that are next now, those to be accepted, and those that have been."""
+        assert self._follow is not None
+        counts = self._follow(*self.moment(now_ns), rows, self._found)
+        count, left = counts & _COUNT, counts >> 20
+        if not count:
+            return None
+        *columns, moved = self._found[:, :count].copy()
+        arrivals = self.held.arrivals(*columns)
+        every = np.arange(count)
+        return (arrivals, every[moved == 0], every[moved > 0]) if left else (arrivals, _NOTHING, every)
+
+    def _accept(self, arrivals: Arrivals, which: Indices, moved: Indices, now_ns: int) -> None:
+        """In-order arrivals: align each with the timeline, then decode, those that have `moved` it as well."""
+        if len(which):
+            which, timestamp, duration = self._align(arrivals, which, now_ns)
+        heard = _together(which, moved)
+        if not len(heard):
+            return
+        self._speaker.speak(arrivals, heard)
+        if len(which):
+            self._move(arrivals.rows[which], timestamp, duration, arrivals.size[which])
+        rows = arrivals.rows[heard]
+        self._table.lost_run[rows] = 0
+        self._schedule.set_deadlines(rows)
+
+    def _align(
+        self, arrivals: Arrivals, which: Indices, now_ns: int
+    ) -> tuple[Indices, NDArray[np.int64], NDArray[np.int64]]:
+        """Those of in-order arrivals that are to be heard, their timestamps and durations."""
         table, c = self._table, self._table.shared
         rows = arrivals.rows[which]
         c.rx_next_seq[rows] = arrivals.seq[which] + 1
@@ -114,11 +165,10 @@ class Timeline:
         if paused.any():
             self._fill_pause(rows[paused], timestamp[paused], now_ns)
         astray = timestamp - c.rx_next_ts[rows]
-        if astray.any():
-            self._owe(rows, astray, now_ns)
-        if len(which):
-            self._speaker.speak(arrivals, which)
-            self._move(rows, timestamp, duration, arrivals.size[which])
+        owing = (astray != 0) | (table.slip[rows] >= 1)
+        if owing.any():
+            self._owe(rows[owing], astray[owing], now_ns)
+        return which, timestamp, duration
 
     def _move(
         self, rows: Rows, timestamp: NDArray[np.int64], duration: NDArray[np.int64], size: NDArray[np.int32]
@@ -129,9 +179,7 @@ class Timeline:
         # Only from packets of an ordinary length: fills of a millisecond each would burn the core.
         ordinary = duration * MIN_PTIME_DIVISOR >= table.clock_hz[rows]
         c.rx_ptime_ts[rows] = np.where(ordinary, duration, c.rx_ptime_ts[rows])
-        table.lost_run[rows] = 0
         table.payload_bytes[rows], table.payload_ts[rows] = size, duration
-        self._set_deadlines(rows)
 
     # -- timestamps -------------------------------------------------------------------------
 
@@ -200,7 +248,7 @@ class Timeline:
 
     def leave_source(self, row: int, now_ns: int) -> None:
         """Another source will be heard from now on: drop what waits, fill what the old one owes."""
-        self._drop(np.full(self._held.forget(row), row, np.intp), Drop.LATE)
+        self._drop(np.full(self.held.forget(row), row, np.intp), Drop.LATE)
         if self._table.shared.rx_proven[row]:
             self._catch_up(np.array([row], np.intp), now_ns)
 
@@ -226,81 +274,52 @@ class Timeline:
 
     def advance(self, now_ns: int) -> None:
         """Fill the frames whose time has run out."""
-        table, c = self._table, self._table.shared
+        raster_ns = self._raster_ns()
+        due_ns = now_ns // raster_ns * raster_ns
         for _ in range(FILLS_PER_TICK):
-            if self._soonest(table.running) > now_ns:
+            if self._schedule.soonest(self._table.running) > due_ns:
                 return
-            rows = table.running[c.rx_deadline_ns[table.running] <= now_ns]
-            waiting = table.held[rows] > 0
-            alone = rows[~waiting]
-            unpaid = alone[~self._fill_one(alone, now_ns)]
-            if len(unpaid):  # its schedule is ahead of time: no more than a frame each packet time
-                c.rx_deadline_ns[unpaid] = (
-                    now_ns + c.rx_ptime_ts[unpaid] * 1_000_000_000 // table.clock_hz[unpaid]
-                )
-            if waiting.any():
-                self._give_up_waiting(rows[waiting], now_ns)
+            lacking = self._schedule.overdue(self._table.running, now_ns)
+            self._make_up(lacking)
+            over = lacking.over[0]
+            for missing in zip(*(column.tolist() for column in lacking.over), strict=True):
+                self.on_missing(*missing)
+            if len(over):
+                self._release(over, now_ns)
+                self._schedule.set_deadlines(over)
+                self.on_released(over)
 
     def next_deadline_ns(self) -> int:
         """When `advance` has something to do."""
-        return self._soonest(self._table.running)
+        raster_ns = self._raster_ns()
+        return -(-self._schedule.soonest(self._table.running) // raster_ns) * raster_ns
 
-    def _give_up_waiting(self, rows: Rows, now_ns: int) -> None:
-        """Packets wait behind a gap, and the gap's time has run out: fill one frame, then look again."""
-        table, c = self._table, self._table.shared
-        firsts = [self._held.first(row) for row in rows.tolist()]
-        seq, timestamp, kind = np.array([first[:3] for first in firsts], np.int64).T
-        leap = timestamp - c.rx_next_ts[rows] > table.clock_hz[rows]  # behind the gap, not a second of loss
-        leap |= self._credit.packets(rows, now_ns) < 1  # or more than time has brought
-        c.rx_next_ts[rows[leap]] = timestamp[leap]
-        packet_ts = c.rx_ptime_ts[rows]
-        gap = (kind == AUDIO) & (timestamp - c.rx_next_ts[rows] >= packet_ts - packet_ts // 2)
-        if gap.any():  # what waits behind it helps to make up what is missing
-            behind = [first[3] for first, lacks in zip(firsts, gap.tolist(), strict=True) if lacks]
-            self._speaker.expect(rows[gap], (timestamp - c.rx_next_ts[rows])[gap], behind)
-            self._fill_one(rows[gap], now_ns)
-        near = timestamp - c.rx_next_ts[rows] < packet_ts - packet_ts // 2
-        over = near | (kind == EMPTY)
-        for i in np.flatnonzero(over):
-            self.on_missing(int(rows[i]), int(c.rx_next_seq[rows[i]]), int(seq[i]))
-        c.rx_next_seq[rows[over]] = seq[over]
-        self._release(rows[over], now_ns)
-        self._set_deadlines(rows)
+    def _raster_ns(self) -> int:
+        """Frames are filled at multiples of this."""
+        return RASTER_NS if len(self._table.running) >= MANY_ROWS else 1
+
+    def _make_up(self, lacking: Lacking) -> None:
+        """Frames that never came, by length; what waits behind them helps to make up what is missing."""
+        rows, durations, silent = lacking.filled
+        if not len(rows):
+            return
+        if len(lacking.gaps[0]):
+            gap_rows, gap_ts, slots = lacking.gaps
+            self._speaker.expect(gap_rows, gap_ts, [self.held.payload(slot) for slot in slots.tolist()])
+        if (durations == durations[0]).all():
+            self._speaker.fill(rows, int(durations[0]), silent > 0)
+            return
+        for duration in np.unique(durations):
+            same = durations == duration
+            self._speaker.fill(rows[same], int(duration), silent[same] > 0)
 
     def _fill_one(self, rows: Rows, now_ns: int) -> NDArray[np.bool_]:
         """One frame that did not come, for each row; False where it is not paid for, and not filled."""
         if not len(rows):
             return np.zeros(0, bool)
-        table, c = self._table, self._table.shared
-        durations = c.rx_ptime_ts[rows]
-        paid = self._credit.spend(rows, durations, now_ns)
-        if not paid.all():
-            rows, durations = rows[paid], durations[paid]
-        for duration in np.unique(durations):
-            same = rows[durations == duration]
-            table.lost_run[same] += 1
-            c.expected_bytes[same] = 0
-            lost_ms = (
-                (table.lost_run[same] - 1).astype(np.int64) * int(duration) * 1000 // table.clock_hz[same]
-            )
-            self._speaker.fill(same, int(duration), lost_ms >= CONCEAL_MS)
-        c.rx_next_ts[rows] += durations
-        unproven = c.rx_proven[rows] == 0
-        c.rx_deadline_ns[rows[unproven]] += (
-            durations[unproven] * 1_000_000_000 // table.clock_hz[rows[unproven]]
-        )
-        self._set_deadlines(rows[~unproven])
+        lacking, paid = self._schedule.lack(rows, now_ns)
+        self._make_up(lacking)
         return paid
-
-    def _set_deadlines(self, rows: Rows) -> None:
-        c = self._table.shared
-        media_ns = self._table.media_ns(rows, c.rx_next_ts[rows])
-        base = c.rx_base_delay_ns[rows]
-        unknown = np.isnan(base)
-        if unknown.any():  # nothing but events so far: no schedule to go by, our own clock serves
-            c.rx_deadline_ns[rows[unknown]] += self._table.ptime_ns[rows[unknown]]
-            rows, media_ns, base = rows[~unknown], media_ns[~unknown], base[~unknown]
-        c.rx_deadline_ns[rows] = media_ns + (base + c.rx_target_ns[rows]).astype(np.int64)
 
     # -- life -------------------------------------------------------------------------------
 
@@ -312,7 +331,7 @@ class Timeline:
 
     def forget_held(self, row: int) -> None:
         """The call is over: drop what waits."""
-        self._drop(np.full(self._held.forget(row), row, np.intp), Drop.LATE)
+        self._drop(np.full(self.held.forget(row), row, np.intp), Drop.LATE)
 
     def _discard(self, rows: Rows, reason: Drop) -> None:
         """Drop packets that were next in sequence: they came, and are missing all the same."""
@@ -329,3 +348,14 @@ class Timeline:
 
 def _ignore_missing(row: int, first: int, end: int) -> None:
     """Until somebody counts bursts."""
+
+
+def _ignore_released(rows: Rows) -> None:
+    """Until somebody expects what comes next."""
+
+
+def _together(which: Indices, others: Indices) -> Indices:
+    """Places in a batch, in their order."""
+    if not len(others):
+        return which
+    return others if not len(which) else np.sort(np.concatenate([which, others]))

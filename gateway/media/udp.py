@@ -241,14 +241,14 @@ class UdpSockets:
 
     def send_reports(self, rows: Rows, packets: NDArray[np.uint8]) -> None:
         """Send a compound packet [bytes] of packets[n, bytes] to each of these rows, as `send_rtcp` does."""
-        if self._send_kernel is None or self._report_kernel is None:
+        if self.compiled_send is None or self._report_kernel is None:
             for row, packet in zip(rows.tolist(), packets, strict=True):
                 stream = self._table.streams[row]
                 if stream is not None:
                     self.send_rtcp(stream, packet.tobytes())
             return
         apart = (self._table.rtcp_fd[rows] >= 0) & ~self._table.rtcp_mux[rows]
-        for which, kernel in ((apart, self._report_kernel), (~apart, self._send_kernel)):
+        for which, kernel in ((apart, self._report_kernel), (~apart, self.compiled_send)):
             if which.any():
                 kernel(rows[which], packets[which], _WHOLE, np.empty(len(rows), bool))
 

@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 
 from trunkline.agent_bridge.dialect import FLAG_COMFORT_NOISE, FLAG_CONCEALED, FLAG_GAP, FLAG_SPEECH
 from trunkline.agent_bridge.wire import AudioMessage
+from trunkline.codecs.compiled import Kernel
 from trunkline.codecs.registry import AudioCodec
+from trunkline.gateway.media import compiled
 from trunkline.gateway.media.arrivals import Arrivals
 from trunkline.gateway.media.cutting import Cutter, OddEnds
 from trunkline.gateway.media.filling import Filler
@@ -67,6 +69,8 @@ class Uplink:
         """By frame length: cutters for rows whose packets are not one frame each. An agent's frames never change, so
         what waits in mid-frame survives a change of codec or packet time."""
         self._odd = OddEnds()
+        self._decoders: dict[int, Kernel | None] = {}
+        "by format, where there is no more to decoding than a table: a kernel that does it"
 
     def durations(self, arrivals: Arrivals, which: Indices) -> NDArray[np.int64]:
         """Of payloads of different rows, in timestamp units; 0 where impossible."""
@@ -87,17 +91,38 @@ class Uplink:
         for fmt, part in self._table.formats.groups(rows):
             of_rows, of_format = rows[part], which[part]
             if fmt.codec.variable:
-                payload, lengths = arrivals.padded(of_format)
-                kinds = fmt.codec.durations(payload, lengths)
-            else:
-                kinds = arrivals.size[of_format].astype(np.int64)
-            for kind in np.unique(kinds).tolist():
-                same = np.flatnonzero(kinds == kind)
-                if fmt.codec.variable:
-                    pcm = fmt.codec.decode_variable(of_rows[same], payload[same], lengths[same], kind)
-                else:
-                    pcm = fmt.codec.decode(of_rows[same], arrivals.payloads(of_format[same], kind))
+                self._speak_variable(fmt, of_rows, arrivals, of_format)
+                continue
+            sizes = arrivals.size[of_format]
+            if (sizes == sizes[0]).all():
+                self.hear(fmt, of_rows, self._decode(fmt, of_rows, arrivals, of_format), joins=True)
+                continue
+            for size in np.unique(sizes):
+                same = np.flatnonzero(sizes == size)
+                pcm = self._decode(fmt, of_rows[same], arrivals, of_format[same])
                 self.hear(fmt, of_rows[same], pcm, joins=True)
+
+    def _speak_variable(self, fmt: Format, rows: Rows, arrivals: Arrivals, which: Indices) -> None:
+        """Those of a format whose payloads have any length."""
+        payload, lengths = arrivals.padded(which)
+        kinds = fmt.codec.durations(payload, lengths)
+        for kind in np.unique(kinds).tolist():
+            same = np.flatnonzero(kinds == kind)
+            pcm = fmt.codec.decode_variable(rows[same], payload[same], lengths[same], kind)
+            self.hear(fmt, rows[same], pcm, joins=True)
+
+    def _decode(self, fmt: Format, rows: Rows, arrivals: Arrivals, which: Indices) -> Pcm:
+        """Payloads of one format and size."""
+        size = int(arrivals.size[which[0]])
+        if fmt.index not in self._decoders:
+            table = fmt.codec.decode_table
+            self._decoders[fmt.index] = None if table is None else compiled.bind("decode", table)
+        decode = self._decoders[fmt.index]
+        if decode is None:
+            return fmt.codec.decode(rows, arrivals.payloads(which, size))
+        pcm: Pcm = np.empty((len(rows), size), np.int16)
+        decode(arrivals.index[which], arrivals.packets, arrivals.start[which], pcm)
+        return pcm
 
     def hear(self, fmt: Format, rows: Rows, pcm: Pcm, *, joins: bool = False) -> None:
         """Good line audio of one format; it may join on to what was made up only if `joins`."""

@@ -142,6 +142,8 @@ class UplinkRig:
         params = jitter or TargetParams(min_ns=40 * MS)
         self.receiver = Receiver(self.table, self.timeline, params)
         self.express = Express(self.table, self.uplink, self.receiver.lateness) if express else None
+        if self.express is not None:
+            self.timeline.on_released = self.express.expect
         self.expressed = 0
         "packets that took the short way"
         self.receiver.on_event_packet = lambda stream, ts, payload, now: self.presses.append((ts, payload))

@@ -31,5 +31,7 @@ Run missing, rate, learn_late;
 
 /* reports.c, heard_reports.c */
 Run due_by, report, hear_report;
+/* admit.c, reorder.c, timeline.c, expect.c, decode.c */
+Run admit, follow, lacks, schedule, expect, decode;
 
 #endif

@@ -3,6 +3,7 @@
 #include "binding.h"
 #include "media.h"
 #include "queue.h"
+#include "timeline.h"
 
 static const Kernel kernels[] = {
     /* epoll, events, timeout in ms */
@@ -44,6 +45,15 @@ static const Kernel kernels[] = {
     {"said_in", "said() q1! q1! q1! q1! q1! int int int int B1 int", said_in},
     {"leave", "send_packets() spoken() least() delays() B2 i1 q1 q1 ?1! q1! q1 q1 q1 int int", leave},
     {"play", "due() speak() leave() B2! h2! q1! q1! ?1! q1! q1! q1! q1! q1 int int int", play},
+    {"admit",
+     TIMELINE_TAKES " I1@ ?1@ h1@ q1@ B1!@ d1!@ q1@ q1!@ q1!@ Q1!@ q1! " MOMENT_TAKES
+     " real real int rows B2 i1 ?1 q2! d1!",
+     admit},
+    {"follow", TIMELINE_TAKES " " MOMENT_TAKES " rows q2!", follow},
+    {"lacks", TIMELINE_TAKES " " MOMENT_TAKES " int rows q2!", lacks},
+    {"schedule", TIMELINE_TAKES " " MOMENT_TAKES " rows", schedule},
+    {"expect", "q2!@ q2!@ I1@ B1@ ?1@ B1@ i1@ i1@ q1@ q1@ q1@ q1@ q1@ h1@ ?1@ rows", expect},
+    {"decode", "h1 rows B2@ i1 h2!", decode},
     {NULL, NULL, NULL},
 };
 
