@@ -19,5 +19,7 @@ enum { SEND_SEQ, SEND_TS, SEND_DUE_NS, SEND_PACKETS, SEND_OCTETS, SEND_FRAMES, S
 
 /* said.c, speak.c, due.c */
 Run said, speak, spoken, due, least, delays;
+/* fill.c, join.c */
+Run filled_frames, filled_records, join;
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The kernels of gateway/media as a module: trunkline.gateway.media._native. */
 #include "binding.h"
+#include "fill.h"
 #include "media.h"
 #include "queue.h"
 
@@ -30,6 +31,9 @@ static const Kernel kernels[] = {
     {"due", "q2@ int rows int q1! q1!", due},
     {"spoken", "q2!@ q1@ q1@ q1! rows q1 ?1 int", spoken},
     {"delays", "q1 I2!@ q1! rows q1 int", delays},
+    {"filled_frames", FILL_TAKES " " FILL_CALL_TAKES " h2!", filled_frames},
+    {"filled_records", FILL_TAKES " q1!@ H1!@ ?1@ I1@ q1!@ q1! " FILL_CALL_TAKES " B2!", filled_records},
+    {"join", "h2@ int i1@ q1!@ ?1!@ q1@ q1@ rows h2 h2!", join},
     {NULL, NULL, NULL},
 };
 
