@@ -37,7 +37,7 @@ def bind(name: str, *first: Any) -> Kernel | None:
 
 
 def get(name: str) -> Kernel | None:
-    """The kernel of this name, which takes all its arguments; None where there is none, or it was built before it was."""
+    """The kernel of this name, with all arguments still to come; None where there is none, or older ones were built."""
     return _whole(native, name)
 
 

@@ -48,11 +48,14 @@ int can_look_ahead(int64_t samples, int rate_hz)
     return has_room_for_pitch(samples, samples_of(AHEAD_TEMPLATE_MS, rate_hz), rate_hz);
 }
 
-double fade_left(int64_t at, int rate_hz)
+FAST void fade_left(int64_t start, int samples, int rate_hz, double *left)
 {
     int hold = samples_of(HOLD_MS, rate_hz), silent = samples_of(SILENT_MS, rate_hz);
-    double left = (double)(silent - at) / (silent - hold);
-    return left < 0 ? 0 : left > 1 ? 1 : left;
+    double whole = silent - hold, first = (double)(silent - start);
+    for (int i = 0; i < samples; i++) {
+        double share = (first - i) / whole;
+        left[i] = share < 0 ? 0 : share > 1 ? 1 : share;
+    }
 }
 
 /* -- repetition -- */
@@ -119,8 +122,11 @@ static int from_behind(Before before, int64_t start, int samples, double *sound)
     int unvoiced = (int)least(samples_of(UNVOICED_MS, rate_hz), n - samples_of(OVERLAP_MS, rate_hz));
     Held held = {good, n, rate_hz, voiced ? period : (int)most(period, unvoiced), STAGES};
     repeat_long(&held, start, samples, sound);
-    if (start + samples > samples_of(HOLD_MS, rate_hz))
-        for (int i = 0; i < samples; i++) sound[i] *= fade_left(start + i, rate_hz);
+    if (start + samples > samples_of(HOLD_MS, rate_hz)) {
+        double left[MOST_SAMPLES];
+        fade_left(start, samples, rate_hz, left);
+        for (int i = 0; i < samples; i++) sound[i] *= left[i];
+    }
     return voiced ? period : 0;
 }
 
@@ -141,15 +147,20 @@ void conceal_row(Before before, int64_t start, int samples, double *sound)
     from_behind(before, start, samples, sound);
 }
 
+/* The one fades into the other, which comes backwards; `at` is how far into that the first sample is. */
+FAST static void lead_over(double *sound, const double *led, int samples, double at, double whole)
+{
+    for (int i = 0; i < samples; i++) {
+        double share = (at + i + 0.5) / whole;
+        share = share < 0 ? 0 : share > 1 ? 1 : share;
+        sound[i] = sound[i] * (1 - share) + led[samples - 1 - i] * share;
+    }
+}
+
 void conceal_between_row(Before before, Behind behind, int64_t start, int samples, double *sound)
 {
     double led[MOST_SAMPLES];
     int period = from_behind(before, start, samples, sound);
     from_ahead(behind, behind.length - start, samples, period, before.rate_hz, led);
-    double whole = (double)most(behind.length - behind.known, 1);
-    for (int i = 0; i < samples; i++) {
-        double share = (start + i - behind.known + 0.5) / whole;
-        share = share < 0 ? 0 : share > 1 ? 1 : share;
-        sound[i] = sound[i] * (1 - share) + led[samples - 1 - i] * share;
-    }
+    lead_over(sound, led, samples, (double)(start - behind.known), (double)most(behind.length - behind.known, 1));
 }

@@ -14,7 +14,7 @@ typedef struct {
 
 int can_transform(int64_t size)
 {
-    if (size < 2 || size > MOST_TURNS || size % 2) return 0;
+    if (size < LEAST_TURNS || size > MOST_TURNS || size % 2) return 0;
     for (int factor = 2; factor <= 5; factor++)
         while (size % factor == 0) size /= factor;
     return size == 1;

@@ -43,7 +43,7 @@ typedef struct {
 int can_conceal(int64_t history, int64_t samples, int64_t rate_hz);
 int can_look_ahead(int64_t samples, int rate_hz);
 int samples_of(double ms, int rate_hz);
-double fade_left(int64_t at, int rate_hz);
+void fade_left(int64_t start, int samples, int rate_hz, double *left);
 void conceal_row(Before before, int64_t start, int samples, double *sound);
 void conceal_between_row(Before before, Behind behind, int64_t start, int samples, double *sound);
 
@@ -54,6 +54,7 @@ typedef struct {
     const double *cosine, *sine; /* e^(-2 pi i k / size), k < size */
 } Turns;
 
+#define LEAST_TURNS 16  /* noise.c reads so many that lie behind the last bin */
 #define MOST_TURNS 6144 /* for 120 ms of noise at 48 kHz */
 #define MOST_BINS (MOST_TURNS / 2 + 1)
 

@@ -5,6 +5,9 @@
 #include <string.h>
 
 #define WHITE_NOISE_CORRECTION 1.0001
+#define FOURS 2
+
+typedef double Four __attribute__((vector_size(32), aligned(8)));
 
 /* One more coefficient of A(z), the m-th: step-up recursion. */
 static void step_up(double *forward, int m, double k)
@@ -34,28 +37,43 @@ void analyse_row(const int16_t *pcm, int n, const double *window, double *reflec
     }
 }
 
-/* re + i im = white / A(e^iw), by Horner's rule for all bins at once. */
+/* 1 / A(e^iw) for some bins, by Horner's rule: their sums stay in registers. */
+static inline void invert(const Four *c, const Four *s, const double *forward, int order, Four *re, Four *im)
+{
+    Four sum[FOURS], sum_im[FOURS];
+    for (int i = 0; i < FOURS; i++) sum_im[i] = (Four){0}, sum[i] = sum_im[i] + forward[order];
+    for (int m = order - 1; m >= 0; m--)
+        for (int i = 0; i < FOURS; i++) {
+            Four was = sum[i];
+            sum[i] = was * c[i] - sum_im[i] * s[i] + forward[m];
+            sum_im[i] = was * s[i] + sum_im[i] * c[i];
+        }
+    for (int i = 0; i < FOURS; i++) {
+        Four share = 1 / (sum[i] * sum[i] + sum_im[i] * sum_im[i]);
+        re[i] = sum[i] * share;
+        im[i] = -sum_im[i] * share;
+    }
+}
+
+/* re + i im = white / A(e^iw). Behind those of the bins lie as many turns, of which up to seven are read as well. */
 FAST static void colour(const Turns *turns, const double *white, const double *forward, int order, double *re, double *im)
 {
     int bins = turns->size / 2 + 1;
-    for (int k = 0; k < bins; k++) re[k] = forward[order], im[k] = 0;
-    for (int m = order - 1; m >= 0; m--)
-        for (int k = 0; k < bins; k++) {
-            double was = re[k];
-            re[k] = was * turns->cosine[k] - im[k] * turns->sine[k] + forward[m];
-            im[k] = was * turns->sine[k] + im[k] * turns->cosine[k];
-        }
+    for (int first = 0; first < bins; first += 4 * FOURS) {
+        const Four *c = (const Four *)(turns->cosine + first), *s = (const Four *)(turns->sine + first);
+        invert(c, s, forward, order, (Four *)(re + first), (Four *)(im + first));
+    }
     for (int k = 0; k < bins; k++) {
-        double power = re[k] * re[k] + im[k] * im[k], was = re[k];
-        re[k] = (white[2 * k] * was + white[2 * k + 1] * im[k]) / power;
-        im[k] = (white[2 * k + 1] * was - white[2 * k] * im[k]) / power;
+        double was = re[k];
+        re[k] = white[2 * k] * was - white[2 * k + 1] * im[k];
+        im[k] = white[2 * k + 1] * was + white[2 * k] * im[k];
     }
 }
 
 void synthesise_row(const Turns *turns, const double *white, double level_dbov, const double *reflection, int order,
                     double *noise, int samples)
 {
-    double forward[ORDER + 1] = {1}, re[MOST_BINS], im[MOST_BINS], whole[MOST_TURNS], gain = 1;
+    double forward[ORDER + 1] = {1}, re[MOST_BINS + 4 * FOURS], im[MOST_BINS + 4 * FOURS], whole[MOST_TURNS], gain = 1;
     for (int m = 1; m <= order; m++) {
         step_up(forward, m, reflection[m - 1]);
         gain *= 1 - reflection[m - 1] * reflection[m - 1];

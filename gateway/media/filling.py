@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trunkline.agent_bridge.dialect import FLAG_COMFORT_NOISE, FLAG_CONCEALED, FLAG_GAP
+from trunkline.codecs.compiled import Kernel
 from trunkline.codecs.conceal import (
     HOLD_MS,
     MOST_SAMPLES,
@@ -32,7 +33,6 @@ from trunkline.codecs.conceal import (
     conceal_between,
     fade_left,
 )
-from trunkline.codecs.compiled import Kernel
 from trunkline.gateway.media import compiled
 from trunkline.gateway.media.background import Background
 from trunkline.gateway.media.formats import Format
@@ -50,8 +50,8 @@ Pcm = NDArray[np.int16]
 Real = NDArray[np.float64]
 Samples = NDArray[np.int64]
 Ahead = tuple["array.array[int]", "array.array[int]", bytes]
-"""What waits behind the gaps of rows: how many timestamp units after the beginning of the frame, where each payload ends,
-and all of them; or nothing of all."""
+"""What waits behind the gaps of rows: so many timestamp units after the beginning of the frame, where each payload
+ends, and all of them; or nothing of all."""
 NOTHING_AHEAD: Ahead = array.array("q"), array.array("q"), b""
 
 
@@ -124,16 +124,20 @@ class Filler:
         for row, gap, payload in zip(rows.tolist(), gap_ts.tolist(), payloads, strict=True):
             self._ahead[row] = gap, payload
 
-    def ahead(self, fmt: Format, rows: Rows) -> Ahead:
-        """What waits behind the gaps of these rows, which is forgotten: their next fill makes use of it."""
+    def ahead(self, fmt: Format, rows: Rows, quiet: NDArray[np.bool_]) -> Ahead:
+        """What waits behind the gaps of these rows, which is forgotten: their next fill makes use of it.
+
+        Not where concealment has ended (`quiet`), which may go without it.
+        """
         if not self._ahead:
             return NOTHING_AHEAD
-        waiting = [self._ahead.pop(row, (0, b"")) for row in rows.tolist()]
+        pop = self._ahead.pop
+        gaps, payloads = zip(*[pop(row, (0, b"")) for row in rows.tolist()], strict=True)
         if fmt.codec.decode_table is None:
-            waiting = [(gap, self._decoded(fmt, row, data)) for row, (gap, data) in zip(rows, waiting, strict=True)]
-        ends = itertools.accumulate(len(data) for _, data in waiting)
-        gaps = array.array("q", [gap for gap, _ in waiting])
-        return gaps, array.array("q", ends), b"".join([data for _, data in waiting])
+            loud = zip(rows, payloads, ~quiet, strict=True)
+            payloads = tuple(self._decoded(fmt, row, payload) if wanted else b"" for row, payload, wanted in loud)
+        ends = itertools.accumulate(map(len, payloads))
+        return array.array("q", gaps), array.array("q", ends), b"".join(payloads)
 
     @staticmethod
     def _decoded(fmt: Format, row: np.intp, payload: bytes) -> bytes:

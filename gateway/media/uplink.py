@@ -173,7 +173,10 @@ class Uplink:
 
     def _fill_compiled(self, fmt: Format, rows: Rows, samples: int, quiet: NDArray[np.bool_]) -> None:
         """The usual: straight into a message, where there is room for one and no frame may wait on its way."""
-        ahead, straight = self._filler.ahead(fmt, rows), not self.withholding.count and self._apart(rows) is None
+        if self.hurried:
+            self._filler.pass_over(rows)
+        ahead = self._filler.ahead(fmt, rows, quiet)
+        straight = not self.withholding.count and self._apart(rows) is None
         message = self._message(fmt, rows, samples) if straight else None
         if message is None:
             pcm, flags, ceased = self._fills.frames(fmt, rows, samples, quiet, ahead, hurried=self.hurried)

@@ -67,6 +67,15 @@ static const float *colour_of(const Batch *batch, int64_t row)
     return reflection;
 }
 
+/* As much of the noise as is missing of the sound; all of it with a rate of 0. */
+FAST static void mix(double *sound, const double *noise, int64_t start, int samples, int rate_hz)
+{
+    double left[MOST_SAMPLES];
+    if (rate_hz) fade_left(start, samples, rate_hz, left);
+    else memset(left, 0, samples * sizeof *left);
+    for (int k = 0; k < samples; k++) sound[k] += noise[k] * sqrt(1 - left[k] * left[k]);
+}
+
 static void add_noise(const Batch *batch, int64_t row, int64_t start, int quiet, int asked, double *sound)
 {
     const Arg *arg = batch->arg;
@@ -83,10 +92,7 @@ static void add_noise(const Batch *batch, int64_t row, int64_t start, int quiet,
     int64_t pieces = arg[WHITE].a.n, piece = (*AT(int32_t, arg[LOST_RUN], row) + row * 7) % pieces;
     synthesise_row(&batch->turns, AT(double, arg[WHITE], piece < 0 ? piece + pieces : piece), level, reflection, ORDER,
                    noise, samples);
-    for (int k = 0; k < samples; k++) {
-        double left = quiet ? 0 : fade_left(start + k, batch->rate_hz);
-        sound[k] += noise[k] * sqrt(1 - left * left);
-    }
+    mix(sound, noise, start, samples, quiet ? 0 : batch->rate_hz);
 }
 
 /* -- frames -- */
