@@ -8,7 +8,8 @@ A(z) is 1 + k1/z for one coefficient, so noise of low pitch has a negative k1.
 `analyse` finds the coefficients of a piece of sound (autocorrelation, Levinson-Durbin),
 `synthesise` makes noise.  The filter is applied in the frequency domain to pieces of one
 endless white noise, of which the spectra are known beforehand, so that all rows are done
-at once, without a loop over samples, and frames join without a seam.
+at once, without a loop over samples, and frames join without a seam.  Compiled
+(`native/noise.c`), it is the same row by row.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ import functools
 
 import numpy as np
 from numpy.typing import NDArray
+
+from trunkline.codecs import compiled
+from trunkline.codecs.fourier import MOST_POINTS, turns
 
 ORDER = 10
 "coefficients that we estimate and keep; enough for the telephone band"
@@ -31,6 +35,8 @@ _WHITE_NOISE_CORRECTION = 1.0001
 "on the power: keeps the normal equations of a tone, or of silence, solvable (-40 dB)"
 _ROWS = 64
 "rows at a time, for small temporaries"
+_MOST_PIECE = 5760
+"samples that the kernel analyses, MOST_PIECE of native/made_up.h"
 _SETTLED, _MOST_ROUNDS = 1e-12, 10_000
 "share of the peak by which rounds of the twin's may differ; what is still to come is a hundred times that at most"
 
@@ -40,7 +46,12 @@ Real = NDArray[np.float64]
 def analyse(pcm: NDArray[np.int16]) -> Real:
     """Reflection coefficients of each row: i16[n, samples] to f64[n, ORDER]; zeros for silence."""
     samples = pcm.shape[1]
-    windowed = pcm * np.hamming(samples)
+    kernel = compiled.get("analyse") if samples <= _MOST_PIECE else None
+    if kernel is not None:
+        found = np.empty((len(pcm), ORDER))
+        kernel(pcm, window(samples), found)
+        return found
+    windowed = pcm * window(samples)
     lags = np.stack(
         [
             np.einsum("ns,ns->n", windowed[:, lag:], windowed[:, : max(samples - lag, 0)])
@@ -68,9 +79,15 @@ def synthesise(
     `piece` i64[n] counts the frames of a row: consecutive ones join.  Rows whose pieces
     differ are independent.
     """
-    white = _white_spectra(samples)
+    white = white_spectra(samples)
     size = 2 * (white.shape[1] - 1)
     bounded = np.clip(reflection, -LIMIT, LIMIT)
+    kernel = compiled.get("synthesise") if size <= MOST_POINTS and reflection.shape[1] <= ORDER else None
+    if kernel is not None:
+        noise = np.empty((len(piece), samples))
+        levels, colours = np.asarray(level_dbov, np.float64), np.asarray(bounded, np.float64)
+        kernel(turns(size), white.view(np.float64), levels, colours, piece, noise)
+        return noise
     amplitude = _amplitude(level_dbov, bounded)
     noise = np.empty((len(piece), samples))
     for first in range(0, len(piece), _ROWS):
@@ -79,6 +96,12 @@ def synthesise(
         whole = np.fft.irfft(white[piece[part] % _PIECES] / colour, size, axis=1)
         np.multiply(whole[:, size - samples :], amplitude[part, None], out=noise[part])
     return noise
+
+
+@functools.lru_cache(maxsize=16)
+def window(samples: int) -> Real:
+    """Of a piece that is analysed: Hamming's, f64[samples]."""
+    return np.hamming(samples)
 
 
 def _amplitude(level_dbov: NDArray[np.floating], reflection: NDArray[np.floating]) -> Real:
@@ -113,7 +136,7 @@ def white_noise(samples: int) -> Real:
 
 
 @functools.lru_cache(maxsize=16)
-def _white_spectra(samples: int) -> NDArray[np.complex128]:
+def white_spectra(samples: int) -> NDArray[np.complex128]:
     """Spectrum of each frame of white noise and what is before it: [pieces, size / 2 + 1]."""
     noise = white_noise(samples)
     size = piece_size(samples)

@@ -7,10 +7,12 @@ caller keeps its NumPy code, which is what runs where there was no compiler, and
 compare with.
 
     kernel = compiled.bind("level", ...)    None where there is nothing compiled
+    kernel = compiled.get("conceal")        the same, of a kernel of which nothing is fixed
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Callable
 from typing import Any
@@ -32,3 +34,16 @@ native: Any = _load()
 def bind(name: str, *first: Any) -> Kernel | None:
     """The kernel of this name with its first arguments fixed; None where there is nothing compiled."""
     return None if native is None else native.bind(name, *first)
+
+
+def get(name: str) -> Kernel | None:
+    """The kernel of this name, with all arguments still to come; None where there is none, or older ones were built."""
+    return _whole(native, name)
+
+
+@functools.cache
+def _whole(module: Any, name: str) -> Kernel | None:
+    try:
+        return None if module is None else module.bind(name)
+    except LookupError:
+        return None

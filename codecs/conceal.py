@@ -15,6 +15,8 @@ three times as much as the rest together (see tests/bench/concealment.py), and c
 **Fading.** A sound that is held grows unlikely: from 40 ms on it fades, and is gone at
 240 ms.  The background noise that comes up meanwhile is `comfort_noise.py`'s.
 
+**Compiled** (`native/conceal.c`) a row goes through all of it before the next one.
+
 A concealed frame is a function of the good audio on both sides and of how far into the
 loss it lies, nothing else.  So the caller keeps *good* samples in its history, leaves them
 alone while frames are missing, and counts the frames.
@@ -25,6 +27,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from trunkline.codecs import compiled
+from trunkline.codecs.pitch import MOST_SAMPLES as MOST_HISTORY
 from trunkline.codecs.pitch import pitch_period, pitch_periods, room_for_pitch
 from trunkline.codecs.repetition import OVERLAP_MS, STAGE_MS, repeat, repeat_row, samples_of
 
@@ -46,6 +50,8 @@ _UNVOICED_MS = 12
 
 _ROWS = 64
 "rows at a time, for small temporaries"
+_LEAST_HISTORY_MS, MOST_SAMPLES = 12.5, 5760
+"what the kernels take, with MOST_HISTORY: LEAST_HISTORY_MS of native/conceal.c, MOST_SAMPLES of native/samples.h"
 
 Pcm = NDArray[np.int16]
 Real = NDArray[np.float64]
@@ -69,6 +75,10 @@ def conceal(history: Pcm, samples: int, start: NDArray[np.int64], sample_rate_hz
     i64[n], how many samples have already been missing.
     """
     filled = np.empty((len(history), samples))
+    kernel = compiled.get("conceal") if _is_usual(history, samples, sample_rate_hz) else None
+    if kernel is not None:
+        kernel(history, sample_rate_hz, start, filled)
+        return filled
     for first in range(0, len(history), _ROWS):
         part = slice(first, first + _ROWS)
         good = history[part].astype(np.float64)
@@ -93,6 +103,11 @@ def conceal_between(
     The rest as `conceal` has it.
     """
     filled = np.empty((len(history), samples))
+    usual = _is_usual(history, samples, sample_rate_hz) and ahead.shape[1] <= MOST_SAMPLES
+    kernel = compiled.get("conceal_between") if usual else None
+    if kernel is not None:
+        kernel(history, ahead, sample_rate_hz, start, known, length, filled)
+        return filled
     for first in range(0, len(history), _ROWS):
         part = slice(first, first + _ROWS)
         good = history[part].astype(np.float64)
@@ -103,6 +118,12 @@ def conceal_between(
         share = np.minimum(np.maximum((at - since + 0.5) / np.maximum(until - since, 1), 0.0), 1.0)
         filled[part] = behind * (1 - share) + before * share
     return filled
+
+
+def _is_usual(history: Pcm, samples: int, rate_hz: int) -> bool:
+    """Whether there is room in the kernels."""
+    kept = history.shape[1]
+    return samples_of(_LEAST_HISTORY_MS, rate_hz) <= kept <= MOST_HISTORY and samples <= MOST_SAMPLES
 
 
 def fade_left(start: NDArray[np.int64], samples: int, sample_rate_hz: int = 8000) -> Real:

@@ -9,7 +9,7 @@ From 32 kHz on the search is done on sums of 2 or 3 samples first, and then samp
 around what it found: at 48 kHz in a fifth of the time (64 rows: 18 us a row for 90).
 
 Sums are of whole numbers below 2**53, so float64 holds them exactly, in any order: the
-same sound has the same pitch in every batch.
+same sound has the same pitch in every batch, and compiled (`native/pitch.c`).
 """
 
 from __future__ import annotations
@@ -19,11 +19,14 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from trunkline.codecs import compiled
+
 SHORTEST_MS = 2.5
 LONGEST_MS = 15
 NEARNESS = 0.3
 "what a candidate loses in likeness, per share by which it misses the period that is expected"
-
+MOST_SAMPLES = 2400
+"what the kernel takes, MOST_GOOD of native/made_up.h: 50 ms at 48 kHz"
 
 Real = NDArray[np.float64]
 
@@ -38,6 +41,19 @@ def pitch_periods(
     is [n], a period that is likely (0: none): near ones are preferred.  Of equally good
     candidates the shortest wins.  H must hold the shortest period and a template.
     """
+    kernel = compiled.get("pitch")
+    if kernel is None or recent.shape[1] > MOST_SAMPLES:
+        return periods_by_numpy(recent, template, rate_hz, expected)
+    period, likeness = np.empty(len(recent), np.int64), np.empty(len(recent))
+    wanted = np.zeros(len(recent)) if expected is None else expected
+    kernel(np.ascontiguousarray(recent), template, rate_hz, wanted, period, likeness)
+    return period, likeness
+
+
+def periods_by_numpy(
+    recent: Real, template: int, rate_hz: int, expected: Real | None = None
+) -> tuple[NDArray[np.int64], Real]:
+    """The same without a kernel."""
     step = _step(rate_hz)
     shortest, longest = _bounds(recent.shape[1], template, rate_hz)
     if step > 1 and longest - shortest > 2 * step:

@@ -15,6 +15,9 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from trunkline.codecs import compiled
+from trunkline.codecs.fourier import MOST_POINTS, turns
+
 SPAN_MS = 50
 BAND_HZ = (200, 1500)
 PITCH_HZ = (70, 400)
@@ -28,6 +31,11 @@ def span_samples(rate_hz: int) -> int:
 def voicing(pcm: NDArray[np.int16], rate_hz: int) -> NDArray[np.float64]:
     """How periodic i16[n, span_samples] is: f64[n], 0 to about 1; 0 for silence."""
     window, band, of_window, lags = _tools(rate_hz)
+    kernel = compiled.get("voicing") if _size(rate_hz) <= MOST_POINTS else None
+    if kernel is not None:
+        found = np.empty(len(pcm))
+        kernel(turns(_size(rate_hz)), window, band, of_window, lags.start, lags.stop, pcm, found)
+        return found
     sound = (pcm - pcm.mean(axis=1, keepdims=True)) * window
     size = 2 * (len(band) - 1)
     spectrum = np.fft.rfft(sound, size, axis=1)

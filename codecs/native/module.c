@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The kernels of codecs/ as a module: trunkline.codecs._native. */
 #include "binding.h"
+#include "kernels.h"
 #include "samples.h"
 
 /* level(pcm, every, level): pcm[n, samples], of which one in `every` counts; level[n] */
@@ -44,6 +45,12 @@ static int64_t resample_rows(const Arg *arg)
 static const Kernel kernels[] = {
     {"level", "h2 int f1!", level},
     {"resample", "f2 int int h2!@ rows h2 h2!", resample_rows},
+    {"pitch", "d2 int int d1 q1! d1!", pitch},
+    {"conceal", "h2 int q1 d2!", conceal},
+    {"conceal_between", "h2 h2 int q1 q1 q1 d2!", conceal_between},
+    {"analyse", "h2 d1 d2!", analyse},
+    {"synthesise", "d2 d2 d1 d2 q1 d2!", synthesise},
+    {"voicing", "d2 d1 d1 d1 int int h2 d1!", voicing},
     {NULL, NULL, NULL},
 };
 

@@ -9,23 +9,31 @@
 When a gap is filled, the packet behind it is often there already, in the reorder buffer:
 the timeline says so (`expect`), and the fill leads over to it.  Otherwise the first good
 frame begins with a short fade from what was made up.
+
+Compiled (fills.py), it is done row by row; what is here is done where there are no kernels,
+by codecs that conceal themselves, and for frames that are not cut as usual.
 """
 
 from __future__ import annotations
 
+import array
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trunkline.agent_bridge.dialect import FLAG_COMFORT_NOISE, FLAG_CONCEALED, FLAG_GAP
+from trunkline.codecs.compiled import Kernel
 from trunkline.codecs.conceal import (
     HOLD_MS,
+    MOST_SAMPLES,
     can_look_ahead,
     conceal,
     conceal_between,
     fade_left,
 )
+from trunkline.gateway.media import compiled
 from trunkline.gateway.media.background import Background
 from trunkline.gateway.media.formats import Format
 from trunkline.gateway.media.table import SILENT_RUN, Table
@@ -41,6 +49,10 @@ Rows = NDArray[np.intp]
 Pcm = NDArray[np.int16]
 Real = NDArray[np.float64]
 Samples = NDArray[np.int64]
+Ahead = tuple["array.array[int]", "array.array[int]", bytes]
+"""What waits behind the gaps of rows: so many timestamp units after the beginning of the frame, where each payload
+ends, and all of them; or nothing of all."""
+NOTHING_AHEAD: Ahead = array.array("q"), array.array("q"), b""
 
 
 class Filler:
@@ -51,11 +63,30 @@ class Filler:
         self._ahead: dict[int, tuple[int, bytes]] = {}
         "row -> (timestamp units from the next frame to fill up to the packet that waits, its payload)"
         self.background = Background(table)
+        self._joins: dict[int, Kernel | None] = {}
+        "by format"
 
     # -- good audio -------------------------------------------------------------------------
 
     def join(self, fmt: Format, rows: Rows, pcm: Pcm) -> Pcm:
         """Good audio as the agent hears it: where something was made up just before, with a fade."""
+        kernel = self._join(fmt)
+        if kernel is None or pcm.shape[1] > MOST_SAMPLES:
+            return self._join_by_numpy(fmt, rows, pcm)
+        joined: Pcm = np.empty(pcm.shape, np.int16)
+        return joined if kernel(rows, pcm, joined) else pcm
+
+    def _join(self, fmt: Format) -> Kernel | None:
+        if fmt.index not in self._joins:
+            table = self._table
+            self._joins[fmt.index] = compiled.bind(
+                "join", fmt.line_history, fmt.line_hz, table.lost_run, table.ahead_from, table.comfort_until_voice,
+                table.shared.rx_ptime_ts, table.clock_hz,
+            )  # fmt: skip
+        return self._joins[fmt.index]
+
+    def _join_by_numpy(self, fmt: Format, rows: Rows, pcm: Pcm) -> Pcm:
+        """The same without a kernel."""
         table = self._table
         lost = table.lost_run[rows]
         if not lost.any():
@@ -92,6 +123,29 @@ class Filler:
         """The next fill of these rows begins so many timestamp units before a packet that waits."""
         for row, gap, payload in zip(rows.tolist(), gap_ts.tolist(), payloads, strict=True):
             self._ahead[row] = gap, payload
+
+    def ahead(self, fmt: Format, rows: Rows, quiet: NDArray[np.bool_]) -> Ahead:
+        """What waits behind the gaps of these rows, which is forgotten: their next fill makes use of it.
+
+        Not where concealment has ended (`quiet`), which may go without it.
+        """
+        if not self._ahead:
+            return NOTHING_AHEAD
+        pop = self._ahead.pop
+        gaps, payloads = zip(*[pop(row, (0, b"")) for row in rows.tolist()], strict=True)
+        if fmt.codec.decode_table is None:
+            loud = zip(rows, payloads, ~quiet, strict=True)
+            payloads = tuple(self._decoded(fmt, row, payload) if wanted else b"" for row, payload, wanted in loud)
+        ends = itertools.accumulate(map(len, payloads))
+        return array.array("q", gaps), array.array("q", ends), b"".join(payloads)
+
+    @staticmethod
+    def _decoded(fmt: Format, row: np.intp, payload: bytes) -> bytes:
+        """Samples of a payload in the machine's own order; none where that cannot be looked at."""
+        if not can_look_ahead(fmt.codec.samples_for(len(payload)), fmt.line_hz):
+            return b""
+        pcm = fmt.codec.look_ahead(np.array([row]), np.frombuffer(payload, np.uint8)[None])
+        return b"" if pcm is None else pcm.tobytes()
 
     def frame(
         self, fmt: Format, rows: Rows, samples: int, quiet: NDArray[np.bool_]

@@ -23,6 +23,7 @@ from trunkline.gateway.media import compiled
 from trunkline.gateway.media.arrivals import Arrivals
 from trunkline.gateway.media.cutting import Cutter, OddEnds
 from trunkline.gateway.media.filling import Filler
+from trunkline.gateway.media.fills import Fills
 from trunkline.gateway.media.formats import Format
 from trunkline.gateway.media.hearing import Hearing
 from trunkline.gateway.media.table import Stream, Table
@@ -59,6 +60,7 @@ class Uplink:
         self._hearing = Hearing(table, self._filler.background)
         self.tones = ToneWatch(table)
         self.voice = Voice(table, self.tones)
+        self._fills = Fills(table, self.voice.state)
         self.withholding = Withholding(table)
         self.changes: list[tuple[Change, int]] = []
         "callers who have begun to speak or ceased, and where on their agents' timelines; Turns takes them"
@@ -184,23 +186,53 @@ class Uplink:
 
     def fill(self, rows: Rows, duration_ts: int, silent: NDArray[np.bool_]) -> None:
         """One frame that never came, for each row."""
-        table, c = self._table, self._table.shared
+        table = self._table
         for fmt, which in table.formats.groups(rows):
             of_format, quiet = rows[which], silent[which]
             samples = int(duration_ts * fmt.line_hz // table.clock_hz[of_format[0]])
-            if self.hurried:
-                pcm = np.zeros((len(of_format), samples), np.int16)
-                flags = np.full(len(of_format), FLAG_GAP, np.uint16)
-                self._filler.pass_over(of_format)
+            odd = fmt.up.down > 1 and self._odd.any_among(of_format, samples, fmt.up.down)
+            if odd or self.tones.watching or fmt.decoder_conceals or not self._fills.knows(fmt, samples):
+                self._fill_by_numpy(fmt, of_format, samples, quiet)
             else:
-                pcm, flags = self._filler.frame(fmt, of_format, samples, quiet)
-            c.frames_gap[of_format] += flags == FLAG_GAP
-            c.frames_concealed[of_format] += flags == FLAG_CONCEALED
-            c.frames_comfort_noise[of_format] += flags == FLAG_COMFORT_NOISE
-            self.voice.pass_over(fmt, of_format, samples)
-            if self.voice.changes:
-                self._place_changes(fmt, samples)
-            self._deliver(fmt, of_format, pcm, flags)
+                self._fill_compiled(fmt, of_format, samples, quiet)
+
+    def _fill_compiled(self, fmt: Format, rows: Rows, samples: int, quiet: NDArray[np.bool_]) -> None:
+        """The usual: straight into a message, where there is room for one and no frame may wait on its way."""
+        if self.hurried:
+            self._filler.pass_over(rows)
+        ahead = self._filler.ahead(fmt, rows, quiet)
+        straight = not self.withholding.count and self._apart(rows) is None
+        message = self._message(fmt, rows, samples) if straight else None
+        if message is None:
+            pcm, flags, ceased = self._fills.frames(fmt, rows, samples, quiet, ahead, hurried=self.hurried)
+            if ceased:
+                self._place_ceased(fmt, ceased, samples)
+            self._cut(fmt, rows, pcm, flags)
+        else:
+            ceased = self._fills.write(fmt, rows, samples, quiet, ahead, message, hurried=self.hurried)
+            if ceased:
+                self._place_ceased(fmt, ceased, 0)  # the frame is on the agent's timeline already
+
+    def _place_ceased(self, fmt: Format, rows: Sequence[int], samples: int) -> None:
+        self.voice.ceased(rows)
+        self._place_changes(fmt, samples)
+
+    def _fill_by_numpy(self, fmt: Format, rows: Rows, samples: int, quiet: NDArray[np.bool_]) -> None:
+        """The same without a kernel, or where one does not do."""
+        c = self._table.shared
+        if self.hurried:
+            pcm = np.zeros((len(rows), samples), np.int16)
+            flags = np.full(len(rows), FLAG_GAP, np.uint16)
+            self._filler.pass_over(rows)
+        else:
+            pcm, flags = self._filler.frame(fmt, rows, samples, quiet)
+        c.frames_gap[rows] += flags == FLAG_GAP
+        c.frames_concealed[rows] += flags == FLAG_CONCEALED
+        c.frames_comfort_noise[rows] += flags == FLAG_COMFORT_NOISE
+        self.voice.pass_over(fmt, rows, samples)
+        if self.voice.changes:
+            self._place_changes(fmt, samples)
+        self._deliver(fmt, rows, pcm, flags)
 
     def _place_changes(self, fmt: Format, samples: int) -> None:
         """Where on the agent's timeline the changes are that so many samples, not yet on it, have brought."""

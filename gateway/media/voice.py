@@ -15,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import random
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -149,12 +150,21 @@ class Voice:
         self._state[rows] = state
         return level, voice * np.uint16(FLAG_SPEECH), np.flatnonzero(changed)
 
+    @property
+    def state(self) -> NDArray[np.float64]:
+        """Of all rows' voices, for kernels that pass frames over: f64[capacity, va.FIELDS]."""
+        return self._state
+
     def pass_over(self, fmt: Format, rows: Rows, samples: int) -> None:
         """Frames that were made up."""
         state = self._state[rows]
         changed = va.count(state, np.zeros(len(rows), bool), samples * 1000 / fmt.line_hz)
         self._state[rows] = state
-        for row in rows[changed].tolist():
+        self.ceased(rows[changed].tolist())
+
+    def ceased(self, rows: Sequence[int]) -> None:
+        """In frames that were made up, these have been quiet for so long that they no longer speak."""
+        for row in rows:
             self._told(row, started=False, level_dbov=va.LEAST_DBOV)
 
     # -- the few that change ----------------------------------------------------------------

@@ -33,5 +33,7 @@ Run missing, rate, learn_late;
 Run due_by, report, hear_report;
 /* admit.c, reorder.c, timeline.c, expect.c, decode.c */
 Run admit, follow, lacks, schedule, expect, decode;
+/* fill.c, join.c */
+Run filled_frames, filled_records, join;
 
 #endif

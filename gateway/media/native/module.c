@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The kernels of gateway/media as a module: trunkline.gateway.media._native. */
 #include "binding.h"
+#include "fill.h"
 #include "media.h"
 #include "queue.h"
 #include "timeline.h"
@@ -54,6 +55,9 @@ static const Kernel kernels[] = {
     {"schedule", TIMELINE_TAKES " " MOMENT_TAKES " rows", schedule},
     {"expect", "q2!@ q2!@ I1@ B1@ ?1@ B1@ i1@ i1@ q1@ q1@ q1@ q1@ q1@ h1@ ?1@ rows", expect},
     {"decode", "h1 rows B2@ i1 h2!", decode},
+    {"filled_frames", FILL_TAKES " " FILL_CALL_TAKES " h2!", filled_frames},
+    {"filled_records", FILL_TAKES " q1!@ H1!@ ?1@ I1@ q1!@ q1! " FILL_CALL_TAKES " B2!", filled_records},
+    {"join", "h2@ int i1@ q1!@ ?1!@ q1@ q1@ rows h2 h2!", join},
     {NULL, NULL, NULL},
 };
 

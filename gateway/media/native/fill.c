@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* A frame that never came, on its way to the agents: twin of Uplink.fill. What is made up is not remembered as good
+   audio, and teaches nothing. */
+#include "fill.h"
+#include "media.h"
+#include <string.h>
+
+#define MANY_ROWS 200
+
+/* PROTOCOL.md, section 3, as agent_bridge/wire.py has it. */
+typedef struct {
+    uint32_t channel;
+    uint16_t flags, reserved;
+    int64_t position;
+} Record;
+
+static int is_side_by_side(const Array *array, size_t size)
+{
+    return array->n < 2 || array->step == (Py_ssize_t)size;
+}
+
+static int has_filter(Batch *batch)
+{
+    const Array *taps = &batch->arg[TAPS].a;
+    int64_t up = batch->arg[UP].i, down = batch->arg[DOWN].i;
+    batch->filter = (Filter){(const float *)taps->data, (int)up, (int)down, (int)taps->m - 1};
+    return up >= 1 && down >= 1 && (up == 1 || down == 1) && up <= MOST_SAMPLES && down <= MOST_SAMPLES &&
+           taps->m >= 1 && taps->m <= MOST_HISTORY + 1 && taps->m - 1 <= batch->arg[UP_HISTORY].a.m && taps->n == up &&
+           is_side_by_side(taps, taps->m * sizeof(float));
+}
+
+static int has_noise(Batch *batch)
+{
+    const Arg *arg = batch->arg;
+    const Array *turns = &arg[TURNS].a;
+    batch->turns = (Turns){(int)turns->m, AT(double, arg[TURNS], 0), AT(double, arg[TURNS], 1)};
+    return turns->n == 2 && can_transform(turns->m) && batch->samples <= turns->m && arg[WHITE].a.n >= 1 &&
+           arg[WHITE].a.m == turns->m + 2 && arg[NOISE_REFLECTION].a.m == ORDER && arg[COMFORT_REFLECTION].a.m == ORDER &&
+           arg[BACKGROUND].a.m <= MOST_PIECE && arg[WINDOW].a.n == arg[BACKGROUND].a.m &&
+           is_side_by_side(&arg[WINDOW].a, sizeof(double));
+}
+
+static int has_places(const Batch *batch)
+{
+    const Arg *call = batch->call;
+    Py_ssize_t n = batch->n, waiting = call[ENDS].a.n;
+    return n < 1 << 20 && call[QUIET].a.n == n && call[FLAGS].a.n >= n && call[CEASED].a.n >= n && call[OUT].a.n >= n &&
+           (waiting == 0 || waiting == n) && call[GAP_TS].a.n == waiting && is_side_by_side(&call[PAYLOAD].a, 1);
+}
+
+/* Frames of `samples` at the agent's rate, if they can be made of these arguments. */
+static int is_batch(Batch *batch, const Arg *arg, const Arg *call, Py_ssize_t samples)
+{
+    const Array *table = &arg[DECODE].a;
+    *batch = (Batch){.arg = arg, .call = call, .n = call[ROWS].a.n};
+    int fits = has_filter(batch) && samples >= 0 && samples % batch->filter.up == 0 &&
+               samples / batch->filter.up <= MOST_SAMPLES / batch->filter.down;
+    if (fits) {
+        batch->samples = (int)(samples / batch->filter.up * batch->filter.down);
+        batch->rate_hz = (int)arg[LINE_HZ].i;
+        fits = can_conceal(arg[LINE_HISTORY].a.m, batch->samples, arg[LINE_HZ].i) && has_noise(batch) &&
+               arg[VOICE].a.m == VA_FIELDS && (table->n == 0 || table->n == 256) &&
+               is_side_by_side(table, sizeof(int16_t)) && has_places(batch);
+    }
+    if (!fits) PyErr_SetString(PyExc_ValueError, "fill: the shapes of columns, tables, rows and frames do not go together");
+    return fits;
+}
+
+/* Where the network of very many falls silent, they get digital silence (filling.py). */
+static int is_noisy(const Batch *batch)
+{
+    if (batch->n <= MANY_ROWS) return 1;
+    for (Py_ssize_t i = 0; i < batch->n; i++)
+        if (!*AT(uint8_t, batch->call[QUIET], i)) return 1;
+    return 0;
+}
+
+/* Row of place i, whose frame at the agent's rate this becomes. */
+static int64_t fill(Batch *batch, Py_ssize_t i, int16_t *frame)
+{
+    int16_t pcm[MOST_SAMPLES];
+    int64_t row = *AT(int64_t, batch->call[ROWS], i);
+    const Filter *filter = &batch->filter;
+    *AT(uint16_t, batch->call[FLAGS], i) = make_up(batch, i, row, pcm);
+    if (va_count(AT(double, batch->arg[VOICE], row), 0, batch->samples * 1000.0 / batch->rate_hz))
+        *AT(int64_t, batch->call[CEASED], batch->ceased++) = row;
+    if (filter->up == filter->down) memcpy(frame, pcm, batch->samples * sizeof *frame);
+    else resample(filter, AT(int16_t, batch->arg[UP_HISTORY], row), pcm, batch->samples, frame);
+    return row;
+}
+
+/* filled_frames(common..., hurried, rows, quiet, gap_ts, ends, payload, flags, ceased, frames)
+
+   A frame that is missing of each row; `quiet` where concealment has ended. `payload` is what waits behind the gaps,
+   up to ends[i] that of row i, gap_ts[i] after its frame begins; both are empty where nothing waits. `ceased` becomes
+   the rows that have now ceased to speak; returns how many. */
+int64_t filled_frames(const Arg *arg)
+{
+    Batch batch;
+    if (!is_batch(&batch, arg, arg + COMMON, arg[COMMON + OUT].a.m)) return -1;
+    batch.noisy = is_noisy(&batch);
+    for (Py_ssize_t i = 0; i < batch.n; i++) fill(&batch, i, AT(int16_t, batch.call[OUT], i));
+    return batch.ceased;
+}
+
+enum { UP_POSITION = COMMON, UP_FLAGS, AGENT_READY, CHANNELS, FRAMES_TO_AGENT, FRAMES_OF_WORKER, CALL_OF_RECORDS };
+
+/* filled_records(common..., up_position, up_flags, agent_ready, channels, frames_to_agent, frames of the worker, hurried,
+                  rows, quiet, gap_ts, ends, payload, flags, ceased, records)
+
+   The same into records of a message of our dialect; rows whose agent is not ready have none.  Returns how many have
+   ceased, and << 20 how many records there are. */
+int64_t filled_records(const Arg *arg)
+{
+    const Arg *call = arg + CALL_OF_RECORDS, *out = &call[OUT];
+    Py_ssize_t samples = (out->a.m - (Py_ssize_t)sizeof(Record)) / 2;
+    Batch batch;
+    if (!is_batch(&batch, arg, call, samples)) return -1;
+    if (arg[FRAMES_OF_WORKER].a.n < 1 || samples < 1 || out->a.m % 2 || out->a.step % 2 || (uintptr_t)out->a.data % 2) {
+        PyErr_SetString(PyExc_ValueError, "fill: one record for each row");
+        return -1;
+    }
+    batch.noisy = is_noisy(&batch);
+    int64_t written = 0;
+    for (Py_ssize_t i = 0; i < batch.n; i++) {
+        char *record = AT(char, *out, written);
+        int64_t row = fill(&batch, i, (int16_t *)(record + sizeof(Record))), *position = AT(int64_t, arg[UP_POSITION], row);
+        uint16_t *owed = AT(uint16_t, arg[UP_FLAGS], row), flags = *AT(uint16_t, call[FLAGS], i) | *owed;
+        Record head = {*AT(uint32_t, arg[CHANNELS], row), flags, 0, *position};
+        *position += samples;
+        if (!*AT(uint8_t, arg[AGENT_READY], row)) continue;
+        *owed = 0;
+        memcpy(record, &head, sizeof head);
+        ++*AT(int64_t, arg[FRAMES_TO_AGENT], row);
+        written++;
+    }
+    *AT(int64_t, arg[FRAMES_OF_WORKER], 0) += written;
+    return batch.ceased | written << 20;
+}
