@@ -413,6 +413,29 @@ def test_the_usual_case_takes_the_short_way(monkeypatch: pytest.MonkeyPatch, kin
     assert rig.table.shared.frames_played[[2, 6]].tolist() == [0, 0]
 
 
+@needs_kernels
+def test_a_usual_tick_is_two_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of G.711, in two encodings and packet times: one for what was read, one for all packets that are due."""
+    kinds = (KINDS[0], KINDS[0], KINDS[3], KINDS[4])
+    messages = [start_message(**{"queue_ms": QUEUE_MS} | kind) for kind in kinds]  # type: ignore[arg-type]
+    rig = ShortRig(messages, compiled.native)
+    speakers = tuple(range(len(kinds)))
+    rig.say(Say(((speakers, 1600, 9000),)), 0)
+    rig.do(Step("run", 0, 8))
+    before = rig.table.shared.frames_played.copy()
+    rounds, speech = rig.downlink.packet_round, rig.agents._speech
+    for stage, names in (
+        (rounds, ["_finish", "_bind"]), (rig.downlink, ["_advance_rest"]), (rig.agents, ["_audio", "_push"]),
+        (speech, ["take", "settle", "_finish_read", "_bind_all"]), (rig.playback, ["_on_sent"]),
+    ):  # fmt: skip
+        for name in names:
+            monkeypatch.setattr(stage, name, None)
+    for _ in range(12):
+        rig.say(Say((((0, 1, 3), 320, 9000), ((2,), 160, 9000))), 0)
+        rig.do(Step("run", 0, 4))
+    assert (rig.table.shared.frames_played - before).tolist() == [12, 12, 12, 8, 0]
+
+
 def records(samples: int, rows: int = 1) -> tuple[NDArray[np.uint32], NDArray[np.int16]]:
     return np.zeros(rows, np.uint32), np.zeros((rows, samples), np.int16)
 
