@@ -125,7 +125,9 @@ class Receiver:
         headers = parse_headers(batch.packets, batch.lengths)
         drop = headers.drop
         rows = batch.rows
-        drop[(drop == Drop.NONE) & (batch.lengths >= PACKET_BYTES)] = Drop.BAD_PAYLOAD  # cut off by the kernel
+        drop[(drop == Drop.NONE) & (batch.lengths >= PACKET_BYTES)] = (
+            Drop.BAD_PAYLOAD
+        )  # cut off by the kernel
         kind = self._payload_kinds(rows, headers, drop)
         self._admit_sources(batch, headers, drop, now_ns)
         ext, delta = self._admit_sequence(batch, headers, drop, now_ns)
@@ -149,9 +151,7 @@ class Receiver:
             self._events(arrivals, good[kind != AUDIO], headers, now_ns)
         return good
 
-    def _restamp(
-        self, rows: Rows, wire: NDArray[np.int64], kind: NDArray[np.uint8], now_ns: int
-    ) -> None:
+    def _restamp(self, rows: Rows, wire: NDArray[np.int64], kind: NDArray[np.uint8], now_ns: int) -> None:
         """First audio packets by another clock: wherever they say they are, the timeline goes on there."""
         for i in np.flatnonzero(kind == AUDIO):
             row = int(rows[i])
@@ -194,7 +194,9 @@ class Receiver:
     def _begin(self, stream: Stream, ssrc: int, seq: int, timestamp: int, now_ns: int) -> None:
         self._timeline.leave_source(stream.row, now_ns)
         self._table.restamped.discard(stream.row)
-        if int(self._table.shared.rx_ssrc[stream.row]) != ssrc:  # else it may go on with a press, or end it again
+        if (
+            int(self._table.shared.rx_ssrc[stream.row]) != ssrc
+        ):  # else it may go on with a press, or end it again
             if stream.digits_in.open_digit:
                 self.on_source_end(stream, now_ns)
             clock_hz, timestamp_hz = stream.digits_in.clocks
@@ -289,7 +291,12 @@ class Receiver:
         return np.asarray(now_ns - timestamp * 1_000_000_000.0 / self._table.clock_hz[rows])
 
     def _measure(
-        self, rows: Rows, timestamp: NDArray[np.int64], in_sequence: NDArray[np.bool_], now_ns: int, turn: bool
+        self,
+        rows: Rows,
+        timestamp: NDArray[np.int64],
+        in_sequence: NDArray[np.bool_],
+        now_ns: int,
+        turn: bool,
     ) -> None:
         table, c = self._table, self._table.shared
         clock = table.clock_hz[rows]
