@@ -17,7 +17,6 @@ by codecs that conceal themselves, and for frames that are not cut as usual.
 from __future__ import annotations
 
 import array
-import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -131,16 +130,20 @@ class Filler:
         """
         if not self._ahead:
             return NOTHING_AHEAD
-        pop = self._ahead.pop
-        gaps, payloads = zip(*[pop(row, (0, b"")) for row in rows.tolist()], strict=True)
-        if fmt.codec.decode_table is None:
-            loud = zip(rows, payloads, ~quiet, strict=True)
-            payloads = tuple(self._decoded(fmt, row, payload) if wanted else b"" for row, payload, wanted in loud)
-        ends = itertools.accumulate(map(len, payloads))
-        return array.array("q", gaps), array.array("q", ends), b"".join(payloads)
+        gaps, ends, payloads = array.array("q"), array.array("q"), []
+        as_it_is, end = fmt.codec.decode_table is not None, 0
+        for i, row in enumerate(rows.tolist()):
+            gap, payload = self._ahead.pop(row, (0, b""))
+            if payload and not as_it_is:
+                payload = b"" if quiet[i] else self._decoded(fmt, row, payload)
+            end += len(payload)
+            gaps.append(gap)
+            ends.append(end)
+            payloads.append(payload)
+        return gaps, ends, b"".join(payloads)
 
     @staticmethod
-    def _decoded(fmt: Format, row: np.intp, payload: bytes) -> bytes:
+    def _decoded(fmt: Format, row: int, payload: bytes) -> bytes:
         """Samples of a payload in the machine's own order; none where that cannot be looked at."""
         if not can_look_ahead(fmt.codec.samples_for(len(payload)), fmt.line_hz):
             return b""

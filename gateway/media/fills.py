@@ -52,7 +52,7 @@ class Fills:
         self._table, self._voices = table, voices
         self._kernels: dict[tuple[int, int], _Kernels | None] = {}
         "by format, and samples of a frame on the line"
-        self._ceased = np.zeros(table.capacity, np.intp)
+        self._ceased, self._flags = np.zeros(table.capacity, np.intp), np.zeros(table.capacity, np.uint16)
         "what the kernels fill in"
 
     def knows(self, fmt: Format, samples: int) -> bool:
@@ -78,8 +78,7 @@ class Fills:
         """The same as records of `message`, of those rows whose agent is ready; their positions are moved on."""
         kernels = self._of(fmt, samples)
         assert kernels is not None
-        flags = np.empty(len(rows), np.uint16)
-        counts = kernels.records(int(hurried), rows, quiet, *ahead, flags, self._ceased, message.records)
+        counts = kernels.records(int(hurried), rows, quiet, *ahead, self._flags, self._ceased, message.records)
         message.done(counts >> 20)
         ceased = counts & _COUNT
         return self._ceased[:ceased].tolist() if ceased else []

@@ -213,7 +213,7 @@ class Uplink:
             if ceased:
                 self._place_ceased(fmt, ceased, 0)  # the frame is on the agent's timeline already
 
-    def _place_ceased(self, fmt: Format, rows: Sequence[int], samples: int) -> None:
+    def _place_ceased(self, fmt: Format, rows: list[int], samples: int) -> None:
         self.voice.ceased(rows)
         self._place_changes(fmt, samples)
 

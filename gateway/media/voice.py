@@ -15,7 +15,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import random
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -162,7 +161,7 @@ class Voice:
         self._state[rows] = state
         self.ceased(rows[changed].tolist())
 
-    def ceased(self, rows: Sequence[int]) -> None:
+    def ceased(self, rows: list[int]) -> None:
         """In frames that were made up, these have been quiet for so long that they no longer speak."""
         for row in rows:
             self._told(row, started=False, level_dbov=va.LEAST_DBOV)

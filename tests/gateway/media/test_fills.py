@@ -17,12 +17,12 @@ from support.media_rig import running, start_message
 from trunkline.agent_bridge.dialect import FLAG_COMFORT_NOISE, FLAG_CONCEALED, FLAG_GAP
 from trunkline.agent_bridge.wire import AudioMessage, parse_audio
 from trunkline.codecs import voice_activity as va
+from trunkline.codecs.conceal import SILENT_MS
 from trunkline.gateway.media import compiled, control
 from trunkline.gateway.media.columns import Columns
 from trunkline.gateway.media.fills import Fills
 from trunkline.gateway.media.formats import Format
 from trunkline.gateway.media.table import SILENT_RUN, Table
-from trunkline.gateway.media.timeline import CONCEAL_MS
 from trunkline.gateway.media.uplink import Uplink
 
 pytestmark = pytest.mark.skipif(not kernels.there, reason="no kernels were built")
@@ -148,7 +148,7 @@ class Side:
     ) -> None:
         """A frame of so many ms that is missing of these calls; of some, what waits behind it; the first are loud."""
         rows, table = self.rows[which], self.table
-        quiet = ((table.lost_run[rows] - 1) * ms >= CONCEAL_MS) & (np.arange(len(rows)) >= loud)
+        quiet = ((table.lost_run[rows] - 1) * ms >= SILENT_MS) & (np.arange(len(rows)) >= loud)
         clocks = table.clock_hz[rows]
         with self._chosen():
             for call, (gap_ms, payload) in waiting.items():
