@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from support.virtual_agent import MADE_UP, Before
+from support.virtual_agent import MADE_UP, Before, Frames
 from support.virtual_engine import START_NS, VirtualEngine
 from support.virtual_network import NUMBER_BYTES, Traffic, numbers_in
 
@@ -47,15 +47,15 @@ class Places:
         self._rig.agent.read()
         return self._moves
 
-    def _hear(self, calls: NDArray[np.intp], records: NDArray[np.void]) -> None:
-        real = (records["flags"] & MADE_UP) == 0
-        if not real.any():
+    def _hear(self, calls: NDArray[np.intp], frames: Frames) -> None:
+        real = np.flatnonzero((frames.heads["flags"] & MADE_UP) == 0)
+        if not len(real):
             return
-        calls, position = calls[real], records["position"][real].astype(np.int64)
-        samples = records["pcm"].shape[1]
-        number = numbers_in(records["pcm"][:, -NUMBER_BYTES:][real])
+        calls, frames = calls[real], frames.part(real)
+        samples, position = frames.samples, frames.heads["position"].astype(np.int64)
+        number = numbers_in(frames.tails(NUMBER_BYTES))
         self._heard += np.bincount(calls, minlength=len(self._heard))
-        self._not_in_order += int((number <= self._number.step(calls, number)).sum())
+        self._not_in_order += int(np.count_nonzero(number <= self._number.step(calls, number)))
         place = position // samples - number
         before = self._place.step(calls, place)
         moved = (place != before) & (before != _NOWHERE)

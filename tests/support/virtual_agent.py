@@ -3,14 +3,18 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import itertools
 import select
 import socket
+import struct
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from trunkline.agent_bridge import wire
@@ -20,6 +24,10 @@ FD = 1000
 HEADER_BYTES, AUDIO_HEADER_BYTES = 8, 8
 UNREAD_BYTES = 1 << 20
 "Small enough for the caches of a core."
+RECORD_HEAD = np.dtype(wire.record_dtype(1).descr[:-1])
+_SIZE = struct.Struct("<I")
+ANSWERED = tuple(b'{"type":"%s"' % kind for kind in (b"hello", b"start", b"ping"))
+PONG = b'{"type":"pong"'
 MADE_UP = FLAG_CONCEALED | FLAG_GAP | FLAG_COMFORT_NOISE
 
 
@@ -43,15 +51,22 @@ class MemorySocket:
         return 0
 
     def sendmsg(self, pieces: Sequence[memoryview]) -> int:
-        for piece in pieces:  # a link hands out whole messages, and an outbox keeps them whole
-            self._agent.take(piece)
-        return sum(len(piece) for piece in pieces)
+        agent = self._agent  # a link hands out whole messages, and an outbox keeps them whole
+        for piece in pieces:
+            if piece[4] != wire.AUDIO:
+                for message in pieces:
+                    agent.take(bytes(message))
+                return sum(len(message) for message in pieces)
+        data = b"".join(pieces)  # its memory is the gateway's
+        agent.take_audio(data)
+        return len(data)
 
     def recv_into(self, buffer: bytearray) -> int:
         if not self.inbox:
             raise BlockingIOError(errno.EAGAIN, "nothing was said")
         n = min(len(buffer), len(self.inbox))
-        buffer[:n] = self.inbox[:n]
+        with memoryview(self.inbox) as said:
+            buffer[:n] = said[:n]
         del self.inbox[:n]
         return n
 
@@ -110,21 +125,23 @@ class VirtualAgent:
         self._index = np.full(1 << 16, -1, np.int16)
         "by the low half of a channel, its row"
         self._unread: list[bytes] = []
-        "payloads of audio messages"
+        "audio messages"
         self._unread_bytes = 0
+        self._untold: list[bytes] = []
+        "payloads of control messages that want no answer"
         self._frames = np.zeros(calls, np.int64)
         self._made_up = np.zeros(calls, np.int64)
         self._next_position = Before(calls, 0)
         self._misplaced = 0
-        self.control: list[Mapping[str, Any]] = []
+        self._control: list[Mapping[str, Any]] = []
         self.on_audio: Callable[[NDArray[np.intp], NDArray[np.void]], None] | None = None
-        "called (calls[n], records[n]) for each audio message, at once"
-        self.on_frames: Callable[[NDArray[np.intp], NDArray[np.void]], None] | None = None
-        "called (calls[n], records[n]) for many messages: grouped by call, and each call's in their order"
-        self.on_message: Callable[[memoryview], None] = lambda message: None
-        "called with each message as it comes"
-        self.on_heads: Callable[[NDArray[np.uint8]], None] = lambda heads: None
-        "called with frames without their samples, [n, bytes], in the order in which they came"
+        "called (calls[n], records[n]) for what comes at once, in its order"
+        self.on_frames: Callable[[NDArray[np.intp], Frames], None] | None = None
+        "called (calls[n], frames) for many messages: grouped by call, and each call's in their order"
+        self.on_message: Callable[[bytes, bool], None] = lambda data, audio: None
+        "called with each control message, and with audio messages, as they come"
+        self.on_heads: Callable[[bytes], None] = lambda heads: None
+        "called with frames without their samples, in the order in which they came"
 
     @property
     def frames(self) -> NDArray[np.int64]:
@@ -150,17 +167,35 @@ class VirtualAgent:
         self.read()
         return self._misplaced
 
-    def take(self, message: memoryview) -> None:
+    @property
+    def control(self) -> list[Mapping[str, Any]]:
+        """What the gateway has said, but for frames and what was answered."""
+        if self._untold:
+            messages = msgspec.json.decode(b"[" + b",".join(self._untold) + b"]")
+            assert all(isinstance(message["type"], str) for message in messages)
+            self._control += messages
+            self._untold = []
+        return self._control
+
+    def take(self, message: bytes) -> None:
         """One whole message of the gateway's."""
-        self.on_message(message)
-        if message[4] != wire.AUDIO:
-            payload = message[HEADER_BYTES:]
-            self._answer(wire.parse_control(payload))
+        if message[4] == wire.AUDIO:
+            self.take_audio(message)
             return
+        self.on_message(message, False)
+        payload = message[HEADER_BYTES:]
+        if payload.startswith(ANSWERED):
+            self._answer(wire.parse_control(payload))
+        elif not payload.startswith(PONG):
+            self._untold.append(payload)
+
+    def take_audio(self, messages: bytes) -> None:
+        """Whole messages with frames."""
+        self.on_message(messages, True)
         if self._echo:
-            self.socket.inbox += message
-        self._unread.append(bytes(message[HEADER_BYTES:]))  # its memory is the gateway's
-        self._unread_bytes += len(message)
+            self.socket.inbox += messages
+        self._unread.append(messages)
+        self._unread_bytes += len(messages)
         if self.on_audio is not None or self._unread_bytes > UNREAD_BYTES:
             self.read()
 
@@ -174,35 +209,40 @@ class VirtualAgent:
                 self.say("accept", channel=channel)
             case "ping":
                 self.say("pong")
-            case "pong":
-                pass
-            case _:
-                self.control.append(message)
 
     def read(self) -> None:
         """Look at all that has come."""
-        unread, self._unread, self._unread_bytes = self._unread, [], 0
-        for head, alike in itertools.groupby(unread, lambda payload: payload[:2]):
-            samples, payloads = int.from_bytes(head, "little"), list(alike)
-            self._hear(_records(payloads, wire.record_dtype(samples)))
+        data, self._unread, self._unread_bytes = b"".join(self._unread), [], 0
+        if len(self._untold) > UNREAD_BYTES >> 10:
+            assert self.control
+        if not data:
+            return
+        starts = _starts(data)
+        samples, counts = _heads(data, starts)
+        begins = np.flatnonzero(
+            np.diff(samples, prepend=-1)
+        ).tolist()  # records of one message are of one length
+        for first, end in itertools.pairwise([*begins, len(starts)]):
+            alike = Frames(data, starts[first:end], counts[first:end], int(samples[first]))
+            self._hear(alike)
 
-    def _hear(self, records: NDArray[np.void]) -> None:
+    def _hear(self, frames: Frames) -> None:
         """Frames of one length, in the order in which they came."""
-        head = records.dtype.itemsize - records["pcm"].shape[1] * 2
-        self.on_heads(np.ascontiguousarray(records.view(np.uint8).reshape(len(records), -1)[:, :head]))
-        calls = self._index[records["channel"] & 0xFFFF]
+        heads, samples = frames.heads, frames.samples
+        self.on_heads(heads.tobytes())
+        calls = self._index[heads["channel"] & 0xFFFF]
         if self.on_audio is not None:
-            self.on_audio(calls.astype(np.intp), records)
+            self.on_audio(calls.astype(np.intp), frames.records())
         order = np.argsort(calls, kind="stable")  # of 16 bits: by their digits, in no time
-        calls, records = calls[order].astype(np.intp), records[order]
+        calls, grouped = calls[order].astype(np.intp), frames.part(order)
         self._frames += np.bincount(calls, minlength=len(self._frames))
-        made_up = (records["flags"] & MADE_UP) > 0
+        made_up = (grouped.heads["flags"] & MADE_UP) > 0
         self._made_up += np.bincount(calls[made_up], minlength=len(self._frames))
-        ends = records["position"].astype(np.int64) + records["pcm"].shape[1]
+        ends = grouped.heads["position"].astype(np.int64) + samples
         before = self._next_position.step(calls, ends)
-        self._misplaced += int((ends - records["pcm"].shape[1] != before).sum())
+        self._misplaced += int(np.count_nonzero(ends - samples != before))
         if self.on_frames is not None:
-            self.on_frames(calls, records)
+            self.on_frames(calls, grouped)
 
     def say(self, kind: str, **fields: Any) -> None:
         """A control message."""
@@ -216,9 +256,60 @@ class VirtualAgent:
             self.socket.inbox += message
 
 
-def _records(payloads: list[bytes], dtype: np.dtype[np.void]) -> NDArray[np.void]:
-    """All records of audio payloads whose records have as many samples."""
-    counts = np.frombuffer(b"".join([payload[4:8] for payload in payloads]), "<u4")
-    sizes = np.array([len(payload) for payload in payloads]) - AUDIO_HEADER_BYTES
-    assert (sizes == counts * dtype.itemsize).all(), "a message says how many records it has"
-    return np.frombuffer(b"".join([memoryview(payload)[AUDIO_HEADER_BYTES:] for payload in payloads]), dtype)
+class Frames:
+    """Records of one length within bytes that came; their samples stay where they are until somebody asks."""
+
+    def __init__(
+        self, data: bytes, starts: NDArray[np.int64], counts: NDArray[np.int64], samples: int
+    ) -> None:
+        """`starts` is where audio messages begin in `data`, `counts` how many records they have."""
+        self.samples = samples
+        self._dtype = wire.record_dtype(samples)
+        before = np.cumsum(counts) - counts
+        place = np.arange(int(counts.sum())) - np.repeat(before, counts)
+        self._data = np.frombuffer(data, np.uint8)
+        self._at = (
+            np.repeat(starts + HEADER_BYTES + AUDIO_HEADER_BYTES, counts) + place * self._dtype.itemsize
+        )
+        self.heads = self._bytes(0, RECORD_HEAD.itemsize).view(RECORD_HEAD)[:, 0]
+        "records without their samples"
+
+    def _bytes(self, offset: int, size: int) -> NDArray[np.uint8]:
+        """So many bytes of each record, [n, size]."""
+        return sliding_window_view(self._data, size)[self._at + offset]
+
+    def part(self, which: NDArray[np.intp]) -> Frames:
+        """Some of them, in this order."""
+        part = copy.copy(self)
+        part._at, part.heads = self._at[which], self.heads[which]
+        return part
+
+    def tails(self, samples: int) -> NDArray[np.int16]:
+        """The last samples of each, [n, samples]."""
+        return self._bytes(self._dtype.itemsize - 2 * samples, 2 * samples).view("<i2")
+
+    def records(self) -> NDArray[np.void]:
+        """All of them, copied."""
+        return self._bytes(0, self._dtype.itemsize).view(self._dtype)[:, 0]
+
+
+def _starts(data: bytes) -> NDArray[np.int64]:
+    """Where each message begins."""
+    starts, at, end = [], 0, len(data)
+    size_at = _SIZE.unpack_from
+    while at < end:
+        starts.append(at)
+        at += HEADER_BYTES + size_at(data, at)[0]
+    assert at == end, "messages are whole"
+    return np.array(starts, np.int64)
+
+
+def _heads(data: bytes, starts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Samples of a record, and number of records, of each audio message."""
+    head = sliding_window_view(np.frombuffer(data, np.uint8), AUDIO_HEADER_BYTES)[starts + HEADER_BYTES]
+    samples, counts = head.view("<u2")[:, 0].astype(np.int64), head.view("<u4")[:, 1].astype(np.int64)
+    sizes = np.diff(starts, append=len(data)) - HEADER_BYTES - AUDIO_HEADER_BYTES
+    assert (sizes == counts * (RECORD_HEAD.itemsize + 2 * samples)).all(), (
+        "a message says how many records it has"
+    )
+    return samples, counts
