@@ -18,6 +18,10 @@
 #define STEADY_DB 3.0
 #define HELD_MS 600.0
 
+/* fmin and fmax are calls, as they have to look out for what is no number. */
+static double lesser(double a, double b) { return a < b ? a : b; }
+static double greater(double a, double b) { return a > b ? a : b; }
+
 static double between(double value, double least, double most)
 {
     return value < least ? least : value > most ? most : value;
@@ -32,14 +36,14 @@ void va_learn(double *row, double level, double ms)
         row[VA_STEADY_MS] = 0;
     }
     row[VA_AGE_MS] += ms;
-    row[VA_LOW] = fmin(row[VA_LOW], heard);
-    row[VA_FLOOR] = fmin(row[VA_LOW], row[VA_BEFORE]);
+    row[VA_LOW] = lesser(row[VA_LOW], heard);
+    row[VA_FLOOR] = lesser(row[VA_LOW], row[VA_BEFORE]);
     if (row[VA_STEADY_MS] >= HELD_MS && row[VA_FLOOR] < row[VA_ANCHOR] - STEADY_DB)
         row[VA_FLOOR] = row[VA_LOW] = row[VA_BEFORE] = row[VA_ANCHOR];
     double restless = MARGIN_BASE_DB + MARGIN_PER_DB * (heard - row[VA_FLOOR]);
     if (isinf(row[VA_STOP_MS]))
         row[VA_MARGIN_DB] += MARGIN_RATE * (between(restless, LEAST_MARGIN_DB, MOST_MARGIN_DB) - row[VA_MARGIN_DB]);
-    row[VA_BEGIN] = fmax(row[VA_FLOOR] + row[VA_MARGIN_DB], LEAST_DBOV);
+    row[VA_BEGIN] = greater(row[VA_FLOOR] + row[VA_MARGIN_DB], LEAST_DBOV);
     if (row[VA_AGE_MS] >= WINDOW_MS) {
         row[VA_BEFORE] = row[VA_LOW];
         row[VA_LOW] = INFINITY;
@@ -50,7 +54,7 @@ void va_learn(double *row, double level, double ms)
 int va_is_voice(const double *row, double level, double least_dbov)
 {
     double needed = row[VA_BEGIN] - GO_ON_DB * (row[VA_QUIET_MS] < GO_ON_WITHIN_MS);
-    return level > fmax(needed, least_dbov);
+    return level > greater(needed, least_dbov);
 }
 
 int va_count(double *row, int voice, double ms)

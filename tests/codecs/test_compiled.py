@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
 import pathlib
+import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -397,6 +400,74 @@ def test_a_whole_multiple_has_a_kernel_and_what_is_too_long_for_it_is_left_to_nu
     out = ours.process_rows(history, np.arange(1), pcm)
     assert out.shape[1] == ours.output_samples(pcm.shape[1])
     assert np.all(np.abs(out[0, -100:] - 500) <= 1) and np.all(history == 500)
+
+
+class Filter(ctypes.Structure):
+    """As native/samples.h has it."""
+
+    _fields_ = (
+        ("taps", ctypes.c_void_p), ("up", ctypes.c_int), ("down", ctypes.c_int), ("history", ctypes.c_int),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def narrow(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., None]:
+    """`resample` for one row as of a processor without wide vectors: which there are is not for a test to choose."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("needs a C compiler")
+    source = pathlib.Path(str(compiled.__file__)).parent / "native" / "resample.c"
+    library = tmp_path_factory.mktemp("narrow") / "resample.so"
+    flags = ("-DNARROW", "-O3", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared")
+    subprocess.run([compiler, *flags, str(source), "-o", str(library)], check=True)
+    function = ctypes.CDLL(str(library)).resample
+
+    def at(array: np.ndarray) -> ctypes.c_void_p:
+        return ctypes.c_void_p(array.ctypes.data)
+
+    def run(taps: np.ndarray, up: int, down: int, history: np.ndarray, pcm: np.ndarray, out: np.ndarray) -> None:
+        given = Filter(taps.ctypes.data, up, down, taps.shape[1] - 1)
+        function(ctypes.byref(given), at(history), at(pcm), pcm.shape[1], at(out))
+
+    return run
+
+
+@pytest.mark.parametrize(("from_hz", "to_hz"), COMPILED)
+def test_narrow_vectors_compute_what_wide_ones_do(
+    narrow: Callable[..., None], from_hz: int, to_hz: int
+) -> None:
+    """Frames of many lengths, shorter than the history and no whole number of vectors among them."""
+    ours = get_resampler(from_hz, to_hz)
+    rng = np.random.default_rng(from_hz + to_hz)
+    theirs, history = ours.new_history(1), ours.new_history(1)
+    for samples in (0, 1, 3, 40, 79, 80, 81, 160, 161, 320, 5760 // ours.down):
+        pcm = rng.integers(-32768, 32768, (1, samples * ours.down)).astype(np.int16)
+        out = np.full((1, samples * ours.up + 1), 7, np.int16)
+        narrow(ours.phases, ours.up, ours.down, history, pcm, out)
+        made = ours.process_rows(theirs, np.arange(1), pcm)
+        assert np.all(np.abs(out[:, :-1].astype(int) - made) <= 1) and out[0, -1] == 7
+        np.testing.assert_array_equal(history, theirs)
+
+
+@pytest.mark.parametrize("kept", [0, 1, 2, 5, 72])
+@pytest.mark.parametrize(("up", "down"), [(1, 1), (2, 1), (7, 1), (1, 2), (1, 3), (1, 7)])
+@pytest.mark.parametrize("is_zero", [False, True])
+def test_resampling_by_any_taps_is_its_definition(
+    narrow: Callable[..., None], up: int, down: int, kept: int, is_zero: bool
+) -> None:
+    """Whatever the history: no whole number of outputs, fewer taps than phases, no tap that is not zero."""
+    rng = np.random.default_rng(up + down + kept)
+    taps = (not is_zero) * rng.uniform(-0.2, 0.2, (up, kept + 1)).astype(np.float32)
+    taps[0, : kept // 2] = 0
+    pcm = rng.integers(-9000, 9000, (1, 11 * down)).astype(np.int16)
+    histories = np.repeat(rng.integers(-9000, 9000, (1, kept)).astype(np.int16), 2, axis=0)
+    made = np.zeros((2, 11 * up), np.int16)
+    line = np.concatenate([histories[0], pcm[0]])
+    wanted = [tap @ line[at : at + kept + 1] for at in range(0, 11 * down, down) for tap in taps.astype(float)]
+    bind("resample")(taps, up, down, histories[:1], np.arange(1), pcm, made[:1])
+    narrow(taps, up, down, histories[1:], pcm, made[1:])
+    assert np.abs(made - np.array(wanted)).max() < 0.51
+    np.testing.assert_array_equal(histories, np.tile(line[len(line) - kept :], (2, 1)))
 
 
 @settings(max_examples=200)

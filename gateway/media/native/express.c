@@ -101,7 +101,10 @@ int64_t expand(const Arg *arg)
     for (Py_ssize_t i = 0; i < rows->a.n; i++) {
         const uint8_t *payload = AT(uint8_t, *packets, *AT(int64_t, *rows, i)) + HEADER_BYTES;
         int16_t *out = AT(int16_t, *pcm, i);
-        for (Py_ssize_t k = 0; k < pcm->a.m; k++) out[k] = table[payload[k]];
+        Py_ssize_t k = 0, samples = pcm->a.m;
+        for (; k + 8 <= samples; k += 8)
+            for (int of_eight = 0; of_eight < 8; of_eight++) out[k + of_eight] = table[payload[k + of_eight]];
+        for (; k < samples; k++) out[k] = table[payload[k]];
     }
     return 0;
 }

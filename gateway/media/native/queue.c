@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Twin of FrameQueue in frame_queue.py, a row at a time. */
 #include "queue.h"
+#include "samples.h"
 #include <string.h>
 
 int open_queue(const Arg *arg, Queue *queue)
@@ -18,13 +19,19 @@ int open_queue(const Arg *arg, Queue *queue)
     return 1;
 }
 
-/* A block for the row's end. */
+static void expect_block(const Queue *queue, int32_t block)
+{
+    fetch_ahead(AT(int16_t, queue->arg[QUEUE_POOL], block), queue->block * sizeof(int16_t));
+}
+
+/* A block for the row's end. The next but one is sent for. */
 static char *new_block(const Queue *queue, int64_t row)
 {
     int32_t *count = queue_count(queue, row), head = *AT(int32_t, queue->arg[QUEUE_HEAD], row);
     int32_t taken = *AT(int32_t, queue->arg[QUEUE_FREE], --*queue->free_count);
     AT(int32_t, queue->arg[QUEUE_RING], row)[(head + (int64_t)*count) % queue->limit] = taken;
     *queue->owed -= (*count)++ < queue->promised;
+    if (*queue->free_count >= 2) expect_block(queue, *AT(int32_t, queue->arg[QUEUE_FREE], *queue->free_count - 2));
     return AT(char, queue->arg[QUEUE_POOL], taken);
 }
 
@@ -45,10 +52,25 @@ void queue_append(const Queue *queue, int64_t row, const char *pcm, int64_t samp
     *held += (int32_t)samples;
 }
 
+/* Where a row keeps which block is its oldest. */
+static const int32_t *oldest(const Queue *queue, int64_t row)
+{
+    return AT(int32_t, queue->arg[QUEUE_RING], row) + *AT(int32_t, queue->arg[QUEUE_HEAD], row);
+}
+
+void queue_expect_place(const Queue *queue, int64_t row)
+{
+    fetch_ahead(oldest(queue, row), sizeof(int32_t));
+}
+
+void queue_expect_block(const Queue *queue, int64_t row)
+{
+    if (*queue_count(queue, row)) expect_block(queue, *oldest(queue, row));
+}
+
 const int16_t *queue_pop(const Queue *queue, int64_t row)
 {
-    int32_t *head = AT(int32_t, queue->arg[QUEUE_HEAD], row);
-    int32_t block = AT(int32_t, queue->arg[QUEUE_RING], row)[*head];
+    int32_t *head = AT(int32_t, queue->arg[QUEUE_HEAD], row), block = *oldest(queue, row);
     *head = (*head + 1) % queue->limit;
     *queue->owed += (*queue_count(queue, row))-- <= queue->promised;
     *AT(int32_t, queue->arg[QUEUE_FREE], (*queue->free_count)++) = block;

@@ -33,17 +33,9 @@ static inline int queue_has_room(const Queue *queue, int64_t blocks) { return bl
 /* Append samples, anywhere in memory, for which there is room: to the row's limit, and in the pool. */
 void queue_append(const Queue *queue, int64_t row, const char *pcm, int64_t samples);
 
-/* A row's turn comes soon: where its oldest block is, then the block itself, into the caches. */
-static inline void queue_fetch_place(const Queue *queue, int64_t row)
-{
-    __builtin_prefetch(AT(int32_t, queue->arg[QUEUE_RING], row) + *AT(int32_t, queue->arg[QUEUE_HEAD], row));
-}
-static inline void queue_fetch(const Queue *queue, int64_t row)
-{
-    int32_t block = AT(int32_t, queue->arg[QUEUE_RING], row)[*AT(int32_t, queue->arg[QUEUE_HEAD], row)];
-    const char *pcm = AT(char, queue->arg[QUEUE_POOL], block);
-    for (size_t at = 0; at < queue->block * sizeof(int16_t); at += 64) __builtin_prefetch(pcm + at);
-}
+/* A row's turn comes soon: have the place of its oldest block on its way from memory, and a few rows later the block. */
+void queue_expect_place(const Queue *queue, int64_t row);
+void queue_expect_block(const Queue *queue, int64_t row);
 
 /* Take the oldest block of a row that has one. It is free, and stays as it is until the next one is taken. */
 const int16_t *queue_pop(const Queue *queue, int64_t row);

@@ -135,16 +135,17 @@ static int fits(const Arg *arg, const Queue *queue, const Filter *filter)
     return good;
 }
 
-/* What comes after packet `i` lies anywhere, and memory is slow after a sleep. */
-static void fetch(const Arg *arg, const Queue *queue, Py_ssize_t i)
+/* What rows after place i will need: with many calls, nothing of it is in a cache that is near. */
+static void expect(const Arg *arg, const Queue *queue, const Filter *filter, Py_ssize_t i)
 {
-    if (i + 4 < arg[ROWS].a.n) {
+    Py_ssize_t n = arg[ROWS].a.n;
+    if (i + 4 < n) {
         int64_t row = *AT(int64_t, arg[ROWS], i + 4);
-        queue_fetch_place(queue, row);
-        __builtin_prefetch(AT(char, arg[HISTORY], row));
-        __builtin_prefetch(AT(char, arg[HISTORY], row) + 64);
+        queue_expect_place(queue, row);
+        fetch_ahead(AT(int16_t, arg[HISTORY], row), filter->history * sizeof(int16_t));
+        fetch_ahead(AT(int64_t, arg[SEND], row), SEND_FIELDS * sizeof(int64_t));
     }
-    if (i + 2 < arg[ROWS].a.n) queue_fetch(queue, *AT(int64_t, arg[ROWS], i + 2));
+    if (i + 2 < n) queue_expect_block(queue, *AT(int64_t, arg[ROWS], i + 2));
 }
 
 /* speak(columns..., rows, now_ns, packets, line, made, samples, opens, others): how many packets were made; 20 bits
@@ -158,7 +159,7 @@ int64_t speak(const Arg *arg)
     int64_t made = 0, others = 0, opened = 0;
     for (Py_ssize_t i = 0; i < arg[ROWS].a.n; i++) {
         int64_t row = *AT(int64_t, arg[ROWS], i);
-        fetch(arg, &queue, i);
+        expect(arg, &queue, &filter, i);
         if (*AT(int16_t, arg[OF_ROW], row) != arg[FORMAT].i) continue;
         enum Act act = act_of(arg, &queue, row);
         if (act == HELD) hold(arg, row);
