@@ -32,8 +32,8 @@ it lives in the caller's table.  Sums are float32: how BLAS orders them depends
 on the batch, so the same audio in another batch may differ by 1 in the last place.
 
 **Compiled** (`native/resample.c`, for `process_rows`, where one rate is a whole multiple of the
-other) a frame from 8 to 16 kHz took 0.38 us for 0.87 in a batch of 50, and does not
-depend on the batch.
+other) a frame from 8 to 16 kHz took 0.18 us for 0.64 in a batch of 50, 0.24 without AVX-512,
+and does not depend on the batch.
 """
 
 from __future__ import annotations
