@@ -136,7 +136,7 @@ static int fits(const Arg *arg, const Queue *queue, const Filter *filter)
 }
 
 /* What rows after place i will need: with many calls, nothing of it is in a cache that is near. */
-static void expect(const Arg *arg, const Queue *queue, const Filter *filter, Py_ssize_t i)
+static void prefetch(const Arg *arg, const Queue *queue, const Filter *filter, Py_ssize_t i)
 {
     Py_ssize_t n = arg[ROWS].a.n;
     if (i + 4 < n) {
@@ -159,7 +159,7 @@ int64_t speak(const Arg *arg)
     int64_t made = 0, others = 0, opened = 0;
     for (Py_ssize_t i = 0; i < arg[ROWS].a.n; i++) {
         int64_t row = *AT(int64_t, arg[ROWS], i);
-        expect(arg, &queue, &filter, i);
+        prefetch(arg, &queue, &filter, i);
         if (*AT(int16_t, arg[OF_ROW], row) != arg[FORMAT].i) continue;
         enum Act act = act_of(arg, &queue, row);
         if (act == HELD) hold(arg, row);
