@@ -33,12 +33,14 @@ static inline int queue_has_room(const Queue *queue, int64_t blocks) { return bl
 /* Append samples, anywhere in memory, for which there is room: to the row's limit, and in the pool. */
 void queue_append(const Queue *queue, int64_t row, const char *pcm, int64_t samples);
 
-/* A row's turn comes soon: where its oldest block is, then the block itself, into the caches. */
-static inline void queue_fetch_place(const Queue *queue, int64_t row)
+/* A row's turn comes soon: where its oldest block is, then the block itself, into the caches. Of a function that does
+   nothing else gcc thinks that it does nothing, unless it is part of another one. */
+#define PREFETCHES static inline __attribute__((always_inline)) void
+PREFETCHES queue_fetch_place(const Queue *queue, int64_t row)
 {
     __builtin_prefetch(AT(int32_t, queue->arg[QUEUE_RING], row) + *AT(int32_t, queue->arg[QUEUE_HEAD], row));
 }
-static inline void queue_fetch(const Queue *queue, int64_t row)
+PREFETCHES queue_fetch(const Queue *queue, int64_t row)
 {
     int32_t block = AT(int32_t, queue->arg[QUEUE_RING], row)[*AT(int32_t, queue->arg[QUEUE_HEAD], row)];
     const char *pcm = AT(char, queue->arg[QUEUE_POOL], block);

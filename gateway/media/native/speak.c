@@ -136,7 +136,7 @@ static int fits(const Arg *arg, const Queue *queue, const Filter *filter)
 }
 
 /* What comes after packet `i` lies anywhere, and memory is slow after a sleep. */
-static void fetch(const Arg *arg, const Queue *queue, Py_ssize_t i)
+PREFETCHES fetch(const Arg *arg, const Queue *queue, Py_ssize_t i)
 {
     if (i + 4 < arg[ROWS].a.n) {
         int64_t row = *AT(int64_t, arg[ROWS], i + 4);
