@@ -24,8 +24,11 @@
 #define HAS_WIDE 0
 #endif
 
+/* Of a function that only prefetches gcc thinks that it does nothing, unless it is part of another one. */
+#define PREFETCHES static inline __attribute__((always_inline)) void
+
 /* Have what a later row will need on its way from memory meanwhile. Any address will do: none is read. */
-static inline void fetch_ahead(const void *from, size_t bytes)
+PREFETCHES fetch_ahead(const void *from, size_t bytes)
 {
     for (size_t at = 0; at < bytes; at += 64) __builtin_prefetch((const char *)from + at, 1);
 }

@@ -19,7 +19,7 @@ int open_queue(const Arg *arg, Queue *queue)
     return 1;
 }
 
-static void expect_block(const Queue *queue, int32_t block)
+PREFETCHES expect_block(const Queue *queue, int32_t block)
 {
     fetch_ahead(AT(int16_t, queue->arg[QUEUE_POOL], block), queue->block * sizeof(int16_t));
 }

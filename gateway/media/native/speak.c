@@ -136,7 +136,7 @@ static int fits(const Arg *arg, const Queue *queue, const Filter *filter)
 }
 
 /* What rows after place i will need: with many calls, nothing of it is in a cache that is near. */
-static void prefetch(const Arg *arg, const Queue *queue, const Filter *filter, Py_ssize_t i)
+PREFETCHES prefetch(const Arg *arg, const Queue *queue, const Filter *filter, Py_ssize_t i)
 {
     Py_ssize_t n = arg[ROWS].a.n;
     if (i + 4 < n) {
