@@ -115,7 +115,9 @@ class Schedule:
         seq, timestamp, kind, _, _ = self._held.slots[slots].T
         packet_ts = c.rx_ptime_ts[waiting]
         half_ts = packet_ts - packet_ts // 2
-        leap = timestamp - c.rx_next_ts[waiting] > table.clock_hz[waiting]  # behind the gap, not a second of loss
+        leap = (
+            timestamp - c.rx_next_ts[waiting] > table.clock_hz[waiting]
+        )  # behind the gap, not a second of loss
         leap |= self._credit.packets(waiting, now_ns) < 1  # or more than time has brought
         c.rx_next_ts[waiting[leap]] = timestamp[leap]
         gap_ts = timestamp - c.rx_next_ts[waiting]
@@ -126,7 +128,9 @@ class Schedule:
         unpaid = rows[fills & ~waits]
         unpaid = unpaid[~paid[~waits[fills]]]
         if len(unpaid):  # its schedule is ahead of time: no more than a frame each packet time
-            c.rx_deadline_ns[unpaid] = now_ns + c.rx_ptime_ts[unpaid] * 1_000_000_000 // table.clock_hz[unpaid]
+            c.rx_deadline_ns[unpaid] = (
+                now_ns + c.rx_ptime_ts[unpaid] * 1_000_000_000 // table.clock_hz[unpaid]
+            )
         gap[gap] = paid[waits[fills]]
         over = (kind == EMPTY) | (timestamp - c.rx_next_ts[waiting] < half_ts)
         self.set_deadlines(waiting[~over])
