@@ -40,9 +40,7 @@ KINDS = (
 )  # fmt: skip
 PAUSES_MS = [0, 1, 6, 7, 13, 20, 20, 20, 20, 45, 300]
 rounds = st.lists(
-    st.tuples(
-        st.lists(st.sampled_from(KINDS), min_size=CALLS, max_size=CALLS), st.sampled_from(PAUSES_MS)
-    ),
+    st.tuples(st.lists(st.sampled_from(KINDS), min_size=CALLS, max_size=CALLS), st.sampled_from(PAUSES_MS)),
     max_size=60,
 )
 
@@ -145,13 +143,9 @@ class Side:
             line[: len(packet)] = np.frombuffer(packet, np.uint8)
         rows = np.array([self.rig.streams[call].row for call in packets], np.intp)
         lengths = np.array([len(packet) for packet in packets.values()], np.int32)
-        sources = [
-            self.rig.streams[call].remote if named[call] else ("192.0.2.66", 4000) for call in packets
-        ]
+        sources = [self.rig.streams[call].remote if named[call] else ("192.0.2.66", 4000) for call in packets]
         with self._chosen():
-            self.rig.receive(
-                Batch(rows, data, lengths, np.array([named[call] for call in packets]), sources)
-            )
+            self.rig.receive(Batch(rows, data, lengths, np.array([named[call] for call in packets]), sources))
 
     def run(self, ms: int) -> None:
         with self._chosen():
@@ -199,9 +193,7 @@ def compare(one: UplinkRig, other: UplinkRig) -> None:
     a, b = one.table.shared, other.table.shared
     for name in [name for name, _, _ in ROW_FIELDS if name != "call_id"]:
         tolerance = 1e-4 if name == "level_up_dbov" else 0
-        np.testing.assert_allclose(
-            getattr(a, name), getattr(b, name), rtol=0, atol=tolerance, err_msg=name
-        )
+        np.testing.assert_allclose(getattr(a, name), getattr(b, name), rtol=0, atol=tolerance, err_msg=name)
     for name in ("packets_received", "drops"):
         np.testing.assert_array_equal(getattr(a.worker, name), getattr(b.worker, name), name)
     for name in LOCAL:
@@ -355,7 +347,11 @@ def test_columns_of_other_shapes_are_refused() -> None:
         follow(*moment, one, out[:2])
     with pytest.raises(ValueError, match="no room"):
         lacks(*moment, 0, one, out)
-    for others in ((slots[:, :2].copy(), payloads, free), (slots, payloads[1:], free), (slots, payloads, free[:5])):
+    for others in (
+        (slots[:, :2].copy(), payloads, free),
+        (slots, payloads[1:], free),
+        (slots, payloads, free[:5]),
+    ):
         with pytest.raises(ValueError, match="do not go together"):
             follow(*moment[:3], *others, one, out)
     with pytest.raises(IndexError):
