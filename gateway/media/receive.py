@@ -62,6 +62,9 @@ class Receiver:
             c.rx_has_transit, c.rx_jitter_ts, c.rx_lost_before, c.packets_lost, c.packets_reordered, table.seen,
             c.worker.packets_received,
         )  # fmt: skip
+        self._out: NDArray[np.int64] = np.zeros((_ADMITTED, table.capacity), np.int64)
+        self._relative_ns = np.zeros(table.capacity)
+        "what it fills in"
         self.on_event_packet = _ignore_event
         "called (stream, header timestamp, payload bytes, now_ns) for each telephone-event packet"
         self.on_comfort_noise = _ignore_noise
@@ -108,8 +111,7 @@ class Receiver:
         may = batch.named
         if self._table.restamped:
             may = may & ~np.isin(batch.rows, list(self._table.restamped))
-        out: NDArray[np.int64] = np.empty((_ADMITTED, n), np.int64)
-        relative_ns = np.empty(n)
+        out, relative_ns = self._out, self._relative_ns
         counts = self._admit(
             *timeline.moment(now_ns), *self.lateness.ordinary_ns, turn, batch.rows, batch.packets, batch.lengths, may,
             out, relative_ns,
@@ -117,7 +119,7 @@ class Receiver:
         rest, left, moved, noted = (counts >> shift & _MOST for shift in (0, 16, 32, 48))
         if noted:
             self.lateness.update(batch.rows[out[3, :noted]], relative_ns[:noted], now_ns)
-        return out[0, :rest], out[1, :left], out[2, :moved], out[4:]
+        return out[0, :rest], out[1, :left], out[2, :moved], out[4:, :n]
 
     def _think(self, batch: Batch, arrivals: Arrivals, now_ns: int, turn: bool) -> Indices:
         """All that a packet may be; returns the places of those that were admitted, and completes their columns."""
@@ -125,9 +127,8 @@ class Receiver:
         headers = parse_headers(batch.packets, batch.lengths)
         drop = headers.drop
         rows = batch.rows
-        drop[(drop == Drop.NONE) & (batch.lengths >= PACKET_BYTES)] = (
-            Drop.BAD_PAYLOAD
-        )  # cut off by the kernel
+        # What fills all its room was cut off by the kernel.
+        drop[(drop == Drop.NONE) & (batch.lengths >= PACKET_BYTES)] = Drop.BAD_PAYLOAD
         kind = self._payload_kinds(rows, headers, drop)
         self._admit_sources(batch, headers, drop, now_ns)
         ext, delta = self._admit_sequence(batch, headers, drop, now_ns)
