@@ -11,7 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from trunkline.gateway.media import control
+import numpy as np
+from numpy.typing import NDArray
+
+from trunkline.gateway.media import compiled, control
 from trunkline.gateway.media.table import Stream, Table
 
 QUIET_NS = 2_000_000_000
@@ -36,6 +39,8 @@ class QuietWatch:
         "when `advance` has something to do"
         self._silent: dict[int, tuple[Stream, int]] = {}
         "rows whose agent was told that the network is silent -> stream, since when it is"
+        self._found = np.zeros(table.capacity, np.int64)
+        self._kernel = compiled.bind("due_by", table.shared.rx_last_ns)
 
     def first_packet(self, stream: Stream) -> None:
         """The first proven packet of a call."""
@@ -56,10 +61,9 @@ class QuietWatch:
             if heard_ns > since_ns:
                 del self._silent[row]
                 self._tell_agent(stream, False, (heard_ns - since_ns) // 1_000_000)
-        rows = table.running[table.receiving[table.running]]
-        for row in rows[now_ns - c.rx_last_ns[rows] >= AGENT_QUIET_NS].tolist():
+        for row in self._unheard_since(now_ns - AGENT_QUIET_NS).tolist():
             stream = table.streams[row]
-            if stream is None:
+            if stream is None or not table.receiving[row]:
                 continue
             since_ns = max(int(c.rx_last_ns[row]), stream.receiving_since_ns)
             if now_ns - since_ns >= AGENT_QUIET_NS and row not in self._silent and not stream.on_hold:
@@ -69,6 +73,13 @@ class QuietWatch:
                 stream.silence_told_ns = now_ns
                 self._post(control.MediaSilent(stream.call_id, (now_ns - since_ns) // 1_000_000))
         return True
+
+    def _unheard_since(self, then_ns: int) -> NDArray[np.intp]:
+        """Calls that are up, whose last packet came then or before."""
+        rows = self._table.running
+        if self._kernel is not None:
+            return self._found[: self._kernel(rows, then_ns, self._found)]
+        return rows[self._table.shared.rx_last_ns[rows] <= then_ns]
 
     def forget(self, stream: Stream) -> None:
         """The call is over."""
