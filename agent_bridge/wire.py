@@ -47,7 +47,11 @@ MAX_SAMPLES = 0xFFFF
 
 _HEADER = struct.Struct("<IBBH")
 _AUDIO_HEADER = struct.Struct("<HHI")
-_PREFIX_BYTES = _HEADER.size + _AUDIO_HEADER.size
+_PREFIX = struct.Struct("<IBBHHHI")
+"both"
+_PREFIX_BYTES = _PREFIX.size
+_RECORD_BYTES = 16
+"of a record, before its samples"
 
 
 @functools.lru_cache(maxsize=64)  # agents may use any length, but each uses few
@@ -115,21 +119,26 @@ def audio_messages(
 class AudioMessage:
     """An audio message whose records somebody else writes, in place."""
 
+    __slots__ = "_out", "_samples", "then", "whole"
+
     def __init__(self, count: int, samples: int, out: list[bytes | memoryview]) -> None:
         """Room for `count` records of `samples` samples; the message is put into `out` when it is done."""
-        size = record_dtype(samples).itemsize
-        self._whole: NDArray[np.uint8] = np.empty(_PREFIX_BYTES + count * size, np.uint8)
-        self.records: NDArray[np.uint8] = self._whole[_PREFIX_BYTES:].reshape(count, size)
-        "u8[count, bytes]: `record_dtype(samples)`; anything, to begin with"
+        self.whole: NDArray[np.uint8] = np.empty(_PREFIX_BYTES + count * (_RECORD_BYTES + 2 * samples), np.uint8)
+        "u8[bytes]: 16 bytes that `done` writes, and behind them the records"
         self.then: tuple[Callable[[NDArray[np.void]], None], ...] = ()
         "called when it is done, with the records that were written: fields of `record_dtype`; not if there are none"
         self._samples, self._out = samples, out
+
+    @property
+    def records(self) -> NDArray[np.uint8]:
+        """u8[count, bytes]: `record_dtype(samples)`; anything, to begin with."""
+        return self.whole[_PREFIX_BYTES:].reshape(-1, _RECORD_BYTES + 2 * self._samples)
 
     def done(self, count: int) -> None:
         """The first `count` records are written: send them, if there are any."""
         if not count:
             return
-        data = self._whole[: _PREFIX_BYTES + count * self.records.shape[1]].data
+        data = self.whole.data[: _PREFIX_BYTES + count * (_RECORD_BYTES + 2 * self._samples)]
         _write_prefix(data, self._samples, count)
         self._out.append(data)
         if self.then:
@@ -140,13 +149,12 @@ class AudioMessage:
 
 def _write_prefix(message: memoryview, samples: int, count: int) -> None:
     """Both headers of a whole audio message."""
-    _HEADER.pack_into(message, 0, len(message) - _HEADER.size, AUDIO, 0, 0)
-    _AUDIO_HEADER.pack_into(message, _HEADER.size, samples, 0, count)
+    _PREFIX.pack_into(message, 0, len(message) - _HEADER.size, AUDIO, 0, 0, samples, 0, count)
 
 
 def fits_one_message(count: int, samples: int) -> bool:
     """Whether so many records of `samples` samples are not too long a message."""
-    return _AUDIO_HEADER.size + count * record_dtype(samples).itemsize <= MAX_PAYLOAD_BYTES
+    return _AUDIO_HEADER.size + count * (_RECORD_BYTES + 2 * samples) <= MAX_PAYLOAD_BYTES
 
 
 def control_message(kind: str, **fields: Any) -> bytes:

@@ -50,6 +50,6 @@ typedef struct {
 /* The one function of a module: makes it of a list of kernels that ends with an empty name. */
 PyObject *make_module(struct PyModuleDef *definition, const Kernel *kernels);
 
-#define MOST_ARGUMENTS 48
+#define MOST_ARGUMENTS 64
 
 #endif

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import random
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +24,7 @@ from trunkline.codecs.level import level_dbov
 from trunkline.codecs.voicing import span_samples, voicing
 from trunkline.gateway.media import compiled
 from trunkline.gateway.media.formats import Format
+from trunkline.gateway.media.lateness import draws
 from trunkline.gateway.media.neural_voice import NeuralVoice
 from trunkline.gateway.media.table import Stream, Table
 from trunkline.gateway.media.tone_watch import ToneWatch
@@ -32,7 +32,7 @@ from trunkline.gateway.media.tone_watch import ToneWatch
 SPEECH_DBOV = -45.0
 "Without a detector, frames above this level are flagged: between line noise (-60) and quiet talk (-30)."
 TURN = 4
-"One batch in so many teaches the floor, drawn at random: any order would meet the same rows again and again."
+"One batch in so many teaches the floor."
 VOICED = 0.55
 "Of `voicing`: as much as a voice has; what is loud and has less does not begin to speak."
 SURELY_VOICED, LATE_MS = 0.7, 160.0
@@ -64,15 +64,19 @@ class Voice:
     def __init__(self, table: Table, tones: ToneWatch) -> None:
         self._table = table
         self._tones = tones
-        self._rng = random.Random(TURN)
+        self.turns = draws(TURN)
+        self.turn = next(self.turns)
+        "whether this batch teaches the floor; Uplink.draw"
         self._state = np.array([va.new_state()] * table.capacity)
         self._stop_ms = np.full(table.capacity, math.inf)
         self._start_ms = np.full(table.capacity, math.inf)
         self._neural: NeuralVoice | None = None
         self._untold = np.zeros(table.capacity, bool)
-        self._kernel = compiled.bind(
-            "voice", self._state, table.shared.level_up_dbov, table.echo_dbov, self._untold
-        )
+        self.columns = self._state, table.shared.level_up_dbov, table.echo_dbov, self._untold
+        "what kernels that hear voices begin with"
+        self._kernel = compiled.bind("voice", *self.columns)
+        self.plain = self._kernel is not None
+        "a kernel hears them all"
         self._changed = np.zeros(table.capacity, np.intp)
         "what the kernel fills in"
         self.untold = 0
@@ -94,7 +98,7 @@ class Voice:
             self.untold += 1
         if turns.detector == "neural":
             if self._neural is None:
-                self._neural = NeuralVoice(self._table.capacity)
+                self._neural, self.plain = NeuralVoice(self._table.capacity), False
             self._neural.set(row)
         speaking = bool(self._table.shared.speaking[row])
         if speaking:
@@ -119,8 +123,8 @@ class Voice:
     def hear(self, fmt: Format, rows: Rows, pcm: Pcm) -> tuple[Levels, Flags]:
         """Good line audio of one format: levels and flags of these frames."""
         ms = pcm.shape[1] * 1000 / fmt.line_hz
-        learn_ms = ms * TURN if self._rng.random() * TURN < 1 else 0.0
-        if self._kernel is None or self._neural is not None:
+        learn_ms = ms * TURN if self.turn else 0.0
+        if self._kernel is None or not self.plain:
             level, flags, changed = self._by_numpy(fmt, rows, pcm, ms, learn_ms)
         else:
             level, flags = np.empty(len(rows), np.float32), np.empty(len(rows), np.uint16)
