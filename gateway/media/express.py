@@ -103,8 +103,9 @@ class Express:
             batch = batch.part(self._usual.places[:left]) if left < count else batch.lasting()
             rest = self._take(batch, now_ns)
         if rest is None or len(rest.rows) < count:
-            self._lateness.turn = next(self._lateness.turns)
-            self._uplink.draw()
+            lateness, voice, background = self._lateness, self._uplink.voice, self._uplink.background
+            lateness.turn, voice.turn = next(lateness.turns), next(voice.turns)
+            background.turn = next(background.turns)
         return rest
 
     def _take(self, batch: Batch, now_ns: int) -> Batch | None:

@@ -247,17 +247,19 @@ class Side:
             self._poller.turn([agent.socket for agent in self.agents.values()])
             self.engine.tick(self.now_ns)
 
-    def receive(self, packets: list[tuple[int, bytes]]) -> None:
+    def batch(self, packets: list[tuple[int, bytes]]) -> Batch:
         """One packet of each of these calls."""
         rows = np.array([self.streams[call].row for call, _ in packets], np.intp)
         data = np.full((len(packets), PACKET_BYTES), 0xA5, np.uint8)
         for line, (_, packet) in zip(data, packets, strict=True):
             line[: len(packet)] = np.frombuffer(packet, np.uint8)
         lengths = np.array([len(packet) for _, packet in packets], np.int32)
+        return Batch(rows, data, lengths, np.ones(len(packets), bool), [PEER] * len(packets))
+
+    def receive(self, packets: list[tuple[int, bytes]]) -> None:
+        """They arrive."""
         with self._chosen():
-            self.engine.receive(
-                Batch(rows, data, lengths, np.ones(len(packets), bool), [PEER] * len(packets)), self.now_ns
-            )
+            self.engine.receive(self.batch(packets), self.now_ns)
 
     # -- sockets ----------------------------------------------------------------------------
 
@@ -341,6 +343,42 @@ def test_calls_that_need_more_than_a_kernel_leave_it_to_the_others() -> None:
     assert one.written[plain] - 5 < one.written[kept] < one.written[plain]
     assert one.usual[plain] > ROUNDS - 10 and not one.usual[muted] and 20 < one.usual[withheld] < one.usual[plain]
     assert one.engine.agents.replay.rows == 2 and one.table.shared.frames_withheld[[withheld, both]].all()
+
+
+def test_what_does_not_fit_together_is_refused() -> None:
+    """... by the kernel for the usual packet, before it has touched anything."""
+    fars = [Far(row, call["codec"]) for row, call in enumerate(CALLS)]
+    side = Side(CALLS, fars)
+    for _ in range(3):
+        side.receive([(call, packet) for call in (0, 1) for packet in fars[call].packets("plain", "loud")])
+        side.tick(PACKET_MS)
+    usual, n = side.engine.express._usual, 2
+    assert usual.take(side.batch([(0, fars[0].packets("plain", "loud")[0])]), side.now_ns) == 0
+    side.tick(PACKET_MS)
+    packets = [(call, fars[call].packets("plain", "loud")[0]) for call in (0, 1)]
+    batch, before = side.batch(packets), side.table.shared.flow.copy()
+    good = {
+        "rows": batch.rows, "packets": batch.packets, "lengths": batch.lengths, "named": batch.named,
+        "now_ns": side.now_ns, "count": n, "link": 0, "beyond": -1, "learns": 1, "listens": 1,
+        "message": np.empty(16 + n * (16 + 2 * 320), np.uint8),
+    }  # fmt: skip
+    for wrong in (
+        {"message": good["message"][:-1]}, {"message": good["message"][::2]}, {"message": np.empty(0, np.uint8)},
+        {"count": 3}, {"count": -1}, {"count": 1 << 40}, {"lengths": batch.lengths[:1]}, {"named": batch.named[:1]},
+        {"packets": batch.packets[:1]}, {"rows": batch.rows[:1]},
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match="usual"):
+            usual._ways[0].kernel(*(good | wrong).values())
+    with pytest.raises(IndexError):
+        usual._ways[0].kernel(*(good | {"rows": np.array([0, side.table.capacity])}).values())
+    usual.places[0] = 2  # of a batch of 2
+    with pytest.raises(ValueError, match="usual"):
+        usual._ways[0].kernel(*(good | {"count": 1}).values())
+    np.testing.assert_array_equal(before, side.table.shared.flow)
+    short = good | {"packets": np.ascontiguousarray(batch.packets[:, :100])}  # as if cut off by the kernel
+    assert usual._ways[0].kernel(*short.values()) == n
+    assert usual._ways[0].kernel(*good.values()) & 0xFFFFF == 1, "the other one is on another connection"
+    assert usual._elsewhere.tolist() == [0, 1, 1]
 
 
 def compare(one: Side, other: Side, *, exact: bool = False) -> None:
