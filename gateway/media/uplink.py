@@ -140,6 +140,13 @@ class Uplink:
                 batch = rows[which], pcm[which], heard[which], level[which], flags[which]
                 self._pass_on(fmt, rise_db, *batch, straight=straight)
 
+    def changed(self, fmt: Format, rows: Rows) -> None:
+        """Their callers may have begun or ceased to speak, with a frame that has left already."""
+        self.voice.change(fmt, rows, self._table.shared.level_up_dbov[rows])
+        if self.voice.changes:
+            samples = fmt.frame_samples * fmt.line_hz // fmt.key.agent_rate_hz
+            self._place_changes(fmt, samples, left=fmt.frame_samples)
+
     def _apart(self, rows: Rows) -> NDArray[np.bool_] | None:
         """Those whose frames are changed or wait on their way to the agent; None, nearly always: nobody's are."""
         table = self._table
@@ -198,14 +205,17 @@ class Uplink:
                 self._place_changes(fmt, samples)
             self._deliver(fmt, of_format, pcm, flags)
 
-    def _place_changes(self, fmt: Format, samples: int) -> None:
-        """Where on the agent's timeline the changes are that so many samples, not yet on it, have brought."""
+    def _place_changes(self, fmt: Format, samples: int, *, left: int = 0) -> None:
+        """Where on the agent's timeline the changes are that so many samples have brought.
+
+        They are not on it yet; or, as so many at the agent's rate, they have just `left`.
+        """
         rate, cutter = fmt.key.agent_rate_hz, self._waiting.get(fmt.frame_samples)
         for change in self.voice.changes:
             row = change.row
             waiting = 0 if cutter is None else int(cutter.count[row])
             late_ms = samples * 1000 / fmt.line_hz + self.tones.late_ms(row) - change.back_ms
-            position = int(self._table.shared.up_position[row]) + waiting + round(late_ms * rate / 1000)
+            position = int(self._table.shared.up_position[row]) - left + waiting + round(late_ms * rate / 1000)
             self.changes.append((change, max(position, 0)))
         self.voice.changes.clear()
 

@@ -6,7 +6,7 @@
 
 Nearly all packets of most workers are of one format, and their calls on one connection: such a format and connection
 are a *way*.  A batch takes the way that the last one took, and those that are left others, while there are such.  What
-has no way, or is not as others on it (a caller who begins to speak, is muted, or watched), is left as it came.
+has no way, or is not as others on it (its caller is muted, or watched), is left as it came.
 
 Both leave the same behind; a property test compares them.
 """
@@ -37,7 +37,9 @@ MOST_WAYS = 8
 MOST_FORMATS = 1 << 15
 "`Formats.of_row` has no room for more."
 
-_COUNT = (1 << 20) - 1
+_BITS = 15
+_COUNT = (1 << _BITS) - 1
+"Packets of a batch at most."
 
 
 def columns_of_packets(table: Table) -> tuple[Any, ...]:
@@ -65,7 +67,7 @@ class Usual:
         self._sink, self._voice, self._background = uplink.sink, uplink.voice, uplink.background
         self.places = np.zeros(table.capacity, np.int64)
         "of the packets that the last `take` has left"
-        self._taken, self._unusual = np.zeros((2, table.capacity), np.int64)
+        self._taken, self._unusual, self._changed = np.zeros((3, table.capacity), np.int64)
         self._relative_ns = np.zeros(table.capacity)
         self._elsewhere = np.zeros(3, np.int64)
         "format and connection of a packet that was left, and its place"
@@ -80,7 +82,7 @@ class Usual:
         """Deal with what is usual; returns how many packets are left."""
         rows, lateness, sink = batch.rows, self._lateness, self._sink
         count = left = len(rows)
-        if not self._voice.plain or sink.index_of_row is None:
+        if not self._voice.plain or sink.index_of_row is None or count > _COUNT:
             return count
         if len(self._ways) < len(self._table.formats.list):
             self._bind()
@@ -99,10 +101,9 @@ class Usual:
                 rows, batch.packets, batch.lengths, batch.named, now_ns, left, link, place, self._voice.turn,
                 self._background.turn, message.whole,
             )  # fmt: skip
-            message.done(said >> 20 & _COUNT)
-            if said >> 40 and not lateness.turn:
-                late = self._unusual[: said >> 40]
-                lateness.note_expected(self._taken[late], self._relative_ns[late], now_ns)
+            message.done(said >> _BITS & _COUNT)
+            if said >> 2 * _BITS:
+                self._note_odd(fmt, said >> 2 * _BITS & _COUNT, said >> 3 * _BITS, now_ns)
             left = said & _COUNT
             if left:
                 fmt, link, place = self._elsewhere.tolist()
@@ -110,6 +111,14 @@ class Usual:
         if lateness.turn and left < count:
             lateness.note_expected(self._taken[: count - left], self._relative_ns[: count - left], now_ns)
         return left
+
+    def _note_odd(self, fmt: int, unusual: int, changed: int, now_ns: int) -> None:
+        """So many packets of this format whose lateness cannot wait, or that may begin or end a speech."""
+        if unusual and not self._lateness.turn:
+            late = self._unusual[:unusual]
+            self._lateness.note_expected(self._taken[late], self._relative_ns[late], now_ns)
+        if changed:
+            self._uplink.changed(self._table.formats.list[fmt], self._changed[:changed])
 
     def _bind(self) -> None:
         """There are new formats."""
@@ -132,6 +141,6 @@ class Usual:
             table.muted_up_rows, table.behind_rows, uplink.tones.watched, uplink.withholding.on,
             uplink.withholding.open, c.speaking, uplink.part_of_frame(fmt), self._sink.index_of_row,
             fmt.codec.decode_table, fmt.index, samples, np.array(constants, np.float64), self.places, self._taken,
-            self._relative_ns, self._unusual, self._served, self._elsewhere,
+            self._relative_ns, self._unusual, self._changed, self._served, self._elsewhere,
         )  # fmt: skip
         return None if kernel is None else _Way(kernel, fmt.frame_samples)

@@ -131,7 +131,7 @@ class Voice:
             count = self._kernel(learn_ms, ms, rows, pcm, level, flags, self._changed)
             changed = self._changed[:count]
         if len(changed):
-            self._change(fmt, rows, pcm, level, changed)
+            self.change(fmt, rows[changed], level[changed], pcm[changed])
         return level, flags
 
     def _by_numpy(
@@ -163,26 +163,29 @@ class Voice:
 
     # -- the few that change ----------------------------------------------------------------
 
-    def _change(self, fmt: Format, rows: Rows, pcm: Pcm, level: NDArray[np.float32], which: Rows) -> None:
-        starting = self._table.shared.speaking[rows[which]] == 0
-        voiced = self._voiced(fmt, rows[which], pcm[which], starting)
-        for i, starts, sure in zip(which.tolist(), starting.tolist(), voiced.tolist(), strict=True):
-            row = int(rows[i])
+    def change(self, fmt: Format, rows: Rows, level: Levels, pcm: Pcm | None = None) -> None:
+        """Those who may have begun to speak or ceased, with frames that are in their history already without `pcm`."""
+        starting = self._table.shared.speaking[rows] == 0
+        voiced = self._voiced(fmt, rows, pcm, starting)
+        of_all = rows.tolist(), level.tolist(), starting.tolist(), voiced.tolist()
+        for row, loudness, starts, sure in zip(*of_all, strict=True):
             if not starts:
-                self._told(row, started=False, level_dbov=float(level[i]))
+                self._told(row, started=False, level_dbov=loudness)
             elif self._tones.is_key(row):  # a tone is no voice
                 self._state[row, va.VOICE_MS] = 0.0
             elif sure or self._state[row, va.VOICE_MS] >= WHISPER_MS:
-                self._told(row, started=True, level_dbov=float(level[i]))
+                self._told(row, started=True, level_dbov=loudness)
 
-    def _voiced(self, fmt: Format, rows: Rows, pcm: Pcm, starting: Mask) -> Mask:
+    def _voiced(self, fmt: Format, rows: Rows, pcm: Pcm | None, starting: Mask) -> Mask:
         """Which of those that may begin to speak have a voice; a neural network has heard that already."""
         sure = ~starting
         if self._neural is not None:
             sure |= self._neural.listens[rows]
         asked = np.flatnonzero(~sure)
         if len(asked):
-            heard = np.concatenate([fmt.line_history[rows[asked]], pcm[asked]], axis=1)
+            heard = fmt.line_history[rows[asked]]
+            if pcm is not None:
+                heard = np.concatenate([heard, pcm[asked]], axis=1)
             needed = np.where(self._state[rows[asked], va.VOICE_MS] > LATE_MS, SURELY_VOICED, VOICED)
             sure[asked] = voicing(heard[:, -span_samples(fmt.line_hz) :], fmt.line_hz) > needed
         return sure

@@ -10,7 +10,7 @@
 enum {
     STATE = OF_RECORDS + OF_PACKETS, LEVEL_UP_DBOV, ECHO_DBOV, UNTOLD, /* voice.py */
     MUTED, BEHIND, WATCHED, WITHHELD, OPEN, SPEAKING, PART_OF_FRAME, LINK_OF_ROW, /* who goes straight, and where */
-    DECODED, FORMAT_INDEX, SAMPLES, CONSTANTS, PLACES, TAKEN, RELATIVE_NS, UNUSUAL, SERVED, ELSEWHERE,
+    DECODED, FORMAT_INDEX, SAMPLES, CONSTANTS, PLACES, TAKEN, RELATIVE_NS, UNUSUAL, CHANGED, SERVED, ELSEWHERE,
     ROWS, PACKETS, LENGTHS, NAMED, NOW_NS, COUNT, LINK, BEYOND, LEARNS, LISTENS, MESSAGE
 };
 
@@ -26,8 +26,10 @@ typedef struct {
     Moment moment;
     Py_ssize_t n, frame; /* samples of a packet, and of what the agent gets of it */
     double ms, learn_ms, rise_db;
-    Py_ssize_t taken, written, unusual;
+    Py_ssize_t taken, written, unusual, changed;
 } Way;
+
+#define COUNT_BITS 15
 
 static int begin(Way *way, const Arg *arg)
 {
@@ -46,11 +48,11 @@ static int begin(Way *way, const Arg *arg)
                way->packets[FLOW].a.m == FLOW_FIELDS && way->packets[STEP].a.m == FLOW_FIELDS &&
                way->packets[RECEIVED_BY_WORKER].a.n >= 1 && arg[FRAMES_OF_WORKER].a.n >= 1 && arg[DECODED].a.n == 256 &&
                arg[DECODED].a.step == sizeof(int16_t) && arg[PACKETS].a.n == n && arg[LENGTHS].a.n == n &&
-               arg[NAMED].a.n == n && n < 1 << 20 && count >= 0 && count <= n && arg[ELSEWHERE].a.n >= 3 &&
+               arg[NAMED].a.n == n && n < 1 << COUNT_BITS && count >= 0 && count <= n && arg[ELSEWHERE].a.n >= 3 &&
                arg[ELSEWHERE].a.step == sizeof(int64_t) &&
                message->step == 1 && !((uintptr_t)message->data % 2) &&
                (message->n - PREFIX_BYTES) / ((Py_ssize_t)sizeof(Record) + 2 * way->frame) >= count;
-    for (int k = PLACES; k <= UNUSUAL; k++) fits = fits && arg[k].a.n >= n;
+    for (int k = PLACES; k <= CHANGED; k++) fits = fits && arg[k].a.n >= n;
     for (Py_ssize_t k = 0; fits && count < n && k < count; k++) {
         int64_t place = *AT(int64_t, arg[PLACES], k);
         fits = place >= 0 && place < n;
@@ -79,8 +81,9 @@ static int is_straight(const Arg *arg, int64_t row)
     return *AT(int64_t, arg[PART_OF_FRAME], row) == 0;
 }
 
-/* As the kernel `voice` does; 0, and nothing has changed, where the caller may have begun or ceased to speak. */
-static int hear_voice(const Way *way, int64_t row, float level, unsigned *flags)
+/* As the kernel `voice` does, for one frame. Where the caller may have begun or ceased to speak, the row is one of
+   `changed`; or, where that decides where the frame goes, this is 0 and nothing has changed. */
+static int hear_voice(Way *way, int64_t row, float level, unsigned *flags)
 {
     const Arg *arg = way->arg;
     double *kept = AT(double, arg[STATE], row), state[VA_FIELDS];
@@ -88,7 +91,10 @@ static int hear_voice(const Way *way, int64_t row, float level, unsigned *flags)
     if (way->learn_ms > 0) va_learn(state, level, way->learn_ms);
     int is_voice = va_is_voice(state, level, *AT(double, arg[ECHO_DBOV], row));
     if (*AT(uint8_t, arg[UNTOLD], row)) is_voice = level > SPEECH_DBOV;
-    if (va_count(state, is_voice, way->ms)) return 0;
+    if (va_count(state, is_voice, way->ms)) {
+        if (*AT(uint8_t, arg[WITHHELD], row)) return 0;
+        *AT(int64_t, arg[CHANGED], way->changed++) = row;
+    }
     memcpy(kept, state, sizeof state);
     *AT(float, arg[LEVEL_UP_DBOV], row) = level;
     *flags = is_voice ? FLAG_SPEECH : 0;
@@ -125,7 +131,7 @@ static int take(Way *way, Py_ssize_t i, int16_t *pcm)
 
 /* usual(what records, express and voice are bound to, in this order and without what they say of each call,
          muted, behind, watched, withheld, open, speaking, part of a frame, link of each row,
-         table, format, samples, constants, places, taken, relative_ns, unusual, served, elsewhere,
+         table, format, samples, constants, places, taken, relative_ns, unusual, changed, served, elsewhere,
          rows, packets, lengths, named, now_ns, count, link, beyond, learns, listens, message)
 
    The first `count` of `places` say which packets are left of the batch, all if that is their number; afterwards they
@@ -133,7 +139,8 @@ static int take(Way *way, Py_ssize_t i, int16_t *pcm)
    other calls for the batch have put there; `unusual` the places there of those whose lateness cannot wait.
    `elsewhere` becomes format and link of the first behind place `beyond` that was left for having others, of a format
    that is `served`, and its place; -1 if there is none.
-   Returns how many are left, and << 20 the records that were written, and << 40 the unusual ones. */
+   `changed` gets the rows that were taken and whose callers may have begun or ceased to speak.
+   Returns how many are left, and << 15 the records that were written, << 30 the unusual ones, << 45 the changed ones. */
 int64_t usual(const Arg *arg)
 {
     Way way;
@@ -151,5 +158,6 @@ int64_t usual(const Arg *arg)
     }
     *AT(int64_t, way.packets[RECEIVED_BY_WORKER], 0) += way.taken;
     *AT(int64_t, arg[FRAMES_OF_WORKER], 0) += way.written;
-    return left | (int64_t)way.written << 20 | (int64_t)way.unusual << 40;
+    return left | (int64_t)way.written << COUNT_BITS | (int64_t)way.unusual << 2 * COUNT_BITS |
+           (int64_t)way.changed << 3 * COUNT_BITS;
 }
