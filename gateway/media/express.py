@@ -104,8 +104,9 @@ class Express:
             rest = self._take(batch, now_ns)
         if rest is None or len(rest.rows) < count:
             lateness, voice, background = self._lateness, self._uplink.voice, self._uplink.background
-            lateness.turn, voice.turn = next(lateness.turns), next(voice.turns)
-            background.turn = next(background.turns)
+            lateness.turn, voice.turn, background.turn = (
+                next(lateness.turns), next(voice.turns), next(background.turns),
+            )  # fmt: skip
         return rest
 
     def _take(self, batch: Batch, now_ns: int) -> Batch | None:

@@ -41,7 +41,7 @@ class Lateness:
         "packets whose lateness lies between may wait for their row's turn (`wants_update`)"
         self.turns = draws(TURN)
         self.turn = next(self.turns)
-        "whether all of this batch have their turn; whoever goes by it draws anew for the next"
+        "what `all_now` will say; who goes by it draws anew for the next batch"
 
     def begin(self, row: int) -> None:
         """A source starts. What was learned of the network before holds for it too."""
@@ -53,14 +53,18 @@ class Lateness:
 
         Returns the rows whose base or target may have changed, None if there is none.
         """
-        turn, self.turn = self.turn, next(self.turns)
-        if not turn:
+        if not self.all_now():
             wanted = wants_update(late_ns, self._params)
             if not wanted.any():
                 return None
             rows, relative_ns = rows[wanted], relative_ns[wanted]
         self.update(rows, relative_ns, now_ns)
         return rows
+
+    def all_now(self) -> bool:
+        """Whether all of this batch have their turn; ask once."""
+        turn, self.turn = self.turn, next(self.turns)
+        return turn
 
     def note_expected(self, rows: Rows, relative_ns: Delays, now_ns: int) -> None:
         """Packets that were as expected, and have moved their rows: what their deadlines are now."""
