@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,8 @@ from trunkline.agent_bridge.native_messages import number
 
 MAX_ERROR_CHARS = 256
 "A peer's words may be in it."
+_UNUSED = 2
+"References to an array that only its owner and who asks refer to."
 
 
 class NativeSpeech:
@@ -23,6 +26,9 @@ class NativeSpeech:
     unheeded = 0
     def __init__(self) -> None:
         self._out: list[bytes | memoryview] = []
+        self._room: NDArray[np.uint8] = np.empty(0, np.uint8)
+        """Of messages that have been written when the next is: what is allocated anew is cold, and beyond 128 KB it is
+        the kernel's to give. Whoever still looks at a message refers to it."""
         self._up = False
         "the handshake is done, and the link has not failed"
         self._calls: set[int] = set()
@@ -51,9 +57,13 @@ class NativeSpeech:
 
     def audio_message(self, count: int, samples: int) -> wire.AudioMessage | None:
         """Room for so many records, for whoever writes them as bytes, in place of `send_audio`."""
-        if not self._up or not wire.fits_one_message(count, samples):
+        size = wire.message_bytes(count, samples)
+        if not self._up or size > wire.MAX_MESSAGE_BYTES:
             return None
-        return wire.AudioMessage(count, samples, self._out)
+        if len(self._room) < size:
+            self._room = np.empty(1 << size.bit_length(), np.uint8)
+        free = sys.getrefcount(self._room) == _UNUSED
+        return wire.AudioMessage(count, samples, self._out, self._room if free else None)
 
     def send_frame(self, channel: int, position: int, flags: int, pcm: NDArray[np.int16]) -> None:
         """A message for one call alone."""

@@ -38,6 +38,8 @@ AUDIO = 2
 MAX_PAYLOAD_BYTES = 4 << 20
 """Longest payload: one tick of 2,000 calls at 16 kHz and 20 ms is 1.3 MB, and a longer tick can be split.
 A bound is needed so that a lost byte, or a web browser on the wrong port, is noticed at once."""
+MAX_MESSAGE_BYTES = MAX_PAYLOAD_BYTES + 8
+"... with its header."
 MAX_CONTROL_BYTES = 1 << 16
 """Longest control payload from an agent. The longest that says something has 2 KB, and to read one of 4 MiB as
 JSON takes a tenth of a second, in which nobody hears anything. The gateway's own may be longer: `start` carries
@@ -47,8 +49,12 @@ MAX_SAMPLES = 0xFFFF
 
 _HEADER = struct.Struct("<IBBH")
 _AUDIO_HEADER = struct.Struct("<HHI")
-_PREFIX_BYTES = _HEADER.size + _AUDIO_HEADER.size
 _JSON = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
+_PREFIX = struct.Struct("<IBBHHHI")
+"both"
+_PREFIX_BYTES = _PREFIX.size
+_RECORD_BYTES = 16
+"of a record, before its samples"
 
 
 @functools.lru_cache(maxsize=64)  # agents may use any length, but each uses few
@@ -103,7 +109,8 @@ def audio_messages(
         rows = slice(start, start + most)
         count = len(pcm[rows])
         message: NDArray[np.uint8] = np.empty(_PREFIX_BYTES + count * dtype.itemsize, np.uint8)
-        _write_prefix(message.data, pcm.shape[1], count)
+        payload_bytes = len(message) - _HEADER.size
+        _PREFIX.pack_into(message.data, 0, payload_bytes, AUDIO, 0, 0, pcm.shape[1], 0, count)
         records = message[_PREFIX_BYTES:].view(dtype)
         records["channel"] = channels[rows]
         records["flags"] = flags[rows]
@@ -116,22 +123,36 @@ def audio_messages(
 class AudioMessage:
     """An audio message whose records somebody else writes, in place."""
 
-    def __init__(self, count: int, samples: int, out: list[bytes | memoryview]) -> None:
-        """Room for `count` records of `samples` samples; the message is put into `out` when it is done."""
-        size = record_dtype(samples).itemsize
-        self._whole: NDArray[np.uint8] = np.empty(_PREFIX_BYTES + count * size, np.uint8)
-        self.records: NDArray[np.uint8] = self._whole[_PREFIX_BYTES:].reshape(count, size)
-        "u8[count, bytes]: `record_dtype(samples)`; anything, to begin with"
+    __slots__ = "_count", "_out", "_samples", "then", "whole"
+
+    def __init__(
+        self, count: int, samples: int, out: list[bytes | memoryview], room: NDArray[np.uint8] | None = None
+    ) -> None:
+        """Room for `count` records of `samples` samples; the message is put into `out` when it is done.
+
+        It takes the `room` that it is given, u8[message_bytes(count, samples) or more], or makes its own.
+        """
+        if room is None:
+            room = np.empty(message_bytes(count, samples), np.uint8)
+        self.whole = room
+        "u8[bytes]: 16 that `done` writes, and behind them the records"
         self.then: tuple[Callable[[NDArray[np.void]], None], ...] = ()
         "called when it is done, with the records that were written: fields of `record_dtype`; not if there are none"
-        self._samples, self._out = samples, out
+        self._count, self._samples, self._out = count, samples, out
+
+    @property
+    def records(self) -> NDArray[np.uint8]:
+        """u8[count, bytes]: `record_dtype(samples)`; anything, to begin with."""
+        whole = self.whole[: message_bytes(self._count, self._samples)]
+        return whole[_PREFIX_BYTES:].reshape(self._count, -1)
 
     def done(self, count: int) -> None:
         """The first `count` records are written: send them, if there are any."""
         if not count:
             return
-        data = self._whole[: _PREFIX_BYTES + count * self.records.shape[1]].data
-        _write_prefix(data, self._samples, count)
+        size = _PREFIX_BYTES + count * (_RECORD_BYTES + 2 * self._samples)
+        data = self.whole.data[:size]
+        _PREFIX.pack_into(data, 0, size - _HEADER.size, AUDIO, 0, 0, self._samples, 0, count)
         self._out.append(data)
         if self.then:
             written = self.records[:count].view(record_dtype(self._samples))[:, 0]
@@ -139,15 +160,9 @@ class AudioMessage:
                 told(written)
 
 
-def _write_prefix(message: memoryview, samples: int, count: int) -> None:
-    """Both headers of a whole audio message."""
-    _HEADER.pack_into(message, 0, len(message) - _HEADER.size, AUDIO, 0, 0)
-    _AUDIO_HEADER.pack_into(message, _HEADER.size, samples, 0, count)
-
-
-def fits_one_message(count: int, samples: int) -> bool:
-    """Whether so many records of `samples` samples are not too long a message."""
-    return _AUDIO_HEADER.size + count * record_dtype(samples).itemsize <= MAX_PAYLOAD_BYTES
+def message_bytes(count: int, samples: int) -> int:
+    """Length of a whole audio message of so many records."""
+    return _PREFIX_BYTES + count * (_RECORD_BYTES + 2 * samples)
 
 
 def control_message(kind: str, **fields: Any) -> bytes:

@@ -64,6 +64,6 @@ int64_t run_bound(PyObject *kernel, const Arg *rest, int count);
 /* Those of its arguments that are bound, for whoever knows what they are. */
 const Arg *bound_arguments(PyObject *kernel);
 
-#define MOST_ARGUMENTS 48
+#define MOST_ARGUMENTS 64
 
 #endif

@@ -24,10 +24,15 @@ class AgentFrames:
     """Frames of all rows to the connections that they are on; implements `uplink.FrameSink`."""
 
     def __init__(
-        self, table: Table, links: Mapping[int, AgentLink], index_of_row: NDArray[np.int64], replay: Replay
-    ) -> None:
-        """`index_of_row` names the connection of each row in `links`, -1 for none; its owner changes both."""
-        self._table, self._links, self._index_of_row, self._replay = table, links, index_of_row, replay
+        self, table: Table, links: Mapping[int, AgentLink], index_of_row: NDArray[np.int64], replay: Replay,
+        said: dict[AgentLink, None],
+    ) -> None:  # fmt: skip
+        """`index_of_row` names the connection of each row in `links`, -1 for none; its owner changes both.
+
+        Connections that have got a message are put into `said`.
+        """
+        self._table, self._links, self.index_of_row, self._replay = table, links, index_of_row, replay
+        self._said = said
 
     def deliver(self, rows: Rows, positions: NDArray[np.int64], flags: NDArray[np.uint16], pcm: Pcm) -> None:
         """Frames of one length, one for each row, to the connections of their rows."""
@@ -47,14 +52,20 @@ class AgentFrames:
 
         What is written there is kept in the rows' rings, as if it had been delivered; no row may be behind.
         """
-        indices = self._index_of_row[rows]
+        indices = self.index_of_row[rows]
         first = int(indices[0])
-        link = self._links.get(first)
-        if link is None or link.backlog_bytes > link.limit_bytes or not (indices == first).all():
+        return self.message_to(first, len(rows), samples) if (indices == first).all() else None
+
+    def message_to(self, index: int, count: int, samples: int) -> AudioMessage | None:
+        """The same for so many rows, all of this connection."""
+        link = self._links.get(index)
+        if link is None or not (link.at_rest or link.backlog_bytes <= link.limit_bytes):
             return None
-        message = link.speak().audio_message(len(rows), samples)
-        if message is not None and self._replay.rows:
-            message.then += (self._keep,)
+        message = link.protocol.audio_message(count, samples)
+        if message is not None:
+            self._said[link] = None
+            if self._replay.rows:
+                message.then += (self._keep,)
         return message
 
     def _keep(self, records: NDArray[np.void]) -> None:
@@ -63,7 +74,7 @@ class AgentFrames:
 
     def send(self, rows: Rows, positions: NDArray[np.int64], flags: NDArray[np.uint16], pcm: Pcm) -> None:
         """To the connections of these rows, live or out of a ring."""
-        indices = self._index_of_row[rows]
+        indices = self.index_of_row[rows]
         first = int(indices[0])
         if (indices == first).all():  # one agent: no need to part anything
             self._deliver_to(first, rows, positions, flags, pcm)

@@ -130,6 +130,8 @@ class AgentLink:
         self._broken = ""
         "why nothing more can be written"
         self._closing = False
+        self._may_be_sooner = False
+        "the deadline, by what was said or read since it was noted: audio waits for no answer"
         self.at_rest = False
         "connected, all written, and the poller told so"
         self.noted_ns = NEVER_NS
@@ -152,6 +154,7 @@ class AgentLink:
 
     def speak(self) -> Link:
         """The protocol, for what is to be said now; it is written at the end of the tick."""
+        self._may_be_sooner = True
         self.on_said(self)
         return self.protocol
 
@@ -199,6 +202,7 @@ class AgentLink:
         except Exception as error:  # noqa: BLE001 - whatever it is, the other agents' calls go on
             contain(error, self.agent.name, self.fail)
         if not self.at_rest or self._closing or self.protocol.has_data:
+            self._may_be_sooner = True
             self.flush()
         elif self._has_news:  # most agents are only heard, and speech makes nothing due sooner
             self._note_deadline()
@@ -259,10 +263,15 @@ class AgentLink:
 
     def flush(self) -> None:
         """Write what the protocol has to say, as far as the socket takes it."""
-        if self.connected and self._socket is not None:
+        sock = self._socket
+        if self.connected and sock is not None:
             data = self.protocol.data_to_send()
-            if not self.at_rest or self._closing or (data and not self._write_at_once(data, self._socket)):
+            if self.at_rest and not self._closing and (not data or self._write_at_once(data, sock)):
+                if not self._may_be_sooner:
+                    return
+            else:
                 self._write(data)
+        self._may_be_sooner = False
         self._note_deadline()
 
     def _write_at_once(self, data: list[bytes | memoryview], sock: ByteStream) -> bool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trunkline.agent_bridge.dialect import StartInfo
 from trunkline.agent_bridge.link_events import (
@@ -71,8 +72,10 @@ class AgentLinks:
         self._index_of_row = np.full(table.capacity, -1, np.int64)
         self._speaks = np.zeros(table.capacity, bool)
         "rows whose agent has accepted the call: of one that has not, nothing is heard"
-        self._frames = AgentFrames(table, self._links, self._index_of_row, self.replay)
+        self._frames = AgentFrames(table, self._links, self._index_of_row, self.replay, self.said)
+        self.index_of_row: NDArray[np.int64] | None = self._index_of_row
         self.deliver, self.message = self._frames.deliver, self._frames.message
+        self.message_to = self._frames.message_to
         self._speech = AgentSpeech(table, playback, self._index_of_row, self._speaks)
         self._next_index = 0
         self.on_link: Callable[[Stream], None] = lambda stream: None

@@ -10,17 +10,16 @@ A peer that says itself what its background is like (RFC 3389) is believed inste
 
 from __future__ import annotations
 
-import random
-
 import numpy as np
 from numpy.typing import NDArray
 
 from trunkline.codecs.comfort_noise import ORDER, analyse, synthesise
+from trunkline.gateway.media.lateness import draws
 from trunkline.gateway.media.table import BACKGROUND_SAMPLES, Table
 from trunkline.rtp.comfort_noise import ComfortNoise
 
 TURN = 3
-"One batch in so many is looked at, drawn at random: any order would meet the same rows again and again."
+"One batch in so many is looked at."
 RISE_DB_PER_S = 2.0
 "Speech lets the level creep up by so much, until its next pause: 10 dB in 5 s of talk without a breath."
 FALL = 0.25
@@ -48,7 +47,9 @@ class Background:
 
     def __init__(self, table: Table) -> None:
         self._table = table
-        self._rng = random.Random(TURN)
+        self.turns = draws(TURN)
+        self.turn = next(self.turns)
+        "whether this batch is looked at; Uplink.draw"
 
     def listen(
         self, rows: Rows, pcm: NDArray[np.int16], level: NDArray[np.float32], seconds: float
@@ -57,12 +58,8 @@ class Background:
 
         One batch in three will do: backgrounds change slowly.
         """
-        if self.is_turn():
+        if self.turn:
             self.learn(rows, pcm, level, seconds)
-
-    def is_turn(self) -> bool:
-        """Whether this batch is looked at; ask once."""
-        return self._rng.random() * TURN < 1
 
     def learn(self, rows: Rows, pcm: NDArray[np.int16], level: NDArray[np.float32], seconds: float) -> None:
         """What these frames say."""

@@ -38,6 +38,10 @@ class Batch:
     addresses: Addresses
     "where each packet came from"
 
+    def lasting(self) -> Batch:
+        """The same packets, for whoever keeps the rows for longer than the batch holds."""
+        return Batch(self.rows.copy(), self.packets, self.lengths, self.named, self.addresses)
+
     def part(self, which: NDArray[np.intp]) -> Batch:
         """Some of these packets, copied."""
         addresses: Addresses

@@ -14,10 +14,11 @@ Flags = NDArray[np.uint16]
 class Cutter:
     """Collects audio of any length and gives it back in frames; flags of the parts are joined."""
 
-    def __init__(self, capacity: int, frame_samples: int) -> None:
+    def __init__(self, capacity: int, frame_samples: int, count: NDArray[np.int64]) -> None:
+        """`count` i64[capacity]: samples that wait of each row, none as yet."""
         self._frame = frame_samples
         self._audio: Pcm = np.zeros((capacity, frame_samples * 2), np.int16)
-        self.count: NDArray[np.int64] = np.zeros(capacity, np.int64)
+        self.count = count
         self.flags: NDArray[np.uint16] = np.zeros(capacity, np.uint16)
 
     def add(self, rows: Rows, pcm: Pcm, flags: NDArray[np.uint16]) -> None:

@@ -11,7 +11,6 @@ The engine knows neither sockets of UDP nor the clock nor the poller: the worker
 
 from __future__ import annotations
 
-import bisect
 import random
 import time
 from collections.abc import Callable
@@ -24,13 +23,13 @@ from trunkline.gateway.media import control, source
 from trunkline.gateway.media.agent_link import Poller
 from trunkline.gateway.media.agents import AgentLinks
 from trunkline.gateway.media.batch import Address, Batch
-from trunkline.gateway.media.columns import DELAY_EDGES_US
 from trunkline.gateway.media.downlink import Downlink
 from trunkline.gateway.media.express import Express
 from trunkline.gateway.media.handshakes import Handshakes
 from trunkline.gateway.media.heard_reports import HeardReports
 from trunkline.gateway.media.keys import Keys
 from trunkline.gateway.media.metrics_block import VoipColumns
+from trunkline.gateway.media.packet_clocks import delay_counter
 from trunkline.gateway.media.playback import Playback
 from trunkline.gateway.media.quality import QualityWatch
 from trunkline.gateway.media.quiet import QuietWatch
@@ -70,7 +69,6 @@ FINAL_COUNTERS = (
     "barge_ins",
 )
 "Columns that sum up a call."
-_EDGES_US = DELAY_EDGES_US.tolist()
 
 
 class Engine:
@@ -140,6 +138,8 @@ class Engine:
         self.recorder = Recorder(table, clock, wall_offset_ns, post)
         self.recorder.on_active = lambda active: out.tap(self.recorder if active else None)
         self.agents.on_link = self.recorder.attach
+        self._uplink_delays = delay_counter(table.shared.uplink_delay, table.shared.worker.uplink_delay)
+        self._sampled_row, self._no_delay = np.zeros((2, 1), np.int64)
         self.on_running: Callable[[Stream], None] = lambda stream: None
         "called when a stream's sockets may be read"
 
@@ -374,9 +374,8 @@ class Engine:
 
     def note_uplink_delay(self, row: int, delay_ns: int) -> None:
         """A packet of this row reached its agent's socket so long after it reached the kernel."""
-        bucket = bisect.bisect_left(_EDGES_US, delay_ns // 1000)
-        self.table.shared.uplink_delay[row, bucket] += 1
-        self.table.shared.worker.uplink_delay[bucket] += 1
+        self._sampled_row[0] = row
+        self._uplink_delays(self._sampled_row, self._no_delay, delay_ns)
 
     def next_deadline_ns(self) -> int:
         """When the next tick is due; far away if nothing is up."""

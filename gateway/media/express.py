@@ -9,8 +9,9 @@ late: all that `receive.py` and `timeline.py` find out step by step.  What such 
 moves lies side by side, and is moved by one addition (`Table.step`).  Of an encoding whose
 packets have any length, the duration is compared in place of it.
 
-    Batch -> as expected? -> yes: statistics, decode     (here)
-                          -> no:  Receiver -> Timeline    (and then: what is expected now?)
+    Batch -> usual? -> yes: all the way to the agent at once               (usual.py)
+                    -> no:  as expected? -> yes: statistics, decode         (here)
+                                         -> no:  Receiver -> Timeline       (and then: what is expected now?)
 
 Both ways leave the same state behind; a property test compares them.  Compiled
 (`native/express.c`), one pass over the batch does what stands in `_take_by_numpy`.
@@ -33,11 +34,8 @@ from trunkline.gateway.media.lateness import Lateness
 from trunkline.gateway.media.table import Table
 from trunkline.gateway.media.timeline import MIN_PTIME_DIVISOR
 from trunkline.gateway.media.uplink import Uplink
+from trunkline.gateway.media.usual import AHEAD_NS, Usual, columns_of_packets
 from trunkline.rtp.packet import HEADER_BYTES
-
-AHEAD_NS = 1_000_000
-"""A packet that is so much faster than the fastest before it goes the long way, where audio that comes faster
-than time passes may not be paid for (credit.py)."""
 
 _MARKER = 0x00800000
 _VERSION = 0x80000000
@@ -87,11 +85,9 @@ class Express:
         self._table = table
         self._uplink = uplink
         self._lateness = lateness
+        self._usual = Usual(table, uplink, lateness)
         c, n = table.shared, table.capacity
-        self._kernel = compiled.bind(
-            "express", c.flow, table.step, table.tick_ns, c.rx_base_delay_ns, c.rx_jitter_ts, table.clock_hz,
-            table.seen, table.formats.of_row, c.worker.packets_received,
-        )  # fmt: skip
+        self._kernel = compiled.bind("express", *columns_of_packets(table))
         self._expect = compiled.bind(
             "expect", c.flow, table.step, c.rx_ssrc, c.rx_proven, table.receiving, c.rx_has_transit, table.held,
             table.lost_run, table.late_since_ns, table.payload_bytes, table.payload_ts, c.rx_ptime_ts, table.clock_hz,
@@ -105,6 +101,21 @@ class Express:
 
     def take(self, batch: Batch, now_ns: int) -> Batch | None:
         """Deal with what was expected; returns the rest, None if there is none."""
+        count = len(batch.rows)
+        left = self._usual.take(batch, now_ns)
+        rest: Batch | None = None
+        if left:
+            batch = batch.part(self._usual.places[:left]) if left < count else batch.lasting()
+            rest = self._take(batch, now_ns)
+        if rest is None or len(rest.rows) < count:
+            lateness, voice, background = self._lateness, self._uplink.voice, self._uplink.background
+            lateness.turn, voice.turn, background.turn = (
+                next(lateness.turns), next(voice.turns), next(background.turns),
+            )  # fmt: skip
+        return rest
+
+    def _take(self, batch: Batch, now_ns: int) -> Batch | None:
+        """The same step by step."""
         may = batch.named
         if self._table.any_variable:
             may = may & self._as_long(batch)
@@ -182,14 +193,11 @@ class Express:
     def _note_lateness(self, rows: Rows, taken: _Taken, now_ns: int) -> None:
         """Base and target of those whose turn it is, or that cannot wait; the others' deadlines have moved already."""
         relative_ns = taken.relative_ns[: taken.count]
-        if not self._lateness.all_now():
+        if not self._lateness.turn:
             if not len(taken.unusual):
                 return
             rows, relative_ns = rows[taken.unusual], relative_ns[taken.unusual]
-        self._lateness.update(rows, relative_ns, now_ns)
-        c = self._table.shared
-        wait_ns = (c.rx_base_delay_ns[rows] + c.rx_target_ns[rows]).astype(np.int64)
-        c.rx_deadline_ns[rows] = self._table.media_ns(rows, c.rx_next_ts[rows]) + wait_ns
+        self._lateness.note_expected(rows, relative_ns, now_ns)
 
     # -- audio ------------------------------------------------------------------------------
 

@@ -88,11 +88,8 @@ class Handshakes:
         self.on_keys: Callable[[Stream, MediaDescription, int], None] = lambda stream, media, now_ns: None
         "called (stream, description with keys, now_ns); ValueError when they make no sense"
         self.next_deadline_ns = NEVER_NS
-
-    @property
-    def count(self) -> int:
-        """Rows with DTLS: without any, nobody looks further."""
-        return len(self._associations)
+        self.count = 0
+        "rows with DTLS: without any, nobody looks further"
 
     # -- descriptions -----------------------------------------------------------------------
 
@@ -107,7 +104,7 @@ class Handshakes:
         association = self._associations.get(row)
         if association is None or association.terms != terms:
             association = self._associations[row] = _Association(stream, terms, media)
-            self._has[row] = True
+            self._has[row], self.count = True, len(self._associations)
             if media.send_key is not None and media.receive_key is not None:
                 association.keys = Keys(media.send_key, media.receive_key)
         association.wanted = media
@@ -144,6 +141,7 @@ class Handshakes:
         """The row has no DTLS any more."""
         if self._associations.pop(row, None) is not None:
             self._has[row] = self._silent[row] = False
+            self.count = len(self._associations)
             self._schedule()
 
     def deaf(self, stream: Stream) -> bool:

@@ -11,6 +11,7 @@ takes records as bytes, `uplink._emit` and the dialect do one after the other.
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,17 @@ Levels = NDArray[np.float32]
 Flags = NDArray[np.uint16]
 
 _AS_IT_IS = np.ones((1, 1), np.float32)
+
+
+def columns_of_records(table: Table, fmt: Format) -> tuple[Any, ...]:
+    """What kernels that write records of a format begin with (native/uplink.h); the first eight are for frames, too."""
+    c, up = table.shared, fmt.up
+    taps = _AS_IT_IS if up.from_hz == up.to_hz else up.phases
+    return (
+        fmt.line_history, table.background, table.noise_dbov, table.noise_known, table.up_history,
+        taps, up.up, up.down, c.up_position, c.up_flags, table.agent_ready, table.channels, c.frames_to_agent,
+        c.worker.frames_to_agent,
+    )  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -51,8 +63,8 @@ class Hearing:
         return self._of(fmt) is not None
 
     def rise_db(self, fmt: Format, samples: int) -> float:
-        """Of the background in a batch of frames of so many samples, negative if it is not its turn; ask once."""
-        return rise_db(samples / fmt.line_hz) if self._background.is_turn() else -1.0
+        """Of the background in a batch of frames of so many samples, negative if it is not its turn."""
+        return rise_db(samples / fmt.line_hz) if self._background.turn else -1.0
 
     def frames(self, fmt: Format, rise_db: float, rows: Rows, pcm: Pcm, heard: Pcm, level: Levels) -> Pcm:
         """Good line audio pcm[n, samples] at the agent's rate; `heard` is the same but for fades (`filling.join`)."""
@@ -84,17 +96,8 @@ class Hearing:
         return self._kernels[fmt.index]
 
     def _bind(self, fmt: Format) -> _Kernels | None:
-        table, c, up = self._table, self._table.shared, fmt.up
-        if min(up.up, up.down) > 1:  # 44.1 kHz to most others
+        if min(fmt.up.up, fmt.up.down) > 1:  # 44.1 kHz to most others
             return None
-        taps = _AS_IT_IS if up.from_hz == up.to_hz else up.phases
-        common = (
-            fmt.line_history, table.background, table.noise_dbov, table.noise_known, table.up_history,
-            taps, up.up, up.down,
-        )  # fmt: skip
-        frames = compiled.bind("frames", *common)
-        records = compiled.bind(
-            "records", *common, c.up_position, c.up_flags, table.agent_ready, table.channels, c.frames_to_agent,
-            c.worker.frames_to_agent,
-        )  # fmt: skip
+        columns = columns_of_records(self._table, fmt)
+        frames, records = compiled.bind("frames", *columns[:8]), compiled.bind("records", *columns)
         return None if frames is None or records is None else _Kernels(frames, records)

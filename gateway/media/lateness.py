@@ -2,13 +2,13 @@
 """How late packets are, and what their streams' target delay becomes (rtp/jitter.py).
 
 Most packets are on time and change nothing: those that cannot wait are looked at in
-their batch, and all of one batch in 17, drawn at random: any order would meet the same
-rows again and again.  At 20 ms a row has its turn three times a second.
+their batch, and all of one batch in 17.  At 20 ms a row has its turn three times a second.
 """
 
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,14 @@ Rows = NDArray[np.intp]
 Delays = NDArray[np.float64]
 
 
+def draws(one_in: int) -> Iterator[bool]:
+    """Whether it is a batch's turn, one after the other: that of one in so many, drawn at random.
+
+    Any order would meet the same rows again and again.
+    """
+    return map((1 / one_in).__gt__, iter(random.Random(one_in).random, None))
+
+
 class Lateness:
     """Base delay and target of every row."""
 
@@ -32,7 +40,9 @@ class Lateness:
         self._params = params
         self.ordinary_ns = -params.early_ns, params.min_ns - params.margin_ns
         "packets whose lateness lies between may wait for their row's turn (`wants_update`)"
-        self._rng = random.Random(TURN)
+        self.turns = draws(TURN)
+        self.turn = next(self.turns)
+        "what `all_now` will say; who goes by it draws anew for the next batch"
         c = table.shared
         self._kernel = compiled.bind(
             "learn_late", c.rx_base_delay_ns, c.rx_target_ns, table.late_counts, table.late_weight, c.packets_received,
@@ -56,7 +66,15 @@ class Lateness:
 
     def all_now(self) -> bool:
         """Whether all of this batch have their turn; ask once."""
-        return self._rng.random() * TURN < 1
+        turn, self.turn = self.turn, next(self.turns)
+        return turn
+
+    def note_expected(self, rows: Rows, relative_ns: Delays, now_ns: int) -> None:
+        """Packets that were as expected, and have moved their rows: what their deadlines are now."""
+        self.update(rows, relative_ns, now_ns)
+        c = self._table.shared
+        wait_ns = (c.rx_base_delay_ns[rows] + c.rx_target_ns[rows]).astype(np.int64)
+        c.rx_deadline_ns[rows] = self._table.media_ns(rows, c.rx_next_ts[rows]) + wait_ns
 
     def note_overtaken(self, rows: Rows, relative_ns: Delays, now_ns: int) -> None:
         """Packets that came after a later one: their delay counts, but they set no base."""

@@ -32,7 +32,7 @@ class PacketClocks:
         self._rows, self._late_ns = np.zeros(table.capacity, np.intp), np.zeros(table.capacity, np.int64)
         self._due = compiled.bind("due", table.shared.send, BEHIND_NS)
         self._soonest = soonest_of(table.shared.tx_due_ns)
-        self.count_delays = _delay_counter(table.shared.downlink_delay, table.shared.worker.downlink_delay)
+        self.count_delays = delay_counter(table.shared.downlink_delay, table.shared.worker.downlink_delay)
         """Counts delays in the histograms of these rows and of the worker.
 
         Called (rows, late_ns[rows], since_ns): each row has been late by the sum of both."""
@@ -59,7 +59,7 @@ class PacketClocks:
         return self._soonest(self._table.running)
 
 
-def _delay_counter(of_row: NDArray[np.uint32], total: NDArray[np.int64]) -> Callable[[Rows, Times, int], int]:
+def delay_counter(of_row: NDArray[np.uint32], total: NDArray[np.int64]) -> Callable[[Rows, Times, int], int]:
     """What counts delays in of_row[rows, DELAY_BUCKETS] and total[DELAY_BUCKETS]."""
 
     def count(rows: Rows, late_ns: Times, since_ns: int) -> int:

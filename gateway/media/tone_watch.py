@@ -45,7 +45,8 @@ class ToneWatch:
         "presses that have ended since somebody looked"
         self.sounding: set[int] = set()
         "rows whose last frame had a window with a tone in it: that is no voice"
-        self._watched = np.zeros(table.capacity, bool)
+        self.watched = np.zeros(table.capacity, bool)
+        "rows of these calls"
         self._cut = np.zeros(table.capacity, bool)
         self._told = np.zeros(table.capacity, bool)
         self._lines: dict[int, _Line] = {}
@@ -59,8 +60,8 @@ class ToneWatch:
         watched = told or digits.cut
         if self._told[row] and not told:  # a tone under way was pressed: its end would be told to nobody, or late
             self._end_tones(row)
-        self.watching += int(watched) - int(self._watched[row])
-        self._watched[row], self._cut[row], self._told[row] = watched, digits.cut, told
+        self.watching += int(watched) - int(self.watched[row])
+        self.watched[row], self._cut[row], self._told[row] = watched, digits.cut, told
 
     def end(self, row: int) -> None:
         """The call, or its audio of this rate, is over: a press under way ends with it."""
@@ -77,8 +78,8 @@ class ToneWatch:
     def forget(self, row: int) -> None:
         """The row is free."""
         self.end(row)
-        self.watching -= int(self._watched[row])
-        self._watched[row] = self._cut[row] = self._told[row] = False
+        self.watching -= int(self.watched[row])
+        self.watched[row] = self._cut[row] = self._told[row] = False
         self.sounding.discard(row)
         self.heard = [tone for tone in self.heard if tone.row != row]
 
@@ -92,7 +93,7 @@ class ToneWatch:
 
     def hear(self, line_hz: int, rows: Rows, pcm: Pcm, flags: Flags) -> tuple[Pcm, Flags]:
         """Line audio pcm[n, samples] of n different rows on its way to their agents; what is left of it."""
-        watched = self._watched[rows]
+        watched = self.watched[rows]
         if not watched.any():
             return pcm, flags
         which = np.flatnonzero(watched)

@@ -39,6 +39,9 @@ BATCH_PACKETS = 1024
 Rows = NDArray[np.intp]
 Events = list[tuple[int, int]]
 
+_COUNT_BITS = 20
+_COUNT = (1 << _COUNT_BITS) - 1
+
 _WHOLE = np.zeros(0, np.int32)
 "Packets that are as long as their array is wide."
 
@@ -66,7 +69,8 @@ class UdpSockets:
         self._lengths = np.zeros(BATCH_PACKETS, np.int32)
         self._named = np.zeros(BATCH_PACKETS, bool)
         self._others = np.zeros((MOST_FOUND, 2), np.int32)
-        self._notes = np.zeros(3, np.int64)  # how many others, row and age of the packet that was timed
+        self._notes = np.zeros(2, np.int64)  # row and age of the packet that was timed
+        self._batches: dict[int, Batch] = {}  # by number of packets: there is always the same array behind them
         self._receive_kernel = self._bind()
         self.compiled_send = compiled.bind("send_packets", table.rtp_fd, table.remotes)
         "does all that `send` does; None where nothing is compiled"
@@ -107,28 +111,29 @@ class UdpSockets:
         """One datagram from each RTP socket among what the poller has found ready.
 
         With `behind`, only from those that were ready in the last look, too.  Returns the datagrams, and what in
-        `ready` is none of our sockets, as (fd, events).  The batch holds until the next look.
+        `ready` is none of our sockets, as (fd, events).  The batch and its arrays hold until the next look.
         """
         if isinstance(ready, Found):
-            return self._receive_found(ready, behind)
+            assert self._receive_kernel is not None  # else the poller would have none either
+            self._look += 1
+            timed = self.sampled_row < 0
+            said = self._receive_kernel(ready.events, ready.count, self._look, behind, timed)
+            n, others = said & _COUNT, said >> _COUNT_BITS
+            if timed:
+                self.sampled_row, self.sampled_age_ns = self._notes.tolist()
+            batch = (self._batches.get(n) or self._new_batch(n)) if n else None
+            return batch, self._others[:others].tolist() if others else []
         last = set(self._last) if behind else ()
         self._last = [item for item in ready if item in last] if behind else ready
         return self._receive_each(self._last)
 
-    def _receive_found(self, ready: Found, behind: bool) -> tuple[Batch | None, Events]:
-        """All of it in the kernel."""
-        assert self._receive_kernel is not None  # else the poller would have none either
-        self._look += 1
-        n = self._receive_kernel(ready.events, ready.count, self._look, behind, self.sampled_row < 0)
-        count, row, age_ns = self._notes.tolist()
-        if row >= 0:
-            self.sampled_row, self.sampled_age_ns = row, age_ns
-        others = self._others[:count].tolist() if count else []
-        if not n:
-            return None, others
-        rows = self._rows[:n].copy()  # they are kept with what their packets become
+    def _new_batch(self, n: int) -> Batch:
+        """What the kernel writes n packets into."""
         sources = Sources(self._sources[:n])
-        return Batch(rows, self._packets[:n], self._lengths[:n], self._named[:n], sources), others
+        self._batches[n] = batch = Batch(
+            self._rows[:n], self._packets[:n], self._lengths[:n], self._named[:n], sources
+        )
+        return batch
 
     def _receive_each(self, ready: Iterable[tuple[int, int]]) -> tuple[Batch | None, Events]:
         """One system call after the other."""

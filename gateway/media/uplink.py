@@ -49,15 +49,23 @@ class FrameSink(Protocol):
     def message(self, rows: Rows, samples: int) -> AudioMessage | None:
         """In place of `deliver`: room for such frames as bytes of our dialect; None where that cannot be."""
 
+    @property
+    def index_of_row(self) -> NDArray[np.int64] | None:
+        """Number of each row's connection, -1 for none; None where none has messages."""
+
+    def message_to(self, index: int, count: int, samples: int) -> AudioMessage | None:
+        """The same for rows whose connection this is."""
+
 
 class Uplink:
     """Turns what the timeline lets through into frames; implements `timeline.Speaker`."""
 
     def __init__(self, table: Table, sink: FrameSink) -> None:
         self._table = table
-        self._sink = sink
+        self.sink = sink
         self._filler = Filler(table)
-        self._hearing = Hearing(table, self._filler.background)
+        self.background = self._filler.background
+        self._hearing = Hearing(table, self.background)
         self.tones = ToneWatch(table)
         self.voice = Voice(table, self.tones)
         self._fills = Fills(table, self.voice.state)
@@ -70,9 +78,21 @@ class Uplink:
         self._waiting: dict[int, Cutter] = {}
         """By frame length: cutters for rows whose packets are not one frame each. An agent's frames never change, so
         what waits in mid-frame survives a change of codec or packet time."""
+        self._parts: dict[int, NDArray[np.int64]] = {}
+        "by frame length: how much of one waits, i64[capacity]"
         self._odd = OddEnds()
         self._decoders: dict[int, Kernel | None] = {}
         "by format, where there is no more to decoding than a table: a kernel that does it"
+
+    def draw(self) -> None:
+        """A batch has been heard: whose turn is it in the next?"""
+        self.voice.turn, self.background.turn = next(self.voice.turns), next(self.background.turns)
+
+    def part_of_frame(self, fmt: Format) -> NDArray[np.int64]:
+        """Samples of each row that wait for the rest of a frame of this length, i64[capacity]."""
+        if fmt.frame_samples not in self._parts:
+            self._parts[fmt.frame_samples] = np.zeros(self._table.capacity, np.int64)
+        return self._parts[fmt.frame_samples]
 
     def durations(self, arrivals: Arrivals, which: Indices) -> NDArray[np.int64]:
         """Of payloads of different rows, in timestamp units; 0 where impossible."""
@@ -103,6 +123,7 @@ class Uplink:
                 same = np.flatnonzero(sizes == size)
                 pcm = self._decode(fmt, of_rows[same], arrivals, of_format[same])
                 self.hear(fmt, of_rows[same], pcm, joins=True)
+        self.draw()
 
     def _speak_variable(self, fmt: Format, rows: Rows, arrivals: Arrivals, which: Indices) -> None:
         """Those of a format whose payloads have any length."""
@@ -146,6 +167,13 @@ class Uplink:
                 batch = rows[which], pcm[which], heard[which], level[which], flags[which]
                 self._pass_on(fmt, rise_db, *batch, straight=straight)
 
+    def changed(self, fmt: Format, rows: Rows) -> None:
+        """Their callers may have begun or ceased to speak, with a frame that has left already."""
+        self.voice.change(fmt, rows, self._table.shared.level_up_dbov[rows])
+        if self.voice.changes:
+            samples = fmt.frame_samples * fmt.line_hz // fmt.key.agent_rate_hz
+            self._place_changes(fmt, samples, left=fmt.frame_samples)
+
     def _apart(self, rows: Rows) -> NDArray[np.bool_] | None:
         """Those whose frames are changed or wait on their way to the agent; None, nearly always: nobody's are."""
         table = self._table
@@ -172,7 +200,7 @@ class Uplink:
         cutter = self._waiting.get(fmt.frame_samples)
         if fmt.up.output_samples(samples) != fmt.frame_samples or (cutter and cutter.count[rows].any()):
             return None
-        return self._sink.message(rows, fmt.frame_samples)
+        return self.sink.message(rows, fmt.frame_samples)
 
     def expect(self, rows: Rows, gap_ts: NDArray[np.int64], payloads: Sequence[bytes]) -> None:
         """What waits behind the gap that is filled next, so many timestamp units after its beginning."""
@@ -182,7 +210,7 @@ class Uplink:
         """The peer pauses, and says what its background is like (RFC 3389)."""
         noise = ComfortNoise.parse(payload)
         if noise is not None:
-            self._filler.background.told(stream.row, noise)
+            self.background.told(stream.row, noise)
 
     def fill(self, rows: Rows, duration_ts: int, silent: NDArray[np.bool_]) -> None:
         """One frame that never came, for each row."""
@@ -234,14 +262,17 @@ class Uplink:
             self._place_changes(fmt, samples)
         self._deliver(fmt, rows, pcm, flags)
 
-    def _place_changes(self, fmt: Format, samples: int) -> None:
-        """Where on the agent's timeline the changes are that so many samples, not yet on it, have brought."""
+    def _place_changes(self, fmt: Format, samples: int, *, left: int = 0) -> None:
+        """Where on the agent's timeline the changes are that so many samples have brought.
+
+        They are not on it yet; or, as so many at the agent's rate, they have just `left`.
+        """
         rate, cutter = fmt.key.agent_rate_hz, self._waiting.get(fmt.frame_samples)
         for change in self.voice.changes:
             row = change.row
             waiting = 0 if cutter is None else int(cutter.count[row])
             late_ms = samples * 1000 / fmt.line_hz + self.tones.late_ms(row) - change.back_ms
-            position = int(self._table.shared.up_position[row]) + waiting + round(late_ms * rate / 1000)
+            position = int(self._table.shared.up_position[row]) - left + waiting + round(late_ms * rate / 1000)
             self.changes.append((change, max(position, 0)))
         self.voice.changes.clear()
 
@@ -267,7 +298,8 @@ class Uplink:
             self._emit(rows, pcm, flags)
             return
         if cutter is None:
-            cutter = self._waiting[fmt.frame_samples] = Cutter(self._table.capacity, fmt.frame_samples)
+            waiting = self.part_of_frame(fmt)
+            cutter = self._waiting[fmt.frame_samples] = Cutter(self._table.capacity, fmt.frame_samples, waiting)
         cutter.add(rows, pcm, flags)
         for of_rows, frame, frame_flags in cutter.frames(rows):
             self._emit(of_rows, frame, frame_flags)
@@ -290,13 +322,13 @@ class Uplink:
             flags = flags | c.up_flags[rows]
             c.up_flags[rows] = 0
         if self.withholding.count:
-            self.withholding.pass_on(rows, positions, flags, pcm, self._sink.deliver)
+            self.withholding.pass_on(rows, positions, flags, pcm, self.sink.deliver)
             return
-        self._sink.deliver(rows, positions, flags, pcm)
+        self.sink.deliver(rows, positions, flags, pcm)
 
     def release(self, stream: Stream) -> None:
         """Silence that is kept back goes where all else went: what comes next may be for another agent."""
-        self.withholding.release(stream.row, self._sink.deliver)
+        self.withholding.release(stream.row, self.sink.deliver)
 
     def change(self, row: int, old: Format) -> None:
         """The row has another format than `old`: what waits at the agent's rate goes on, what does not is owed."""

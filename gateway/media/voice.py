@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import random
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +24,7 @@ from trunkline.codecs.level import level_dbov
 from trunkline.codecs.voicing import span_samples, voicing
 from trunkline.gateway.media import compiled
 from trunkline.gateway.media.formats import Format
+from trunkline.gateway.media.lateness import draws
 from trunkline.gateway.media.neural_voice import NeuralVoice
 from trunkline.gateway.media.table import Stream, Table
 from trunkline.gateway.media.tone_watch import ToneWatch
@@ -32,7 +32,7 @@ from trunkline.gateway.media.tone_watch import ToneWatch
 SPEECH_DBOV = -45.0
 "Without a detector, frames above this level are flagged: between line noise (-60) and quiet talk (-30)."
 TURN = 4
-"One batch in so many teaches the floor, drawn at random: any order would meet the same rows again and again."
+"One batch in so many teaches the floor."
 VOICED = 0.55
 "Of `voicing`: as much as a voice has; what is loud and has less does not begin to speak."
 SURELY_VOICED, LATE_MS = 0.7, 160.0
@@ -64,15 +64,19 @@ class Voice:
     def __init__(self, table: Table, tones: ToneWatch) -> None:
         self._table = table
         self._tones = tones
-        self._rng = random.Random(TURN)
+        self.turns = draws(TURN)
+        self.turn = next(self.turns)
+        "whether this batch teaches the floor; Uplink.draw"
         self._state = np.array([va.new_state()] * table.capacity)
         self._stop_ms = np.full(table.capacity, math.inf)
         self._start_ms = np.full(table.capacity, math.inf)
         self._neural: NeuralVoice | None = None
         self._untold = np.zeros(table.capacity, bool)
-        self._kernel = compiled.bind(
-            "voice", self._state, table.shared.level_up_dbov, table.echo_dbov, self._untold
-        )
+        self.columns = self._state, table.shared.level_up_dbov, table.echo_dbov, self._untold
+        "what kernels that hear voices begin with"
+        self._kernel = compiled.bind("voice", *self.columns)
+        self.plain = self._kernel is not None
+        "a kernel hears them all"
         self._changed = np.zeros(table.capacity, np.intp)
         "what the kernel fills in"
         self.untold = 0
@@ -94,7 +98,7 @@ class Voice:
             self.untold += 1
         if turns.detector == "neural":
             if self._neural is None:
-                self._neural = NeuralVoice(self._table.capacity)
+                self._neural, self.plain = NeuralVoice(self._table.capacity), False
             self._neural.set(row)
         speaking = bool(self._table.shared.speaking[row])
         if speaking:
@@ -119,15 +123,15 @@ class Voice:
     def hear(self, fmt: Format, rows: Rows, pcm: Pcm) -> tuple[Levels, Flags]:
         """Good line audio of one format: levels and flags of these frames."""
         ms = pcm.shape[1] * 1000 / fmt.line_hz
-        learn_ms = ms * TURN if self._rng.random() * TURN < 1 else 0.0
-        if self._kernel is None or self._neural is not None:
+        learn_ms = ms * TURN if self.turn else 0.0
+        if self._kernel is None or not self.plain:
             level, flags, changed = self._by_numpy(fmt, rows, pcm, ms, learn_ms)
         else:
             level, flags = np.empty(len(rows), np.float32), np.empty(len(rows), np.uint16)
             count = self._kernel(learn_ms, ms, rows, pcm, level, flags, self._changed)
             changed = self._changed[:count]
         if len(changed):
-            self._change(fmt, rows, pcm, level, changed)
+            self.change(fmt, rows[changed], level[changed], pcm[changed])
         return level, flags
 
     def _by_numpy(
@@ -168,26 +172,29 @@ class Voice:
 
     # -- the few that change ----------------------------------------------------------------
 
-    def _change(self, fmt: Format, rows: Rows, pcm: Pcm, level: NDArray[np.float32], which: Rows) -> None:
-        starting = self._table.shared.speaking[rows[which]] == 0
-        voiced = self._voiced(fmt, rows[which], pcm[which], starting)
-        for i, starts, sure in zip(which.tolist(), starting.tolist(), voiced.tolist(), strict=True):
-            row = int(rows[i])
+    def change(self, fmt: Format, rows: Rows, level: Levels, pcm: Pcm | None = None) -> None:
+        """Those who may have begun to speak or ceased, with frames that are in their history already without `pcm`."""
+        starting = self._table.shared.speaking[rows] == 0
+        voiced = self._voiced(fmt, rows, pcm, starting)
+        of_all = rows.tolist(), level.tolist(), starting.tolist(), voiced.tolist()
+        for row, loudness, starts, sure in zip(*of_all, strict=True):
             if not starts:
-                self._told(row, started=False, level_dbov=float(level[i]))
+                self._told(row, started=False, level_dbov=loudness)
             elif self._tones.is_key(row):  # a tone is no voice
                 self._state[row, va.VOICE_MS] = 0.0
             elif sure or self._state[row, va.VOICE_MS] >= WHISPER_MS:
-                self._told(row, started=True, level_dbov=float(level[i]))
+                self._told(row, started=True, level_dbov=loudness)
 
-    def _voiced(self, fmt: Format, rows: Rows, pcm: Pcm, starting: Mask) -> Mask:
+    def _voiced(self, fmt: Format, rows: Rows, pcm: Pcm | None, starting: Mask) -> Mask:
         """Which of those that may begin to speak have a voice; a neural network has heard that already."""
         sure = ~starting
         if self._neural is not None:
             sure |= self._neural.listens[rows]
         asked = np.flatnonzero(~sure)
         if len(asked):
-            heard = np.concatenate([fmt.line_history[rows[asked]], pcm[asked]], axis=1)
+            heard = fmt.line_history[rows[asked]]
+            if pcm is not None:
+                heard = np.concatenate([heard, pcm[asked]], axis=1)
             needed = np.where(self._state[rows[asked], va.VOICE_MS] > LATE_MS, SURELY_VOICED, VOICED)
             sure[asked] = voicing(heard[:, -span_samples(fmt.line_hz) :], fmt.line_hz) > needed
         return sure

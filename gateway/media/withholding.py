@@ -33,8 +33,10 @@ class Withholding:
         self._table = table
         self.count = 0
         "calls; nobody asks before there is one"
-        self._on = np.zeros(table.capacity, bool)
-        self._open = np.zeros(table.capacity, bool)
+        self.on = np.zeros(table.capacity, bool)
+        "which these are"
+        self.open = np.zeros(table.capacity, bool)
+        "their callers spoke in the last frame, and what was kept before has gone"
         self._rings: dict[int, _Ring] = {}
         "by samples of a frame"
         self._room = np.zeros(table.capacity, np.intp)
@@ -44,17 +46,17 @@ class Withholding:
         """A call begins."""
         turns, row = stream.start.turns, stream.row
         if turns.withhold_silence and turns.detector != "off":
-            self._on[row] = True
+            self.on[row] = True
             self.count += 1
-            self._open[row] = self._table.shared.speaking[row] == 1
+            self.open[row] = self._table.shared.speaking[row] == 1
             frame_ms = stream.start.agent.frame_ms
             self._room[row] = -(-(BEFORE_MS + turns.min_speech_ms) // frame_ms)
 
     def end(self, row: int) -> None:
         """The call is over."""
-        if not self._on[row]:
+        if not self.on[row]:
             return
-        self._on[row] = False
+        self.on[row] = False
         self.count -= 1
         self.drop(row)
 
@@ -72,18 +74,18 @@ class Withholding:
     def asks(self, rows: Rows) -> NDArray[np.bool_]:
         """Rows whose next frame must be passed on here; those of callers who go on speaking need not."""
         speaking = self._table.shared.speaking[rows] == 1
-        return np.asarray(self._on[rows] & ~(speaking & self._open[rows]))
+        return np.asarray(self.on[rows] & ~(speaking & self.open[rows]))
 
     def pass_on(
         self, rows: Rows, positions: NDArray[np.int64], flags: NDArray[np.uint16], pcm: Pcm, deliver: Deliver
     ) -> None:
         """One frame of each row: to the agent, or into the ring; and out of it, where the caller speaks now."""
         speaking = self._table.shared.speaking[rows] == 1
-        on = self._on[rows]
-        opened = np.flatnonzero(on & speaking & ~self._open[rows])
+        on = self.on[rows]
+        opened = np.flatnonzero(on & speaking & ~self.open[rows])
         for i in opened.tolist():
             self._let_go(int(rows[i]), pcm.shape[1], deliver)
-        self._open[rows] = speaking
+        self.open[rows] = speaking
         kept = on & ~speaking
         if kept.any():
             self._keep(rows[kept], positions[kept], flags[kept], pcm[kept])

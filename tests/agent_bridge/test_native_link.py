@@ -401,3 +401,30 @@ def test_dead_link_says_and_hears_nothing(talk, info):
     assert talk.agent("mark", channel=1, name="m") == []
     assert talk.link.handle_timeout(100 * SECOND_NS) == []
     assert talk.said() == []
+
+
+def test_a_message_keeps_its_bytes_for_as_long_as_somebody_has_them(talk):
+    """One that an agent has not read yet stays as it is; memory that nobody looks at is used again."""
+    link, written = talk.up(1).link, []
+    link.data_to_send()
+    for number in range(6):
+        message = link.audio_message(2, 3)
+        message.then += (written.append,) if number == 1 else ()
+        records = message.records
+        records[0].view(wire.record_dtype(3))["channel"] = number
+        assert records.shape == (2, wire.record_dtype(3).itemsize)
+        message.done(1)
+        del message, records
+    kept = [bytes(data) for data in link.data_to_send()]
+    assert [int(wire.parse_audio(memoryview(data)[8:])["channel"][0]) for data in kept] == list(range(6))
+    assert written[0]["channel"].tolist() == [1]
+    written.clear()
+
+    def address():
+        message = link.audio_message(2, 3)
+        message.done(1)
+        (data,) = link.data_to_send()
+        return np.frombuffer(data, np.uint8).ctypes.data
+
+    assert address() == address() == address()
+    assert link.audio_message(100_000, 320) is None, "too long for one message"

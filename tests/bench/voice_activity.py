@@ -81,6 +81,7 @@ def tell(rows: list[Pcm], turns: TurnParams) -> tuple[list[NDArray[np.bool_]], l
     begun: list[list[tuple[int, int]]] = [[] for _ in rows]
     for k in range(count):
         uplink.hear(fmt, every, np.ascontiguousarray(pcm[:, k]))
+        uplink.draw()
         for change, position in uplink.changes:
             told[change.row][min(position // FRAME, count)] += 1 if change.started else -1
             if change.started:
@@ -122,6 +123,7 @@ def cost_us(turns: TurnParams, calls: int) -> float:
         before = time.process_time_ns()
         for _ in range(64):
             rig.uplink.voice.hear(fmt, every, pcm)
+            rig.uplink.draw()
         spent.append((time.process_time_ns() - before) / 64)
     return min(spent) / 1000 * 50 / calls
 

@@ -48,6 +48,7 @@ def test_speeches_begin_and_end_in_turn_and_in_order(
                 rig.uplink.fill(rows, 160, np.ones(ROWS, bool))
             else:
                 rig.uplink.hear(fmt, rows, frame(kind, samples, peak, rng))
+                rig.uplink.draw()
             for change, position in rig.uplink.changes:
                 told[change.row].append((change.started, position))
             rig.uplink.changes.clear()

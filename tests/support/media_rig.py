@@ -166,8 +166,14 @@ class UplinkRig:
                 Frame(int(position), int(flag), samples.copy(), self.now_ns)
             )
 
+    index_of_row = None
+    "there are no connections, and so no messages"
+
     def message(self, rows: NDArray[np.intp], samples: int) -> None:
         """Frames are taken by `deliver`."""
+
+    def message_to(self, index: int, count: int, samples: int) -> None:
+        """Likewise."""
 
     def packet(self, *packets: Packet | bytes, row: int = 0, source: tuple[str, int] = PEER) -> None:
         """Packets of one row arrive now, one after the other."""

@@ -246,6 +246,7 @@ class RescueRig:
 
         self.engine.agents.deliver = watched  # type: ignore[method-assign]
         self.engine.agents.message = lambda rows, samples: None  # type: ignore[method-assign]
+        self.engine.agents.message_to = lambda index, count, samples: None  # type: ignore[method-assign]
 
     def _sent(self, rows: NDArray[np.intp], packets: NDArray[np.uint8]) -> None:
         for row, packet in zip(rows.tolist(), packets, strict=True):

@@ -1,28 +1,22 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Twin of gateway/media/express.py: which packets of a batch are as expected, and all that these move. */
-#include "media.h"
+#include "uplink.h"
 #include <math.h>
 
-#define HEADER_BYTES 12
 #define MARKER 0x00800000
 #define KIND (1 << 16)
-
-/* columns.FLOW_FIELDS */
-enum { RX_NEXT_SEQ, RX_NEXT_TS, RX_MAX_SEQ, RX_MAX_TS, RX_TRANSIT_TS, RX_LAST_NS, RX_DEADLINE_NS, RX_RECEIVED, CREDIT_NS,
-       CREDIT_AT_NS, EXPECTED_LEAD, EXPECTED_SSRC, EXPECTED_BYTES, PACKETS_RECEIVED, OCTETS_RECEIVED, FLOW_FIELDS };
-
-typedef struct {
-    int64_t now_ns, most_credit_ns;
-    double extra; /* part of its own duration that a packet earns while there is less credit than that */
-} Moment;
 
 static int64_t word(const uint8_t *at)
 {
     return (int64_t)at[0] << 24 | at[1] << 16 | at[2] << 8 | at[3];
 }
 
-/* Header and length; where any length will do, the caller has looked at the duration. */
-static int as_expected(const int64_t *flow, const uint8_t *packet, int64_t length, int64_t room)
+double relative_ns(const Arg *arg, int64_t row, int64_t now_ns)
+{
+    return now_ns - (double)AT(int64_t, arg[FLOW], row)[RX_NEXT_TS] * *AT(double, arg[TICK_NS], row);
+}
+
+int as_expected(const int64_t *flow, const uint8_t *packet, int64_t length, int64_t room)
 {
     int64_t bytes = flow[EXPECTED_BYTES];
     if (bytes > 0 ? length != bytes : bytes == 0) return 0;
@@ -32,17 +26,22 @@ static int as_expected(const int64_t *flow, const uint8_t *packet, int64_t lengt
 }
 
 /* `step` is what the packet adds to each field. */
-static void move(int64_t *flow, const int64_t *step, double *jitter, int64_t clock_hz, int64_t length, Moment moment)
+void count_packet(const Arg *arg, int64_t row, int64_t length, const Moment *moment)
 {
-    int64_t transit = moment.now_ns / 1000 * clock_hz / 1000000 - flow[RX_NEXT_TS];
+    int64_t *flow = AT(int64_t, arg[FLOW], row), clock_hz = *AT(int64_t, arg[CLOCK_HZ], row);
+    const int64_t *step = AT(int64_t, arg[STEP], row);
+    double *jitter = AT(double, arg[JITTER_TS], row);
+    uint64_t *seen = AT(uint64_t, arg[SEEN], row);
+    int64_t transit = moment->now_ns / 1000 * clock_hz / 1000000 - flow[RX_NEXT_TS];
     *jitter += (fabs((double)(transit - flow[RX_TRANSIT_TS])) - *jitter) / 16; /* RFC 3550 A.8 */
     flow[RX_TRANSIT_TS] = transit;
-    flow[CREDIT_NS] += moment.now_ns - flow[CREDIT_AT_NS];
-    flow[RX_LAST_NS] = flow[CREDIT_AT_NS] = moment.now_ns;
+    flow[CREDIT_NS] += moment->now_ns - flow[CREDIT_AT_NS];
+    flow[RX_LAST_NS] = flow[CREDIT_AT_NS] = moment->now_ns;
     for (int k = 0; k < FLOW_FIELDS; k++) flow[k] += step[k];
     if (flow[EXPECTED_BYTES] < 0) flow[OCTETS_RECEIVED] += length - HEADER_BYTES;
-    if (flow[CREDIT_NS] < moment.most_credit_ns)
-        flow[CREDIT_NS] += (int64_t)((double)step[RX_DEADLINE_NS] * moment.extra);
+    if (flow[CREDIT_NS] < moment->most_credit_ns)
+        flow[CREDIT_NS] += (int64_t)((double)step[RX_DEADLINE_NS] * moment->extra);
+    *seen = *seen << 1 | 1;
 }
 
 /* express(flow, step, tick_ns, base_delay_ns, jitter_ts, clock_hz, seen, format, packets_received,
@@ -55,10 +54,10 @@ static void move(int64_t *flow, const int64_t *step, double *jitter, int64_t clo
 int64_t express(const Arg *arg)
 {
     const Arg *rows = &arg[15], *packets = &arg[16], *lengths = &arg[17], *may = &arg[18];
-    Moment moment = {arg[9].i, arg[10].i, arg[11].f};
+    Moment moment = {arg[9].i, arg[10].i, arg[11].f, arg[12].f, arg[13].f, arg[14].f};
     Py_ssize_t n = rows->a.n;
-    int fits = arg[0].a.m == FLOW_FIELDS && arg[1].a.m == FLOW_FIELDS && arg[8].a.n >= 1 && packets->a.n == n &&
-               packets->a.m >= HEADER_BYTES && lengths->a.n == n && may->a.n == n && n < 1 << 20;
+    int fits = arg[FLOW].a.m == FLOW_FIELDS && arg[STEP].a.m == FLOW_FIELDS && arg[RECEIVED_BY_WORKER].a.n >= 1 &&
+               packets->a.n == n && packets->a.m >= HEADER_BYTES && lengths->a.n == n && may->a.n == n && n < 1 << 20;
     for (int k = 19; k < 24; k++) fits = fits && arg[k].a.n >= n;
     if (!fits) {
         PyErr_SetString(PyExc_ValueError, "express: the shapes of the columns and of the batch do not go together");
@@ -66,26 +65,33 @@ int64_t express(const Arg *arg)
     }
     int64_t taken = 0, left = 0, wanted = 0, mixed = 0;
     for (Py_ssize_t i = 0; i < n; i++) {
-        int64_t row = *AT(int64_t, *rows, i), length = *AT(int32_t, *lengths, i), *flow = AT(int64_t, arg[0], row);
-        double relative = moment.now_ns - (double)flow[RX_NEXT_TS] * *AT(double, arg[2], row);
-        double late = relative - *AT(double, arg[3], row); /* nan before there is a base */
-        if (!*AT(uint8_t, *may, i) || !(late >= arg[12].f) ||
+        int64_t row = *AT(int64_t, *rows, i), length = *AT(int32_t, *lengths, i), *flow = AT(int64_t, arg[FLOW], row);
+        double relative = relative_ns(arg, row, moment.now_ns);
+        double late = relative - *AT(double, arg[BASE_DELAY_NS], row); /* nan before there is a base */
+        if (!*AT(uint8_t, *may, i) || !(late >= moment.earliest_ns) ||
             !as_expected(flow, AT(uint8_t, *packets, i), length, packets->a.m)) {
             *AT(int64_t, arg[20], left++) = i;
             continue;
         }
-        int64_t kind = flow[EXPECTED_BYTES] + *AT(int16_t, arg[7], row) * KIND;
-        move(flow, AT(int64_t, arg[1], row), AT(double, arg[4], row), *AT(int64_t, arg[5], row), length, moment);
-        *AT(uint64_t, arg[6], row) = *AT(uint64_t, arg[6], row) << 1 | 1;
-        if (late < arg[13].f || late > arg[14].f) *AT(int64_t, arg[21], wanted++) = taken;
+        int64_t kind = flow[EXPECTED_BYTES] + *AT(int16_t, arg[FORMAT], row) * KIND;
+        count_packet(arg, row, length, &moment);
+        if (late < moment.early_ns || late > moment.late_ns) *AT(int64_t, arg[21], wanted++) = taken;
         *AT(int64_t, arg[19], taken) = i;
         *AT(int64_t, arg[22], taken) = kind;
         *AT(double, arg[23], taken) = relative;
         mixed |= kind != *AT(int64_t, arg[22], 0);
         taken++;
     }
-    *AT(int64_t, arg[8], 0) += taken;
+    *AT(int64_t, arg[RECEIVED_BY_WORKER], 0) += taken;
     return taken | wanted << 20 | mixed << 40;
+}
+
+void expand_to(const int16_t *table, const uint8_t *payload, int16_t *pcm, Py_ssize_t n)
+{
+    Py_ssize_t k = 0;
+    for (; k + 8 <= n; k += 8)
+        for (int of_eight = 0; of_eight < 8; of_eight++) pcm[k + of_eight] = table[payload[k + of_eight]];
+    for (; k < n; k++) pcm[k] = table[payload[k]];
 }
 
 /* expand(table, rows, packets, pcm): pcm[i] is what table[256] says of the bytes behind the header of packets[rows[i]] */
@@ -98,13 +104,7 @@ int64_t expand(const Arg *arg)
         PyErr_SetString(PyExc_ValueError, "expand: the shapes of table, packets and pcm do not go together");
         return -1;
     }
-    for (Py_ssize_t i = 0; i < rows->a.n; i++) {
-        const uint8_t *payload = AT(uint8_t, *packets, *AT(int64_t, *rows, i)) + HEADER_BYTES;
-        int16_t *out = AT(int16_t, *pcm, i);
-        Py_ssize_t k = 0, samples = pcm->a.m;
-        for (; k + 8 <= samples; k += 8)
-            for (int of_eight = 0; of_eight < 8; of_eight++) out[k + of_eight] = table[payload[k + of_eight]];
-        for (; k < samples; k++) out[k] = table[payload[k]];
-    }
+    for (Py_ssize_t i = 0; i < rows->a.n; i++)
+        expand_to(table, AT(uint8_t, *packets, *AT(int64_t, *rows, i)) + HEADER_BYTES, AT(int16_t, *pcm, i), pcm->a.m);
     return 0;
 }

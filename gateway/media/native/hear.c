@@ -1,11 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Good audio of one format on its way to the agents: twins of voice.py, background.py and the end of uplink.py. */
-#include "media.h"
-#include "samples.h"
+#include "uplink.h"
 #include <string.h>
-
-#define FLAG_SPEECH 1
-#define SPEECH_DBOV -45.0f
 
 /* voice(state, level_up_dbov, echo_dbov, untold, learn_ms, ms, rows, pcm, level, flags, changed)
 
@@ -46,9 +42,7 @@ static void keep(int16_t *history, Py_ssize_t room, const int16_t *pcm, Py_ssize
     memcpy(history + room - n, pcm, n * sizeof *history);
 }
 
-/* Arguments that both kernels have in common, from the first on: background.py's columns, the row's histories and
-   the resampler; then what comes with each call. */
-enum { LINE_HISTORY, BACKGROUND, NOISE_DBOV, NOISE_KNOWN, UP_HISTORY, TAPS, UP, DOWN, COMMON };
+/* What comes with each call. */
 enum { RISE_DB, ROWS, PCM, HEARD, LEVEL, CALL };
 
 static void listen(const Arg *arg, int64_t row, const int16_t *pcm, Py_ssize_t n, float level, float rise)
@@ -63,31 +57,40 @@ static void listen(const Arg *arg, int64_t row, const int16_t *pcm, Py_ssize_t n
     *AT(uint8_t, arg[NOISE_KNOWN], row) = 0;
 }
 
-/* Where frames of `samples` at the agent's rate can be made of these arguments: their resampler. */
-static int filter_of(const Arg *arg, const Arg *call, Py_ssize_t samples, Filter *filter)
+int filter_of(const Arg *arg, Py_ssize_t n, Py_ssize_t samples, Filter *filter)
 {
     const Array *taps = &arg[TAPS].a;
-    Py_ssize_t n = call[ROWS].a.n, m = call[PCM].a.m;
     *filter = (Filter){(const float *)taps->data, (int)arg[UP].i, (int)arg[DOWN].i, (int)taps->m - 1};
-    int fits = filter->up >= 1 && filter->down >= 1 && (filter->up == 1 || filter->down == 1) && taps->m >= 1 &&
-               taps->n == filter->up && (taps->n == 1 || taps->step == taps->m * (Py_ssize_t)sizeof(float)) &&
-               filter->history <= MOST_HISTORY && filter->history <= arg[UP_HISTORY].a.m && m <= MOST_SAMPLES &&
-               m % filter->down == 0 && m / filter->down * filter->up == samples && call[PCM].a.n == n &&
-               call[HEARD].a.n == n && call[HEARD].a.m == m && call[LEVEL].a.n >= n;
+    return filter->up >= 1 && filter->down >= 1 && (filter->up == 1 || filter->down == 1) && taps->m >= 1 &&
+           taps->n == filter->up && (taps->n == 1 || taps->step == taps->m * (Py_ssize_t)sizeof(float)) &&
+           filter->history <= MOST_HISTORY && filter->history <= arg[UP_HISTORY].a.m && n <= MOST_SAMPLES &&
+           n % filter->down == 0 && n / filter->down * filter->up == samples;
+}
+
+/* Whether frames of `samples` at the agent's rate can be made of a call's arguments; what of. */
+static int can_hear(const Arg *arg, const Arg *call, Py_ssize_t samples, Filter *filter)
+{
+    Py_ssize_t n = call[ROWS].a.n, m = call[PCM].a.m;
+    int fits = filter_of(arg, m, samples, filter) && call[PCM].a.n == n && call[HEARD].a.n == n && call[HEARD].a.m == m &&
+               call[LEVEL].a.n >= n;
     if (!fits) PyErr_SetString(PyExc_ValueError, "hear: the shapes of histories, taps, pcm and frames do not go together");
     return fits;
 }
 
-/* Row i of a call: what is kept of it, and the frame that it becomes. */
-static void hear(const Arg *arg, const Arg *call, const Filter *filter, Py_ssize_t i, int16_t *frame)
+void hear(const Arg *arg, const Filter *filter, int64_t row, const int16_t *pcm, const int16_t *heard, Py_ssize_t n,
+          float level, double rise_db, int16_t *frame)
 {
-    int64_t row = *AT(int64_t, call[ROWS], i);
-    const int16_t *pcm = AT(int16_t, call[PCM], i), *heard = AT(int16_t, call[HEARD], i);
-    Py_ssize_t n = call[PCM].a.m;
     keep(AT(int16_t, arg[LINE_HISTORY], row), arg[LINE_HISTORY].a.m, pcm, n);
-    if (call[RISE_DB].f >= 0) listen(arg, row, pcm, n, *AT(float, call[LEVEL], i), (float)call[RISE_DB].f);
+    if (rise_db >= 0) listen(arg, row, pcm, n, level, (float)rise_db);
     if (filter->up == filter->down) memcpy(frame, heard, n * sizeof *frame);
     else resample(filter, AT(int16_t, arg[UP_HISTORY], row), heard, (int)n, frame);
+}
+
+/* Frame i of a call. */
+static void hear_one(const Arg *arg, const Arg *call, const Filter *filter, Py_ssize_t i, int16_t *frame)
+{
+    hear(arg, filter, *AT(int64_t, call[ROWS], i), AT(int16_t, call[PCM], i), AT(int16_t, call[HEARD], i), call[PCM].a.m,
+         *AT(float, call[LEVEL], i), call[RISE_DB].f, frame);
 }
 
 /* frames(common..., rise_db, rows, pcm, heard, level, frames)
@@ -96,14 +99,14 @@ static void hear(const Arg *arg, const Arg *call, const Filter *filter, Py_ssize
    but for fades, becomes frames. */
 int64_t frames(const Arg *arg)
 {
-    const Arg *call = arg + COMMON, *out = &call[CALL];
+    const Arg *call = arg + OF_HEARING, *out = &call[CALL];
     Filter filter;
-    if (!filter_of(arg, call, out->a.m, &filter)) return -1;
+    if (!can_hear(arg, call, out->a.m, &filter)) return -1;
     if (out->a.n < call[ROWS].a.n) {
         PyErr_SetString(PyExc_ValueError, "frames: one frame for each row");
         return -1;
     }
-    for (Py_ssize_t i = 0; i < call[ROWS].a.n; i++) hear(arg, call, &filter, i, AT(int16_t, *out, i));
+    for (Py_ssize_t i = 0; i < call[ROWS].a.n; i++) hear_one(arg, call, &filter, i, AT(int16_t, *out, i));
     return 0;
 }
 
@@ -111,14 +114,18 @@ int64_t frames(const Arg *arg)
 #error "records are little-endian"
 #endif
 
-/* PROTOCOL.md, section 3, as agent_bridge/wire.py has it. */
-typedef struct {
-    uint32_t channel;
-    uint16_t flags, reserved;
-    int64_t position;
-} Record;
-
-enum { UP_POSITION = COMMON, UP_FLAGS, AGENT_READY, CHANNELS, FRAMES_TO_AGENT, FRAMES_OF_WORKER, CALL_OF_RECORDS };
+int write_head(const Arg *arg, int64_t row, unsigned flags, Py_ssize_t samples, char *record)
+{
+    int64_t *position = AT(int64_t, arg[UP_POSITION], row);
+    uint16_t *owed = AT(uint16_t, arg[UP_FLAGS], row);
+    Record head = {*AT(uint32_t, arg[CHANNELS], row), (uint16_t)(flags | *owed), 0, *position};
+    *position += samples;
+    if (!*AT(uint8_t, arg[AGENT_READY], row)) return 0;
+    *owed = 0;
+    memcpy(record, &head, sizeof head);
+    ++*AT(int64_t, arg[FRAMES_TO_AGENT], row);
+    return 1;
+}
 
 /* records(common..., up_position, up_flags, agent_ready, channels, frames_to_agent, frames of the worker,
            rise_db, rows, pcm, heard, level, flags, records)
@@ -126,10 +133,10 @@ enum { UP_POSITION = COMMON, UP_FLAGS, AGENT_READY, CHANNELS, FRAMES_TO_AGENT, F
    The same into records of a message of our dialect; rows whose agent is not ready have none.  Returns how many. */
 int64_t records(const Arg *arg)
 {
-    const Arg *call = arg + CALL_OF_RECORDS, *flags = &call[CALL], *out = &call[CALL + 1];
+    const Arg *call = arg + OF_RECORDS, *flags = &call[CALL], *out = &call[CALL + 1];
     Py_ssize_t samples = (out->a.m - (Py_ssize_t)sizeof(Record)) / 2;
     Filter filter;
-    if (!filter_of(arg, call, samples, &filter)) return -1;
+    if (!can_hear(arg, call, samples, &filter)) return -1;
     if (out->a.n < call[ROWS].a.n || flags->a.n < call[ROWS].a.n || arg[FRAMES_OF_WORKER].a.n < 1 || samples < 1 ||
         out->a.m % 2 || out->a.step % 2 || (uintptr_t)out->a.data % 2) {
         PyErr_SetString(PyExc_ValueError, "records: one record, and flags, for each row");
@@ -137,17 +144,9 @@ int64_t records(const Arg *arg)
     }
     int64_t written = 0;
     for (Py_ssize_t i = 0; i < call[ROWS].a.n; i++) {
-        int64_t row = *AT(int64_t, call[ROWS], i), *position = AT(int64_t, arg[UP_POSITION], row);
-        uint16_t *owed = AT(uint16_t, arg[UP_FLAGS], row);
         char *record = AT(char, *out, written);
-        hear(arg, call, &filter, i, (int16_t *)(record + sizeof(Record)));
-        Record head = {*AT(uint32_t, arg[CHANNELS], row), *AT(uint16_t, *flags, i) | *owed, 0, *position};
-        *position += samples;
-        if (!*AT(uint8_t, arg[AGENT_READY], row)) continue;
-        *owed = 0;
-        memcpy(record, &head, sizeof head);
-        ++*AT(int64_t, arg[FRAMES_TO_AGENT], row);
-        written++;
+        hear_one(arg, call, &filter, i, (int16_t *)(record + sizeof(Record)));
+        written += write_head(arg, *AT(int64_t, call[ROWS], i), *AT(uint16_t, *flags, i), samples, record);
     }
     *AT(int64_t, arg[FRAMES_OF_WORKER], 0) += written;
     return written;

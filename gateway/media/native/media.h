@@ -14,6 +14,8 @@ Run ready, receive, send_packets;
 Run express, expand;
 /* hear.c */
 Run voice, frames, records;
+/* usual.c */
+Run usual;
 /* columns.SEND_FIELDS */
 enum { SEND_SEQ, SEND_TS, SEND_DUE_NS, SEND_PACKETS, SEND_OCTETS, SEND_FRAMES, SEND_POSITION, SEND_FIELDS };
 

@@ -114,13 +114,14 @@ enum {
 static int has_room(const Arg *arg)
 {
     Py_ssize_t most = arg[PACKETS].a.n, found = (Py_ssize_t)arg[FOUND].i;
+    if (most >= 1 << 20) return (too_small("how many there are"), 0);
     if (!is_room(&arg[EVENTS].a, found))
         return (too_small("events"), 0);
     if (arg[REMOTES].a.m < SOCKADDR_BYTES || arg[SOURCES].a.m < SOCKADDR_BYTES || arg[SOURCES].a.n < most)
         return (too_small("addresses"), 0);
     if (arg[ROWS].a.n < most || arg[LENGTHS].a.n < most || arg[NAMED].a.n < most)
         return (too_small("packets"), 0);
-    if (arg[LOOKED].a.n < arg[ROW_OF].a.n || arg[OTHERS].a.n < found || arg[OTHERS].a.m < 2 || arg[NOTES].a.n < 3)
+    if (arg[LOOKED].a.n < arg[ROW_OF].a.n || arg[OTHERS].a.n < found || arg[OTHERS].a.m < 2 || arg[NOTES].a.n < 2)
         return (too_small("what else there is to say"), 0);
     return 1;
 }
@@ -133,30 +134,31 @@ static int take_packet(const Arg *arg, int fd, int32_t row, Py_ssize_t i, int64_
     ssize_t size;
     int64_t age = -1;
     memset(source, 0, sizeof(sa_family_t));
-    if (arg[TIMED].i && notes[1] < 0) size = receive_timed(fd, packet, room, source, &age);
+    if (arg[TIMED].i && notes[0] < 0) size = receive_timed(fd, packet, room, source, &age);
     else size = receive_plain(fd, packet, room, source);
     if (size < 0) return 0; /* nothing there after all, or an ICMP error that says nothing of this packet */
-    if (age >= 0) notes[1] = row, notes[2] = age;
+    if (age >= 0) notes[0] = row, notes[1] = age;
     *AT(int64_t, arg[ROWS], i) = row;
     *AT(int32_t, arg[LENGTHS], i) = (int32_t)size;
     *AT(char, arg[NAMED], i) = (char)is_same(source, AT(char, arg[REMOTES], row));
     return 1;
 }
 
-/* A datagram of each socket that was found ready, as `UdpSockets.receive` says; returns how many there are.
+/* A datagram of each socket that was found ready, as `UdpSockets.receive` says; returns how many there are, and << 20
+   how many other descriptors.
 
-   `notes` gets the number of descriptors in `others`, and row (-1: none) and age of the packet that was timed. */
+   `notes` gets row (-1: none) and age of the packet that was timed. */
 int64_t receive(const Arg *arg)
 {
     if (!has_room(arg)) return -1;
     const struct epoll_event *events = AT(const struct epoll_event, arg[EVENTS], 0);
-    int64_t notes[3] = {0, -1, 0}, look = arg[LOOK].i;
+    int64_t notes[2] = {-1, 0}, look = arg[LOOK].i, others = 0;
     Py_ssize_t n = 0;
     for (Py_ssize_t k = 0; k < arg[FOUND].i; k++) {
         int fd = events[k].data.fd;
         int32_t row = fd >= 0 && fd < arg[ROW_OF].a.n ? *AT(int32_t, arg[ROW_OF], fd) : -1;
         if (row < 0 || row >= arg[REMOTES].a.n) {
-            int32_t *other = AT(int32_t, arg[OTHERS], notes[0]++);
+            int32_t *other = AT(int32_t, arg[OTHERS], others++);
             other[0] = fd, other[1] = (int32_t)events[k].events;
             continue;
         }
@@ -165,8 +167,8 @@ int64_t receive(const Arg *arg)
         *looked = look;
         if (n < arg[PACKETS].a.n) n += take_packet(arg, fd, row, n, notes);
     }
-    for (int i = 0; i < 3; i++) *AT(int64_t, arg[NOTES], i) = notes[i];
-    return n;
+    for (int i = 0; i < 2; i++) *AT(int64_t, arg[NOTES], i) = notes[i];
+    return n | others << 20;
 }
 
 /* A datagram to each row, packets[n, bytes], of which lengths[n] bytes (all, if there are no lengths) count;

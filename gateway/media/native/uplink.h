@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What becomes of a packet on its way to the agent, step by step: what is done for batches in express.c and hear.c,
+   and for the usual packet all at once in usual.c. */
+#ifndef TRUNKLINE_UPLINK_H
+#define TRUNKLINE_UPLINK_H
+
+#include "media.h"
+#include "samples.h"
+
+#define HEADER_BYTES 12
+#define FLAG_SPEECH 1
+#define SPEECH_DBOV -45.0f
+
+/* -- express.c */
+
+/* columns.FLOW_FIELDS */
+enum { RX_NEXT_SEQ, RX_NEXT_TS, RX_MAX_SEQ, RX_MAX_TS, RX_TRANSIT_TS, RX_LAST_NS, RX_DEADLINE_NS, RX_RECEIVED, CREDIT_NS,
+       CREDIT_AT_NS, EXPECTED_LEAD, EXPECTED_SSRC, EXPECTED_BYTES, PACKETS_RECEIVED, OCTETS_RECEIVED, FLOW_FIELDS };
+
+/* First arguments of kernels that take packets. */
+enum { FLOW, STEP, TICK_NS, BASE_DELAY_NS, JITTER_TS, CLOCK_HZ, SEEN, FORMAT, RECEIVED_BY_WORKER, OF_PACKETS };
+
+typedef struct {
+    int64_t now_ns, most_credit_ns;
+    double extra; /* part of its own duration that a packet earns while there is less credit than that */
+    double earliest_ns, early_ns, late_ns; /* than the base: where it is too early to be expected, and where unusual */
+} Moment;
+
+/* Arrival minus media time of the packet that is next. */
+double relative_ns(const Arg *arg, int64_t row, int64_t now_ns);
+
+/* Header and length; where any length will do, the caller has looked at the duration. */
+int as_expected(const int64_t *flow, const uint8_t *packet, int64_t length, int64_t room);
+
+/* All that a packet that is as expected moves in its row. */
+void count_packet(const Arg *arg, int64_t row, int64_t length, const Moment *moment);
+
+void expand_to(const int16_t *table, const uint8_t *payload, int16_t *pcm, Py_ssize_t n);
+
+/* -- hear.c */
+
+/* First arguments of kernels that hear: background.py's columns, the row's histories and the resampler, */
+enum { LINE_HISTORY, BACKGROUND, NOISE_DBOV, NOISE_KNOWN, UP_HISTORY, TAPS, UP, DOWN, OF_HEARING };
+/* and of those that write records. */
+enum { UP_POSITION = OF_HEARING, UP_FLAGS, AGENT_READY, CHANNELS, FRAMES_TO_AGENT, FRAMES_OF_WORKER, OF_RECORDS };
+
+/* PROTOCOL.md, section 3, as agent_bridge/wire.py has it. */
+typedef struct {
+    uint32_t channel;
+    uint16_t flags, reserved;
+    int64_t position;
+} Record;
+
+/* The resampler that these arguments are; whether it makes `samples` of n line samples. */
+int filter_of(const Arg *arg, Py_ssize_t n, Py_ssize_t samples, Filter *filter);
+
+/* A row's good frame pcm[n]: what is kept of it, and of the background if rise_db is not negative. `heard`, the same but
+   for fades, becomes `frame`. */
+void hear(const Arg *arg, const Filter *filter, int64_t row, const int16_t *pcm, const int16_t *heard, Py_ssize_t n,
+          float level, double rise_db, int16_t *frame);
+
+/* The head of a record in front of the frame, whose place the row's timeline leaves behind; whether the agent gets it. */
+int write_head(const Arg *arg, int64_t row, unsigned flags, Py_ssize_t samples, char *record);
+
+#endif

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Compiled: the usual packet from the socket's bytes to the agent's message, in one pass (`native/usual.c`).
+
+    Batch -> as expected, G.711, straight on to its agent? -> yes: statistics, decoded, heard, a record   (here)
+                                                           -> no:  step by step                          (express.py)
+
+Nearly all packets of most workers are of one format, and their calls on one connection: such a format and connection
+are a *way*.  A batch takes the way that the last one took, and those that are left others, while there are such.  What
+has no way, or is not as others on it (its caller is muted, or watched), is left as it came.
+
+Both leave the same behind; a property test compares them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from trunkline.codecs.compiled import Kernel
+from trunkline.gateway.media import compiled, voice
+from trunkline.gateway.media.background import rise_db
+from trunkline.gateway.media.batch import Batch
+from trunkline.gateway.media.credit import CREDIT_NS, CREDIT_RATE
+from trunkline.gateway.media.formats import Format
+from trunkline.gateway.media.hearing import columns_of_records
+from trunkline.gateway.media.lateness import Lateness
+from trunkline.gateway.media.table import Table
+from trunkline.gateway.media.uplink import Uplink
+
+AHEAD_NS = 1_000_000
+"""A packet that is so much faster than the fastest before it goes the long way, where audio that comes faster
+than time passes may not be paid for (credit.py)."""
+MOST_WAYS = 8
+"Ways that are tried for one batch."
+MOST_FORMATS = 1 << 15
+"`Formats.of_row` has no room for more."
+
+_BITS = 15
+_COUNT = (1 << _BITS) - 1
+"Packets of a batch at most."
+
+
+def columns_of_packets(table: Table) -> tuple[Any, ...]:
+    """What kernels that take packets begin with (native/uplink.h)."""
+    c = table.shared
+    return (
+        c.flow, table.step, table.tick_ns, c.rx_base_delay_ns, c.rx_jitter_ts, table.clock_hz, table.seen,
+        table.formats.of_row, c.worker.packets_received,
+    )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Way:
+    """Of one format, to any connection."""
+
+    kernel: Kernel
+    frame_samples: int
+
+
+class Usual:
+    """Takes the usual packets out of a batch."""
+
+    def __init__(self, table: Table, uplink: Uplink, lateness: Lateness) -> None:
+        self._table, self._uplink, self._lateness = table, uplink, lateness
+        self._sink, self._voice, self._background = uplink.sink, uplink.voice, uplink.background
+        self.places = np.zeros(table.capacity, np.int64)
+        "of the packets that the last `take` has left"
+        self._taken, self._unusual, self._changed = np.zeros((3, table.capacity), np.int64)
+        self._relative_ns = np.zeros(table.capacity)
+        self._elsewhere = np.zeros(3, np.int64)
+        "format and connection of a packet that was left, and its place"
+        self._ways: list[_Way | None] = []
+        "by index of the format, None where it has no kernel"
+        self._served = np.zeros(MOST_FORMATS, bool)
+        "formats that have one"
+        self._last = -1, -1
+        "format and connection that the last batch began with"
+
+    def take(self, batch: Batch, now_ns: int) -> int:
+        """Deal with what is usual; returns how many packets are left."""
+        rows, lateness, sink = batch.rows, self._lateness, self._sink
+        count = left = len(rows)
+        if not self._voice.plain or sink.index_of_row is None or count > _COUNT:
+            return count
+        if len(self._ways) < len(self._table.formats.list):
+            self._bind()
+        fmt, link = self._last
+        if link < 0:
+            fmt, link = int(self._table.formats.of_row[rows[0]]), int(sink.index_of_row[rows[0]])
+        first, place = (fmt, link), -1
+        for _ in range(MOST_WAYS):
+            if not left or link < 0:
+                break
+            way = self._ways[fmt]
+            message = None if way is None else sink.message_to(link, left, way.frame_samples)
+            if way is None or message is None:
+                break
+            said = way.kernel(
+                rows, batch.packets, batch.lengths, batch.named, now_ns, left, link, place, self._voice.turn,
+                self._background.turn, message.whole,
+            )  # fmt: skip
+            message.done(said >> _BITS & _COUNT)
+            if said >> 2 * _BITS:
+                self._note_odd(fmt, said >> 2 * _BITS & _COUNT, said >> 3 * _BITS, now_ns)
+            left = said & _COUNT
+            if left:
+                fmt, link, place = self._elsewhere.tolist()
+        self._last = first if left < count else (-1, -1)
+        if lateness.turn and left < count:
+            lateness.note_expected(self._taken[: count - left], self._relative_ns[: count - left], now_ns)
+        return left
+
+    def _note_odd(self, fmt: int, unusual: int, changed: int, now_ns: int) -> None:
+        """So many packets of this format whose lateness cannot wait, or that may begin or end a speech."""
+        if unusual and not self._lateness.turn:
+            late = self._unusual[:unusual]
+            self._lateness.note_expected(self._taken[late], self._relative_ns[late], now_ns)
+        if changed:
+            self._uplink.changed(self._table.formats.list[fmt], self._changed[:changed])
+
+    def _bind(self) -> None:
+        """There are new formats."""
+        for fmt in self._table.formats.list[len(self._ways) :]:
+            self._ways.append(self._way(fmt))
+            self._served[fmt.index] = self._ways[-1] is not None
+
+    def _way(self, fmt: Format) -> _Way | None:
+        table, c, uplink, up = self._table, self._table.shared, self._uplink, fmt.up
+        samples = fmt.frame_samples * fmt.line_hz // fmt.key.agent_rate_hz
+        if fmt.codec.decode_table is None or up.down > 1 or up.output_samples(samples) != fmt.frame_samples:
+            return None
+        ms = samples * 1000 / fmt.line_hz
+        constants = (
+            CREDIT_NS, CREDIT_RATE - 1, -AHEAD_NS, *self._lateness.ordinary_ns, ms, ms * voice.TURN,
+            rise_db(samples / fmt.line_hz),
+        )  # fmt: skip
+        kernel = compiled.bind(
+            "usual", *columns_of_records(table, fmt), *columns_of_packets(table), *uplink.voice.columns,
+            table.muted_up_rows, table.behind_rows, uplink.tones.watched, uplink.withholding.on,
+            uplink.withholding.open, c.speaking, uplink.part_of_frame(fmt), self._sink.index_of_row,
+            fmt.codec.decode_table, fmt.index, samples, np.array(constants, np.float64), self.places, self._taken,
+            self._relative_ns, self._unusual, self._changed, self._served, self._elsewhere,
+        )  # fmt: skip
+        return None if kernel is None else _Way(kernel, fmt.frame_samples)
