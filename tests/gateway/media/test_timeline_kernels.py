@@ -200,7 +200,8 @@ def compare(one: UplinkRig, other: UplinkRig) -> None:
         np.testing.assert_array_equal(getattr(one.table, name), getattr(other.table, name), name)
     assert waiting(one.timeline.held) == waiting(other.timeline.held)
     # Both have drawn as often: the next draws are the same.
-    assert [one.receiver.lateness.all_now() for _ in range(64)] == [other.receiver.lateness.all_now() for _ in range(64)]
+    turns = [[rig.receiver.lateness.all_now() for _ in range(64)] for rig in (one, other)]
+    assert turns[0] == turns[1]
     assert one.presses == other.presses
     for stream in one.streams:
         mine, its = (rig.frames.get(stream.row, []) for rig in (one, other))
