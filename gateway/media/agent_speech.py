@@ -4,9 +4,10 @@
     records of a message -> an ordinary one? -> yes: to the end of its row's queue      (compiled)
                                              -> no:  AgentLinks -> Playback -> Downlink
 
+What a read begins with goes there without a message in between, if it is audio of our dialect (`native/said_in.c`).
 Ordinary is what finds room, and comes from an agent that is not waited for longer than usual
 (`prebuffer.py`).  Once a record of a row is left, so are those of that row which follow it in the run.
-A record that is nobody's goes no way.  Both ways leave the same behind; a property test compares them.
+A record that is nobody's goes no way.  All ways leave the same behind; a property test compares them.
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@
 
     AgentLinks -> push() -> FrameQueue -> what is due now -> PacketWriter
 
+Most of it is done by kernels, in one call a tick: `agent_speech.py`, `packet_round.py`.
+
 Each row has a packet clock (`tx_due_ns`) that ticks every packet time from the
 start of the call to its end, whether there is anything to say or not, and the
 RTP timestamp follows it.  So speech after silence has the right timestamp by

@@ -4,8 +4,8 @@
     rows that are due -> nothing but speech and silence? -> yes: packets in one pass, sent, counted
                       -> no: digits, sounds, pauses, agents that are waited for longer ...: Downlink
 
-Of G.711 the kernel makes the whole packet; of other encodings, what the encoder is given.  Both ways leave
-the same behind; a property test compares them.
+Of G.711 the kernel makes the whole packet, and `PacketRound` runs it with those before and behind it; of other
+encodings, it makes what the encoder is given.  All ways leave the same behind; a property test compares them.
 """
 
 from __future__ import annotations
