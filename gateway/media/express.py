@@ -38,6 +38,8 @@ from trunkline.rtp.packet import HEADER_BYTES
 AHEAD_NS = 1_000_000
 """A packet that is so much faster than the fastest before it goes the long way, where audio that comes faster
 than time passes may not be paid for (credit.py)."""
+WAITED_NS = 10_000_000_000
+"... unless it has waited for us, no longer than this."
 
 _MARKER = 0x00800000
 _VERSION = 0x80000000
@@ -95,6 +97,9 @@ class Express:
         self._which, self._rest, self._unusual, self._kinds = np.zeros((4, n), np.int64)
         self._relative_ns = np.zeros(n)
         "what the kernel fills in"
+        self.hurried = False
+        """Packets have waited for us lately, and come as fast as they are read. Audio beyond what is paid for may come
+        by then: as much as a socket holds."""
         self._expand: dict[int, Kernel | None] = {}
         "by format, where there is no more to decoding than a table: a kernel that does it"
 
@@ -116,8 +121,8 @@ class Express:
     def _take_compiled(self, batch: Batch, may: Mask, now_ns: int) -> _Taken:
         assert self._kernel is not None
         counts = self._kernel(
-            now_ns, CREDIT_NS, CREDIT_RATE - 1, -AHEAD_NS, *self._lateness.ordinary_ns, batch.rows, batch.packets,
-            batch.lengths, may, self._which, self._rest, self._unusual, self._kinds, self._relative_ns,
+            now_ns, CREDIT_NS, CREDIT_RATE - 1, self._soonest_ns(), *self._lateness.ordinary_ns, batch.rows,
+            batch.packets, batch.lengths, may, self._which, self._rest, self._unusual, self._kinds, self._relative_ns,
         )  # fmt: skip
         count, unusual = counts & _COUNT, counts >> 20 & _COUNT
         return _Taken(
@@ -132,7 +137,7 @@ class Express:
         relative_ns = now_ns - flow[:, _TS] * table.tick_ns[batch.rows]
         late_ns = relative_ns - c.rx_base_delay_ns[batch.rows]
         fits = may & _as_expected(batch, flow)
-        fits &= late_ns >= -AHEAD_NS  # false for nan
+        fits &= late_ns >= self._soonest_ns()  # false for nan
         rest = np.flatnonzero(~fits)
         which = np.flatnonzero(fits)
         rows = batch.rows
@@ -159,6 +164,10 @@ class Express:
         unusual = np.flatnonzero((late_ns < early_ns) | (late_ns > soon_ns))
         alike = bool((kinds == kinds[:1]).all())
         return _Taken(len(rows), which, rest, kinds, alike, relative_ns, unusual)
+
+    def _soonest_ns(self) -> float:
+        """How late a packet must be at least."""
+        return -WAITED_NS if self.hurried else -AHEAD_NS
 
     def _as_long(self, batch: Batch) -> Mask:
         """Which packets last as long as was expected, if their encoding's have any length; the others do too."""

@@ -32,11 +32,13 @@ class Lateness:
         self.ordinary_ns = -params.early_ns, params.min_ns - params.margin_ns
         "packets whose lateness lies between may wait for their row's turn (`wants_update`)"
         self._rng = random.Random(TURN)
+        self.hurried = False
+        "Packets have waited for us: what is late says nothing of the network, what is early does."
 
-    def begin(self, row: int) -> None:
-        """A source starts. What was learned of the network before holds for it too."""
+    def begin(self, rows: Rows | int) -> None:
+        """Sources start. What was learned of the network before holds for them too."""
         c = self._table.shared
-        c.rx_target_ns[row] = max(float(c.rx_target_ns[row]), self._params.min_ns)
+        c.rx_target_ns[rows] = np.maximum(c.rx_target_ns[rows], self._params.min_ns)
 
     def note(self, rows: Rows, relative_ns: Delays, late_ns: Delays, now_ns: int) -> Rows | None:
         """In-order packets of these rows: arrival minus media time, and how much that is above the base.
@@ -65,6 +67,11 @@ class Lateness:
     def update(self, rows: Rows, relative_ns: Delays, now_ns: int) -> None:
         """New base and target of these rows, after packets whose arrival minus media time this is."""
         table, c = self._table, self._table.shared
+        if self.hurried:
+            early = ~(relative_ns >= c.rx_base_delay_ns[rows])  # or the first of all
+            if not early.any():
+                return
+            rows, relative_ns = rows[early], relative_ns[early]
         received = c.packets_received[rows]
         elapsed_ns = (now_ns - table.noted_ns[rows]).astype(np.float64)
         base, target, counts, weight = update_target(

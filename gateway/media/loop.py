@@ -2,6 +2,12 @@
 """The loop of a media worker: what a tick reads, and in which order things are done.
 
     wait (rhythm.py) -> read what the sockets have -> pass it on -> what else is ready -> play -> ...
+
+A worker may be late: it was stalled, its predecessor has died, or it has more to do than it can.
+Packets wait at the sockets then, and are late because of us.  Nothing is made up for them: to make up
+a frame that is there costs as much as to read it, and it is read all the same; a worker that does both
+falls behind for good.  So a frame whose time has run out is filled only when the poller has said that
+nothing waits for its row; until then, reading goes on.
 """
 
 from __future__ import annotations
@@ -10,33 +16,37 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
+from trunkline.gateway.media.backlog import GIVE_UP_NS
 from trunkline.gateway.media.batch import Batch
 from trunkline.gateway.media.engine import Engine
-from trunkline.gateway.media.poller import Ready
+from trunkline.gateway.media.poller import MOST_FOUND, Ready
 from trunkline.gateway.media.rhythm import Rhythm
 
 LOOKS_PER_TICK = 4
 "A socket gives one packet a look; a burst that waits behind it is taken with the next looks."
 FEW_SOCKETS = 16
 "With more of them ready, what waits behind a packet is left for the next tick, which comes soon enough."
-HURRIED_NS = 15_000_000
-"A tick that begins so late: packets wait at the sockets, and what is made up meanwhile must be cheap."
-PACKET_TIME_NS, MOST_LOOKS = 20_000_000, 8
-"So many packets may wait behind the first by then."
-LOOKS_AFTER_STALL = 256
-"... after a stall, of ours or of a worker before us: what waited is read before gaps are filled."
-STALL_NS = 40_000_000
-"A tick so late is a stall."
-CATCH_UP_NS = 15_000_000
-"After a stall, so long is read at a time: then callers get the packets that are due, and reading goes on."
-CATCH_UP_LIMIT_NS = 1_000_000_000
-"... and so long after it gaps are filled again, whatever still waits: then it is no stall but too much load."
+HURRIED_NS = 10_000_000
+"A tick that begins so late is one of a worker that is behind: what can wait waits."
+LATELY_NS = 1_000_000_000
+"For so long afterwards packets may come faster than time: those that have waited."
+READ_NS = 15_000_000
+"While frames are overdue, so long is read at a time: then callers get the packets that are due, and reading goes on."
+GIVE_UP_READ_NS = 45_000_000
+"... and so long what is given up: it must come out of the sockets sooner than more comes in."
+READ_FEW_NS, FLOOD_NS = 2_000_000, 250_000_000
+"... of a few calls so long, that others are in time. If more waits for them all the same for so long, it is a flood."
 LISTEN_NS = 9_000_000
 "Agents are read at least so often, whether packets are due or not: their sockets do not hold much more."
 HEARTBEAT_NS = 250_000_000
 "Longest sleep: the gateway takes a worker whose heartbeat is 2 s old for hung."
 
 Events = list[tuple[int, int]]
+Rows = NDArray[np.intp]
+_NOBODY = np.zeros(0, np.intp)
 
 
 class Poller(Protocol):
@@ -59,6 +69,9 @@ class Sockets(Protocol):
     def receive(self, ready: Ready, *, behind: bool = False) -> tuple[Batch | None, Events]:
         """A datagram from each socket that is ready, and what else is."""
 
+    def waiting(self, ready: Ready) -> Rows:
+        """Rows whose sockets are ready."""
+
 
 class Loop:
     """Ticks of an engine."""
@@ -72,39 +85,28 @@ class Loop:
         self.rhythm = rhythm
         self._control_fd = control_fd
         self._clock = clock
-        self._handled_ns = 0
-        self._catch_up_ns = 0
-        "until then all that waits at the sockets is read first"
-        self._stalled_ns = 0
-        "when the last stall was found"
+        self._handled_ns = self._hurried_ns = 0
+        self._behind_since_ns = engine.table.shared.worker.behind_since_ns
+        self._behind_since_ns[0] = 0  # or a predecessor would count
+        self._few_since_ns = 0
+        "since when frames of a few rows were overdue in every tick that looked for that, 0: they are not"
 
     def turn(self) -> None:
         """Wait for the next tick, and do it; raises what goes wrong in it."""
         ready = self.rhythm.wait(self._due_ns)
-        now_ns = self.rhythm.begun_ns
-        if self.rhythm.late_ns > STALL_NS:
-            self._catch_up_ns = now_ns + 1
-            self._note_stall(now_ns)
         try:
-            self._tick(ready, now_ns, LOOKS_AFTER_STALL if now_ns < self._catch_up_ns else LOOKS_PER_TICK)
+            self._tick(ready, self.rhythm.begun_ns)
         finally:
             self.rhythm.done()
-
-    def catch_up(self) -> None:
-        """A stream has been taken over: what came in the meantime has waited in the kernel."""
-        self._catch_up_ns = self._clock() + STALL_NS
-        self._note_stall(self._catch_up_ns)
 
     def _due_ns(self) -> int:
         """When to wake up though nothing has come."""
         return min(self._engine.next_deadline_ns(), self._clock() + HEARTBEAT_NS)
 
-    def _tick(self, ready: Ready, now_ns: int, looks: int) -> None:
+    def _tick(self, ready: Ready, now_ns: int) -> None:
         """Take what the sockets have, then let the engine do what is due."""
         sockets, engine = self._sockets, self._engine
         sockets.sampled_row = -1
-        begun_ns = now_ns
-        behind_still = lagging = False
         # With many calls up, what agents say is taken just before packets fall due.
         all_handlers = (
             not self.rhythm.crowded
@@ -115,42 +117,89 @@ class Loop:
             self._handled_ns = now_ns
         handlers = self._poller.handlers
         self.rhythm.crowded = len(ready) > FEW_SOCKETS
-        late_ns = self.rhythm.late_ns
-        if looks == LOOKS_AFTER_STALL and now_ns < self._stalled_ns + CATCH_UP_LIMIT_NS:
-            engine.timeline.note_stall()
-        engine.uplink.hurried = hurried = late_ns > HURRIED_NS
-        if self.rhythm.crowded and looks == LOOKS_PER_TICK:
-            looks = min(1 + late_ns // PACKET_TIME_NS, MOST_LOOKS) if hurried else 1
-        first_ready: list[tuple[int, int]] = []
-        for look in range(looks):
-            if look:  # only what lies behind a packet of the last one: others' new packets are for the next tick
-                now_ns = self._clock()  # what has come meanwhile is no faster than time
-                if now_ns - begun_ns > CATCH_UP_NS:
-                    # Gaps are filled meanwhile or not: reading goes on, or all that comes is late for as long.
-                    behind_still, lagging = True, now_ns < self._stalled_ns + CATCH_UP_LIMIT_NS
-                    break
-                ready = self._poller.poll(0)
-            batch, others = sockets.receive(ready, behind=look > 0)
-            if not look:
-                first_ready = others
-            if batch is None:
-                if looks == LOOKS_AFTER_STALL:  # all that waited has been read: the next stall is another one
-                    self._stalled_ns = 0
-                break
-            engine.receive(batch, now_ns)
-        engine.pass_on(now_ns, fill_gaps=not lagging)
+        late = self.rhythm.late_ns > HURRIED_NS
+        self._hurry(late, now_ns)
+        now_ns, others = self._read(ready, now_ns)
+        waiting: Rows | None = None
+        behind = False
+        if engine.timeline.next_deadline_ns() <= now_ns:
+            now_ns, waiting, behind = self._read_on(self.rhythm.begun_ns)
+        if not (behind or (late and self.rhythm.crowded)):
+            self._behind_since_ns[0] = 0
+        elif not self._behind_since_ns[0]:
+            self._behind_since_ns[0] = self.rhythm.begun_ns
+        engine.pass_on(now_ns, waiting)
         self.rhythm.passed_on()
         if sockets.sampled_row >= 0:
             delay_ns = sockets.sampled_age_ns + self._clock() - now_ns
             engine.note_uplink_delay(sockets.sampled_row, delay_ns)
-        for fd, events in first_ready:
+        for fd, events in others:
             if fd in handlers and (all_handlers or fd == self._control_fd):  # an earlier one may have closed it
                 handlers[fd](events)
         engine.play(now_ns)
-        if behind_still:
-            self._catch_up_ns = now_ns + STALL_NS
 
-    def _note_stall(self, now_ns: int) -> None:
-        """A stall that follows on one is the same: or a worker with too much to do would fill no gap any more."""
-        if now_ns - self._stalled_ns > 2 * CATCH_UP_LIMIT_NS:
-            self._stalled_ns = now_ns
+    def _read(self, ready: Ready, now_ns: int) -> tuple[int, Events]:
+        """A packet of each socket, and a burst of few of them; returns the time, and what else is ready."""
+        batch, others = self._sockets.receive(ready)
+        for _ in range(0 if self.rhythm.crowded else LOOKS_PER_TICK - 1):
+            if batch is None:
+                break
+            self._take(batch, now_ns)
+            now_ns = self._clock()  # what has come meanwhile is no faster than time
+            # Only what lies behind a packet of the last look: others' new packets are for the next tick.
+            batch, _ = self._sockets.receive(self._poller.poll(0), behind=True)
+        if batch is not None:
+            self._take(batch, now_ns)
+        return now_ns, others
+
+    def _take(self, batch: Batch, now_ns: int) -> None:
+        """Packets that were read, unless they have waited for too long."""
+        backlog = self._engine.timeline.backlog
+        if backlog.busy or self._is_hopeless(now_ns):
+            rest = backlog.drop(batch, now_ns)
+            if rest is None:
+                return
+            batch = rest
+        self._engine.receive(batch, now_ns)
+
+    def _is_hopeless(self, now_ns: int) -> bool:
+        """Whether we have been behind for long, and are so by far: a stall is made good sooner, however long it was."""
+        since_ns = int(self._behind_since_ns[0])
+        return 0 < since_ns < now_ns - GIVE_UP_NS and self._engine.timeline.next_deadline_ns() < now_ns - GIVE_UP_NS
+
+    def _read_on(self, begun_ns: int) -> tuple[int, Rows | None, bool]:
+        """Frames are overdue: read on while their packets wait at the sockets, for then nothing is missing.
+
+        Returns the time, the rows that have more to read (None if nobody knows), and whether we are behind.
+        """
+        timeline, behind = self._engine.timeline, False
+        while True:
+            now_ns, ready = self._clock(), self._poller.poll(0)
+            waiting = self._sockets.waiting(ready)
+            overdue = timeline.overdue(waiting, now_ns)
+            if self._are_flooded(overdue, now_ns):
+                return now_ns, _NOBODY, behind
+            if overdue > FEW_SOCKETS and not behind:
+                behind = True  # packets of many calls wait for us, and are late because of us
+                self._hurry(True, begun_ns)
+                self.rhythm.hurry()
+            batch = None
+            limit_ns = GIVE_UP_READ_NS if timeline.backlog.busy else READ_NS if overdue > FEW_SOCKETS else READ_FEW_NS
+            if overdue and now_ns - begun_ns < limit_ns:
+                batch, _ = self._sockets.receive(ready)
+            if batch is None:
+                return now_ns, waiting if len(ready) < MOST_FOUND else None, behind
+            self._take(batch, now_ns)
+
+    def _hurry(self, hurried: bool, now_ns: int) -> None:
+        if hurried:
+            self._hurried_ns = now_ns
+        self._engine.hurry(hurried, now_ns - self._hurried_ns < LATELY_NS)
+
+    def _are_flooded(self, overdue: int, now_ns: int) -> bool:
+        """Whether the rows that lack frames are few, and somebody sends more to them than we care to read."""
+        if not 0 < overdue <= FEW_SOCKETS:
+            self._few_since_ns = 0
+            return False
+        self._few_since_ns = self._few_since_ns or now_ns
+        return now_ns - self._few_since_ns > FLOOD_NS

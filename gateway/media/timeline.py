@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trunkline.gateway.media.arrivals import AUDIO, EMPTY, Arrivals, Speaker
+from trunkline.gateway.media.backlog import Backlog
 from trunkline.gateway.media.credit import Credit
 from trunkline.gateway.media.reorder import ReorderBuffer
 from trunkline.gateway.media.soonest import soonest_of
@@ -46,6 +47,8 @@ CONCEAL_MS = 240
 
 Rows = NDArray[np.intp]
 
+_NOBODY: Rows = np.zeros(0, np.intp)
+
 
 class Timeline:
     """Next sequence number, next timestamp and deadline of every row."""
@@ -55,7 +58,9 @@ class Timeline:
         self._speaker = speaker
         self._held = ReorderBuffer(table)
         self._credit = Credit(table)
+        self.backlog = Backlog(table)
         self._soonest = soonest_of(table.shared.rx_deadline_ns)
+        self._waits: NDArray[np.bool_] = np.zeros(table.capacity, bool)
         self.on_missing: Callable[[int, int, int], None] = _ignore_missing
         "called (row, first, end): these numbers did not come in time, those before them in order did"
 
@@ -66,6 +71,9 @@ class Timeline:
         expected = self._table.shared.rx_next_seq[arrivals.rows]
         in_order = np.flatnonzero(arrivals.seq == expected)
         if len(in_order) < len(arrivals.rows):
+            if self.backlog.skips and self._skip(arrivals, np.flatnonzero(arrivals.seq > expected)):
+                expected = self._table.shared.rx_next_seq[arrivals.rows]
+                in_order = np.flatnonzero(arrivals.seq == expected)
             for i in np.flatnonzero(arrivals.seq > expected):
                 if not self._held.put(int(arrivals.rows[i]), arrivals, int(i)):
                     self._drop(arrivals.rows[i : i + 1], Drop.OVERFLOW)
@@ -75,6 +83,15 @@ class Timeline:
         self._accept(arrivals, in_order, now_ns)
         rows = arrivals.rows[in_order]
         self._release(rows[self._table.held[rows] > 0], now_ns)
+
+    def _skip(self, arrivals: Arrivals, ahead: NDArray[np.intp]) -> bool:
+        """Where what came before was given up, nobody waits for it; returns whether that is so anywhere."""
+        which = ahead[self.backlog.take_skipped(arrivals.rows[ahead])]
+        for i in which.tolist():
+            row, seq = int(arrivals.rows[i]), int(arrivals.seq[i])
+            self.on_missing(row, int(self._table.shared.rx_next_seq[row]), seq)
+            self._table.shared.rx_next_seq[row] = seq
+        return len(which) > 0
 
     def _release(self, rows: Rows, now_ns: int) -> None:
         """Packets of these rows that waited and are in order now."""
@@ -187,8 +204,9 @@ class Timeline:
         return np.asarray(stood)
 
     def note_stall(self) -> None:
-        """Packets have waited for us: that they are late says nothing of their senders' clocks."""
-        self._table.late_since_ns[self._table.active] = 0
+        """Packets have waited for us: that they are late, and then fast, says nothing of their senders' clocks."""
+        self._table.late_since_ns[self._table.running] = 0
+        self._credit.restore(self._table.running)
 
     def jump(self, rows: Rows, timestamp: NDArray[np.int64], now_ns: int) -> None:
         """The sender's timestamps leapt: the timeline goes on from there, nothing is filled for the leap."""
@@ -224,22 +242,33 @@ class Timeline:
 
     # -- gaps -------------------------------------------------------------------------------
 
-    def advance(self, now_ns: int) -> None:
-        """Fill the frames whose time has run out."""
+    def advance(self, now_ns: int, waiting: Rows = _NOBODY) -> None:
+        """Fill the frames whose time has run out, but of rows for which packets wait at their sockets."""
         table, c = self._table, self._table.shared
+        running = table.running
+        if self.backlog.busy:
+            self.backlog.jump(waiting, now_ns, self._set_deadlines)
+        if len(waiting):
+            self._waits[waiting] = True
+            running = running[~self._waits[running]]
+            self._waits[waiting] = False
         for _ in range(FILLS_PER_TICK):
-            if self._soonest(table.running) > now_ns:
+            if self._soonest(running) > now_ns:
                 return
-            rows = table.running[c.rx_deadline_ns[table.running] <= now_ns]
-            waiting = table.held[rows] > 0
-            alone = rows[~waiting]
+            rows = running[c.rx_deadline_ns[running] <= now_ns]
+            behind = table.held[rows] > 0
+            alone = rows[~behind]
             unpaid = alone[~self._fill_one(alone, now_ns)]
             if len(unpaid):  # its schedule is ahead of time: no more than a frame each packet time
                 c.rx_deadline_ns[unpaid] = (
                     now_ns + c.rx_ptime_ts[unpaid] * 1_000_000_000 // table.clock_hz[unpaid]
                 )
-            if waiting.any():
-                self._give_up_waiting(rows[waiting], now_ns)
+            if behind.any():
+                self._give_up_waiting(rows[behind], now_ns)
+
+    def overdue(self, rows: Rows, now_ns: int) -> int:
+        """How many of these rows lack a frame whose time has run out."""
+        return int((self._table.shared.rx_deadline_ns[rows] <= now_ns).sum())
 
     def next_deadline_ns(self) -> int:
         """When `advance` has something to do."""
@@ -312,6 +341,7 @@ class Timeline:
 
     def forget_held(self, row: int) -> None:
         """The call is over: drop what waits."""
+        self.backlog.forget(row)
         self._drop(np.full(self._held.forget(row), row, np.intp), Drop.LATE)
 
     def _discard(self, rows: Rows, reason: Drop) -> None:

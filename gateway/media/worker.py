@@ -25,7 +25,7 @@ import msgspec
 
 from trunkline.codecs.opus_sending import OpusSettings
 from trunkline.gateway.media import agent_news, control
-from trunkline.gateway.media.channel import Channel, receive
+from trunkline.gateway.media.channel import MAX_MESSAGE_BYTES, Channel, receive
 from trunkline.gateway.media.columns import Columns
 from trunkline.gateway.media.engine import Engine
 from trunkline.gateway.media.loop import Loop
@@ -67,6 +67,7 @@ class Worker:
         )  # fmt: skip
         self.engine.on_running = self._listen
         self.engine.downlink.sounds.keep(clips)
+        self._said: list[bytes] = []
         self.running = True
         self.draining = False
         self._failures = 0
@@ -77,11 +78,19 @@ class Worker:
     # -- the gateway process ----------------------------------------------------------------
 
     def post(self, message: control.Message) -> None:
-        """Send a message to the gateway; queued when it is slow."""
+        """Send a message to the gateway, at the end of the tick; queued when it is slow."""
+        data = control.encode(message)
+        if len(data) > MAX_MESSAGE_BYTES:  # a message too long must not cost the tick
+            print(f"message {type(message).__name__} of {len(data)} bytes not sent", flush=True)
+            return
+        self._said.append(data)
+
+    def _tell(self) -> None:
+        """Messages leave together: when many calls begin at once, each has something to say."""
+        said, self._said = self._said, []
         try:
-            self.channel.send(control.encode(message))
-        except ValueError as error:  # a message too long must not cost the tick
-            print(f"message {type(message).__name__} not sent: {error}", flush=True)
+            for packet in control.joined(said, MAX_MESSAGE_BYTES):
+                self.channel.send(packet)
         except OSError:
             self.running = False
         self._watch_channel()
@@ -209,6 +218,7 @@ class Worker:
         counters = self.columns.worker
         self._watch_channel()
         self.post(control.WorkerReady(int(counters.pid[0])))
+        self._tell()
         while self.running and not (self.draining and not self.table.by_call):
             try:
                 self.loop.turn()
@@ -219,16 +229,18 @@ class Worker:
                     print(f"tick failed:\n{traceback.format_exc()}", flush=True)
                 if self._failures > MAX_FAILURES:
                     raise
-            if not self.table.by_call and time.monotonic_ns() > self._collect_ns:
-                self._collect_ns = time.monotonic_ns() + COLLECT_NS
+            if self._said:
+                self._tell()
+            now_ns = self.loop.rhythm.begun_ns
+            if not self.table.by_call and now_ns > self._collect_ns:
+                self._collect_ns = now_ns + COLLECT_NS
                 gc.collect()
         self.engine.agents.close_all()
         self.engine.recorder.close()
+        self._tell()
 
     def _listen(self, stream: Stream) -> None:
         """Read a stream's sockets from now on; what came earlier has waited in the kernel."""
-        if stream.resumed:
-            self.loop.catch_up()
         self.poller.watch_silently(stream.rtp.fileno())
         if stream.rtcp is not None:
             self.poller.watch(

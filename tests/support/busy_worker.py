@@ -2,7 +2,7 @@
 """A media worker whose time goes by as it works: its real loop and engine, with sockets that are counters here.
 
     worker = BusyWorker(1500, Modelled())     every packet, frame and tick takes what the model says: reproducible
-    worker = BusyWorker(1500, Measured())     what it takes on this machine's CPU, and the model's for system calls
+    worker = BusyWorker(1500, measured())     what it takes on this machine's CPU, and the model's for system calls
     worker.run(5)                             callers begin to speak all at once, a second after their calls are up
 
 What would be done by others (the callers, the kernel, an agent that repeats what it hears) takes no time.
@@ -47,8 +47,10 @@ Rows = NDArray[np.intp]
 class Modelled:
     """What work takes, in ns; `measured` is the share of CPU time that counts beside it."""
 
-    read: int = 2_000
-    "a packet out of its socket, and all the way to the agent,"
+    read: int = 900
+    "a packet out of its socket,"
+    hear: int = 2_000
+    "... and all the way to the agent,"
     begin: int = 60_000
     "a packet that does not come as was expected,"
     fill: int = 10_000
@@ -66,7 +68,7 @@ class Modelled:
 
 def measured(scale: float = 1.5) -> Modelled:
     """CPU time of this machine, so many times: out of sleep, caches are cold. System calls cost what the floor's do."""
-    return Modelled(900, 0, 0, 0, 1_700, 0.0007, 50_000, scale)
+    return Modelled(900, 0, 0, 0, 0, 1_700, 0.0007, 50_000, scale)
 
 
 class Clock:
@@ -77,7 +79,10 @@ class Clock:
         self._passed_ns, self._slept_ns = 0, 0
         self._cpu_ns = time.thread_time_ns()
         self._counts = bool(scale)
-        self.on_move: Callable[[int], None] = lambda now_ns: None
+        self.stalls: list[tuple[int, int]] = []
+        "from when to when, ns, nothing is done: others have the machine"
+        self.crowded: tuple[int, int] = 0, 0
+        "from when to when all work takes four times as long"
 
     def now(self) -> int:
         """Monotonic, ns."""
@@ -93,12 +98,21 @@ class Clock:
 
     def work(self, ns: float) -> None:
         """It takes so long."""
-        self._passed_ns += int(ns)
+        begin, end = self.crowded
+        self._passed_ns += int(ns) * (4 if begin <= START_NS + self._passed_ns < end else 1)
+        self._stall()
 
     def sleep(self, seconds: float) -> None:
         """Nothing is done."""
         self._passed_ns += round(seconds * 1e9)
         self._slept_ns += round(seconds * 1e9)
+        self._stall()
+
+    def _stall(self) -> None:
+        for begin, end in self.stalls:
+            if begin <= START_NS + self._passed_ns < end:
+                self._slept_ns += end - START_NS - self._passed_ns
+                self._passed_ns = end - START_NS
 
     @contextlib.contextmanager
     def stopped(self) -> Iterator[None]:
@@ -146,26 +160,27 @@ class BusyWorker:
     """A worker with `calls` calls."""
 
     def __init__(
-        self, calls: int, costs: Modelled, *, talk_after_ms: int = 1000, spread_ms: float = 20.0,
-        loss: float = 0.0, seed: int = 1, **start: Any,
-    ) -> None:  # fmt: skip
+        self, calls: int, costs: Modelled, *, talk_after_ms: int = 1000, spread_ms: float = 20.0, **start: Any
+    ) -> None:
         """Callers speak `talk_after_ms` after their calls are up, their first packets within `spread_ms`."""
         self.calls, self.costs = calls, costs
         self.clock = Clock(costs.measured)
+        self.begun_ns = self.clock.now()
+        "when the calls began"
         with self.clock.stopped():
             rig = _Engine.__new__(_Engine)
             rig.clock = self.clock
             jitter = TargetParams(min_ns=JITTER_MIN_MS * MS)
             rig.__init__(calls, seed=3, echo=True, jitter=jitter, **start)  # type: ignore[misc]
         self.rig, self.engine = rig, rig.engine
-        self._rng = np.random.default_rng(seed)
-        self._loss = loss
         phase_ns = (np.arange(calls) * spread_ms * MS / calls).astype(np.int64)
         self._first_ns = self.clock.now() + talk_after_ms * MS + phase_ns
         self.read = np.zeros(calls, np.int64)
         "[calls] packets that were read, or lost before"
         self.lost = np.zeros(calls, np.int64)
         "[calls] packets that found no room"
+        self.outages: list[tuple[int, int]] = []
+        "of the network, from when to when, ns"
         self._turn = 0
         self._behind: NDArray[np.bool_] = np.zeros(calls, bool)
         self.sampled_row, self.sampled_age_ns = -1, 0
@@ -194,6 +209,7 @@ class BusyWorker:
         self._wrap(
             rig.agent.socket, "recv_into", lambda _: costs.agent_byte * len(rig.agent.socket.inbox), foreign=True
         )
+        self._wrap(self.engine, "receive", lambda batch, _: costs.hear * len(batch.rows))
         self._wrap(self.engine.receiver, "receive", lambda batch, _: costs.begin * len(batch.rows))
         self._wrap(
             uplink, "fill", lambda rows, *_: (costs.silence if uplink.hurried else costs.fill) * len(rows)
@@ -221,7 +237,10 @@ class BusyWorker:
         return {} if handler is None else {FD: handler}
 
     def _due(self, now_ns: int) -> NDArray[np.int64]:
-        """[calls] packets that have come by then."""
+        """[calls] packets that have come by then; what falls into an outage comes in one burst at its end."""
+        for begin, end in self.outages:
+            if begin <= now_ns < end:
+                now_ns = begin
         return np.maximum((now_ns - self._first_ns) // PACKET_NS + 1, 0)
 
     def poll(self, seconds: float) -> list[tuple[int, int]]:
@@ -231,6 +250,7 @@ class BusyWorker:
             if not ready and seconds > 0:
                 now_ns = self.clock.now()
                 coming_ns = int((self._first_ns + np.maximum(self._due(now_ns), self.read) * PACKET_NS).min())
+                coming_ns = max([coming_ns, *(end for begin, end in self.outages if begin <= coming_ns < end)])
                 self.clock.sleep(min(max(coming_ns - now_ns, 0) / 1e9, seconds))
                 ready = self._ready()
             return ready
@@ -267,6 +287,10 @@ class BusyWorker:
             batch = self._batch(rows) if len(rows) else None
             self.clock.work(self.costs.read * len(rows))
         return batch, others
+
+    def waiting(self, ready: Sequence[tuple[int, int]]) -> Rows:
+        """As `UdpSockets` has it."""
+        return np.array([fd - FIRST_FD for fd, _ in ready if fd >= FIRST_FD], np.intp)
 
     def _batch(self, rows: Rows) -> Batch:
         number = self.read[rows]

@@ -30,6 +30,8 @@ static const Kernel kernels[] = {
     {"due", "q2@ int rows int q1! q1!", due},
     {"spoken", "q2!@ q1@ q1@ q1! rows q1 ?1 int", spoken},
     {"delays", "q1 I2!@ q1! rows q1 int", delays},
+    /* row of each descriptor, rows, events, how many */
+    {"waiting", "i1 q1! B2 int", waiting},
     {NULL, NULL, NULL},
 };
 

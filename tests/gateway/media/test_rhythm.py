@@ -138,3 +138,19 @@ def test_load_is_cpu_or_lateness_of_a_worker_that_works() -> None:
     working = Loop()
     working.run(4, cost_ms=0.8)
     assert working.load == pytest.approx((0.8 / 4 + 3 * 0.24) / 4, abs=0.02), "a second of 4 ms a tick, then 3.3"
+
+
+def test_a_tick_that_is_behind_makes_the_next_ones_long_at_once_and_no_longer_than_needed() -> None:
+    """Large batches are the cheapest; when all has been caught up, ticks are what they were, not a second later."""
+    loop = Loop()
+    loop.run(1.5, cost_ms=1.4, passed_on_ms=1.4)
+    assert loop.rhythm.grid_ns == 2_500_000
+    loop.rhythm.hurry()
+    assert loop.rhythm.grid_ns == GRIDS_NS[-1]
+    loop.run(0.1, cost_ms=9.0, passed_on_ms=8.0)
+    loop.rhythm.hurry()
+    loop.run(0.15, cost_ms=9.0, passed_on_ms=8.0)
+    assert loop.rhythm.grid_ns == GRIDS_NS[-1]
+    loop.run(0.1, cost_ms=1.4, passed_on_ms=1.4)
+    assert loop.rhythm.grid_ns == 2_500_000
+    assert loop.rhythm.reach_ns == pytest.approx(1.4 * MS, rel=0.1), "of ticks of an ordinary length"

@@ -252,6 +252,26 @@ def test_more_than_a_look_names_is_for_the_next(kernels: bool, monkeypatch: pyte
     wires.close()
 
 
+def test_whoever_has_more_to_read_is_known(wires: Wires) -> None:
+    """Rows whose sockets are ready; others that the poller names are none, and so is nobody."""
+    assert wires.sockets.waiting(wires.poller.poll(0)).tolist() == []
+    ours, theirs = socket.socketpair()
+    wires.poller.watch(ours.fileno(), select.EPOLLIN, lambda events: None)
+    theirs.send(b"agent")
+    rows = {line.stream.row for line in wires.lines[1:3]}
+    for line in wires.lines[1:3]:
+        line.say(b"first")
+    wires.lines[1].say(b"second")
+    assert sorted(wires.sockets.waiting(wires.poller.poll(0)).tolist()) == sorted(rows)
+    wires.poller.forget(ours.fileno())
+    wires.look()
+    assert wires.sockets.waiting(wires.poller.poll(0)).tolist() == [wires.lines[1].stream.row]
+    wires.look()
+    assert wires.sockets.waiting(wires.poller.poll(0)).tolist() == []
+    ours.close()
+    theirs.close()
+
+
 def test_a_descriptor_that_is_used_again_is_not_of_the_old_row(wires: Wires) -> None:
     """By another call in another row; by something that is not RTP at all."""
     old = [wires.lines[0], wires.lines[1]]
