@@ -33,6 +33,8 @@ HURRIED_NS = 10_000_000
 "A tick that begins so late is one of a worker that is behind: what can wait waits."
 LATELY_NS = 1_000_000_000
 "For so long afterwards packets may come faster than time: those that have waited."
+PACKET_TIME_NS = 20_000_000
+"So often a packet comes to each socket, mostly."
 READ_NS = 15_000_000
 "While frames are overdue, so long is read at a time: then callers get the packets that are due, and reading goes on."
 GIVE_UP_READ_NS = 45_000_000
@@ -139,11 +141,13 @@ class Loop:
         engine.play(now_ns)
 
     def _read(self, ready: Ready, now_ns: int) -> tuple[int, Events]:
-        """A packet of each socket, and a burst of few of them; returns the time, and what else is ready."""
+        """A packet of each socket, and what waits behind it; returns the time, and what else is ready."""
+        begun_ns, more = now_ns, LOOKS_PER_TICK - 1
+        if self.rhythm.crowded:  # the next tick comes soon enough, unless this one did not
+            more = self.rhythm.late_ns // PACKET_TIME_NS
         batch, others = self._sockets.receive(ready)
-        for _ in range(0 if self.rhythm.crowded else LOOKS_PER_TICK - 1):
-            if batch is None:
-                break
+        while batch is not None and more > 0 and now_ns - begun_ns < READ_NS:
+            more -= 1
             self._take(batch, now_ns)
             now_ns = self._clock()  # what has come meanwhile is no faster than time
             # Only what lies behind a packet of the last look: others' new packets are for the next tick.

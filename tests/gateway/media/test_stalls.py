@@ -57,10 +57,10 @@ def test_what_waited_is_not_taken_for_a_slow_clock(seed: int) -> None:
 
 
 def test_after_more_than_the_worker_can_bear_everybody_is_heard_soon() -> None:
-    """A backlog of more than a second is given up, and when there is CPU again nothing is left of it."""
+    """The machine has been behind for a second and longer; when there is CPU again nothing is left of it."""
     worker, quiet_ms = crowded(15)
     worker.run(END_S)
-    assert worker.rig.drops()["GIVEN_UP"] > 5 * CALLS
+    assert max(state.waiting for state in worker.states) > 20 * CALLS
     assert worker.states[-1].dropped == dropped_at(worker, quiet_ms + 100)
 
 
