@@ -12,8 +12,11 @@ import numpy as np
 import pytest
 
 from support.busy_worker import BusyWorker, Modelled
+from support.virtual_engine import VirtualEngine
+from support.virtual_network import Callers, Network
 from trunkline.agent_bridge.dialect import FLAG_GAP
 from trunkline.gateway.media.backlog import GIVE_UP_NS
+from trunkline.gateway.media.batch import Batch
 from trunkline.gateway.media.load import LoadMeter
 
 CALLS = 300
@@ -145,3 +148,35 @@ def test_the_rig_is_the_same_again() -> None:
         return worker.rig.digests(), worker.states
 
     assert digest() == digest()
+
+
+@pytest.mark.parametrize(("rate_hz", "frame_ms", "ptime_ms"), [(8000, 20, 20), (16000, 30, 20), (48000, 10, 30)])
+def test_a_timeline_jumps_over_what_was_given_up(rate_hz: int, frame_ms: int, ptime_ms: int) -> None:
+    """Whatever the frames: positions are elapsed time before and after, and the next packet is heard at once."""
+    rig = VirtualEngine(2, rate_hz=rate_hz, frame_ms=frame_ms, ptime_ms=ptime_ms)
+    begun_ns = rig.now_ns
+    traffic = rig.traffic(1, Callers(2, ptime_ms=ptime_ms), Network())
+    batches = traffic.batches(600)
+    for _ in range(200):
+        rig.step(next(batches))
+    backlog, frames_before = rig.engine.timeline.backlog, rig.agent.frames.copy()
+    waited: list[Batch] = []
+    for _ in range(150):  # the worker does not come round for 1.5 s
+        rig.now_ns += rig.tick_ns
+        waited += next(batches)
+    for batch in waited:
+        rest = backlog.drop(batch, rig.now_ns)
+        assert rest is None, "their rows are late by more than a second"
+    rig.engine.pass_on(rig.now_ns, np.array([1]))  # row 1 has more to read
+    assert backlog.busy and backlog.skips == 1
+    rig.engine.pass_on(rig.now_ns)
+    assert not backlog.busy and backlog.skips == 2
+    late = rig.uplink_drops().copy()
+    for _ in range(150):
+        rig.step(next(batches))
+    assert backlog.skips == 0
+    assert (rig.uplink_drops() == late).all() and late.sum() == rig.drops()["GIVEN_UP"]
+    elapsed = (rig.now_ns - begun_ns) / 1e9 * rate_hz
+    assert np.abs(rig.agent.next_position - elapsed).max() <= 3 * max(frame_ms, ptime_ms) * rate_hz / 1000
+    assert (rig.agent.frames - frames_before <= 1500 / frame_ms + 6).all(), "none stands for what was given up"
+    assert rig.engine.table.shared.rx_proven[:2].all() and not rig.table.held[:2].any()

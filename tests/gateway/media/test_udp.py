@@ -443,3 +443,17 @@ def test_addresses_as_the_kernel_has_them(address: IPv4Address | IPv6Address, po
 def test_what_is_no_address_is_packed_as_none(address: tuple[str, int]) -> None:
     assert not pack(address).any()
     assert Sources(pack(address)[None])[np.intp(0)] == ("", 0)
+
+
+def test_nobody_reads_or_writes_beyond_what_there_is() -> None:
+    """Events that are not there, rows that have no place."""
+    waiting = compiled.bind("waiting", np.zeros(4, np.int32), np.zeros(2, np.intp))
+    if waiting is None:
+        pytest.skip("nothing is compiled")
+    events = np.zeros((8, poller.EVENT_BYTES), np.uint8)
+    assert waiting(events, 2) == 2, "two events of descriptor 0"
+    for count in (3, 9, -1):
+        with pytest.raises(ValueError, match="no room"):
+            waiting(events, count)
+    events[:] = 0xFF  # descriptor -1
+    assert waiting(events, 2) == 0
