@@ -33,10 +33,11 @@ HURRIED_NS = 10_000_000
 "A tick that begins so late is one of a worker that is behind: what can wait waits."
 LATELY_NS = 1_000_000_000
 "For so long afterwards packets may come faster than time: those that have waited."
-PACKET_TIME_NS = 20_000_000
-"So often a packet comes to each socket, mostly."
+PACKET_TIME_NS, MOST_LOOKS = 20_000_000, 8
+"So often a packet comes to each socket, mostly; so many of them are read at most before anybody asks what is overdue."
 READ_NS = 15_000_000
-"While frames are overdue, so long is read at a time: then callers get the packets that are due, and reading goes on."
+"""While frames are overdue, so much CPU time goes into reading at a time: then callers get the packets that are due,
+and reading goes on. Not time on the wall: where others have the machine, little would be read in it."""
 GIVE_UP_READ_NS = 45_000_000
 "... and so long what is given up: it must come out of the sockets sooner than more comes in."
 READ_FEW_NS, FLOOD_NS = 2_000_000, 250_000_000
@@ -80,13 +81,13 @@ class Loop:
 
     def __init__(
         self, engine: Engine, sockets: Sockets, poller: Poller, rhythm: Rhythm, control_fd: int,
-        clock: Callable[[], int] = time.monotonic_ns,
+        clock: Callable[[], int] = time.monotonic_ns, cpu_clock: Callable[[], int] = time.thread_time_ns,
     ) -> None:  # fmt: skip
         """`control_fd` is heard in every tick, agents only when it is time."""
         self._engine, self._sockets, self._poller = engine, sockets, poller
         self.rhythm = rhythm
         self._control_fd = control_fd
-        self._clock = clock
+        self._clock, self._cpu_clock = clock, cpu_clock
         self._handled_ns = self._hurried_ns = 0
         self._behind_since_ns = engine.table.shared.worker.behind_since_ns
         self._behind_since_ns[0] = 0  # or a predecessor would count
@@ -125,7 +126,7 @@ class Loop:
         waiting: Rows | None = None
         behind = False
         if engine.timeline.next_deadline_ns() <= now_ns:
-            now_ns, waiting, behind = self._read_on(self.rhythm.begun_ns)
+            now_ns, waiting, behind = self._read_on()
         if not (behind or (late and self.rhythm.crowded)):
             self._behind_since_ns[0] = 0
         elif not self._behind_since_ns[0]:
@@ -142,11 +143,11 @@ class Loop:
 
     def _read(self, ready: Ready, now_ns: int) -> tuple[int, Events]:
         """A packet of each socket, and what waits behind it; returns the time, and what else is ready."""
-        begun_ns, more = now_ns, LOOKS_PER_TICK - 1
+        more = LOOKS_PER_TICK - 1
         if self.rhythm.crowded:  # the next tick comes soon enough, unless this one did not
-            more = self.rhythm.late_ns // PACKET_TIME_NS
+            more = min(self.rhythm.late_ns // PACKET_TIME_NS, MOST_LOOKS)
         batch, others = self._sockets.receive(ready)
-        while batch is not None and more > 0 and now_ns - begun_ns < READ_NS:
+        while batch is not None and more > 0:
             more -= 1
             self._take(batch, now_ns)
             now_ns = self._clock()  # what has come meanwhile is no faster than time
@@ -171,12 +172,12 @@ class Loop:
         since_ns = int(self._behind_since_ns[0])
         return 0 < since_ns < now_ns - GIVE_UP_NS and self._engine.timeline.next_deadline_ns() < now_ns - GIVE_UP_NS
 
-    def _read_on(self, begun_ns: int) -> tuple[int, Rows | None, bool]:
+    def _read_on(self) -> tuple[int, Rows | None, bool]:
         """Frames are overdue: read on while their packets wait at the sockets, for then nothing is missing.
 
         Returns the time, the rows that have more to read (None if nobody knows), and whether we are behind.
         """
-        timeline, behind = self._engine.timeline, False
+        timeline, behind, begun_ns = self._engine.timeline, False, self._cpu_clock()
         while True:
             now_ns, ready = self._clock(), self._poller.poll(0)
             waiting = self._sockets.waiting(ready)
@@ -185,11 +186,11 @@ class Loop:
                 return now_ns, _NOBODY, behind
             if overdue > FEW_SOCKETS and not behind:
                 behind = True  # packets of many calls wait for us, and are late because of us
-                self._hurry(True, begun_ns)
+                self._hurry(True, now_ns)
                 self.rhythm.hurry()
             batch = None
             limit_ns = GIVE_UP_READ_NS if timeline.backlog.busy else READ_NS if overdue > FEW_SOCKETS else READ_FEW_NS
-            if overdue and now_ns - begun_ns < limit_ns:
+            if overdue and self._cpu_clock() - begun_ns < limit_ns:
                 batch, _ = self._sockets.receive(ready)
             if batch is None:
                 return now_ns, waiting if len(ready) < MOST_FOUND else None, behind

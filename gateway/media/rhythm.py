@@ -153,7 +153,9 @@ class Rhythm:
         self._cpu_ns, self._looked_ns, self._behind_ns = cpu_ns, done_ns, 0
         if self._calm_grid_ns:
             if done_ns - self._hurried_ns > CALM_NS:
-                self.grid_ns, self._calm_grid_ns, self._changed_ns = self._calm_grid_ns, 0, done_ns
+                if self.share <= LONGER_FROM:  # else shorter ones would be too many again
+                    self.grid_ns = self._calm_grid_ns
+                self._calm_grid_ns, self._changed_ns = 0, done_ns
         elif done_ns - self._changed_ns > SHARE_NS:
             self._set_grid(done_ns)
 

@@ -195,7 +195,7 @@ class BusyWorker:
             self.poll, self.rig.table.shared.worker, clock=self.clock.now, cpu_clock=self.clock.cpu,
             sleep=self.clock.sleep,
         )  # fmt: skip
-        self.loop = Loop(self.engine, self, self, rhythm, -1, self.clock.now)
+        self.loop = Loop(self.engine, self, self, rhythm, -1, self.clock.now, self.clock.cpu)
 
     # -- what work takes --------------------------------------------------------------------
 

@@ -154,3 +154,9 @@ def test_a_tick_that_is_behind_makes_the_next_ones_long_at_once_and_no_longer_th
     loop.run(0.1, cost_ms=1.4, passed_on_ms=1.4)
     assert loop.rhythm.grid_ns == 2_500_000
     assert loop.rhythm.reach_ns == pytest.approx(1.4 * MS, rel=0.1), "of ticks of an ordinary length"
+    loop.run(4, cost_ms=2.4)
+    for _ in range(8):
+        loop.rhythm.hurry()
+        loop.run(0.15, cost_ms=9.9)
+    loop.run(0.3, cost_ms=9.9)
+    assert loop.rhythm.share > 0.88 and loop.rhythm.grid_ns == GRIDS_NS[-1], "CPU is short, behind or not"
