@@ -37,7 +37,9 @@ PACKET_TIME_NS, MOST_LOOKS = 20_000_000, 8
 "So often a packet comes to each socket, mostly; so many of them are read at most before anybody asks what is overdue."
 READ_NS = 15_000_000
 """While frames are overdue, so much CPU time goes into reading at a time: then callers get the packets that are due,
-and reading goes on. Not time on the wall: where others have the machine, little would be read in it."""
+and reading goes on. Not time on the wall: where others have the machine, little would be read in it ..."""
+LONGEST_NS = 150_000_000
+"... but no tick may be so long that the worker seems to hang, or that callers hear it more than need be."
 GIVE_UP_READ_NS = 45_000_000
 "... and so long what is given up: it must come out of the sockets sooner than more comes in."
 READ_FEW_NS, FLOOD_NS = 2_000_000, 250_000_000
@@ -147,7 +149,7 @@ class Loop:
         if self.rhythm.crowded:  # the next tick comes soon enough, unless this one did not
             more = min(self.rhythm.late_ns // PACKET_TIME_NS, MOST_LOOKS)
         batch, others = self._sockets.receive(ready)
-        while batch is not None and more > 0:
+        while batch is not None and more > 0 and not self._is_long(now_ns):
             more -= 1
             self._take(batch, now_ns)
             now_ns = self._clock()  # what has come meanwhile is no faster than time
@@ -190,11 +192,14 @@ class Loop:
                 self.rhythm.hurry()
             batch = None
             limit_ns = GIVE_UP_READ_NS if timeline.backlog.busy else READ_NS if overdue > FEW_SOCKETS else READ_FEW_NS
-            if overdue and self._cpu_clock() - begun_ns < limit_ns:
+            if overdue and self._cpu_clock() - begun_ns < limit_ns and not self._is_long(now_ns):
                 batch, _ = self._sockets.receive(ready)
             if batch is None:
                 return now_ns, waiting if len(ready) < MOST_FOUND else None, behind
             self._take(batch, now_ns)
+
+    def _is_long(self, now_ns: int) -> bool:
+        return now_ns - self.rhythm.begun_ns > LONGEST_NS
 
     def _hurry(self, hurried: bool, now_ns: int) -> None:
         if hurried:

@@ -104,6 +104,7 @@ class Rhythm:
         now_ns = self._clock()
         self.wanted_ns = max(wanted_ns, next_ns)
         self.late_ns, self.begun_ns = now_ns - max(wanted_ns, self.begun_ns), now_ns
+        self._counters.heartbeat_ns[0] = now_ns
         return ready
 
     def _sleep_until(self, then_ns: int) -> bool:
@@ -130,7 +131,7 @@ class Rhythm:
         self._note_load(done_ns)
         took_us = (done_ns - self.begun_ns) // 1000
         counters = self._counters
-        counters.heartbeat_ns[0] = self.begun_ns
+        counters.heartbeat_ns[0] = done_ns
         counters.ticks[0] += 1
         counters.tick_duration[bisect.bisect_left(_EDGES_US, took_us)] += 1
         counters.tick_max_us[0] = max(int(counters.tick_max_us[0]), took_us)

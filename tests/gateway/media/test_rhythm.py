@@ -127,6 +127,19 @@ def test_ticks_become_longer_when_cpu_runs_short_and_shorter_when_there_is_plent
     assert loop.rhythm.grid_ns == GRIDS_NS[0]
 
 
+def test_a_long_tick_is_no_hang_of_two() -> None:
+    """A worker is taken for hung by the age of its heartbeat: no older than the tick that it is in."""
+    loop = Loop()
+    loop.run(3, cost_ms=900)
+    begun_ns = loop.now_ns
+    heartbeat_ns = loop.columns.worker.heartbeat_ns
+    assert begun_ns - int(heartbeat_ns[0]) < 50 * MS
+    loop.rhythm.wait(lambda: loop.now_ns)
+    assert int(heartbeat_ns[0]) == loop.rhythm.begun_ns
+    loop.now_ns += 900 * MS
+    assert loop.now_ns - int(heartbeat_ns[0]) == pytest.approx(900 * MS, abs=5 * MS)
+
+
 def test_load_is_cpu_or_lateness_of_a_worker_that_works() -> None:
     """A tick that takes long because others have the core is a load only for who used that core."""
     idle, working = Loop(), Loop()
