@@ -25,11 +25,11 @@ QUIETLY := .ci/quietly
 
 .PHONY: help setup run test lint doctor matrix bench bench-load bench-dtmf bench-concealment bench-hour bench-opus bench-engine bench-srtp \
 	bench-failover bench-vad bench-barge-in bench-marks bench-chunks bench-prebuffer \
-	bench-codecs bench-dialects bench-resampling bench-jitter bench-drift clean packages FORCE
+	bench-codecs bench-dialects bench-resampling bench-jitter bench-drift bench-overload clean packages FORCE
 .DELETE_ON_ERROR:
 
 help:
-	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST)); echo "also: setup, lint, doctor, bench-engine, bench-srtp, bench-codecs, bench-dialects, bench-resampling, bench-jitter, bench-drift, bench-chunks, bench-prebuffer, clean"
+	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST)); echo "also: setup, lint, doctor, bench-engine, bench-srtp, bench-codecs, bench-dialects, bench-resampling, bench-jitter, bench-drift, bench-chunks, bench-prebuffer, bench-overload, clean"
 
 setup: .venv/.pjsip
 
@@ -89,6 +89,9 @@ bench-srtp: .venv/.dev
 
 bench-dialects: .venv/.dev
 	@PYTHONPATH=tests OPENBLAS_NUM_THREADS=1 $(BIN)/python -m bench.dialect_cost $(ARGS)
+
+bench-overload: .venv/.dev
+	@PYTHONPATH=tests OPENBLAS_NUM_THREADS=1 $(BIN)/python -m bench.overload $(ARGS)
 
 bench-jitter bench-drift: .venv/.dev
 	@PYTHONPATH=tests $(BIN)/python -m $(subst -,.,$@) $(ARGS)

@@ -52,3 +52,5 @@ class Drop(enum.IntEnum):
     "an SRTP packet that was there before, or is too old to know (RFC 3711 3.3.2)"
     KEY_FLOOD = 21
     "key presses beyond what a dialler makes in a second, or a packet with more of them than one can have"
+    GIVEN_UP = 22
+    "it had waited for a worker that was a second behind"

@@ -40,6 +40,7 @@ def figures(record: Record) -> dict[str, Any]:
         "calls": plan.calls,
         "codec": plan.codec,
         "srtp": plan.srtp,
+        "loss_percent": plan.loss_percent,
         "dialect": plan.dialect,
         "seconds": plan.seconds,
         "cpu_us_per_call_second": record.cpu.us_per_call_second(plan.calls),
@@ -55,7 +56,8 @@ def figures(record: Record) -> dict[str, Any]:
         "uplink": {
             "packets": up.sent, "lost": up.lost, "late": late_up, "sent_too_late": up.sent_late,
             "flagged": up.flagged, "wrong": up.wrong, "position_breaks": up.breaks,
-            "unmatched_calls": up.unmatched_calls, "histogram": histogram(up.delay_ms),
+            "left_out": up.left_out, "made_up": up.made_up, "held_ms": spread(up.held_ms),
+            "unmatched_calls": up.unmatched_calls, "moved_calls": up.moved_calls, "histogram": histogram(up.delay_ms),
         },
         "downlink": {
             "packets": down.heard, "lost": down.lost, "late": late_down, "silent": down.silent,

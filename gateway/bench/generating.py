@@ -9,6 +9,7 @@ from trunkline.gateway.bench import build, signal
 from trunkline.gateway.bench.carrier import HOST
 from trunkline.gateway.bench.errors import BenchError
 from trunkline.gateway.bench.keys import Keys
+from trunkline.gateway.bench.lossy import parts_per_million
 from trunkline.gateway.bench.plan import Plan
 from trunkline.gateway.bench.processes import Child, python
 from trunkline.gateway.bench.spoken import spoken
@@ -51,5 +52,6 @@ def start_generator(plan: Plan, keys: Keys, command: list[str], folder: Path) ->
     numbers = [plan.calls, plan.packet_ns, plan.timestamp_step, plan.payload_type, count, width]
     numbers += [len(said.pattern), said.step, window.start if window else 0]
     numbers.append(SUITES[plan.srtp].master_bytes if plan.srtp else 0)
+    numbers.append(parts_per_million(plan.loss_percent))
     arguments = [*map(str, numbers), plan.srtp or "-", HOST, str(plan_file), str(record)]
     return Child("generator", [*command, *arguments], folder), record

@@ -3,11 +3,11 @@
  * The callers of `trunkline bench`: sends and receives the RTP of many calls, and writes down when.
  *
  *   generator CALLS PACKET_NS TIMESTAMP_STEP PAYLOAD_TYPE PAYLOADS WIDTH PATTERN_LENGTH PATTERN_STEP WINDOW KEY_BYTES
- *             SUITE HOST PLAN RECORD
+ *             LOSS SUITE HOST PLAN RECORD
  *
  * PLAN holds the pattern (a uint16 a packet: which payload), the lengths of the payloads (uint16), the payloads (WIDTH
  * bytes each), and for each call two master keys of KEY_BYTES (with salt): ours, theirs.  Packet k of call i carries
- * payload pattern[(i * PATTERN_STEP + k) % PATTERN_LENGTH].  SUITE "-" and KEY_BYTES 0: in the clear.  SRTP is by
+ * payload pattern[(i * PATTERN_STEP + k) % PATTERN_LENGTH].  LOSS of a million packets are left out (lossy.py).  SUITE "-" and KEY_BYTES 0: in the clear.  SRTP is by
  * libsrtp, where this has been built with -DWITH_SRTP: packets are protected before their time is taken.
  *
  * Says "ports RTCP P0 P1 ..." (one UDP socket a call, one for the RTCP of all), reads "go PACKETS TAIL Q0 Q1 ..."
@@ -60,7 +60,7 @@ struct call {
 };
 
 static int calls, timestamp_step, payload_type, payload_count, width, pattern_length, pattern_step, window_offset,
-    key_bytes;
+    key_bytes, loss;
 static int64_t packet_ns, realtime_offset_ns, heard_count, heard_room, send_errors, unrecorded, reports_heard;
 static uint16_t *pattern, *lengths;
 static uint8_t *payloads, *keys;
@@ -194,6 +194,16 @@ static void send_report(struct call *c, int64_t k)
         return; /* a report more or less */
 }
 
+/* The network's doing, every time the same: splitmix64 of call and packet. */
+static int is_left_out(uint64_t i, uint64_t k)
+{
+    uint64_t x = (i << 32 | k) + 0x9E3779B97F4A7C15u;
+    x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9u;
+    x = (x ^ x >> 27) * 0x94D049BB133111EBu;
+    x ^= x >> 31;
+    return k && x % 1000000 < (uint64_t)loss;
+}
+
 static void send_packet(int i, int64_t k, int64_t packets)
 {
     struct call *c = &table[i];
@@ -262,7 +272,8 @@ static void run(int64_t packets, int64_t tail, int64_t start)
                 while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &wake, NULL) == EINTR)
                     ;
             for (int64_t i = first; i < next && k < packets; i++) {
-                send_packet(i, k, packets);
+                if (!is_left_out(i, k))
+                    send_packet(i, k, packets);
                 if ((k + i * 7) % report_every == 0)
                     send_report(&table[i], k);
             }
@@ -295,30 +306,30 @@ static void save(const char *path, int64_t packets, int64_t start)
 
 int main(int argc, char **argv)
 {
-    if (argc != 15) {
+    if (argc != 16) {
         fprintf(stderr, "generator: see the head of generator.c\n");
         return 2;
     }
     int *numbers[] = {&timestamp_step, &payload_type, &payload_count, &width, &pattern_length, &pattern_step,
-                      &window_offset, &key_bytes};
+                      &window_offset, &key_bytes, &loss};
     calls = atoi(argv[1]), packet_ns = atoll(argv[2]);
-    for (int i = 0; i < 8; i++)
+    for (int i = 0; i < 9; i++)
         *numbers[i] = atoi(argv[3 + i]);
-    const char *suite = argv[11], *host = argv[12];
+    const char *suite = argv[12], *host = argv[13];
     if (width > MAX_PACKET - 200) {
         fprintf(stderr, "generator: payloads of %d bytes\n", width);
         return 2;
     }
     prctl(PR_SET_TIMERSLACK, 1);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    FILE *plan = fopen(argv[13], "rb");
+    FILE *plan = fopen(argv[14], "rb");
     pattern = room(pattern_length, sizeof *pattern), lengths = room(payload_count, sizeof *lengths);
     payloads = room(payload_count, width), keys = room(calls, 2 * key_bytes);
     if (!plan || fread(pattern, sizeof *pattern, pattern_length, plan) != (size_t)pattern_length ||
         fread(lengths, sizeof *lengths, payload_count, plan) != (size_t)payload_count ||
         fread(payloads, width, payload_count, plan) != (size_t)payload_count ||
         (key_bytes && fread(keys, 2 * key_bytes, calls, plan) != (size_t)calls))
-        fail(argv[13]);
+        fail(argv[14]);
     fclose(plan);
 
 #ifdef WITH_SRTP
@@ -381,7 +392,7 @@ int main(int argc, char **argv)
     printf("started %lld\n", (long long)start);
     fflush(stdout);
     run(packets, tail, start);
-    save(argv[14], packets, start);
+    save(argv[15], packets, start);
     printf("done\n");
     return 0;
 }

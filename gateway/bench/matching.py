@@ -5,12 +5,16 @@ Up: the first frame of a call that is not flagged is packet 0, and from there th
 which packet each frame is.  A dialect without positions has its frames in order, so the n-th is
 packet n until a gap shows.  Either way the frame's loudness must be that of the packet (`signal.py`):
 where it is not, the mapping is looked for anew, and what then still disagrees is counted as wrong.
+A mapping may move in mid-call, forwards or back: then frames were left out or made up that no packet asked for.
 Of codecs with a memory (G.722, Opus) the frame must be, sample by sample, what decoding gives (`spoken.py`); what
 comes back to the callers of these is told by its numbers alone.
 
 Down: a call's packets are judged against their own clock.  RTP timestamps say which packet time each
 belongs to; the least of arrival minus that is when the clock ticks, and what comes later than its tick
 is late by as much.
+
+What the callers left out on purpose (`lossy.py`) was not sent, and so is not lost.  Frames made up for it count
+apart, and so do the delays of packets that may have waited behind it: that is the network's doing.
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
-from trunkline.gateway.bench import signal
+from trunkline.gateway.bench import lossy, signal
 from trunkline.gateway.bench.plan import Plan
 from trunkline.gateway.bench.records import Frames, Generated
 from trunkline.gateway.bench.spoken import alike
@@ -39,6 +43,8 @@ LAST_LAG = 150
 "Packets by which a mapping may be off at the start: Asterisk answers a while after the first packet."
 SEARCHES = 20
 "Places in a call where its mapping is looked for: beyond that its frames are hopelessly wrong, and are told so."
+PAUSE = 3
+"Packets that are lost together, and may be silent when they come back."
 RUN = 12
 "Frames whose loudness settles where a call stands in its pattern: by chance once in 8^12."
 
@@ -53,15 +59,23 @@ class Up:
     sent_late: int = 0
     "packets lost likewise, but sent too late by the generator itself; not among `lost`"
     flagged: int = 0
-    "frames that were made up"
+    "frames that were made up though their packets were sent"
+    left_out: int = 0
+    "packets that were not sent, on purpose"
+    made_up: int = 0
+    "frames that stand for these"
     wrong: int = 0
     "unflagged frames that do not sound like their packet"
     breaks: int = 0
     "positions that do not follow the one before"
     unmatched_calls: int = 0
     "calls whose frames are not their packets, whatever the mapping; all their packets are lost"
+    moved_calls: int = 0
+    "calls with more or fewer frames than packets: the worker has moved their timelines"
     delay_ms: Real = dataclasses.field(default_factory=lambda: np.zeros(0))
     "from before the generator's `send` to after the agent's `recv`"
+    held_ms: Real = dataclasses.field(default_factory=lambda: np.zeros(0))
+    "the same of packets behind one that was left out"
 
 
 @dataclasses.dataclass(slots=True)
@@ -90,6 +104,10 @@ def match_up(plan: Plan, generated: Generated, frames: Frames) -> Up:
     result = Up()
     inside = (sent_ns >= begin) & (sent_ns < end)
     result.sent = int(inside.sum())
+    gone = lossy.left_out(plan.loss_percent, calls, packets) & (sent_ns == 0)
+    due_ns = generated.due_ns(plan.packet_ns)
+    gone_inside = gone & (due_ns >= begin) & (due_ns < end)
+    result.left_out = int(gone_inside.sum())
     known = (frames.call >= 0) & (frames.call < calls)
     order = np.flatnonzero(known)
     order = order[np.argsort(frames.call[order], kind="stable")]
@@ -104,7 +122,7 @@ def match_up(plan: Plan, generated: Generated, frames: Frames) -> Up:
         result.breaks = _breaks(call, frames.position[order], packet >= 0, plan.frame_samples)
         level = np.where(real, level, -1).astype(np.int8)
     if plan.stands_alone:
-        result.unmatched_calls = _correct(call, level, packet, real, calls)
+        result.unmatched_calls, result.moved_calls = _correct(call, level, packet, real, gone)
         sounds = level == signal.said(call, packet)
     else:
         sounds = alike(plan, frames.window[order], call, packet)
@@ -112,16 +130,19 @@ def match_up(plan: Plan, generated: Generated, frames: Frames) -> Up:
     when = np.zeros(len(packet), np.int64)
     when[valid] = sent_ns[call[valid], packet[valid]]
     counted = valid & (when >= begin) & (when < end)
+    result.made_up = int(gone_inside[call[valid], packet[valid]].sum())
     result.flagged = int((counted & ~real).sum())
     right = counted & real & sounds & (read_ns >= when)
     if not plan.stands_alone:
         result.unmatched_calls = _unlike(call, counted & real, sounds, calls)
     result.wrong = int((counted & real & ~right).sum())
-    result.delay_ms = (read_ns[right] - when[right]) / 1e6
+    delay_ms = (read_ns[right] - when[right]) / 1e6
+    held = lossy.behind(gone, plan.ptime_ms)[call[right], packet[right]]
+    result.delay_ms, result.held_ms = delay_ms[~held], delay_ms[held]
     arrived = np.zeros(sent_ns.shape, bool)
     arrived[call[right], packet[right]] = True
     missing = inside & ~arrived
-    late = missing & (sent_ns - generated.due_ns(plan.packet_ns) > SENT_LATE_NS)
+    late = missing & (sent_ns - due_ns > SENT_LATE_NS)
     result.sent_late = int(late.sum())
     result.lost = int(missing.sum()) - result.sent_late
     return result
@@ -157,28 +178,40 @@ def _breaks(call: Ints, position: Ints, begun: Mask, frame_samples: int) -> int:
     return int((same & (np.diff(position) != frame_samples)).sum())
 
 
-def _correct(call: Ints, level: signal.Levels, packet: Ints, real: Mask, calls: int) -> int:
-    """Look anew for calls whose mapping does not hold, changing `packet`; returns how many stay unmatched."""
+def _correct(
+    call: Ints, level: signal.Levels, packet: Ints, real: Mask, gone: NDArray[np.bool_]
+) -> tuple[int, int]:
+    """Look anew for calls whose mapping does not hold, changing `packet`.
+
+    `gone` [calls, packets] were not sent. Returns how many calls stay unmatched, and of how many the mapping moves.
+    """
+    calls, packets = gone.shape
     mapped = real & (packet >= 0)
+    mapped &= ~gone[call, np.clip(packet, 0, packets - 1)]  # where flags do not tell
+    moved = 0
     fits = np.bincount(call[mapped & (level == signal.said(call, packet))], minlength=calls)
     frames = np.bincount(call[mapped], minlength=calls)
     unmatched = int((frames == 0).sum())
     for one in np.flatnonzero((frames > 0) & (fits < frames)).tolist():
         of = np.flatnonzero((call == one) & mapped)
-        packet[of] = follow(level[of], packet[of], one)
+        found = follow(level[of], packet[of], one)
+        moved += int(np.ptp(found - packet[of]) > 0)
+        packet[of] = found
         good = int((level[of] == signal.said(call[of], packet[of])).sum())
         unmatched += good < MATCHED * len(of)
-    return unmatched
+    return unmatched, moved
 
 
 def follow(level: signal.Levels, packet: Ints, call: int) -> Ints:
-    """A mapping packet[n] of a call's frames to packets, corrected where runs of frames agree better with a later one.
+    """A mapping packet[n] of a call's frames to packets, corrected where runs of frames agree better with another one.
 
     A frame that alone is wrong stays where it is.  From where the next `RUN` frames mostly disagree, the
-    least shift is taken at which they agree; frames are never mapped backwards.
+    least shift is taken at which they agree: to later packets where some were left out, to earlier ones where
+    frames were made up beside them.
     """
     packet = packet.copy()
     shifts = np.arange(1, LAST_LAG)
+    shifts = np.stack([shifts, -shifts], axis=1).reshape(-1)  # 1, -1, 2, -2 ...
     for _ in range(SEARCHES):
         wrong = level != signal.said(call, packet)
         runs = np.convolve(wrong, np.ones(RUN, np.int64), "valid") if len(wrong) >= RUN else np.zeros(0)
@@ -186,8 +219,9 @@ def follow(level: signal.Levels, packet: Ints, call: int) -> Ints:
         for place in lost[:SEARCHES].tolist():
             ahead = slice(place, place + RUN)
             fits = (level[ahead] == signal.said(call, packet[ahead] + shifts[:, None])).sum(axis=1)
-            if fits.max() >= RUN - 1:
-                packet[place:] += shifts[fits.argmax()]
+            agree = np.flatnonzero(fits >= RUN - 1)
+            if len(agree):
+                packet[place:] += shifts[agree[0]]
                 break
         else:
             break
@@ -255,16 +289,30 @@ def _match_echo(
     if levels is None:
         return
     calls_heard = np.unique(call)
+    gone = lossy.left_out(plan.loss_percent, plan.calls, plan.packets)
     result.unmatched_calls = plan.calls - len(calls_heard)
     bounds = np.searchsorted(call, np.append(calls_heard, plan.calls))
     for one, first, last in zip(calls_heard.tolist(), bounds[:-1], bounds[1:], strict=True):
         order = first + np.argsort(sequence[first:last], kind="stable")
         speech = levels[order] >= 0
+        if plan.loss_percent:  # what was made up of something soft may be no loudness of ours
+            speech = _without_short_pauses(speech)
         result.silent += int((~speech & inside[order] & np.logical_or.accumulate(speech)).sum())
         level = levels[order][speech]
         number = follow(level, np.arange(len(level)), one)
-        good = int((level == signal.said(one, number)).sum())
-        result.unmatched_calls += not len(level) or good < MATCHED * len(level)
+        said = ~gone[one, np.clip(number, 0, gone.shape[1] - 1)]
+        good = int((level == signal.said(one, number))[said].sum())
+        result.unmatched_calls += not len(level) or good < MATCHED * int(said.sum())
+
+
+def _without_short_pauses(speech: Mask) -> Mask:
+    """Runs of no more than `PAUSE` packets without speech, amid speech, taken for speech."""
+    heard = np.flatnonzero(speech)
+    out = speech.copy()
+    for before, after in zip(heard[:-1].tolist(), heard[1:].tolist(), strict=True):
+        if 1 < after - before <= PAUSE + 1:
+            out[before:after] = True
+    return out
 
 
 def _levels_down(plan: Plan, heard: NDArray[np.void]) -> signal.Levels | None:

@@ -22,6 +22,8 @@ DEFAULT_RATE_HZ = {"audiosocket": 8000, "twilio": 8000, "telnyx": 8000, "plivo":
 RATES_HZ = (8000, 16000, 24000, 48000)
 CODEC_ROWS = 8
 "Loudnesses of the signal (signal.py), each a stream of its own."
+MOST_LOSS_PERCENT = 20
+"Beyond that there are too few packets between the gaps to tell them by."
 MAX_CALLS = 9000
 "RTP and RTCP ports of so many calls lie below the ports that the kernel gives out by itself."
 
@@ -40,6 +42,8 @@ class Plan:
     workers: int = 1
     srtp: str = ""
     "suite, a key of `sdes.SUITES`; empty: in the clear"
+    loss_percent: float = 0.0
+    "of the callers' packets are left out, at random, every time the same"
 
     def __post_init__(self) -> None:
         """Refuse what cannot be run, in words."""
@@ -59,6 +63,8 @@ class Plan:
             raise WrongOption(f"--codec: {error}") from None
         if self.codec not in AUDIO_FORMATS:
             raise WrongOption(f"--codec {self.codec!r}: it is one of {_list(AUDIO_FORMATS)}")
+        if not 0 <= self.loss_percent <= MOST_LOSS_PERCENT:
+            raise WrongOption(f"--loss {self.loss_percent:g}: it is 0 to {MOST_LOSS_PERCENT} percent")
         self._check_pair()
 
     def _check_pair(self) -> None:
@@ -72,6 +78,11 @@ class Plan:
                 MESSAGE_DIALECTS[self.dialect](LinkSettings(sample_rate_hz=self.agent_rate_hz))
             except ValueError as error:
                 raise WrongOption(f"--agent-rate: {error}") from None
+        if self.loss_percent and not self.stands_alone:
+            raise WrongOption(
+                f"--loss with {self.codec}: what follows a gap depends on what was lost, and could not be told from "
+                "what is wrong; use PCMU, PCMA or L16"
+            )
         if self.dialect != "trunkline" and not self.stands_alone:
             raise WrongOption(
                 f"--dialect {self.dialect} has no positions, and in a stream of {self.codec} only they tell the "

@@ -120,9 +120,10 @@ def plain_line(moment: Moment) -> str:
 
 def _heading(one: dict[str, Any]) -> str:
     srtp = f", {one['srtp']}" if one["srtp"] else ""
+    loss = f", {one['loss_percent']:g} % lost on the way" if one["loss_percent"] else ""
     return (
-        f"[bold]{one['calls']} calls[/], {one['codec']} at {one['ptime_ms']} ms{srtp}, {one['dialect']} dialect at "
-        f"{one['agent_rate_hz'] // 1000} kHz, {one['seconds']:g} s"
+        f"[bold]{one['calls']} calls[/], {one['codec']} at {one['ptime_ms']} ms{srtp}{loss}, {one['dialect']} dialect "
+        f"at {one['agent_rate_hz'] // 1000} kHz, {one['seconds']:g} s"
     )
 
 
@@ -167,6 +168,15 @@ def summary(one: dict[str, Any]) -> str:
         lines.append(
             f"{late} packets were sent too late by the generator itself; they are not counted as lost"
         )
+    if one["loss_percent"]:
+        up = one["uplink"]
+        p50, p99 = _ms(up["held_ms"]["p50"]), _ms(up["held_ms"]["p99"])
+        lines.append(
+            f"{up['left_out']} packets were left out on purpose, and {up['made_up']} frames made up for them; what "
+            f"came behind them was held back, and is not in the delays above: p50 {p50}, p99 {p99}"
+        )
+    if moved := one["uplink"]["moved_calls"]:
+        lines.append(f"[yellow]{moved} calls have more or fewer frames than packets: the worker was behind[/]")
     if trouble := generator_trouble(one):
         lines.append(f"[yellow]{trouble}; the figures say little of the worker[/]")
     elif busy := disturbance(one):

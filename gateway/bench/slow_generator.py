@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from trunkline.gateway.bench.lossy import MILLION, left_out
 from trunkline.gateway.bench.records import HEARD, WINDOW_BYTES, Generated, write_generated
 
 SLOT_NS = 1_000_000
@@ -29,12 +30,13 @@ class Generator:
     """All callers."""
 
     def __init__(self, arguments: list[str]) -> None:
-        numbers, (_, host, plan, record) = list(map(int, arguments[:10])), arguments[10:]
+        numbers, (_, host, plan, record) = list(map(int, arguments[:11])), arguments[11:]
         self.calls, self.packet_ns, self.step, self.payload_type, count, width, length, self.stride = numbers[
             :8
         ]
         self.window = numbers[8]
         assert numbers[9] == 0, "no SRTP here"
+        self.loss_percent = numbers[10] * 100 / MILLION
         self.host, self.record = host, Path(record)
         data = Path(plan).read_bytes()
         self.pattern = np.frombuffer(data, np.uint16, length).tolist()
@@ -52,6 +54,7 @@ class Generator:
         """Send, listen, write down."""
         offset = _clock_offset()
         sent = np.zeros((self.calls, packets), np.int64)
+        gone = left_out(self.loss_percent, self.calls, packets).tolist()
         for sock, port in zip(self.sockets, ports, strict=True):
             sock.connect((self.host, port))
             while _receive(sock) is not None:  # said to us before we spoke
@@ -63,7 +66,7 @@ class Generator:
                 ahead_ns = start + k * self.packet_ns + int(self.phase[call]) - time.monotonic_ns()
                 if ahead_ns > 0:
                     time.sleep(ahead_ns / 1e9)
-                if k < packets:
+                if k < packets and not gone[call][k]:
                     sent[call, k] = self._send(call, k)
                 self._hear(call, offset)
             with contextlib.suppress(OSError):

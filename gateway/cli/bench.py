@@ -59,6 +59,9 @@ def bench(
         ),
     ] = None,
     seconds: Annotated[float, typer.Option(help=f"measured, after {WARM_UP_S:g} s of warm-up; 1 to 3600")] = 10.0,
+    loss: Annotated[
+        float, typer.Option(metavar="PERCENT", help="of the callers' packets that the network loses, 0 to 20")
+    ] = 0.0,
     workers: Annotated[int, typer.Option(min=1, max=64, help="media worker processes")] = 1,
     find_limit: Annotated[
         bool,
@@ -86,7 +89,7 @@ def bench(
     try:
         rate = DEFAULT_RATE_HZ.get(dialect, 16000) if agent_rate is None else agent_rate
         ptime_ms = _ptime_of(codec.upper()) if ptime is None else ptime
-        options = (codec.upper(), ptime_ms, dialect, rate, seconds, workers, srtp.upper())
+        options = (codec.upper(), ptime_ms, dialect, rate, seconds, workers, srtp.upper(), loss)
         plans = [Plan(n, *options) for n in _numbers(calls)]
         if find_limit:
             _one_number(plans)

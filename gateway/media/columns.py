@@ -160,6 +160,7 @@ WORKER_FIELDS: list[tuple[str, Any, tuple[int, ...]]] = [
     ("barge_ins", np.int64, ()),
     ("underruns", np.int64, ()),
     ("replays_refused", np.int64, ()),
+    ("behind_since_ns", np.int64, ()),  # since when frames of many calls wait for us in every tick, 0: they do not
 ]
 
 

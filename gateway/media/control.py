@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Messages between the gateway process and a media worker.
 
-They travel as JSON over one SOCK_SEQPACKET pair per worker, one message per
+They travel as JSON over one SOCK_SEQPACKET pair per worker, to it one message per
 packet, with the RTP and RTCP sockets of a call attached to its `StartStream`
-(SCM_RIGHTS).  Counters do not travel: the worker writes them into columns in
-shared memory (`columns.py`) and the gateway reads them there.
+(SCM_RIGHTS), and from it those of a tick in one packet, one a line.  Counters do
+not travel: the worker writes them into columns in shared memory (`columns.py`) and
+the gateway reads them there.
 
     call_params.py, call_policy.py   what a worker must know of a call
     to_worker.py                     what it is told
@@ -14,6 +15,8 @@ Nothing here does I/O, and `gateway.sip` never sees these types.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -142,3 +145,22 @@ __all__ = [
 encode = msgspec.json.Encoder().encode
 decode_to_worker = msgspec.json.Decoder(ToWorker).decode
 decode_from_worker = msgspec.json.Decoder(FromWorker).decode
+
+
+def joined(messages: Iterable[bytes], most_bytes: int) -> Iterator[bytes]:
+    """Encoded messages as packets of at most so many bytes; JSON has no line breaks of its own. See `apart`."""
+    lines: list[bytes] = []
+    size = 0
+    for message in messages:
+        if lines and size + len(message) > most_bytes:
+            yield b"\n".join(lines)
+            lines, size = [], 0
+        lines.append(message)
+        size += len(message) + 1
+    if lines:
+        yield b"\n".join(lines)
+
+
+def apart(packet: bytes) -> list[bytes]:
+    """The messages of a packet."""
+    return packet.split(b"\n")

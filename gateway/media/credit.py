@@ -31,6 +31,11 @@ class Credit:
         c = self._table.shared
         c.credit_ns[row], c.credit_at_ns[row] = CREDIT_NS, now_ns
 
+    def restore(self, rows: Rows) -> None:
+        """Packets of these rows have waited for us, and come faster than time now: they have all that may be had."""
+        credit = self._table.shared.credit_ns
+        credit[rows] = np.maximum(credit[rows], CREDIT_NS)
+
     def spend(self, rows: Rows, durations_ts: NDArray[np.int64], now_ns: int) -> NDArray[np.bool_]:
         """Take audio of these durations from the rows' credit; False where there is not enough."""
         table = self._table

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trunkline.agent_bridge.link_events import Accepted
 from trunkline.codecs.opus_sending import OpusSettings
@@ -48,6 +49,8 @@ from trunkline.rtp.jitter import TargetParams
 from trunkline.rtp.negotiation import MediaDescription
 from trunkline.rtp.packet import is_rtcp
 
+Rows = NDArray[np.intp]
+
 FINAL_COUNTERS = (
     "packets_received",
     "packets_sent",
@@ -69,6 +72,9 @@ FINAL_COUNTERS = (
     "barge_ins",
 )
 "Columns that sum up a call."
+_NOBODY = np.zeros(0, np.intp)
+PATIENCE_NS = 1_000_000_000
+"Reports, figures and what there is to say of silent callers wait so long while the worker is behind."
 
 
 class Engine:
@@ -140,6 +146,8 @@ class Engine:
         self.agents.on_link = self.recorder.attach
         self._uplink_delays = delay_counter(table.shared.uplink_delay, table.shared.worker.uplink_delay)
         self._sampled_row, self._no_delay = np.zeros((2, 1), np.int64)
+        self.hurried = False
+        "see `hurry`"
         self.on_running: Callable[[Stream], None] = lambda stream: None
         "called when a stream's sockets may be read"
 
@@ -334,13 +342,22 @@ class Engine:
         self.pass_on(now_ns)
         self.play(now_ns)
 
-    def pass_on(self, now_ns: int, *, fill_gaps: bool = True) -> None:
+    def hurry(self, hurried: bool, lately: bool) -> None:
+        """The worker is behind, and whatever can wait waits, or no more; `lately`: it is or was, a moment ago."""
+        self.express.hurried = lately
+        if hurried != self.hurried:
+            self.hurried = self.uplink.hurried = self.playback.hurried = self.receiver.lateness.hurried = hurried
+        if hurried:
+            self.timeline.note_stall()
+
+    def pass_on(self, now_ns: int, waiting: Rows | None = _NOBODY) -> None:
         """Fill what is missing; what callers have said leaves, one write an agent connection, before all else.
 
-        `fill_gaps` is false while packets that waited are being read: they are not lost.
+        Packets of the rows `waiting` have come and are not read yet: of these nothing is missing. None: nobody knows
+        who waits, or nothing is due, and nothing is filled.
         """
-        if fill_gaps:
-            self.timeline.advance(now_ns)
+        if waiting is not None:
+            self.timeline.advance(now_ns, waiting)
         if self.uplink.changes or self.turns.ducked:
             self.turns.advance(now_ns)
         if self.agents.said:
@@ -355,9 +372,10 @@ class Engine:
             self.downlink.advance(now_ns)
             if len(self.downlink.sent_rows):  # they are with the kernel: the last one now, the others a little before
                 self.downlink.count_delays(self._clock() - now_ns)
-        if now_ns >= self.quality.next_ns:
+        soon_ns = now_ns - PATIENCE_NS if self.hurried else now_ns
+        if soon_ns >= self.quality.next_ns:
             self.quality.advance(now_ns)
-        if now_ns >= self.reports.next_ns:
+        if soon_ns >= self.reports.next_ns:
             self.reports.advance(now_ns)
         if now_ns >= self.handshakes.next_deadline_ns:
             self.handshakes.advance(now_ns)
@@ -367,7 +385,7 @@ class Engine:
             self.agents.handle_timeouts(now_ns)
         if self.recorder.busy:
             self.recorder.advance()
-        if now_ns >= self.quiet.next_ns and self.quiet.advance(now_ns):
+        if soon_ns >= self.quiet.next_ns and self.quiet.advance(now_ns):
             self.downlink.note_queues()
         if self.agents.said:
             self.agents.flush()

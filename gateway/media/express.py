@@ -34,7 +34,7 @@ from trunkline.gateway.media.lateness import Lateness
 from trunkline.gateway.media.table import Table
 from trunkline.gateway.media.timeline import MIN_PTIME_DIVISOR
 from trunkline.gateway.media.uplink import Uplink
-from trunkline.gateway.media.usual import AHEAD_NS, Usual, columns_of_packets
+from trunkline.gateway.media.usual import AHEAD_NS, WAITED_NS, Usual, columns_of_packets
 from trunkline.rtp.packet import HEADER_BYTES
 
 _MARKER = 0x00800000
@@ -96,13 +96,16 @@ class Express:
         self._which, self._rest, self._unusual, self._kinds = np.zeros((4, n), np.int64)
         self._relative_ns = np.zeros(n)
         "what the kernel fills in"
+        self.hurried = False
+        """Packets have waited for us lately, and come as fast as they are read. Audio beyond what is paid for may come
+        by then: as much as a socket holds."""
         self._expand: dict[int, Kernel | None] = {}
         "by format, where there is no more to decoding than a table: a kernel that does it"
 
     def take(self, batch: Batch, now_ns: int) -> Batch | None:
         """Deal with what was expected; returns the rest, None if there is none."""
         count = len(batch.rows)
-        left = self._usual.take(batch, now_ns)
+        left = self._usual.take(batch, now_ns, waited=self.hurried)
         rest: Batch | None = None
         if left:
             batch = batch.part(self._usual.places[:left]) if left < count else batch.lasting()
@@ -132,8 +135,8 @@ class Express:
     def _take_compiled(self, batch: Batch, may: Mask, now_ns: int) -> _Taken:
         assert self._kernel is not None
         counts = self._kernel(
-            now_ns, CREDIT_NS, CREDIT_RATE - 1, -AHEAD_NS, *self._lateness.ordinary_ns, batch.rows, batch.packets,
-            batch.lengths, may, self._which, self._rest, self._unusual, self._kinds, self._relative_ns,
+            now_ns, CREDIT_NS, CREDIT_RATE - 1, self._soonest_ns(), *self._lateness.ordinary_ns, batch.rows,
+            batch.packets, batch.lengths, may, self._which, self._rest, self._unusual, self._kinds, self._relative_ns,
         )  # fmt: skip
         count, unusual = counts & _COUNT, counts >> 20 & _COUNT
         return _Taken(
@@ -148,7 +151,7 @@ class Express:
         relative_ns = now_ns - flow[:, _TS] * table.tick_ns[batch.rows]
         late_ns = relative_ns - c.rx_base_delay_ns[batch.rows]
         fits = may & _as_expected(batch, flow)
-        fits &= late_ns >= -AHEAD_NS  # false for nan
+        fits &= late_ns >= self._soonest_ns()  # false for nan
         rest = np.flatnonzero(~fits)
         which = np.flatnonzero(fits)
         rows = batch.rows
@@ -175,6 +178,10 @@ class Express:
         unusual = np.flatnonzero((late_ns < early_ns) | (late_ns > soon_ns))
         alike = bool((kinds == kinds[:1]).all())
         return _Taken(len(rows), which, rest, kinds, alike, relative_ns, unusual)
+
+    def _soonest_ns(self) -> float:
+        """How late a packet must be at least."""
+        return -WAITED_NS if self.hurried else -AHEAD_NS
 
     def _as_long(self, batch: Batch) -> Mask:
         """Which packets last as long as was expected, if their encoding's have any length; the others do too."""

@@ -49,11 +49,13 @@ class Lateness:
             table.noted_packets, table.noted_ns, params.min_ns, params.max_ns, params.margin_ns, params.late_share,
             params.memory_ns, params.shrink_ns, params.forget_ns, params.leap_ns,
         )  # fmt: skip
+        self.hurried = False
+        "Packets have waited for us: what is late says nothing of the network, what is early does."
 
-    def begin(self, row: int) -> None:
-        """A source starts. What was learned of the network before holds for it too."""
+    def begin(self, rows: Rows | int) -> None:
+        """Sources start. What was learned of the network before holds for them too."""
         c = self._table.shared
-        c.rx_target_ns[row] = max(float(c.rx_target_ns[row]), self._params.min_ns)
+        c.rx_target_ns[rows] = np.maximum(c.rx_target_ns[rows], self._params.min_ns)
 
     def note(self, rows: Rows, relative_ns: Delays, late_ns: Delays, now_ns: int, turn: bool) -> None:
         """Packets of these rows: arrival minus media time, and how much that is above the base; `turn`: of all_now."""
@@ -88,10 +90,15 @@ class Lateness:
 
         In a compiled kernel, if there is one (native/lateness.c).
         """
+        table, c = self._table, self._table.shared
+        if self.hurried:
+            early = ~(relative_ns >= c.rx_base_delay_ns[rows])  # or the first of all
+            if not early.any():
+                return
+            rows, relative_ns = rows[early], relative_ns[early]
         if self._kernel is not None:
             self._kernel(rows, relative_ns, now_ns)
             return
-        table, c = self._table, self._table.shared
         received = c.packets_received[rows]
         elapsed_ns = (now_ns - table.noted_ns[rows]).astype(np.float64)
         base, target, counts, weight = update_target(

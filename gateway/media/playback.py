@@ -50,6 +50,8 @@ class Playback:
         self._events = AgentEvents(post)
         self.telling = Telling()
         self._underruns = Underruns(self.telling, self._events)
+        self.hurried = False
+        "the worker is behind"
         self.ledger = TurnLedger(table, self.telling, post)
         self._marked: set[int] = set()
         "rows that have marks waiting"
@@ -264,7 +266,9 @@ class Playback:
                 stream.marks.extend(moved)
 
     def _on_underrun(self, rows: Rows, missing_ns: NDArray[np.int64]) -> None:
-        """Speech goes on that had run dry."""
+        """Speech goes on that had run dry; if that is our own doing, of many calls at once, it is counted, not told."""
+        if self.hurried:
+            return
         positions = self._table.shared.down_position[rows].tolist()
         for row, position, missing in zip(rows.tolist(), positions, missing_ns.tolist(), strict=True):
             stream = self._table.streams[row]

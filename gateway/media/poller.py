@@ -11,8 +11,8 @@ import numpy as np
 
 from trunkline.gateway.media import compiled
 
-MOST_FOUND = 1024
-"Descriptors that are named at a time; the kernel begins with the others next time."
+MOST_FOUND = 4096
+"Descriptors that are named at a time: all of them, nearly always. Else the kernel begins with the others next time."
 EVENT_BYTES = 16
 "Room for a `struct epoll_event`; on x86-64 it has 12."
 

@@ -292,7 +292,8 @@ class MediaPool:
                 continue
             counters, streams = place.columns.worker, self._load[place.index]
             beat_ns = max(int(counters.heartbeat_ns[0]), place.process.ready_ns)
-            if meter.sample(now_ns, int(counters.busy_ns[0]), beat_ns, streams):
+            behind_ns = int(counters.behind_since_ns[0])
+            if meter.sample(now_ns, int(counters.busy_ns[0]), beat_ns, streams, behind_ns):
                 event = "worker.overloaded" if meter.overloaded else "worker.relieved"
                 data = {"worker": place.index, "load": round(meter.load, 2), "limit": meter.limit}
                 self._on_event(event, {**data, "streams": streams})

@@ -111,6 +111,8 @@ class Receiver:
         may = batch.named
         if self._table.restamped:
             may = may & ~np.isin(batch.rows, list(self._table.restamped))
+        if timeline.backlog.skips:
+            may = may & ~timeline.backlog.skipped[batch.rows]
         out, relative_ns = self._out, self._relative_ns
         counts = self._admit(
             *timeline.moment(now_ns), *self.lateness.ordinary_ns, turn, batch.rows, batch.packets, batch.lengths, may,
@@ -176,8 +178,33 @@ class Receiver:
         """Address and SSRC of each packet, by the rules of `source.py`."""
         c, rows = self._table.shared, batch.rows
         known = batch.named & (c.rx_proven[rows] == 1) & (c.rx_ssrc[rows] == headers.ssrc)
-        for i in np.flatnonzero((drop == Drop.NONE) & ~known):
+        others = (drop == Drop.NONE) & ~known
+        if not others.any():
+            return
+        first = np.flatnonzero(others & self._is_first(batch))
+        if len(first):  # when many calls begin at once, these come by the hundred
+            self._begin_first(rows[first], headers, first)
+            others[first] = False
+        for i in np.flatnonzero(others):
             drop[i] = self._judge(int(i), batch, headers, now_ns)
+
+    def _is_first(self, batch: Batch) -> NDArray[np.bool_]:
+        """Packets of rows that have heard nothing yet, from where signalling has named."""
+        c, rows = self._table.shared, batch.rows
+        plain = ~self._table.secure[rows] & (c.rx_followed_port[rows] == 0)
+        return np.asarray(batch.named & plain & (c.rx_proven[rows] == 0))
+
+    def _begin_first(self, rows: Rows, headers: Headers, which: NDArray[np.intp]) -> None:
+        """`_judge` and `_begin` for such packets."""
+        ssrc, seq, timestamp = headers.ssrc[which], headers.sequence[which], headers.timestamp[which]
+        source.begin_first(self._table, rows, ssrc, seq, timestamp)
+        self.lateness.begin(rows)
+        self._table.restamped.difference_update(rows.tolist())
+        for row in rows.tolist():
+            stream = self._table.streams[row]
+            if stream is not None:
+                stream.named_spoke = stream.media_seen = True
+                self.on_first_packet(stream)
 
     def _judge(self, i: int, batch: Batch, headers: Headers, now_ns: int) -> int:
         """A packet that does not belong to the row's proven source: Drop.NONE if it may from now on."""

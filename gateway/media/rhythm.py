@@ -7,7 +7,8 @@ costs some 0.5 ms beside its packets.  The grid is the coarsest of 2.5 to 4 ms w
 packet is still with its agent within 5 ms: it may wait for a whole tick, and then for all
 that is done until it has been passed on.  A worker begins with the coarsest of these, and after
 a second has the one that suits it.  One that is nearly out of CPU takes a coarser one:
-some milliseconds more for everybody, but all of what they say.
+some milliseconds more for everybody, but all of what they say.  And one that is behind takes
+the coarsest at once, until it has caught up: what it must make good is cheapest in the largest batches.
 
     wait(due) -> what is ready ... passed_on() ... done(): load, histogram, heartbeat
 """
@@ -31,6 +32,8 @@ LONGER_FROM, SHORTER_FROM = 0.88, 0.72
 "Share of a core, lately, from which ticks become longer, and below which shorter."
 SHARE_NS = 1_000_000_000
 "Time constant of that share, and the shortest time between two changes."
+CALM_NS = 200_000_000
+"After so long without a tick that is behind, ticks are as long as before."
 REACH_LOOKS = 10
 "The time up to passing on is a mean of about so many looks at the CPU clock."
 LOOK_NS = 20_000_000
@@ -77,6 +80,10 @@ class Rhythm:
         "the CPU clock was looked at when the last tick was done"
         self._behind_ns = 0
         "what ticks were late by since then"
+        self._calm_grid_ns = 0
+        "the grid to go back to when this tick, and those to come, are behind no more; 0: none was"
+        self._hurried_ns = 0
+        "when a tick was behind last"
 
     def wait(self, due_ns: Callable[[], int]) -> Ready:
         """Sleep until something is ready or due, but not to before the next point of the grid.
@@ -97,6 +104,7 @@ class Rhythm:
         now_ns = self._clock()
         self.wanted_ns = max(wanted_ns, next_ns)
         self.late_ns, self.begun_ns = now_ns - max(wanted_ns, self.begun_ns), now_ns
+        self._counters.heartbeat_ns[0] = now_ns
         return ready
 
     def _sleep_until(self, then_ns: int) -> bool:
@@ -106,9 +114,15 @@ class Rhythm:
             self._sleep(ahead_ns / 1e9)
         return ahead_ns > 0
 
+    def hurry(self) -> None:
+        """This tick is behind."""
+        self._hurried_ns = self.begun_ns
+        if not self._calm_grid_ns:
+            self._calm_grid_ns, self.grid_ns = self.grid_ns, GRIDS_NS[-1]
+
     def passed_on(self) -> None:
         """What had come is with the agents' sockets."""
-        if self._fresh:
+        if self._fresh and not self._calm_grid_ns:
             self.reach_ns += (self._cpu_clock() - self._cpu_ns - self.reach_ns) / REACH_LOOKS
 
     def done(self) -> None:
@@ -117,7 +131,7 @@ class Rhythm:
         self._note_load(done_ns)
         took_us = (done_ns - self.begun_ns) // 1000
         counters = self._counters
-        counters.heartbeat_ns[0] = self.begun_ns
+        counters.heartbeat_ns[0] = done_ns
         counters.ticks[0] += 1
         counters.tick_duration[bisect.bisect_left(_EDGES_US, took_us)] += 1
         counters.tick_max_us[0] = max(int(counters.tick_max_us[0]), took_us)
@@ -138,7 +152,12 @@ class Rhythm:
             busy_ns = max(busy_ns, self._behind_ns)
         self._counters.busy_ns[0] += busy_ns
         self._cpu_ns, self._looked_ns, self._behind_ns = cpu_ns, done_ns, 0
-        if done_ns - self._changed_ns > SHARE_NS:
+        if self._calm_grid_ns:
+            if done_ns - self._hurried_ns > CALM_NS:
+                if self.share <= LONGER_FROM:  # else shorter ones would be too many again
+                    self.grid_ns = self._calm_grid_ns
+                self._calm_grid_ns, self._changed_ns = 0, done_ns
+        elif done_ns - self._changed_ns > SHARE_NS:
             self._set_grid(done_ns)
 
     def _set_grid(self, now_ns: int) -> None:

@@ -27,6 +27,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trunkline.gateway.media.table import Stream, Table
 
@@ -130,3 +131,21 @@ def begin(table: Table, row: int, ssrc: int, seq: int, timestamp: int) -> None:
     c.rx_base_delay_ns[row] = np.nan
     table.seen[row] = 0
     table.late_since_ns[row] = 0
+
+
+def begin_first(
+    table: Table, rows: NDArray[np.intp], ssrc: NDArray[np.uint32], seq: NDArray[np.int64], timestamp: NDArray[np.int64]
+) -> None:
+    """`begin` of n rows that have heard nothing yet, with packets from where signalling named."""
+    c, first = table.shared, seq + (1 << 16)
+    c.rx_proven[rows] = 1
+    c.rx_ssrc[rows] = ssrc
+    for column in (c.rx_base_seq, c.rx_next_seq, c.loss_from_seq):
+        column[rows] = first
+    c.rx_max_seq[rows] = first - 1
+    for column in (c.rx_received, c.rx_expected_prior, c.rx_received_prior, c.rx_has_transit):
+        column[rows] = 0
+    c.rx_max_ts[rows] = c.rx_next_ts[rows] = timestamp + (1 << 32)
+    c.rx_base_delay_ns[rows] = np.nan
+    table.seen[rows] = 0
+    table.late_since_ns[rows] = 0

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from trunkline.gateway.media import compiled
 from trunkline.gateway.media.arrivals import AUDIO, Arrivals, Speaker
+from trunkline.gateway.media.backlog import Backlog
 from trunkline.gateway.media.credit import Credit
 from trunkline.gateway.media.reorder import ReorderBuffer
 from trunkline.gateway.media.schedule import Lacking, Schedule
@@ -70,6 +71,8 @@ class Timeline:
         self._follow = compiled.bind("follow", *self.columns())
         self._found: NDArray[np.int64] = np.zeros((_FOUND, table.capacity), np.int64)
         "what it fills in"
+        self.backlog = Backlog(table)
+        self._waits: NDArray[np.bool_] = np.zeros(table.capacity, bool)
         self.on_missing: Callable[[int, int, int], None] = _ignore_missing
         "called (row, first, end): these numbers did not come in time, those before them in order did"
         self.on_released: Callable[[Rows], None] = _ignore_released
@@ -86,6 +89,9 @@ class Timeline:
         seq = arrivals.seq[which]
         in_order = which[seq == expected]
         if len(in_order) < len(which):
+            if self.backlog.skips and self._skip(arrivals, which[seq > expected]):
+                expected = self._table.shared.rx_next_seq[arrivals.rows[which]]
+                in_order = which[seq == expected]
             self._drop(arrivals.rows[self.held.put(arrivals, which[seq > expected])], Drop.OVERFLOW)
             self._drop(arrivals.rows[which[seq < expected]], Drop.LATE)
         if not len(in_order) + len(moved):
@@ -93,6 +99,15 @@ class Timeline:
         self._accept(arrivals, in_order, moved, now_ns)
         rows = arrivals.rows[_together(in_order, moved)]
         self._release(rows[self._table.held[rows] > 0], now_ns)
+
+    def _skip(self, arrivals: Arrivals, ahead: NDArray[np.intp]) -> bool:
+        """Where what came before was given up, nobody waits for it; returns whether that is so anywhere."""
+        which = ahead[self.backlog.take_skipped(arrivals.rows[ahead])]
+        for i in which.tolist():
+            row, seq = int(arrivals.rows[i]), int(arrivals.seq[i])
+            self.on_missing(row, int(self._table.shared.rx_next_seq[row]), seq)
+            self._table.shared.rx_next_seq[row] = seq
+        return len(which) > 0
 
     def _release(self, rows: Rows, now_ns: int) -> None:
         """Packets of these rows that waited and are in order now."""
@@ -235,8 +250,9 @@ class Timeline:
         return np.asarray(stood)
 
     def note_stall(self) -> None:
-        """Packets have waited for us: that they are late says nothing of their senders' clocks."""
-        self._table.late_since_ns[self._table.active] = 0
+        """Packets have waited for us: that they are late, and then fast, says nothing of their senders' clocks."""
+        self._table.late_since_ns[self._table.running] = 0
+        self._credit.restore(self._table.running)
 
     def jump(self, rows: Rows, timestamp: NDArray[np.int64], now_ns: int) -> None:
         """The sender's timestamps leapt: the timeline goes on from there, nothing is filled for the leap."""
@@ -272,14 +288,21 @@ class Timeline:
 
     # -- gaps -------------------------------------------------------------------------------
 
-    def advance(self, now_ns: int) -> None:
-        """Fill the frames whose time has run out."""
+    def advance(self, now_ns: int, waiting: Rows = _NOTHING) -> None:
+        """Fill the frames whose time has run out, but of rows for which packets wait at their sockets."""
+        running = self._table.running
+        if self.backlog.busy:
+            self.backlog.jump(waiting, now_ns, self._schedule.set_deadlines)
+        if len(waiting):
+            self._waits[waiting] = True
+            running = running[~self._waits[running]]
+            self._waits[waiting] = False
         raster_ns = self._raster_ns()
         due_ns = now_ns // raster_ns * raster_ns
         for _ in range(FILLS_PER_TICK):
-            if self._schedule.soonest(self._table.running) > due_ns:
+            if self._schedule.soonest(running) > due_ns:
                 return
-            lacking = self._schedule.overdue(self._table.running, now_ns)
+            lacking = self._schedule.overdue(running, now_ns)
             self._make_up(lacking)
             over = lacking.over[0]
             for missing in zip(*(column.tolist() for column in lacking.over), strict=True):
@@ -288,6 +311,10 @@ class Timeline:
                 self._release(over, now_ns)
                 self._schedule.set_deadlines(over)
                 self.on_released(over)
+
+    def overdue(self, rows: Rows, now_ns: int) -> int:
+        """How many of these rows lack a frame whose time has run out."""
+        return int((self._table.shared.rx_deadline_ns[rows] <= now_ns).sum())
 
     def next_deadline_ns(self) -> int:
         """When `advance` has something to do."""
@@ -331,6 +358,7 @@ class Timeline:
 
     def forget_held(self, row: int) -> None:
         """The call is over: drop what waits."""
+        self.backlog.forget(row)
         self._drop(np.full(self.held.forget(row), row, np.intp), Drop.LATE)
 
     def _discard(self, rows: Rows, reason: Drop) -> None:

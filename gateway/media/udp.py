@@ -33,8 +33,8 @@ from trunkline.gateway.media.table import Stream, Table
 SO_TIMESTAMPNS = 35
 "asm-generic/socket.h; the socket module does not name it."
 ANCILLARY_BYTES = socket.CMSG_SPACE(16)
-BATCH_PACKETS = 1024
-"Packets in one look at most; the sockets that are left wait for the next."
+BATCH_PACKETS = 4096
+"Packets in one look at most; the sockets that are left wait for the next. What a look does not need is never touched."
 
 Rows = NDArray[np.intp]
 Events = list[tuple[int, int]]
@@ -54,7 +54,8 @@ class UdpSockets:
         self._rtp: dict[int, Stream] = {}
         "by descriptor"
         self._packets = np.zeros((BATCH_PACKETS, PACKET_BYTES), np.uint8)
-        self._views = [row.data for row in self._packets]
+        self._views: list[memoryview] = []
+        "of each of these; made where nothing is compiled"
         self._last: Events = []
         "what was ready in the last look"
         self.sampled_row = -1
@@ -71,7 +72,8 @@ class UdpSockets:
         self._others = np.zeros((MOST_FOUND, 2), np.int32)
         self._notes = np.zeros(2, np.int64)  # row and age of the packet that was timed
         self._batches: dict[int, Batch] = {}  # by number of packets: there is always the same array behind them
-        self._receive_kernel = self._bind()
+        self._waiting = np.zeros(MOST_FOUND, np.intp)
+        self._receive_kernel, self._waiting_kernel = self._bind()
         self.compiled_send = compiled.bind("send_packets", table.rtp_fd, table.remotes)
         "does all that `send` does; None where nothing is compiled"
         self._report_kernel = compiled.bind("send_packets", table.rtcp_fd, table.rtcp_remotes)
@@ -90,7 +92,7 @@ class UdpSockets:
             more = 2 * fd + 64 - len(self._row_of)
             self._row_of = np.append(self._row_of, np.full(more, -1, np.int32))
             self._looked = np.append(self._looked, np.full(more, -1))
-            self._receive_kernel = self._bind()
+            self._receive_kernel, self._waiting_kernel = self._bind()
         self._row_of[fd] = stream.row
 
     def remove(self, stream: Stream) -> None:
@@ -99,11 +101,12 @@ class UdpSockets:
         if self._rtp.pop(fd, None) is not None:
             self._row_of[fd] = -1
 
-    def _bind(self) -> Kernel | None:
-        return compiled.bind(
+    def _bind(self) -> tuple[Kernel | None, Kernel | None]:
+        receive = compiled.bind(
             "receive", self._row_of, self._looked, self._table.remotes, self._packets, self._sources,
             self._rows, self._lengths, self._named, self._others, self._notes,
         )  # fmt: skip
+        return receive, compiled.bind("waiting", self._row_of, self._waiting)
 
     # -- in ---------------------------------------------------------------------------------
 
@@ -127,6 +130,16 @@ class UdpSockets:
         self._last = [item for item in ready if item in last] if behind else ready
         return self._receive_each(self._last)
 
+    def waiting(self, ready: Ready) -> Rows:
+        """Rows whose RTP sockets are among what the poller has found ready."""
+        if isinstance(ready, Found):
+            if not ready.count:
+                return self._waiting[:0]
+            assert self._waiting_kernel is not None
+            return self._waiting[: self._waiting_kernel(ready.events, ready.count)]
+        rows = [self._rtp[fd].row for fd, _ in ready if fd in self._rtp]
+        return np.array(rows, np.intp)
+
     def _new_batch(self, n: int) -> Batch:
         """What the kernel writes n packets into."""
         sources = Sources(self._sources[:n])
@@ -142,7 +155,7 @@ class UdpSockets:
         named: list[bool] = []
         addresses: list[Address] = []
         others: Events = []
-        sockets = self._rtp
+        sockets, self._views = self._rtp, self._views or [row.data for row in self._packets]
         for item in ready:
             stream = sockets.get(item[0])
             if stream is None:

@@ -32,6 +32,8 @@ from trunkline.gateway.media.uplink import Uplink
 AHEAD_NS = 1_000_000
 """A packet that is so much faster than the fastest before it goes the long way, where audio that comes faster
 than time passes may not be paid for (credit.py)."""
+WAITED_NS = 10_000_000_000
+"... unless it has waited for us, no longer than this."
 MOST_WAYS = 8
 "Ways that are tried for one batch."
 MOST_FORMATS = 1 << 15
@@ -56,6 +58,8 @@ class _Way:
     """Of one format, to any connection."""
 
     kernel: Kernel
+    late: Kernel
+    "the same for packets that may have waited for us"
     frame_samples: int
 
 
@@ -78,8 +82,8 @@ class Usual:
         self._last = -1, -1
         "format and connection that the last batch began with"
 
-    def take(self, batch: Batch, now_ns: int) -> int:
-        """Deal with what is usual; returns how many packets are left."""
+    def take(self, batch: Batch, now_ns: int, *, waited: bool) -> int:
+        """Deal with what is usual, which may have `waited` for us; returns how many packets are left."""
         rows, lateness, sink = batch.rows, self._lateness, self._sink
         count = left = len(rows)
         if not self._voice.plain or sink.index_of_row is None or count > _COUNT:
@@ -97,7 +101,7 @@ class Usual:
             message = None if way is None else sink.message_to(link, left, way.frame_samples)
             if way is None or message is None:
                 break
-            said = way.kernel(
+            said = (way.late if waited else way.kernel)(
                 rows, batch.packets, batch.lengths, batch.named, now_ns, left, link, place, self._voice.turn,
                 self._background.turn, message.whole,
             )  # fmt: skip
@@ -127,20 +131,26 @@ class Usual:
             self._served[fmt.index] = self._ways[-1] is not None
 
     def _way(self, fmt: Format) -> _Way | None:
-        table, c, uplink, up = self._table, self._table.shared, self._uplink, fmt.up
+        up = fmt.up
         samples = fmt.frame_samples * fmt.line_hz // fmt.key.agent_rate_hz
         if fmt.codec.decode_table is None or up.down > 1 or up.output_samples(samples) != fmt.frame_samples:
             return None
         ms = samples * 1000 / fmt.line_hz
+        kernel, late = (
+            self._bound(fmt, samples, ms, earliest_ns) for earliest_ns in (-AHEAD_NS, -WAITED_NS)
+        )
+        return None if kernel is None or late is None else _Way(kernel, late, fmt.frame_samples)
+
+    def _bound(self, fmt: Format, samples: int, ms: float, earliest_ns: int) -> Kernel | None:
+        table, c, uplink = self._table, self._table.shared, self._uplink
         constants = (
-            CREDIT_NS, CREDIT_RATE - 1, -AHEAD_NS, *self._lateness.ordinary_ns, ms, ms * voice.TURN,
+            CREDIT_NS, CREDIT_RATE - 1, earliest_ns, *self._lateness.ordinary_ns, ms, ms * voice.TURN,
             rise_db(samples / fmt.line_hz),
         )  # fmt: skip
-        kernel = compiled.bind(
+        return compiled.bind(
             "usual", *columns_of_records(table, fmt), *columns_of_packets(table), *uplink.voice.columns,
             table.muted_up_rows, table.behind_rows, uplink.tones.watched, uplink.withholding.on,
             uplink.withholding.open, c.speaking, uplink.part_of_frame(fmt), self._sink.index_of_row,
             fmt.codec.decode_table, fmt.index, samples, np.array(constants, np.float64), self.places, self._taken,
             self._relative_ns, self._unusual, self._changed, self._served, self._elsewhere,
         )  # fmt: skip
-        return None if kernel is None else _Way(kernel, fmt.frame_samples)

@@ -25,10 +25,11 @@ import msgspec
 
 from trunkline.codecs.opus_sending import OpusSettings
 from trunkline.gateway.media import agent_news, control
-from trunkline.gateway.media.channel import Channel, receive
+from trunkline.gateway.media.channel import MAX_MESSAGE_BYTES, Channel, receive
 from trunkline.gateway.media.columns import Columns
 from trunkline.gateway.media.engine import Engine
-from trunkline.gateway.media.poller import EpollPoller, Ready
+from trunkline.gateway.media.loop import Loop
+from trunkline.gateway.media.poller import EpollPoller
 from trunkline.gateway.media.rhythm import Rhythm
 from trunkline.gateway.media.sounds import Clips, load_clips
 from trunkline.gateway.media.table import Stream, Table, TableFull
@@ -36,31 +37,11 @@ from trunkline.gateway.media.udp import UdpSockets
 from trunkline.gateway.media.warm import warm_up
 from trunkline.rtp.jitter import TargetParams
 
-LOOKS_PER_TICK = 4
-"A socket gives one packet a look; a burst that waits behind it is taken with the next looks."
-FEW_SOCKETS = 16
-"With more of them ready, what waits behind a packet is left for the next tick, which comes soon enough."
-HURRIED_NS = 15_000_000
-"A tick that begins so late: packets wait at the sockets, and what is made up meanwhile must be cheap."
-PACKET_TIME_NS, MOST_LOOKS = 20_000_000, 8
-"So many packets may wait behind the first by then."
-LOOKS_AFTER_STALL = 256
-"... after a stall, of ours or of a worker before us: what waited is read before gaps are filled."
-STALL_NS = 40_000_000
-"A tick so late is a stall."
-CATCH_UP_NS = 15_000_000
-"After a stall, so long is read at a time: then callers get the packets that are due, and reading goes on."
-CATCH_UP_LIMIT_NS = 1_000_000_000
-"... and so long after it gaps are filled again, whatever still waits: then it is no stall but too much load."
 CONTROL_NS = 10_000_000
 "For messages of the gateway in one tick. A successor gets all its calls at once, and must not look dead meanwhile."
-LISTEN_NS = 9_000_000
-"Agents are read at least so often, whether packets are due or not: their sockets do not hold much more."
 JITTER_MIN_MS = 45
 """Shortest wait for a missing packet. After two packet times and a little, the packet behind a loss of one or two is
 there, and concealment can lead over to it (filling.py); only where something is missing does anybody wait at all."""
-HEARTBEAT_S = 0.25
-"Longest sleep: the gateway takes a worker whose heartbeat is 2 s old for hung."
 MAX_FAILURES = 100
 "Ticks in a row that may fail before the process gives up and is replaced."
 COLLECT_NS = 30_000_000_000
@@ -86,25 +67,30 @@ class Worker:
         )  # fmt: skip
         self.engine.on_running = self._listen
         self.engine.downlink.sounds.keep(clips)
+        self._said: list[bytes] = []
         self.running = True
         self.draining = False
         self._failures = 0
-        self._handled_ns = 0
-        self.rhythm = Rhythm(self.poller.poll, self.columns.worker)
-        self._catch_up_ns = 0
-        "until then all that waits at the sockets is read first"
-        self._stalled_ns = 0
-        "when the last stall was found"
+        rhythm = Rhythm(self.poller.poll, self.columns.worker)
+        self.loop = Loop(self.engine, self.sockets, self.poller, rhythm, self.channel.fileno())
         self._collect_ns = time.monotonic_ns() + COLLECT_NS
 
     # -- the gateway process ----------------------------------------------------------------
 
     def post(self, message: control.Message) -> None:
-        """Send a message to the gateway; queued when it is slow."""
+        """Send a message to the gateway, at the end of the tick; queued when it is slow."""
+        data = control.encode(message)
+        if len(data) > MAX_MESSAGE_BYTES:  # a message too long must not cost the tick
+            print(f"message {type(message).__name__} of {len(data)} bytes not sent", flush=True)
+            return
+        self._said.append(data)
+
+    def _tell(self) -> None:
+        """Messages leave together: when many calls begin at once, each has something to say."""
+        said, self._said = self._said, []
         try:
-            self.channel.send(control.encode(message))
-        except ValueError as error:  # a message too long must not cost the tick
-            print(f"message {type(message).__name__} not sent: {error}", flush=True)
+            for packet in control.joined(said, MAX_MESSAGE_BYTES):
+                self.channel.send(packet)
         except OSError:
             self.running = False
         self._watch_channel()
@@ -232,14 +218,10 @@ class Worker:
         counters = self.columns.worker
         self._watch_channel()
         self.post(control.WorkerReady(int(counters.pid[0])))
+        self._tell()
         while self.running and not (self.draining and not self.table.by_call):
-            ready = self.rhythm.wait(self._due_ns)
-            now_ns = self.rhythm.begun_ns
-            if self.rhythm.late_ns > STALL_NS:
-                self._catch_up_ns = now_ns + 1
-                self._note_stall(now_ns)
             try:
-                self._tick(ready, now_ns, LOOKS_AFTER_STALL if now_ns < self._catch_up_ns else LOOKS_PER_TICK)
+                self.loop.turn()
                 self._failures = 0
             except Exception:  # one bad tick must not cost the other calls theirs
                 self._failures += 1
@@ -247,77 +229,18 @@ class Worker:
                     print(f"tick failed:\n{traceback.format_exc()}", flush=True)
                 if self._failures > MAX_FAILURES:
                     raise
-            self.rhythm.done()
+            if self._said:
+                self._tell()
+            now_ns = self.loop.rhythm.begun_ns
             if not self.table.by_call and now_ns > self._collect_ns:
                 self._collect_ns = now_ns + COLLECT_NS
                 gc.collect()
         self.engine.agents.close_all()
         self.engine.recorder.close()
-
-    def _due_ns(self) -> int:
-        """When to wake up though nothing has come."""
-        return min(self.engine.next_deadline_ns(), time.monotonic_ns() + int(HEARTBEAT_S * 1e9))
-
-    def _tick(self, ready: Ready, now_ns: int, looks: int) -> None:
-        """Take what the sockets have, then let the engine do what is due."""
-        self.sockets.sampled_row = -1
-        begun_ns, control_fd = now_ns, self.channel.fileno()
-        behind_still = lagging = False
-        # With many calls up, what agents say is taken just before packets fall due.
-        all_handlers = (
-            not self.rhythm.crowded
-            or now_ns >= self.engine.downlink.next_due_ns
-            or now_ns - self._handled_ns >= LISTEN_NS
-        )
-        if all_handlers:
-            self._handled_ns = now_ns
-        handlers = self.poller.handlers
-        self.rhythm.crowded = len(ready) > FEW_SOCKETS
-        late_ns = self.rhythm.late_ns
-        if looks == LOOKS_AFTER_STALL and now_ns < self._stalled_ns + CATCH_UP_LIMIT_NS:
-            self.engine.timeline.note_stall()
-        self.engine.uplink.hurried = hurried = late_ns > HURRIED_NS
-        if self.rhythm.crowded and looks == LOOKS_PER_TICK:
-            looks = min(1 + late_ns // PACKET_TIME_NS, MOST_LOOKS) if hurried else 1
-        first_ready: list[tuple[int, int]] = []
-        for look in range(looks):
-            if look:  # only what lies behind a packet of the last one: others' new packets are for the next tick
-                now_ns = time.monotonic_ns()  # what has come meanwhile is no faster than time
-                if now_ns - begun_ns > CATCH_UP_NS:
-                    # Gaps are filled meanwhile or not: reading goes on, or all that comes is late for as long.
-                    behind_still, lagging = True, now_ns < self._stalled_ns + CATCH_UP_LIMIT_NS
-                    break
-                ready = self.poller.poll(0)
-            batch, others = self.sockets.receive(ready, behind=look > 0)
-            if not look:
-                first_ready = others
-            if batch is None:
-                if looks == LOOKS_AFTER_STALL:  # all that waited has been read: the next stall is another one
-                    self._stalled_ns = 0
-                break
-            self.engine.receive(batch, now_ns)
-        self.engine.pass_on(now_ns, fill_gaps=not lagging)
-        self.rhythm.passed_on()
-        if self.sockets.sampled_row >= 0:
-            delay_ns = self.sockets.sampled_age_ns + time.monotonic_ns() - now_ns
-            self.engine.note_uplink_delay(self.sockets.sampled_row, delay_ns)
-        for fd, events in first_ready:
-            if fd in handlers and (all_handlers or fd == control_fd):  # an earlier one may have closed it
-                handlers[fd](events)
-        self.engine.play(now_ns)
-        if behind_still:
-            self._catch_up_ns = now_ns + STALL_NS
-
-    def _note_stall(self, now_ns: int) -> None:
-        """A stall that follows on one is the same: or a worker with too much to do would fill no gap any more."""
-        if now_ns - self._stalled_ns > 2 * CATCH_UP_LIMIT_NS:
-            self._stalled_ns = now_ns
+        self._tell()
 
     def _listen(self, stream: Stream) -> None:
         """Read a stream's sockets from now on; what came earlier has waited in the kernel."""
-        if stream.resumed:
-            self._catch_up_ns = time.monotonic_ns() + STALL_NS
-            self._note_stall(self._catch_up_ns)
         self.poller.watch_silently(stream.rtp.fileno())
         if stream.rtcp is not None:
             self.poller.watch(

@@ -139,11 +139,17 @@ class WorkerProcess:
                 self._loop.remove_reader(self._channel.fileno())
                 self._loop.call_later(_END_LIMIT_S, self.kill)
                 return
-            try:
-                message = control.decode_from_worker(data)
-            except msgspec.DecodeError as error:
-                self._on_output(self.index, f"unreadable control message: {error}")
-                continue
+            for line in control.apart(data):
+                if not self.closed:  # a message may be the reason to end it
+                    self._take(line)
+
+    def _take(self, line: bytes) -> None:
+        """One message."""
+        try:
+            message = control.decode_from_worker(line)
+        except msgspec.DecodeError as error:
+            self._on_output(self.index, f"unreadable control message: {error}")
+        else:
             self._on_message(self, message)
 
     def _output_readable(self) -> None:

@@ -44,6 +44,19 @@ def test_the_table_says_where_its_figures_come_from_and_when_they_are_doubtful()
     assert "80 % of a core" in busy[1] and busy[2].endswith("trunkline at 5.")
 
 
+def test_calls_that_do_not_fit_are_a_result_and_a_run_that_could_not_be_made_is_none() -> None:
+    fine = {"lost": 0, "wrong": 0, "unmatched_calls": 0}
+    good = row(uplink=fine, downlink=fine)
+    lost = row(calls=2000, uplink=fine | {"lost": 7}, downlink=fine)
+    died = row(calls=9000, error="the media worker died\nmore", measured=True)
+    told, code = standard.outcome([good, lost, died])
+    assert code == 0
+    assert told == [
+        "trunkline, 2000 calls: 7 frames lost on the way to the agent", "trunkline, 9000 calls: the media worker died",
+    ]  # fmt: skip
+    assert standard.outcome([good, row(error="no compiler", measured=False)])[1] == 1
+
+
 def test_only_what_lies_between_the_markers_is_replaced() -> None:
     text = f"a\n{standard.BEGIN}\nold\n{standard.END}\nb\n"
     once = standard.replaced(text, ["new", ""])

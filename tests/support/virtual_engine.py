@@ -43,7 +43,7 @@ UNREAD_BATCHES = 500
 "Sent packets are looked at when there are so many batches of them."
 UPLINK_DROPS = [
     Drop.SOURCE, Drop.PAYLOAD_TYPE, Drop.SSRC, Drop.PROBATION, Drop.DUPLICATE, Drop.LATE, Drop.OVERFLOW,
-    Drop.NOT_RECEIVING, Drop.BAD_PAYLOAD, Drop.TOO_FAST,
+    Drop.NOT_RECEIVING, Drop.BAD_PAYLOAD, Drop.TOO_FAST, Drop.GIVEN_UP,
 ]  # fmt: skip
 
 

@@ -9,7 +9,7 @@
 #include "binding.h"
 
 /* sockets.c */
-Run ready, receive, send_packets;
+Run ready, receive, send_packets, waiting;
 /* express.c */
 Run express, expand;
 /* hear.c */

@@ -63,6 +63,8 @@ static const Kernel kernels[] = {
     {"filled_frames", FILL_TAKES " " FILL_CALL_TAKES " h2!", filled_frames},
     {"filled_records", FILL_TAKES " q1!@ H1!@ ?1@ I1@ q1!@ q1! " FILL_CALL_TAKES " B2!", filled_records},
     {"join", "h2@ int i1@ q1!@ ?1!@ q1@ q1@ rows h2 h2!", join},
+    /* row of each descriptor, rows, events, how many */
+    {"waiting", "i1 q1! B2 int", waiting},
     {NULL, NULL, NULL},
 };
 

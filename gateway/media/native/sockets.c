@@ -171,6 +171,22 @@ int64_t receive(const Arg *arg)
     return n | others << 20;
 }
 
+/* Rows whose sockets were found ready; returns how many. */
+int64_t waiting(const Arg *arg)
+{
+    enum { ROW_OF_FD, WAITING, READY, COUNT };
+    Py_ssize_t n = 0;
+    if (!is_room(&arg[READY].a, arg[COUNT].i)) return too_small("events");
+    if (arg[WAITING].a.n < arg[COUNT].i) return too_small("rows");
+    const struct epoll_event *events = AT(const struct epoll_event, arg[READY], 0);
+    for (Py_ssize_t k = 0; k < arg[COUNT].i; k++) {
+        int fd = events[k].data.fd;
+        int32_t row = fd >= 0 && fd < arg[ROW_OF_FD].a.n ? *AT(int32_t, arg[ROW_OF_FD], fd) : -1;
+        if (row >= 0) *AT(int64_t, arg[WAITING], n++) = row;
+    }
+    return n;
+}
+
 /* A datagram to each row, packets[n, bytes], of which lengths[n] bytes (all, if there are no lengths) count;
    returns how many the kernel refused, where `sent` is false. */
 int64_t send_packets(const Arg *arg)

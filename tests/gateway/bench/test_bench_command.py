@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from trunkline.gateway.bench import build, generating, machine
+from trunkline.gateway.bench import build, generating, lossy, machine, session
 from trunkline.gateway.bench.errors import BenchError
 from trunkline.gateway.bench.plan import Plan
 from trunkline.gateway.cli import bench as command
@@ -209,3 +209,34 @@ def test_a_search_reports_its_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "p99 to the agent" in told["bounded_by"]
     code, out, _ = run("--find-limit")
     assert f"{told['limit']} calls fit" in out
+
+
+@NEEDS_CC
+@pytest.mark.parametrize("generator", ["c", "python"])
+def test_a_network_that_loses_packets(generator: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was left out is known to the packet in both generators, and nothing else is lost."""
+    if generator == "python":
+        found = generating.python("slow_generator"), "in Python"
+        monkeypatch.setattr(session, "generator_command", lambda plan: found)
+    one = undisturbed("--calls", "5", "--seconds", "2", "--loss", "5")
+    assert one["loss_percent"] == 5.0
+    plan = Plan(5, seconds=2.0, loss_percent=5.0)
+    gone = int(lossy.left_out(5.0, 5, plan.packets)[:, 100:].sum())
+    up = one["uplink"]
+    assert up["left_out"] == pytest.approx(gone, abs=3), "at the ends of the measured time phases decide"
+    assert up["made_up"] == up["left_out"] and up["packets"] == pytest.approx(500 - gone, abs=5)
+    assert (one["lost_frames"], up["wrong"], up["unmatched_calls"], up["moved_calls"]) == (0, 0, 0, 0)
+    assert one["downlink"]["unmatched_calls"] == 0
+    assert up["held_ms"]["count"] + one["uplink_ms"]["count"] + up["sent_too_late"] == up["packets"]
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("--loss", "21"), "0 to 20 percent"), (("--loss", "-1"), "0 to 20 percent"),
+        (("--loss", "1", "--codec", "OPUS"), "depends on what was lost"),
+    ],
+)  # fmt: skip
+def test_losses_that_cannot_be_told(words: tuple[str, ...], why: str) -> None:
+    code, _, err = run("--calls", "1", *words)
+    assert code == 2 and why in " ".join(err.split())

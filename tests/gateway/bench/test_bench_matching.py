@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from support import played_bench as played
 from support.played_bench import CONCEALED, LEAD, MS
+from trunkline.gateway.bench import lossy
 from trunkline.gateway.bench.matching import match_down, match_up, unwrap
 
 DIALECTS = ("trunkline", "audiosocket")
@@ -182,3 +183,58 @@ def test_unwrapped_numbers_are_those_that_were_counted(calls: list[list[int]], f
     call = np.repeat(np.arange(len(calls)), [len(steps) for steps in calls])
     true = np.concatenate([np.cumsum([0, *steps[1:]]) for steps in calls])
     assert unwrap(call, (true + first) & 0xFFFF, 16).tolist() == true.tolist()
+
+
+@pytest.mark.parametrize(("more", "at"), [(4, 0), (4, 50), (-4, 50), (-1, 0)])
+def test_a_timeline_that_moves_is_followed_and_told(more: int, at: int) -> None:
+    """A worker that was behind made up frames beside the packets, or left some out: the audio is there all the same."""
+    plan = played.plan()
+    sent = played.generated(plan)
+    frames = played.frames(plan, sent)
+    begin = index_of(plan, 1, at)
+    frames.position[begin : index_of(plan, 2, 0) - LEAD] += more * plan.frame_samples
+    if more < 0:  # what lies where others do was dropped
+        drop = np.zeros(len(frames.call), bool)
+        drop[begin : begin - more] = True
+        frames = played.without(frames, drop)
+    up = match_up(plan, sent, frames)
+    assert (up.unmatched_calls, up.lost, up.wrong) == (0, 0, 0), "what was dropped is of the warm-up"
+    assert len(up.delay_ms) == 600 and np.allclose(up.delay_ms, 2.0)
+    assert up.moved_calls == int(at > 0)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_packets_that_were_left_out_on_purpose_are_not_lost(dialect: str) -> None:
+    """Frames made up for them count apart, and so do the delays of those that waited behind them."""
+    plan = played.plan(dialect=dialect, loss_percent=2.0)
+    sent = played.generated(plan)
+    gone = lossy.left_out(2.0, plan.calls, plan.packets)
+    assert not gone[:, 0].any() and gone.mean() == pytest.approx(0.02, abs=0.01)
+    frames = played.frames(plan, sent)
+    sent.sent_ns[gone] = 0
+    for call, packet in np.argwhere(gone):
+        at = index_of(plan, int(call), int(packet))
+        frames.window[at] = frames.window[at - 1]
+        if frames.flags is not None:
+            frames.flags[at] = CONCEALED
+        frames.read_ns[at : at + 3] = frames.read_ns[at + 2]  # held back
+    up = match_up(plan, sent, frames)
+    left_out = int(gone[:, 100:300].sum())
+    assert left_out > 3
+    assert (up.lost, up.wrong, up.flagged, up.unmatched_calls) == (0, 0, 0, 0)
+    assert (up.left_out, up.made_up, up.sent) == (left_out, left_out, 600 - left_out)
+    assert np.allclose(up.delay_ms, 2.0) and len(up.held_ms) > 2 * left_out
+    assert up.held_ms.max() == pytest.approx(22) and len(up.delay_ms) + len(up.held_ms) == up.sent
+
+
+def test_an_echo_with_frames_that_were_made_up_is_an_echo() -> None:
+    """Some of them are too soft to be a loudness of ours."""
+    plan = played.plan(loss_percent=5.0)
+    sent = played.generated(plan)
+    gone = lossy.left_out(5.0, plan.calls, plan.packets)
+    for call in range(plan.calls):
+        places = heard_of(sent, call)[gone[call]]
+        sent.heard["window"][places] = 0xFF
+    assert match_down(plan, sent).unmatched_calls == 0
+    sent.heard["window"][heard_of(sent, 0)] = sent.heard["window"][heard_of(sent, 1)]
+    assert match_down(plan, sent).unmatched_calls == 1

@@ -127,6 +127,19 @@ def test_ticks_become_longer_when_cpu_runs_short_and_shorter_when_there_is_plent
     assert loop.rhythm.grid_ns == GRIDS_NS[0]
 
 
+def test_a_long_tick_is_no_hang_of_two() -> None:
+    """A worker is taken for hung by the age of its heartbeat: no older than the tick that it is in."""
+    loop = Loop()
+    loop.run(3, cost_ms=900)
+    begun_ns = loop.now_ns
+    heartbeat_ns = loop.columns.worker.heartbeat_ns
+    assert begun_ns - int(heartbeat_ns[0]) < 50 * MS
+    loop.rhythm.wait(lambda: loop.now_ns)
+    assert int(heartbeat_ns[0]) == loop.rhythm.begun_ns
+    loop.now_ns += 900 * MS
+    assert loop.now_ns - int(heartbeat_ns[0]) == pytest.approx(900 * MS, abs=5 * MS)
+
+
 def test_load_is_cpu_or_lateness_of_a_worker_that_works() -> None:
     """A tick that takes long because others have the core is a load only for who used that core."""
     idle, working = Loop(), Loop()
@@ -138,3 +151,25 @@ def test_load_is_cpu_or_lateness_of_a_worker_that_works() -> None:
     working = Loop()
     working.run(4, cost_ms=0.8)
     assert working.load == pytest.approx((0.8 / 4 + 3 * 0.24) / 4, abs=0.02), "a second of 4 ms a tick, then 3.3"
+
+
+def test_a_tick_that_is_behind_makes_the_next_ones_long_at_once_and_no_longer_than_needed() -> None:
+    """Large batches are the cheapest; when all has been caught up, ticks are what they were, not a second later."""
+    loop = Loop()
+    loop.run(1.5, cost_ms=1.4, passed_on_ms=1.4)
+    assert loop.rhythm.grid_ns == 2_500_000
+    loop.rhythm.hurry()
+    assert loop.rhythm.grid_ns == GRIDS_NS[-1]
+    loop.run(0.1, cost_ms=9.0, passed_on_ms=8.0)
+    loop.rhythm.hurry()
+    loop.run(0.15, cost_ms=9.0, passed_on_ms=8.0)
+    assert loop.rhythm.grid_ns == GRIDS_NS[-1]
+    loop.run(0.1, cost_ms=1.4, passed_on_ms=1.4)
+    assert loop.rhythm.grid_ns == 2_500_000
+    assert loop.rhythm.reach_ns == pytest.approx(1.4 * MS, rel=0.1), "of ticks of an ordinary length"
+    loop.run(4, cost_ms=2.4)
+    for _ in range(8):
+        loop.rhythm.hurry()
+        loop.run(0.15, cost_ms=9.9)
+    loop.run(0.3, cost_ms=9.9)
+    assert loop.rhythm.share > 0.88 and loop.rhythm.grid_ns == GRIDS_NS[-1], "CPU is short, behind or not"

@@ -252,6 +252,26 @@ def test_more_than_a_look_names_is_for_the_next(kernels: bool, monkeypatch: pyte
     wires.close()
 
 
+def test_whoever_has_more_to_read_is_known(wires: Wires) -> None:
+    """Rows whose sockets are ready; others that the poller names are none, and so is nobody."""
+    assert wires.sockets.waiting(wires.poller.poll(0)).tolist() == []
+    ours, theirs = socket.socketpair()
+    wires.poller.watch(ours.fileno(), select.EPOLLIN, lambda events: None)
+    theirs.send(b"agent")
+    rows = {line.stream.row for line in wires.lines[1:3]}
+    for line in wires.lines[1:3]:
+        line.say(b"first")
+    wires.lines[1].say(b"second")
+    assert sorted(wires.sockets.waiting(wires.poller.poll(0)).tolist()) == sorted(rows)
+    wires.poller.forget(ours.fileno())
+    wires.look()
+    assert wires.sockets.waiting(wires.poller.poll(0)).tolist() == [wires.lines[1].stream.row]
+    wires.look()
+    assert wires.sockets.waiting(wires.poller.poll(0)).tolist() == []
+    ours.close()
+    theirs.close()
+
+
 def test_a_descriptor_that_is_used_again_is_not_of_the_old_row(wires: Wires) -> None:
     """By another call in another row; by something that is not RTP at all."""
     old = [wires.lines[0], wires.lines[1]]
@@ -443,3 +463,17 @@ def test_addresses_as_the_kernel_has_them(address: IPv4Address | IPv6Address, po
 def test_what_is_no_address_is_packed_as_none(address: tuple[str, int]) -> None:
     assert not pack(address).any()
     assert Sources(pack(address)[None])[np.intp(0)] == ("", 0)
+
+
+def test_nobody_reads_or_writes_beyond_what_there_is() -> None:
+    """Events that are not there, rows that have no place."""
+    waiting = compiled.bind("waiting", np.zeros(4, np.int32), np.zeros(2, np.intp))
+    if waiting is None:
+        pytest.skip("nothing is compiled")
+    events = np.zeros((8, poller.EVENT_BYTES), np.uint8)
+    assert waiting(events, 2) == 2, "two events of descriptor 0"
+    for count in (3, 9, -1):
+        with pytest.raises(ValueError, match="no room"):
+            waiting(events, count)
+    events[:] = 0xFF  # descriptor -1
+    assert waiting(events, 2) == 0

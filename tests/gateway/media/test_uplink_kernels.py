@@ -197,8 +197,8 @@ class Side:
         assert not (self.table.muted_up_rows[rows] | self.engine.agents.replay.behind[rows]).any()
         self.written[rows] += 1
 
-    def _watched_take(self, batch: Batch, now_ns: int) -> int:
-        left = self._take(batch, now_ns)
+    def _watched_take(self, batch: Batch, now_ns: int, *, waited: bool) -> int:
+        left = self._take(batch, now_ns, waited=waited)
         usual = self.engine.express._usual
         rest = batch.rows[usual.places[:left]] if left < len(batch.rows) else batch.rows
         taken = usual._taken[: len(batch.rows) - left]
@@ -280,7 +280,7 @@ class Side:
         return True
 
 
-def _take_none(batch: Batch, now_ns: int) -> int:
+def _take_none(batch: Batch, now_ns: int, *, waited: bool) -> int:
     """Everything step by step."""
     return len(batch.rows)
 
