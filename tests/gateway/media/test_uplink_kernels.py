@@ -362,7 +362,7 @@ def test_what_does_not_fit_together_is_refused() -> None:
         side.receive([(call, packet) for call in (0, 1) for packet in fars[call].packets("plain", "loud")])
         side.tick(PACKET_MS)
     usual, n = side.engine.express._usual, 2
-    assert usual.take(side.batch([(0, fars[0].packets("plain", "loud")[0])]), side.now_ns) == 0
+    assert usual.take(side.batch([(0, fars[0].packets("plain", "loud")[0])]), side.now_ns, waited=False) == 0
     side.tick(PACKET_MS)
     packets = [(call, fars[call].packets("plain", "loud")[0]) for call in (0, 1)]
     batch, before = side.batch(packets), side.table.shared.flow.copy()
