@@ -56,6 +56,8 @@ BLEND_SAMPLES = 80
 Rows = NDArray[np.intp]
 Pcm = NDArray[np.int16]
 
+_NO_ROWS = np.zeros(0, np.intp)
+
 
 class Pace:
     """Keeps the queues of live agents at the length that they chose."""
@@ -74,17 +76,14 @@ class Pace:
         "rows that began to talk in this window: it is not whole"
         self._low: NDArray[np.bool_] = np.zeros(n, bool)
         "rows that were close to running dry in the last window"
-        self.leave_out: dict[int, int] = {}
-        "row -> blocks that are to be left out"
-        self.repeat: set[int] = set()
-        "rows that are to say a block twice"
-        self._at_any_cost: set[int] = set()
+        self._blocks: NDArray[np.int32] = np.zeros(n, np.int32)
+        "blocks that are to be left out of what a row says; -1: it is to say one twice"
+        self._at_any_cost: NDArray[np.bool_] = np.zeros(n, bool)
         "... of these, rows in which no quiet block came"
-
-    @property
-    def pending(self) -> bool:
-        """Whether any row waits for a suitable block."""
-        return bool(self.leave_out or self.repeat)
+        self._waiting: Rows = _NO_ROWS
+        "rows that wait for a suitable block,"
+        self.suited: Rows = _NO_ROWS
+        "and those of them that had one when `find` was called last"
 
     @property
     def arrays(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
@@ -130,61 +129,69 @@ class Pace:
         fresh = steady & (self._chosen < 0)
         self._chosen[fresh] = least[fresh]
         excess = least - self._chosen
-        late = set(self.leave_out) | self.repeat
-        self.leave_out.clear()
-        self.repeat.clear()
-        self._at_any_cost.clear()
-        for row in np.flatnonzero(steady & (excess > LONGER_NS)).tolist():
-            blocks = int(excess[row] // self._table.ptime_ns[row])
-            if row in late and excess[row] > MUCH_LONGER_NS:
-                self._at_any_cost.add(row)
-            self.leave_out[row] = min(blocks, MOST)
+        late = self._blocks != 0
+        ahead = steady & (excess > LONGER_NS)
         even = steady & (self._most - least <= UNSTEADY_NS)
         low = even & (least < SHORT_NS) & (excess < -FALLEN_NS)
-        for row in np.flatnonzero(low & self._low).tolist():
-            if row in late:
-                self._at_any_cost.add(row)
-            self.repeat.add(row)
+        dry = low & self._low
+        self._blocks[:] = -dry.astype(np.int32)
+        self._blocks[ahead] = np.clip(excess[ahead] // self._table.ptime_ns[ahead], 1, MOST)
+        self._at_any_cost = late & (dry | ahead & (excess > MUCH_LONGER_NS))
+        self._waiting = np.flatnonzero(self._blocks)
         self._low = low
         least[:], self._most[:], seen[:], self._fresh[:] = 1 << 62, -(1 << 62), 0, False
 
     # -- acting -----------------------------------------------------------------------------
 
+    def find(self, now_ns: int) -> Rows:
+        """Rows that are due and wait for a block such as they have next: they are `suited`, and nobody else."""
+        self.suited = _NO_ROWS
+        if len(self._waiting):
+            formats = self._table.formats
+            due = self._waiting[self._table.shared.tx_due_ns[self._waiting] <= now_ns]
+            self.suited = np.concatenate([
+                _NO_ROWS, *(due[which][self._suits(due[which], fmt.queue)] for fmt, which in formats.groups(due))
+            ])  # fmt: skip
+        return self.suited
+
     def adjust(self, fmt: Format, rows: Rows, whole: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Rows whose next block is due; leaves out blocks, and returns which rows are to keep theirs for once more."""
         again = np.zeros(len(rows), bool)
-        for i, row in enumerate(rows.tolist()):
-            if not whole[i]:
-                continue
-            if row in self.repeat:
-                again[i] = self._wants(row, fmt.queue)
-                if again[i]:
-                    self.repeat.discard(row)
-                    self._table.shared.frames_repeated[row] += 1
-            elif row in self.leave_out and fmt.queue.count[row] > 1 and self._wants(row, fmt.queue):
-                self._leave_out(row, fmt.queue)
+        asked = np.flatnonzero(whole & (self._blocks[rows] != 0))
+        suited = asked[self._suits(rows[asked], fmt.queue)]
+        twice = self._blocks[rows[suited]] < 0
+        again[suited[twice]] = True
+        repeating = rows[again]
+        self._done(repeating)
+        self._table.shared.frames_repeated[repeating] += 1
+        self._leave_out(rows[suited[~twice]], fmt.queue)
         return again
 
-    def _wants(self, row: int, queue: FrameQueue) -> bool:
-        if row in self._at_any_cost:
-            return True
-        return float(level_dbov(queue.peek(np.array([row], np.intp)))[0]) < QUIET_DBOV
+    def _suits(self, rows: Rows, queue: FrameQueue) -> NDArray[np.bool_]:
+        """Which of these rows have a block that may go or come twice; none is left out that is the only one."""
+        suits = queue.count[rows] > (self._blocks[rows] > 0)
+        some = np.flatnonzero(suits)
+        suits[some] = level_dbov(queue.peek(rows[some])) < QUIET_DBOV
+        suits[some] |= self._at_any_cost[rows[some]]
+        return suits
 
-    def _leave_out(self, row: int, queue: FrameQueue) -> None:
-        """Take the next block out of the queue; its samples count as played, in no time."""
-        c, rows = self._table.shared, np.array([row], np.intp)
-        left_out = queue.pop(rows)
-        queue.blend_into_next(row, left_out[0, :BLEND_SAMPLES])
-        c.down_position[row] += queue.block_samples
-        c.frames_left_out[row] += 1
-        self.leave_out[row] -= 1
-        if self.leave_out[row] <= 0 or row in self._at_any_cost:
-            del self.leave_out[row]
-            self._at_any_cost.discard(row)
+    def _leave_out(self, rows: Rows, queue: FrameQueue) -> None:
+        """Take the next block out of each queue; its samples count as played, in no time."""
+        c = self._table.shared
+        for row, left_out in zip(rows.tolist(), queue.pop(rows), strict=True):
+            queue.blend_into_next(row, left_out[:BLEND_SAMPLES])
+        c.down_position[rows] += queue.block_samples
+        c.frames_left_out[rows] += 1
+        self._blocks[rows] -= 1
+        self._done(rows[(self._blocks[rows] <= 0) | self._at_any_cost[rows]])
+
+    def _done(self, rows: Rows) -> None:
+        """They wait for nothing any more."""
+        if len(rows):
+            self._blocks[rows], self._at_any_cost[rows] = 0, False
+            self._waiting = np.flatnonzero(self._blocks)
 
     def forget(self, row: int) -> None:
         """The row has a new call."""
         self._chosen[row], self._fresh[row] = -1, True
-        self.leave_out.pop(row, None)
-        self.repeat.discard(row)
-        self._at_any_cost.discard(row)
+        self._done(np.array([row], np.intp))
