@@ -134,12 +134,17 @@ class Pace:
         even = steady & (self._most - least <= UNSTEADY_NS)
         low = even & (least < SHORT_NS) & (excess < -FALLEN_NS)
         dry = low & self._low
-        self._blocks[:] = -dry.astype(np.int32)
-        self._blocks[ahead] = np.clip(excess[ahead] // self._table.ptime_ns[ahead], 1, MOST)
         self._at_any_cost = late & (dry | ahead & (excess > MUCH_LONGER_NS))
-        self._waiting = np.flatnonzero(self._blocks)
+        self.want(slice(None), 0)
+        self.want(dry, -1)
+        self.want(ahead, np.clip(excess[ahead] // self._table.ptime_ns[ahead], 1, MOST))
         self._low = low
         least[:], self._most[:], seen[:], self._fresh[:] = 1 << 62, -(1 << 62), 0, False
+
+    def want(self, rows: Rows | NDArray[np.bool_] | slice, blocks: NDArray[np.int64] | int) -> None:
+        """So many suitable blocks of these rows are to be left out; -1: one is to be said twice."""
+        self._blocks[rows] = blocks
+        self._waiting = np.flatnonzero(self._blocks)
 
     # -- acting -----------------------------------------------------------------------------
 
@@ -188,8 +193,8 @@ class Pace:
     def _done(self, rows: Rows) -> None:
         """They wait for nothing any more."""
         if len(rows):
-            self._blocks[rows], self._at_any_cost[rows] = 0, False
-            self._waiting = np.flatnonzero(self._blocks)
+            self._at_any_cost[rows] = False
+            self.want(rows, 0)
 
     def forget(self, row: int) -> None:
         """The row has a new call."""
