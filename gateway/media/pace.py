@@ -19,11 +19,14 @@ paused starts anew.
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trunkline.codecs.compiled import Kernel
 from trunkline.codecs.level import level_dbov
+from trunkline.gateway.media import compiled
 from trunkline.gateway.media.formats import Format
 from trunkline.gateway.media.frame_queue import FrameQueue
 from trunkline.gateway.media.table import Table
@@ -84,6 +87,11 @@ class Pace:
         "rows that wait for a suitable block,"
         self.suited: Rows = _NO_ROWS
         "and those of them that had one when `find` was called last"
+        self._is_compiled = compiled.native is not None
+        self._kernels: list[Kernel | None] = []
+        "by format: `find` for its rows"
+        self._found: Rows = np.zeros(n, np.intp)
+        "what these fill in"
 
     @property
     def arrays(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
@@ -134,7 +142,7 @@ class Pace:
         even = steady & (self._most - least <= UNSTEADY_NS)
         low = even & (least < SHORT_NS) & (excess < -FALLEN_NS)
         dry = low & self._low
-        self._at_any_cost = late & (dry | ahead & (excess > MUCH_LONGER_NS))
+        self._at_any_cost[:] = late & (dry | ahead & (excess > MUCH_LONGER_NS))
         self.want(slice(None), 0)
         self.want(dry, -1)
         self.want(ahead, np.clip(excess[ahead] // self._table.ptime_ns[ahead], 1, MOST))
@@ -152,12 +160,29 @@ class Pace:
         """Rows that are due and wait for a block such as they have next: they are `suited`, and nobody else."""
         self.suited = _NO_ROWS
         if len(self._waiting):
-            formats = self._table.formats
-            due = self._waiting[self._table.shared.tx_due_ns[self._waiting] <= now_ns]
-            self.suited = np.concatenate([
-                _NO_ROWS, *(due[which][self._suits(due[which], fmt.queue)] for fmt, which in formats.groups(due))
-            ])  # fmt: skip
+            find = self._find_compiled if self._is_compiled else self._find_by_numpy
+            found = list(find(now_ns))
+            self.suited = np.concatenate(found) if found else _NO_ROWS
         return self.suited
+
+    def _find_by_numpy(self, now_ns: int) -> Iterator[Rows]:
+        """By format."""
+        due = self._waiting[self._table.shared.tx_due_ns[self._waiting] <= now_ns]
+        for fmt, which in self._table.formats.groups(due):
+            rows = due[which]
+            yield rows[self._suits(rows, fmt.queue)]
+
+    def _find_compiled(self, now_ns: int) -> Iterator[Rows]:
+        """The same."""
+        formats, c = self._table.formats, self._table.shared
+        for fmt in formats.list[len(self._kernels) :]:
+            columns = self._blocks, self._at_any_cost, c.send, formats.of_row
+            self._kernels.append(compiled.bind("suited", *fmt.queue.arrays, *columns, fmt.index, QUIET_DBOV))
+        for fmt in formats.live:
+            kernel = self._kernels[fmt.index]
+            assert kernel is not None
+            if count := kernel(self._waiting, now_ns, self._found):
+                yield self._found[:count].copy()
 
     def adjust(self, fmt: Format, rows: Rows, whole: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Rows whose next block is due; leaves out blocks, and returns which rows are to keep theirs for once more."""

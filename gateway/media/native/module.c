@@ -63,6 +63,7 @@ static const Kernel kernels[] = {
     {"filled_frames", FILL_TAKES " " FILL_CALL_TAKES " h2!", filled_frames},
     {"filled_records", FILL_TAKES " q1!@ H1!@ ?1@ I1@ q1!@ q1! " FILL_CALL_TAKES " B2!", filled_records},
     {"join", "h2@ int i1@ q1!@ ?1!@ q1@ q1@ rows h2 h2!", join},
+    {"suited", QUEUE_TAKES " i1@ ?1@ q2@ h1@ int real rows int q1!", suited},
     {NULL, NULL, NULL},
 };
 

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from support.media_rig import MS, DownlinkRig, running, start_message
+from trunkline.gateway.media import compiled
 from trunkline.gateway.media.columns import Columns
+from trunkline.gateway.media.frame_queue import FrameQueue
 from trunkline.gateway.media.pace import Pace
 from trunkline.gateway.media.table import Table
 
@@ -112,8 +114,12 @@ def test_marks_are_reached_in_spite_of_what_was_left_out() -> None:
     assert rig.table.shared.down_position[0] == 60 * 50 * FRAME
 
 
-def test_only_rows_that_are_due_and_have_a_quiet_block_are_found() -> None:
+@pytest.mark.parametrize("native", [compiled.native, None])
+def test_only_rows_that_are_due_and_have_a_quiet_block_are_found(
+    monkeypatch: pytest.MonkeyPatch, native: object
+) -> None:
     """Whoever waits is asked at once: of those to leave one out, who has another; at any cost, whatever they say."""
+    monkeypatch.setattr(compiled, "native", native)
     table = Table(Columns(8))
     for _ in range(8):
         running(table, start_message(), 0)
@@ -140,3 +146,20 @@ def test_only_rows_that_are_due_and_have_a_quiet_block_are_found() -> None:
     queue.pop(rows[:1])
     queue.push(rows[:1], faint[:1])
     assert pace.find(6).tolist() == [], "a new call owes nothing"
+
+
+@pytest.mark.skipif(compiled.native is None, reason="nothing is compiled")
+def test_the_kernel_does_not_look_beyond_queues_and_columns() -> None:
+    """Rows that a queue has not, rows that a column has not, and no room for the answer."""
+    table = Table(Columns(4))
+    running(table, start_message(), 0)
+    fmt, columns = table.formats.at(0), (np.ones(4, np.int32), np.zeros(4, bool), table.shared.send)
+    bound = (*columns, table.formats.of_row, fmt.index, -50.0)
+    kernel = compiled.bind("suited", *fmt.queue.arrays, *bound)
+    short = compiled.bind("suited", *FrameQueue(3, FRAME, 4).arrays, *bound)
+    assert kernel is not None
+    assert short is not None
+    assert kernel(np.arange(4), 1, np.zeros(4, np.intp)) == 0
+    for kernel_, rows, room in ((kernel, [4], 4), (kernel, [-1], 4), (kernel, [0, 1], 1), (short, [3], 4)):
+        with pytest.raises((ValueError, IndexError)):
+            kernel_(np.array(rows, np.intp), 1, np.zeros(room, np.intp))
