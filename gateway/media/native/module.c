@@ -64,6 +64,8 @@ static const Kernel kernels[] = {
     {"filled_records", FILL_TAKES " q1!@ H1!@ ?1@ I1@ q1!@ q1! " FILL_CALL_TAKES " B2!", filled_records},
     {"join", "h2@ int i1@ q1!@ ?1!@ q1@ q1@ rows h2 h2!", join},
     {"suited", QUEUE_TAKES " i1@ ?1@ q2@ h1@ int real rows int q1!", suited},
+    {"straight",
+     "decode() voice() join() records() real real real rows q1 B2 i1 h2! h2! f1! H1! q1! B2!", straight},
     {NULL, NULL, NULL},
 };
 
