@@ -26,7 +26,6 @@ from numpy.typing import NDArray
 
 from trunkline.gateway.media import compiled
 from trunkline.gateway.media.arrivals import AUDIO, Arrivals, Speaker
-from trunkline.gateway.media.batch import alike
 from trunkline.gateway.media.credit import Credit
 from trunkline.gateway.media.reorder import ReorderBuffer
 from trunkline.gateway.media.schedule import Lacking, Schedule
@@ -307,7 +306,7 @@ class Timeline:
         if len(lacking.gaps[0]):
             gap_rows, gap_ts, slots = lacking.gaps
             self._speaker.expect(gap_rows, gap_ts, [self.held.payload(slot) for slot in slots.tolist()])
-        if alike(durations):
+        if (durations == durations[0]).all():
             self._speaker.fill(rows, int(durations[0]), silent > 0)
             return
         for duration in np.unique(durations):
