@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from trunkline.agent_bridge.dialect import FLAG_GAP
 from trunkline.agent_bridge.wire import AudioMessage
 from trunkline.gateway.media.agent_link import AgentLink
+from trunkline.gateway.media.batch import alike
 from trunkline.gateway.media.gathering import parted
 from trunkline.gateway.media.replay import Replay
 from trunkline.gateway.media.table import Table
@@ -53,8 +54,7 @@ class AgentFrames:
         What is written there is kept in the rows' rings, as if it had been delivered; no row may be behind.
         """
         indices = self.index_of_row[rows]
-        first = int(indices[0])
-        return self.message_to(first, len(rows), samples) if (indices == first).all() else None
+        return self.message_to(int(indices[0]), len(rows), samples) if alike(indices) else None
 
     def message_to(self, index: int, count: int, samples: int) -> AudioMessage | None:
         """The same for so many rows, all of this connection."""

@@ -14,6 +14,7 @@ from trunkline.gateway.media.sockaddr import Sources
 
 PACKET_BYTES = 2048
 "Room for one packet; RTP over UDP stays below the 1500 bytes of an Ethernet frame."
+_FEW = 100
 
 
 class Addresses(Protocol):
@@ -50,3 +51,11 @@ class Batch:
         else:
             addresses = [self.addresses[i] for i in which.tolist()]
         return Batch(self.rows[which], self.packets[which], self.lengths[which], self.named[which], addresses)
+
+
+def alike(values: NDArray[np.generic]) -> bool:
+    """Whether all of one or more values are the same; a microsecond faster for a few than comparing arrays."""
+    if len(values) > _FEW:
+        return bool((values == values[0]).all())
+    listed = values.tolist()
+    return bool(listed.count(listed[0]) == len(listed))

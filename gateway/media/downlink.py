@@ -185,7 +185,7 @@ class Downlink:
         self.sent_rows = _NO_ROWS
         if now_ns < self.next_due_ns:
             return
-        self.next_due_ns = self.packet_round.go(self._apart(), now_ns)
+        self.next_due_ns = self.packet_round.go(self._apart(now_ns), now_ns)
         self.sent_rows, self.sent_late_ns = self.packet_round.uncounted
         if self.next_due_ns <= now_ns:
             self._advance_rest(now_ns)
@@ -203,7 +203,7 @@ class Downlink:
         if behind:
             self._skip_lost_time(rows, now_ns)
         while True:
-            rest = self._speaking.send(rows, self._apart(), now_ns) if len(rows) else rows
+            rest = self._speaking.send(rows, self._apart(now_ns), now_ns) if len(rows) else rows
             for fmt, which in table.formats.groups(rest):
                 self._send_due(fmt, rest[which], now_ns)
             self.next_due_ns = self._clocks.earliest()
@@ -211,16 +211,12 @@ class Downlink:
                 return
             rows = rows[c.tx_due_ns[rows] <= now_ns]
 
-    def _apart(self) -> set[int]:
+    def _apart(self, now_ns: int) -> set[int]:
         """Rows to whose packets something may be special."""
-        table, pace = self._table, self._pace
-        if not (
-            table.keying or table.muted_down or table.halted or pace.leave_out or pace.repeat or self.sounds.playing
-        ):
+        table, suited = self._table, self._pace.find(now_ns)
+        if not (table.keying or table.muted_down or table.halted or len(suited) or self.sounds.playing):
             return _NOBODY
-        return {
-            *table.keying, *table.muted_down, *table.halted, *pace.leave_out, *pace.repeat, *self.sounds.playing,
-        }  # fmt: skip
+        return {*table.keying, *table.muted_down, *table.halted, *suited.tolist(), *self.sounds.playing}
 
     def _skip_lost_time(self, rows: Rows, now_ns: int) -> None:
         """After a stall the clock catches up without sending what nobody could play any more."""
@@ -235,7 +231,7 @@ class Downlink:
     def _send_due(self, fmt: Format, rows: Rows, now_ns: int) -> None:
         """One packet for each of these rows, all of one format."""
         table, c = self._table, self._table.shared
-        special = table.keying or table.muted_down or table.halted or self._pace.pending or self.sounds.playing
+        special = table.keying or table.muted_down or table.halted or len(self._pace.suited) or self.sounds.playing
         usual = not special and fmt.queue.count[rows].all() and c.tx_talking[rows].all()
         if usual and table.sending[rows].all():
             self._send_speech(fmt, rows, now_ns)
@@ -305,7 +301,7 @@ class Downlink:
         goes_on = whole  # an unfinished block is the last of its talkspurt
         self.talkspurts.note(fmt, rows, opens, (talking | opens) & ~goes_on)
         fading = ~speak & (table.last_sample[rows] != 0)
-        again = self._pace.adjust(fmt, rows, whole) if self._pace.pending else None
+        again = self._pace.adjust(fmt, rows, whole) if len(self._pace.suited) else None
         if again is None:
             pcm, samples = self._audio(fmt, rows, whole, ends, fading)
         else:

@@ -69,13 +69,14 @@ class Filler:
 
     def join(self, fmt: Format, rows: Rows, pcm: Pcm) -> Pcm:
         """Good audio as the agent hears it: where something was made up just before, with a fade."""
-        kernel = self._join(fmt)
+        kernel = self.join_kernel(fmt)
         if kernel is None or pcm.shape[1] > MOST_SAMPLES:
             return self._join_by_numpy(fmt, rows, pcm)
         joined: Pcm = np.empty(pcm.shape, np.int16)
         return joined if kernel(rows, pcm, joined) else pcm
 
-    def _join(self, fmt: Format) -> Kernel | None:
+    def join_kernel(self, fmt: Format) -> Kernel | None:
+        """Does that for this format, None where nothing is compiled."""
         if fmt.index not in self._joins:
             table = self._table
             self._joins[fmt.index] = compiled.bind(

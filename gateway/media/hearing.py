@@ -90,6 +90,11 @@ class Hearing:
         assert kernels is not None
         message.done(kernels.records(rise_db, rows, pcm, heard, level, flags, message.records))
 
+    def records(self, fmt: Format) -> Kernel | None:
+        """What `write` calls; None where there is none for this format."""
+        kernels = self._of(fmt)
+        return None if kernels is None else kernels.records
+
     def _of(self, fmt: Format) -> _Kernels | None:
         if fmt.index not in self._kernels:
             self._kernels[fmt.index] = self._bind(fmt)

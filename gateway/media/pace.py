@@ -19,11 +19,14 @@ paused starts anew.
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trunkline.codecs.compiled import Kernel
 from trunkline.codecs.level import level_dbov
+from trunkline.gateway.media import compiled
 from trunkline.gateway.media.formats import Format
 from trunkline.gateway.media.frame_queue import FrameQueue
 from trunkline.gateway.media.table import Table
@@ -56,6 +59,8 @@ BLEND_SAMPLES = 80
 Rows = NDArray[np.intp]
 Pcm = NDArray[np.int16]
 
+_NO_ROWS = np.zeros(0, np.intp)
+
 
 class Pace:
     """Keeps the queues of live agents at the length that they chose."""
@@ -74,17 +79,19 @@ class Pace:
         "rows that began to talk in this window: it is not whole"
         self._low: NDArray[np.bool_] = np.zeros(n, bool)
         "rows that were close to running dry in the last window"
-        self.leave_out: dict[int, int] = {}
-        "row -> blocks that are to be left out"
-        self.repeat: set[int] = set()
-        "rows that are to say a block twice"
-        self._at_any_cost: set[int] = set()
+        self._blocks: NDArray[np.int32] = np.zeros(n, np.int32)
+        "blocks that are to be left out of what a row says; -1: it is to say one twice"
+        self._at_any_cost: NDArray[np.bool_] = np.zeros(n, bool)
         "... of these, rows in which no quiet block came"
-
-    @property
-    def pending(self) -> bool:
-        """Whether any row waits for a suitable block."""
-        return bool(self.leave_out or self.repeat)
+        self._waiting: Rows = _NO_ROWS
+        "rows that wait for a suitable block,"
+        self.suited: Rows = _NO_ROWS
+        "and those of them that had one when `find` was called last"
+        self._is_compiled = compiled.native is not None
+        self._kernels: list[Kernel | None] = []
+        "by format: `find` for its rows"
+        self._found: Rows = np.zeros(n, np.intp)
+        "what these fill in"
 
     @property
     def arrays(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
@@ -130,61 +137,91 @@ class Pace:
         fresh = steady & (self._chosen < 0)
         self._chosen[fresh] = least[fresh]
         excess = least - self._chosen
-        late = set(self.leave_out) | self.repeat
-        self.leave_out.clear()
-        self.repeat.clear()
-        self._at_any_cost.clear()
-        for row in np.flatnonzero(steady & (excess > LONGER_NS)).tolist():
-            blocks = int(excess[row] // self._table.ptime_ns[row])
-            if row in late and excess[row] > MUCH_LONGER_NS:
-                self._at_any_cost.add(row)
-            self.leave_out[row] = min(blocks, MOST)
+        late = self._blocks != 0
+        ahead = steady & (excess > LONGER_NS)
         even = steady & (self._most - least <= UNSTEADY_NS)
         low = even & (least < SHORT_NS) & (excess < -FALLEN_NS)
-        for row in np.flatnonzero(low & self._low).tolist():
-            if row in late:
-                self._at_any_cost.add(row)
-            self.repeat.add(row)
+        dry = low & self._low
+        self._at_any_cost[:] = late & (dry | ahead & (excess > MUCH_LONGER_NS))
+        self.want(slice(None), 0)
+        self.want(dry, -1)
+        self.want(ahead, np.clip(excess[ahead] // self._table.ptime_ns[ahead], 1, MOST))
         self._low = low
         least[:], self._most[:], seen[:], self._fresh[:] = 1 << 62, -(1 << 62), 0, False
 
+    def want(self, rows: Rows | NDArray[np.bool_] | slice, blocks: NDArray[np.int64] | int) -> None:
+        """So many suitable blocks of these rows are to be left out; -1: one is to be said twice."""
+        self._blocks[rows] = blocks
+        self._waiting = np.flatnonzero(self._blocks)
+
     # -- acting -----------------------------------------------------------------------------
+
+    def find(self, now_ns: int) -> Rows:
+        """Rows that are due and wait for a block such as they have next: they are `suited`, and nobody else."""
+        self.suited = _NO_ROWS
+        if len(self._waiting):
+            find = self._find_compiled if self._is_compiled else self._find_by_numpy
+            found = list(find(now_ns))
+            self.suited = np.concatenate(found) if found else _NO_ROWS
+        return self.suited
+
+    def _find_by_numpy(self, now_ns: int) -> Iterator[Rows]:
+        """By format."""
+        due = self._waiting[self._table.shared.tx_due_ns[self._waiting] <= now_ns]
+        for fmt, which in self._table.formats.groups(due):
+            rows = due[which]
+            yield rows[self._suits(rows, fmt.queue)]
+
+    def _find_compiled(self, now_ns: int) -> Iterator[Rows]:
+        """The same."""
+        formats, c = self._table.formats, self._table.shared
+        for fmt in formats.list[len(self._kernels) :]:
+            columns = self._blocks, self._at_any_cost, c.send, formats.of_row
+            self._kernels.append(compiled.bind("suited", *fmt.queue.arrays, *columns, fmt.index, QUIET_DBOV))
+        for fmt in formats.live:
+            kernel = self._kernels[fmt.index]
+            assert kernel is not None
+            if count := kernel(self._waiting, now_ns, self._found):
+                yield self._found[:count].copy()
 
     def adjust(self, fmt: Format, rows: Rows, whole: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Rows whose next block is due; leaves out blocks, and returns which rows are to keep theirs for once more."""
         again = np.zeros(len(rows), bool)
-        for i, row in enumerate(rows.tolist()):
-            if not whole[i]:
-                continue
-            if row in self.repeat:
-                again[i] = self._wants(row, fmt.queue)
-                if again[i]:
-                    self.repeat.discard(row)
-                    self._table.shared.frames_repeated[row] += 1
-            elif row in self.leave_out and fmt.queue.count[row] > 1 and self._wants(row, fmt.queue):
-                self._leave_out(row, fmt.queue)
+        asked = np.flatnonzero(whole & (self._blocks[rows] != 0))
+        suited = asked[self._suits(rows[asked], fmt.queue)]
+        twice = self._blocks[rows[suited]] < 0
+        again[suited[twice]] = True
+        repeating = rows[again]
+        self._done(repeating)
+        self._table.shared.frames_repeated[repeating] += 1
+        self._leave_out(rows[suited[~twice]], fmt.queue)
         return again
 
-    def _wants(self, row: int, queue: FrameQueue) -> bool:
-        if row in self._at_any_cost:
-            return True
-        return float(level_dbov(queue.peek(np.array([row], np.intp)))[0]) < QUIET_DBOV
+    def _suits(self, rows: Rows, queue: FrameQueue) -> NDArray[np.bool_]:
+        """Which of these rows have a block that may go or come twice; none is left out that is the only one."""
+        suits = queue.count[rows] > (self._blocks[rows] > 0)
+        some = np.flatnonzero(suits)
+        suits[some] = level_dbov(queue.peek(rows[some])) < QUIET_DBOV
+        suits[some] |= self._at_any_cost[rows[some]]
+        return suits
 
-    def _leave_out(self, row: int, queue: FrameQueue) -> None:
-        """Take the next block out of the queue; its samples count as played, in no time."""
-        c, rows = self._table.shared, np.array([row], np.intp)
-        left_out = queue.pop(rows)
-        queue.blend_into_next(row, left_out[0, :BLEND_SAMPLES])
-        c.down_position[row] += queue.block_samples
-        c.frames_left_out[row] += 1
-        self.leave_out[row] -= 1
-        if self.leave_out[row] <= 0 or row in self._at_any_cost:
-            del self.leave_out[row]
-            self._at_any_cost.discard(row)
+    def _leave_out(self, rows: Rows, queue: FrameQueue) -> None:
+        """Take the next block out of each queue; its samples count as played, in no time."""
+        c = self._table.shared
+        for row, left_out in zip(rows.tolist(), queue.pop(rows), strict=True):
+            queue.blend_into_next(row, left_out[:BLEND_SAMPLES])
+        c.down_position[rows] += queue.block_samples
+        c.frames_left_out[rows] += 1
+        self._blocks[rows] -= 1
+        self._done(rows[(self._blocks[rows] <= 0) | self._at_any_cost[rows]])
+
+    def _done(self, rows: Rows) -> None:
+        """They wait for nothing any more."""
+        if len(rows):
+            self._at_any_cost[rows] = False
+            self.want(rows, 0)
 
     def forget(self, row: int) -> None:
         """The row has a new call."""
         self._chosen[row], self._fresh[row] = -1, True
-        self.leave_out.pop(row, None)
-        self.repeat.discard(row)
-        self._at_any_cost.discard(row)
+        self._done(np.array([row], np.intp))

@@ -21,11 +21,13 @@ from trunkline.codecs.compiled import Kernel
 from trunkline.codecs.registry import AudioCodec
 from trunkline.gateway.media import compiled
 from trunkline.gateway.media.arrivals import Arrivals
+from trunkline.gateway.media.batch import alike
 from trunkline.gateway.media.cutting import Cutter, OddEnds
 from trunkline.gateway.media.filling import Filler
 from trunkline.gateway.media.fills import Fills
 from trunkline.gateway.media.formats import Format
 from trunkline.gateway.media.hearing import Hearing
+from trunkline.gateway.media.straight import Straight
 from trunkline.gateway.media.table import Stream, Table
 from trunkline.gateway.media.tone_watch import ToneWatch
 from trunkline.gateway.media.voice import Change, Voice
@@ -69,6 +71,7 @@ class Uplink:
         self.tones = ToneWatch(table)
         self.voice = Voice(table, self.tones)
         self._fills = Fills(table, self.voice.state)
+        self._straight = Straight(table, self.voice, self._filler, self._hearing)
         self.withholding = Withholding(table)
         self.changes: list[tuple[Change, int]] = []
         "callers who have begun to speak or ceased, and where on their agents' timelines; Turns takes them"
@@ -116,7 +119,9 @@ class Uplink:
                 self._speak_variable(fmt, of_rows, arrivals, of_format)
                 continue
             sizes = arrivals.size[of_format]
-            if (sizes == sizes[0]).all():
+            if alike(sizes):
+                if self._speak_straight(fmt, of_rows, arrivals, of_format, int(sizes[0])):
+                    continue
                 self.hear(fmt, of_rows, self._decode(fmt, of_rows, arrivals, of_format), joins=True)
                 continue
             for size in np.unique(sizes):
@@ -124,6 +129,19 @@ class Uplink:
                 pcm = self._decode(fmt, of_rows[same], arrivals, of_format[same])
                 self.hear(fmt, of_rows[same], pcm, joins=True)
         self.draw()
+
+    def _speak_straight(self, fmt: Format, rows: Rows, arrivals: Arrivals, which: Indices, size: int) -> bool:
+        """The usual: into a message by one kernel, while nobody's frames are changed or may wait; False for others."""
+        table = self._table
+        if self.tones.watching or table.muted_up or table.behind or self.withholding.count:
+            return False
+        message = self._message(fmt, rows, size) if self._straight.knows(fmt, size) else None
+        if message is None:
+            return False
+        changed = self._straight.write(fmt, rows, arrivals, which, size, message)
+        if len(changed):
+            self.changed(fmt, changed)
+        return True
 
     def _speak_variable(self, fmt: Format, rows: Rows, arrivals: Arrivals, which: Indices) -> None:
         """Those of a format whose payloads have any length."""

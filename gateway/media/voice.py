@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from trunkline.agent_bridge.dialect import FLAG_SPEECH
 from trunkline.codecs import voice_activity as va
+from trunkline.codecs.compiled import Kernel
 from trunkline.codecs.level import level_dbov
 from trunkline.codecs.voicing import span_samples, voicing
 from trunkline.gateway.media import compiled
@@ -122,8 +123,7 @@ class Voice:
 
     def hear(self, fmt: Format, rows: Rows, pcm: Pcm) -> tuple[Levels, Flags]:
         """Good line audio of one format: levels and flags of these frames."""
-        ms = pcm.shape[1] * 1000 / fmt.line_hz
-        learn_ms = ms * TURN if self.turn else 0.0
+        learn_ms, ms = self.times_ms(fmt, pcm.shape[1])
         if self._kernel is None or not self.plain:
             level, flags, changed = self._by_numpy(fmt, rows, pcm, ms, learn_ms)
         else:
@@ -133,6 +133,16 @@ class Voice:
         if len(changed):
             self.change(fmt, rows[changed], level[changed], pcm[changed])
         return level, flags
+
+    @property
+    def kernel(self) -> Kernel | None:
+        """Hears frames while all is `plain`."""
+        return self._kernel
+
+    def times_ms(self, fmt: Format, samples: int) -> tuple[float, float]:
+        """For how long frames of so many samples teach the floor in this batch, 0 for not at all; how long they are."""
+        ms = samples * 1000 / fmt.line_hz
+        return ms * TURN if self.turn else 0.0, ms
 
     def _by_numpy(
         self, fmt: Format, rows: Rows, pcm: Pcm, ms: float, learn_ms: float

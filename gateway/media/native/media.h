@@ -37,5 +37,7 @@ Run due_by, report, hear_report;
 Run admit, follow, lacks, schedule, expect, decode;
 /* fill.c, join.c */
 Run filled_frames, filled_records, join;
+/* suited.c, straight.c */
+Run suited, straight;
 
 #endif

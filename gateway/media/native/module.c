@@ -34,6 +34,7 @@ static const Kernel kernels[] = {
      QUEUE_TAKES " f2 int int h2!@ B1 int real real real int int int h1@ ?1@ ?1@ q1@ B1!@ h1!@ d1!@ d1@ q1!@ q1@ q1!@ "
      "q1!@ q1!@ q2!@ B1@ I1@ q1@ q1@ int rows int B2! h2! q1! q1! ?1! q1!",
      speak},
+    {"suited", QUEUE_TAKES " i1@ ?1@ q2@ h1@ int real rows int q1!", suited},
     {"due", "q2@ int rows int q1! q1!", due},
     {"spoken", "q2!@ q1@ q1@ q1! rows q1 ?1 int", spoken},
     {"delays", "q1 I2!@ q1! rows q1 int", delays},
@@ -60,6 +61,8 @@ static const Kernel kernels[] = {
     {"schedule", TIMELINE_TAKES " " MOMENT_TAKES " rows", schedule},
     {"expect", "q2!@ q2!@ I1@ B1@ ?1@ B1@ i1@ i1@ q1@ q1@ q1@ q1@ q1@ h1@ ?1@ rows", expect},
     {"decode", "h1 rows B2@ i1 h2!", decode},
+    {"straight",
+     "decode() voice() join() records() real real real rows q1 B2 i1 h2! h2! f1! H1! q1! B2!", straight},
     {"filled_frames", FILL_TAKES " " FILL_CALL_TAKES " h2!", filled_frames},
     {"filled_records", FILL_TAKES " q1!@ H1!@ ?1@ I1@ q1!@ q1! " FILL_CALL_TAKES " B2!", filled_records},
     {"join", "h2@ int i1@ q1!@ ?1!@ q1@ q1@ rows h2 h2!", join},

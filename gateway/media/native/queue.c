@@ -68,6 +68,11 @@ void queue_expect_block(const Queue *queue, int64_t row)
     if (*queue_count(queue, row)) expect_block(queue, *oldest(queue, row));
 }
 
+const int16_t *queue_peek(const Queue *queue, int64_t row)
+{
+    return AT(int16_t, queue->arg[QUEUE_POOL], *oldest(queue, row));
+}
+
 const int16_t *queue_pop(const Queue *queue, int64_t row)
 {
     int32_t *head = AT(int32_t, queue->arg[QUEUE_HEAD], row), block = *oldest(queue, row);

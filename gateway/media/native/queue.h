@@ -37,6 +37,9 @@ void queue_append(const Queue *queue, int64_t row, const char *pcm, int64_t samp
 void queue_expect_place(const Queue *queue, int64_t row);
 void queue_expect_block(const Queue *queue, int64_t row);
 
+/* The oldest block of a row that has one; it stays where it is. */
+const int16_t *queue_peek(const Queue *queue, int64_t row);
+
 /* Take the oldest block of a row that has one. It is free, and stays as it is until the next one is taken. */
 const int16_t *queue_pop(const Queue *queue, int64_t row);
 

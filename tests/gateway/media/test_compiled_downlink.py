@@ -150,6 +150,8 @@ class Rig:
             case "wait":
                 self.downlink.prebuffer.wait_ns[step.row] = step.n * 10 * MS
                 self.downlink.prebuffer._note_longer()
+            case "pace":
+                self.downlink._pace.want(np.array([step.row]), step.n - 5)
             case "digit":
                 self.playback.send_digits(stream, "5", 60, 40)
             case "codec" | "ptime":
@@ -339,7 +341,7 @@ others = st.builds(
     Step,
     st.sampled_from(
         ["run", "run", "run", "run", "caller", "caller", "stall", "clear", "pause", "hold", "mute", "mark"]
-        + ["refuse", "unspoken", "wait", "watch", "digit", "codec", "ptime", "again", "orphan", "successor"]
+        + ["refuse", "unspoken", "wait", "watch", "pace", "digit", "codec", "ptime", "again", "orphan", "successor"]
     ),
     st.integers(0, ABSENT - 1),
     st.integers(1, 12),
@@ -351,6 +353,11 @@ HELD_BACK = [
     Say((((0,), 2240, 9000),)), Step("pause", 0, 1), Step("run", 0, 12),
 ]  # fmt: skip
 "One that learns to wait while its speech may not begin: what came first of it is known all the same."
+PACED = [
+    *(Step("pace", row, 4 + 2 * (row % 2)) for row in range(ABSENT)),
+    Say(((tuple(range(ABSENT)), 1920, 9000), (tuple(range(ABSENT)), 1920, 50))), Step("run", 0, 12), *TALK,
+]  # fmt: skip
+"Quiet blocks come twice or go: none of them is the next one when this begins."
 
 
 @needs_kernels
@@ -367,6 +374,7 @@ HELD_BACK = [
 @example(TALK + [Step("again", 0, 3), *TALK, Step("again", 3, 6), Step("codec", 3, 4)] + TALK, 1, False)
 @example(TALK + [Step("orphan", 0, 1), Step("orphan", 1, 2), *TALK, Step("successor", 0, 9)] + TALK, 2, True)
 @example(HELD_BACK, 0, True)
+@example([*TALK, *PACED, Step("pause", 2, 2), *PACED, Step("run", 0, 12)], 0, True)
 @example(TALK + [Step("watch", 0, 2), Step("refuse", 1, 2), *TALK, Step("watch", 0, 1)] + TALK * 2, 0, True)
 def test_both_ways_leave_the_same_behind(steps: list[Say | Step], at: int, send_silence: bool) -> None:
     """Any speech in any pieces, for calls of all formats, with all that may happen to them."""
@@ -411,6 +419,25 @@ def test_the_usual_case_takes_the_short_way(monkeypatch: pytest.MonkeyPatch, kin
     sent = [len(packets) - before[row] for row, packets in sorted(rig.sent.items())]
     assert sent == [6, 6, 6, 6, 4, 6, 6, 6]
     assert rig.table.shared.frames_played[[2, 6]].tolist() == [0, 0]
+
+
+@needs_kernels
+def test_who_waits_for_a_quiet_block_takes_the_short_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every packet of theirs is looked at, and those that are loud go with all others."""
+    rig = ShortRig([start_message(**kind) for kind in KINDS[:2]], compiled.native)  # type: ignore[arg-type]
+    rig.say(Say((((0, 1), 3200, 9000),)), 0)
+    rig.do(Step("run", 0, 8))
+    rig.downlink._pace.want(np.array([0, 1]), np.array([1, -1]))
+    long_way = mock.Mock(wraps=rig.downlink._send_due)
+    monkeypatch.setattr(rig.downlink, "_send_due", long_way)
+    rig.do(Step("run", 0, 12))
+    assert not long_way.called
+    rig.say(Say((((0, 1), 960, 50),)), 0)
+    rig.do(Step("run", 0, 40))
+    c = rig.table.shared
+    assert [call.args[1].tolist() for call in long_way.call_args_list[:1]] == [[0, 1]]
+    assert (c.frames_left_out[:2].tolist(), c.frames_repeated[:2].tolist()) == ([1, 0], [0, 1])
+    assert c.down_position[:2].tolist() == [4160, 4160]
 
 
 @needs_kernels

@@ -6,7 +6,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from support.media_rig import MS, DownlinkRig
+from support.media_rig import MS, DownlinkRig, running, start_message
+from trunkline.gateway.media import compiled
+from trunkline.gateway.media.columns import Columns
+from trunkline.gateway.media.frame_queue import FrameQueue
+from trunkline.gateway.media.pace import Pace
+from trunkline.gateway.media.table import Table
 
 FRAME = 160
 
@@ -107,3 +112,54 @@ def test_marks_are_reached_in_spite_of_what_was_left_out() -> None:
     assert rig.table.shared.frames_left_out[0] > 5
     assert [(said.kind, said.data[0], said.data[2]) for said in rig.link.said] == [("mark", "end", "played")]
     assert rig.table.shared.down_position[0] == 60 * 50 * FRAME
+
+
+@pytest.mark.parametrize("native", [compiled.native, None])
+def test_only_rows_that_are_due_and_have_a_quiet_block_are_found(
+    monkeypatch: pytest.MonkeyPatch, native: object
+) -> None:
+    """Whoever waits is asked at once: of those to leave one out, who has another; at any cost, whatever they say."""
+    monkeypatch.setattr(compiled, "native", native)
+    table = Table(Columns(8))
+    for _ in range(8):
+        running(table, start_message(), 0)
+    rows, queue = np.arange(8), table.formats.at(0).queue
+    pace = Pace(table)
+    loud, faint = np.full((8, FRAME), 9000, np.int16), np.full((8, FRAME), 30, np.int16)
+    queue.push(rows[:3], loud[:3])
+    queue.push(rows[:6], faint[:6])
+    queue.push(rows[3:5], loud[:2])
+    table.shared.tx_due_ns[:] = [5, 5, 5, 5, 6, 5, 5, 5]
+    pace.want(rows, np.array([2, -1, 2, 2, 2, 2, 2, 0]))
+    pace._at_any_cost[2] = True
+    assert pace.find(5).tolist() == [2, 3], "0, 1: loud; 4: not due; 5: the only one; 6: none; 7: wants nothing"
+    assert pace.find(6).tolist() == [2, 3, 4]
+    pace.want(rows[5:6], -1)
+    assert pace.find(5).tolist() == [2, 3, 5]
+    again = pace.adjust(table.formats.list[0], rows, queue.count[rows] > 0)
+    assert np.flatnonzero(again).tolist() == [5]
+    assert queue.count.tolist() == [2, 2, 1, 1, 1, 1, 0, 0]
+    assert table.shared.frames_left_out.tolist() == [0, 0, 1, 1, 1, 0, 0, 0]
+    assert table.shared.down_position.tolist() == [0, 0, FRAME, FRAME, FRAME, 0, 0, 0]
+    assert pace.find(6).tolist() == [], "2 did it at any cost, 3 and 4 have one block, 5 has said its own twice"
+    pace.forget(0)
+    queue.pop(rows[:1])
+    queue.push(rows[:1], faint[:1])
+    assert pace.find(6).tolist() == [], "a new call owes nothing"
+
+
+@pytest.mark.skipif(compiled.native is None, reason="nothing is compiled")
+def test_the_kernel_does_not_look_beyond_queues_and_columns() -> None:
+    """Rows that a queue has not, rows that a column has not, and no room for the answer."""
+    table = Table(Columns(4))
+    running(table, start_message(), 0)
+    fmt, columns = table.formats.at(0), (np.ones(4, np.int32), np.zeros(4, bool), table.shared.send)
+    bound = (*columns, table.formats.of_row, fmt.index, -50.0)
+    kernel = compiled.bind("suited", *fmt.queue.arrays, *bound)
+    short = compiled.bind("suited", *FrameQueue(3, FRAME, 4).arrays, *bound)
+    assert kernel is not None
+    assert short is not None
+    assert kernel(np.arange(4), 1, np.zeros(4, np.intp)) == 0
+    for kernel_, rows, room in ((kernel, [4], 4), (kernel, [-1], 4), (kernel, [0, 1], 1), (short, [3], 4)):
+        with pytest.raises((ValueError, IndexError)):
+            kernel_(np.array(rows, np.intp), 1, np.zeros(room, np.intp))
