@@ -11,7 +11,7 @@ the timeline says so (`expect`), and the fill leads over to it.  Otherwise the f
 frame begins with a short fade from what was made up.
 
 Compiled (fills.py), it is done row by row; what is here is done where there are no kernels,
-by codecs that conceal themselves, and for frames that are not cut as usual.
+where decoders conceal, and for frames that are not cut as usual.
 """
 
 from __future__ import annotations
@@ -176,11 +176,10 @@ class Filler:
 
     def _concealed(self, fmt: Format, rows: Rows, samples: int, start: Samples) -> Real:
         """By the decoder if it can, else from both sides where the other side is known, else from what was before."""
-        if fmt.decoder_conceals:
+        if fmt.codec.conceals:
             own = self._by_decoder(fmt, rows, samples, start)
             if own is not None:
                 return own
-            fmt.decoder_conceals = False
         history = fmt.line_history[rows]
         if not self._ahead:
             return conceal(history, samples, start, fmt.line_hz)

@@ -13,6 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from support import kernels
+from support.fake_codec import fake_opus
 from support.media_rig import running, start_message
 from trunkline.agent_bridge.dialect import FLAG_COMFORT_NOISE, FLAG_CONCEALED, FLAG_GAP
 from trunkline.agent_bridge.wire import AudioMessage, parse_audio
@@ -97,8 +98,6 @@ class Side:
                 self.uplink.voice.set(self.streams[-1])
                 self.uplink.withholding.set(self.streams[-1])
         self.rows = np.array([stream.row for stream in self.streams], np.intp)
-        for fmt in self.table.formats.list:
-            fmt.decoder_conceals = False
         self.filled = 0
         self.told: list[Any] = []
         self._count(self.uplink._fills)
@@ -276,6 +275,25 @@ def test_all_kinds_of_missing_frames_were_made() -> None:
         flags.add(frame[2] & (FLAG_COMFORT_NOISE | FLAG_CONCEALED))
     assert flags == {0, FLAG_COMFORT_NOISE, FLAG_CONCEALED} and len(side.told) > 2
     assert side.filled == 32
+
+
+@pytest.mark.parametrize("codec", ["PCMU", "G722", "L16/16000", "OPUS"])
+def test_callers_that_pause_and_lose_nothing_have_kernels(codec: str) -> None:
+    """From the first frame of a worker on: nothing need be lost before. Decoders that conceal are not asked, either."""
+    with fake_opus():
+        side, _ = pair([(codec, 16000, 20)] * 3)
+    side.table.lost_run[side.rows] = SILENT_RUN
+    for _ in range(5):
+        side.fill(np.arange(3), 20, {})
+    assert side.filled == 15 and len(side.sink.heard()) == 15
+
+
+def test_what_a_decoder_conceals_itself_is_left_to_it() -> None:
+    with fake_opus() as opened:
+        side, _ = pair([("OPUS", 16000, 20)] * 3)
+    side.table.lost_run[side.rows] = [1, 2, SILENT_RUN]
+    side.fill(np.arange(3), 20, {})
+    assert not side.filled and opened[0].decoded[side.rows].tolist() == [320, 320, 0]
 
 
 def test_where_very_many_fall_silent_it_is_digital_silence() -> None:
