@@ -40,10 +40,6 @@ from trunkline.gateway.media.table import SILENT_RUN, Table
 MERGE_MS = 5
 "Fade from what was made up into the first good frame; 10 ms cost 0.05 MOS, and none at all 0.1."
 
-MANY_ROWS = 200
-"""Where more callers fall silent for long at once, it is the network of all of them, and noise for each would cost
-8 ms of every 20 with 1,000 of them: they get digital silence."""
-
 Rows = NDArray[np.intp]
 Pcm = NDArray[np.int16]
 Real = NDArray[np.float64]
@@ -169,8 +165,7 @@ class Filler:
         if int(start.max()) + samples > fmt.line_hz * HOLD_MS // 1000:  # not in the first packets of a loss
             share = np.sqrt(1 - np.square(fade_left(start, samples, fmt.line_hz)))
             share[quiet] = 1
-            if len(rows) <= MANY_ROWS or not quiet.all():
-                self.background.add(sound, rows, share, asked)
+            self.background.add(sound, rows, share, asked)
         flags = np.where(quiet, np.where(asked, FLAG_COMFORT_NOISE, FLAG_GAP), FLAG_CONCEALED)
         return _whole(sound), flags.astype(np.uint16)
 

@@ -3,19 +3,26 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import pytest
 
+from support import kernels
 from support.media_rig import MS, UplinkRig, running, start_message, talk
+from support.virtual_engine import VirtualEngine
 from trunkline.agent_bridge.dialect import FLAG_COMFORT_NOISE, FLAG_CONCEALED, FLAG_GAP, FLAG_SPEECH
 from trunkline.codecs import g711
 from trunkline.codecs.level import level_dbov
 from trunkline.gateway.media.background import LOUDEST_DBOV
+from trunkline.gateway.media.batch import PACKET_BYTES, Batch
 from trunkline.rtp.comfort_noise import ComfortNoise
 from trunkline.rtp.jitter import TargetParams
 from trunkline.rtp.packet import Packet
 
 SEQ = 100
+
+needs_kernels = pytest.mark.skipif(not kernels.there, reason="no kernels were built")
 
 
 def tone(frames: int, hz: float = 150, peak: float = 8000) -> np.ndarray:
@@ -152,6 +159,45 @@ def test_comfort_noise_of_the_peer_fills_its_pause() -> None:
     assert rig.heard[-1].flags == FLAG_SPEECH
     rig.run(400)
     assert rig.heard[-1].flags == FLAG_GAP
+
+
+def paused(calls: int) -> VirtualEngine:
+    """They have spoken, at any moment of 20 ms, over background noise; every other one has said what that is like."""
+    rig = VirtualEngine(calls, tick_ms=4)
+    sound = g711.encode_ulaw(noise(30, -55))
+    for tick in range(30 * 5):
+        number, phase = divmod(tick, 5)
+        rows = np.arange(phase, calls, 5)
+        sent = [packet(number, sound[number].tobytes())] * len(rows)
+        if number == 29:
+            sent = [
+                packet(number, bytes([50]), pt=13) if row % 2 else one
+                for row, one in zip(rows, sent, strict=True)
+            ]
+        data = np.zeros((len(rows), PACKET_BYTES), np.uint8)
+        for line, one in zip(data, sent, strict=True):
+            line[: len(bytes(one))] = np.frombuffer(bytes(one), np.uint8)
+        lengths = np.array([len(bytes(one)) for one in sent], np.int32)
+        peers = [rig.streams[row].remote for row in rows]
+        rig.step([Batch(rows, data, lengths, np.ones(len(rows), bool), peers)])
+    return rig
+
+
+@pytest.mark.parametrize("by_kernels", [pytest.param(True, marks=needs_kernels), False])
+def test_very_many_that_pause_at_once_have_noise_in_every_frame(by_kernels: bool) -> None:
+    """What one hears does not hang on how many others pause: neither noise it asked for nor its own background."""
+    with contextlib.nullcontext() if by_kernels else kernels.without_kernels():
+        rig = paused(500)
+        rig.run(0.5)
+        found: list[np.ndarray] = []
+        rig.agent.on_audio = lambda calls, records: found.append(records.copy())
+        rig.run(0.5)
+        rig.agent.read()
+    records = np.concatenate(found)
+    for flag in (FLAG_COMFORT_NOISE, FLAG_GAP):
+        of_kind = records["pcm"][records["flags"] == flag]
+        assert len(of_kind) > 250 * 20 and of_kind.any(axis=1).all()
+    assert set(records["flags"].tolist()) == {FLAG_COMFORT_NOISE, FLAG_GAP}
 
 
 def test_a_refresh_changes_the_noise_and_moves_nothing_else() -> None:

@@ -296,18 +296,17 @@ def test_what_a_decoder_conceals_itself_is_left_to_it() -> None:
     assert not side.filled and opened[0].decoded[side.rows].tolist() == [320, 320, 0]
 
 
-def test_where_very_many_fall_silent_it_is_digital_silence() -> None:
-    """201 rows of one format: with noise if one of them is not silent."""
-    calls = [CALLS[0]] * 201
+def test_the_noise_of_very_many_is_the_same() -> None:
+    """All of one format, in one batch, whether or not one of them is not silent."""
     for loud in (0, 1):
-        sides = pair(calls)
+        sides = pair([CALLS[0]] * 300)
         for side in sides:
             side.prepare(3)
             side.table.lost_run[side.rows] = 30
             side.table.up_history[:] = 0
-            side.fill(np.arange(201), 20, {}, loud)
+            side.fill(np.arange(300), 20, {}, loud)
         compare(*sides)
-        assert any(frame[3].any() for frame in sides[0].sink.heard()) == bool(loud)
+        assert sum(frame[3].any() for frame in sides[0].sink.heard()) > 100
 
 
 # --- good audio behind a loss --------------------------------------------------------------------
