@@ -165,7 +165,7 @@ class Filler:
         if int(start.max()) + samples > fmt.line_hz * HOLD_MS // 1000:  # not in the first packets of a loss
             share = np.sqrt(1 - np.square(fade_left(start, samples, fmt.line_hz)))
             share[quiet] = 1
-            self.background.add(sound, rows, share, asked)
+            self.background.add(sound, fmt.line_hz, rows, share, asked)
         flags = np.where(quiet, np.where(asked, FLAG_COMFORT_NOISE, FLAG_GAP), FLAG_CONCEALED)
         return _whole(sound), flags.astype(np.uint16)
 

@@ -13,6 +13,7 @@ from support.media_rig import MS, UplinkRig, running, start_message, talk
 from support.virtual_engine import VirtualEngine
 from trunkline.agent_bridge.dialect import FLAG_COMFORT_NOISE, FLAG_CONCEALED, FLAG_GAP, FLAG_SPEECH
 from trunkline.codecs import g711
+from trunkline.codecs.comfort_noise import white_spectra
 from trunkline.codecs.level import level_dbov
 from trunkline.gateway.media.background import LOUDEST_DBOV
 from trunkline.gateway.media.batch import PACKET_BYTES, Batch
@@ -220,6 +221,21 @@ def test_a_dynamic_number_that_was_agreed_on_is_comfort_noise() -> None:
     rig.packet(packet(5, bytes([50]), pt=100))
     rig.run(200)
     assert not rig.drops() and rig.heard[-1].flags == FLAG_COMFORT_NOISE
+
+
+def test_callers_with_packets_of_many_lengths_share_their_noise() -> None:
+    """40 callers, each with a length of its own: what is made for a length is made for few of them."""
+    rig, rng = UplinkRig(40), np.random.default_rng(2)
+    for number in range(12):
+        for row, size in enumerate(range(161, 201)):
+            sound = g711.encode_ulaw(rng.normal(0, 120, size).astype(np.int16))
+            rig.packet(Packet(0, SEQ + number, number * size, 5, sound.tobytes()), row=row)
+        rig.run(20)
+    made = white_spectra.cache_info().misses
+    rig.run(1000)
+    assert white_spectra.cache_info().misses - made <= 1
+    for frames in rig.frames.values():
+        assert len(frames) > 55 and frames[-1].flags & FLAG_GAP and frames[-1].pcm.any()
 
 
 @pytest.mark.parametrize("payload", [b"", bytes([255]), bytes(range(200)), bytes([10] + [255] * 30)])

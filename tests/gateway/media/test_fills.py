@@ -204,11 +204,16 @@ def pair(calls: Sequence[tuple[str, int, int]] = CALLS, **how: bool) -> tuple[Si
 @settings(max_examples=20, deadline=None)
 @given(
     seeds,
-    st.lists(st.sampled_from([2.5, 10, 20, 20, 20, 30, 60, 120]), min_size=1, max_size=4),
+    st.lists(
+        st.sampled_from([0.125, 2.5, 6.25, 10, 20, 20, 20, 20.125, 33.5, 60, 117.75, 120]),
+        min_size=1,
+        max_size=4,
+    ),
     st.booleans(),
 )
 @example(1, [20, 20, 20], True)
 @example(1, [20, 20, 20], False)
+@example(1, [20.125, 117.75, 6.25], True)
 def test_a_missing_frame_is_the_same_by_kernels(
     seed: int, times_ms: list[float], takes_records: bool
 ) -> None:
@@ -253,14 +258,18 @@ def test_frames_that_are_not_passed_on_as_usual_are_the_same(wish: str) -> None:
 
 
 def test_the_usual_calls_have_kernels_and_the_others_do_without() -> None:
-    """Whole multiples of a rate, frames of tens of milliseconds; a peer cannot have one made for every length."""
+    """Whole multiples of a rate, frames of any length up to 120 ms; a peer cannot have one made for every length."""
     side, _ = pair()
     formats: list[Format] = [side.table.formats.at(row) for row in side.rows]
     known = [side.uplink._fills.knows(fmt, fmt.line_hz // 50) for fmt in formats]
     assert known == [min(fmt.up.up, fmt.up.down) == 1 for fmt in formats] and known.count(False) == 1
     for samples in range(1, 8000):
-        assert side.uplink._fills.knows(formats[0], samples) == (samples % 80 == 0 and samples <= 960)
-    assert len(side.uplink._fills._kernels) < 120
+        assert side.uplink._fills.knows(formats[0], samples) == (samples <= 960)
+    of_format = [kind for kind in side.uplink._fills._kernels if kind[0] == formats[0].index]
+    assert len([kind for kind in of_format if side.uplink._fills._kernels[kind] is not None]) < 20
+    assert len(of_format) < 120
+    halved = next(fmt for fmt in formats if fmt.up.down == 2)
+    assert side.uplink._fills.knows(halved, 322) and not side.uplink._fills.knows(halved, 321)
 
 
 def test_all_kinds_of_missing_frames_were_made() -> None:
