@@ -33,6 +33,10 @@ _WARM_UP = 96
 "samples before a frame in which the filter forgets that it starts from nothing"
 _WHITE_NOISE_CORRECTION = 1.0001
 "on the power: keeps the normal equations of a tone, or of silence, solvable (-40 dB)"
+_STEP_S, _SHORT_STEP_S = 0.01, 0.0025
+"Lengths of pieces are multiples of it, or of the latter if they are shorter than the former: `length_of_piece`."
+_TABLES = 128
+"more than there are such lengths of packets, at all rates on the line; those up to 120 ms of one rate have 5 to 22 MB"
 _ROWS = 64
 "rows at a time, for small temporaries"
 _MOST_PIECE = 5760
@@ -72,14 +76,16 @@ def analyse(pcm: NDArray[np.int16]) -> Real:
 
 
 def synthesise(
-    level_dbov: NDArray[np.floating], reflection: NDArray[np.floating], samples: int, piece: NDArray[np.int64]
-) -> Real:
+    level_dbov: NDArray[np.floating], reflection: NDArray[np.floating], samples: int, piece: NDArray[np.int64],
+    length: int = 0,
+) -> Real:  # fmt: skip
     """Noise of each row's level (f[n], dBov) and colour (f[n, k]): f64[n, samples].
 
-    `piece` i64[n] counts the frames of a row: consecutive ones join.  Rows whose pieces
-    differ are independent.
+    `piece` i64[n] counts the frames of a row: consecutive ones join, if they are as long as
+    pieces are.  These have `length` samples (0: as many as are wanted), of which the last
+    are taken.  Rows whose pieces differ are independent.
     """
-    white = white_spectra(samples)
+    white = white_spectra(length or samples)
     size = 2 * (white.shape[1] - 1)
     bounded = np.clip(reflection, -LIMIT, LIMIT)
     kernel = compiled.get("synthesise") if size <= MOST_POINTS and reflection.shape[1] <= ORDER else None
@@ -102,6 +108,16 @@ def synthesise(
 def window(samples: int) -> Real:
     """Of a piece that is analysed: Hamming's, f64[samples]."""
     return np.hamming(samples)
+
+
+def length_of_piece(samples: int, rate_hz: int) -> int:
+    """For `synthesise`, where peers choose the lengths of frames: then those of a rate share a dozen tables.
+
+    Packets last tens of milliseconds, or quarters of ten, and are as long as their piece.
+    """
+    short = round(rate_hz * _SHORT_STEP_S)
+    step = short if samples <= 3 * short else round(rate_hz * _STEP_S)
+    return -(-samples // step) * step
 
 
 def _amplitude(level_dbov: NDArray[np.floating], reflection: NDArray[np.floating]) -> Real:
@@ -127,7 +143,6 @@ def _delays(order: int, size: int) -> NDArray[np.complex128]:
     return np.fft.rfft(np.eye(order + 1, size), axis=1)
 
 
-@functools.lru_cache(maxsize=16)
 def white_noise(samples: int) -> Real:
     """The endless white noise of unit power, as many frames as there are; the same in every process."""
     noise = np.random.default_rng(3389).standard_normal(_PIECES * samples)
@@ -135,7 +150,7 @@ def white_noise(samples: int) -> Real:
     return noise
 
 
-@functools.lru_cache(maxsize=16)
+@functools.lru_cache(maxsize=_TABLES)
 def white_spectra(samples: int) -> NDArray[np.complex128]:
     """Spectrum of each frame of white noise and what is before it: [pieces, size / 2 + 1]."""
     noise = white_noise(samples)

@@ -18,6 +18,7 @@ class FixedRate:
     """The parts of the batch interface (`registry.AudioCodec`) that are the same for all of them."""
 
     variable = False
+    conceals = False
     decode_table: Pcm | None = None
     encode_table: Bytes | None = None
 

@@ -54,6 +54,7 @@ class OpusCodec:
 
     name = "OPUS"
     variable = True
+    conceals = True
     decode_table = None
     encode_table = None
 

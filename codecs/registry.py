@@ -52,6 +52,10 @@ class AudioCodec(Protocol):
         """Payloads of one duration differ in length (Opus)."""
 
     @property
+    def conceals(self) -> bool:
+        """The decoder makes up what did not come (`conceal`)."""
+
+    @property
     def decode_table(self) -> NDArray[np.int16] | None:
         """The sample of each byte, i16[256], where decoding is no more than to look it up."""
 
@@ -81,7 +85,7 @@ class AudioCodec(Protocol):
         """
 
     def conceal(self, rows: Rows, samples: int, following: Sequence[bytes] | None) -> Pcm | None:
-        """The decoder's own idea of the next i16[n, samples], which never came; None if it has none.
+        """The decoder's own idea of the next i16[n, samples], which never came; None where it does not conceal.
 
         `following` has for each row the payload that comes right behind these samples,
         b"" where it is not known.  Moves the state on, as decoding would have.

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from trunkline.codecs.comfort_noise import ORDER, analyse, synthesise
+from trunkline.codecs.comfort_noise import ORDER, analyse, length_of_piece, synthesise
 from trunkline.gateway.media.lateness import draws
 from trunkline.gateway.media.table import BACKGROUND_SAMPLES, Table
 from trunkline.rtp.comfort_noise import ComfortNoise
@@ -85,7 +85,9 @@ class Background:
         table.comfort_reflection[row] = 0
         table.comfort_reflection[row, : len(noise.reflection)] = noise.reflection[:ORDER]
 
-    def add(self, sound: NDArray[np.float64], rows: Rows, share: NDArray[np.float64], asked: Mask) -> None:
+    def add(
+        self, sound: NDArray[np.float64], rate_hz: int, rows: Rows, share: NDArray[np.float64], asked: Mask
+    ) -> None:
         """Mix noise into sound[n, samples], in place: `share` of its amplitude, and the peer's where `asked`."""
         table = self._table
         known = table.noise_dbov[rows]
@@ -99,7 +101,9 @@ class Background:
         colour = table.noise_reflection[of_rows]
         colour[peers] = table.comfort_reflection[of_rows[peers]]
         piece = table.lost_run[of_rows].astype(np.int64) + of_rows * 7  # rows differ, frames of a row join
-        sound[heard] += synthesise(level[heard], colour, sound.shape[1], piece) * share[heard]
+        samples = sound.shape[1]
+        noise = synthesise(level[heard], colour, samples, piece, length_of_piece(samples, rate_hz))
+        sound[heard] += noise * share[heard]
 
     def _work_out(self, rows: Rows) -> None:
         """Colour of the background where it has changed since it was last needed."""

@@ -20,6 +20,9 @@ class Cutter:
         self._audio: Pcm = np.zeros((capacity, frame_samples * 2), np.int16)
         self.count = count
         self.flags: NDArray[np.uint16] = np.zeros(capacity, np.uint16)
+        "of what waits"
+        self._newest: NDArray[np.uint16] = np.zeros(capacity, np.uint16)
+        "of the last piece alone: what is left behind a frame is of no other"
 
     def add(self, rows: Rows, pcm: Pcm, flags: NDArray[np.uint16]) -> None:
         """Append pcm[n, samples] to n different rows."""
@@ -32,6 +35,7 @@ class Cutter:
         self._audio[rows[:, None], columns] = pcm
         self.count[rows] += pcm.shape[1]
         self.flags[rows] |= flags
+        self._newest[rows] = flags
 
     def frames(self, rows: Rows) -> list[tuple[Rows, Pcm, NDArray[np.uint16]]]:
         """Take every whole frame of these rows, oldest first."""
@@ -43,7 +47,7 @@ class Cutter:
             out.append((rows, self._audio[rows, : self._frame].copy(), self.flags[rows].copy()))
             self._audio[rows, : -self._frame] = self._audio[rows, self._frame :]
             self.count[rows] -= self._frame
-            self.flags[rows[self.count[rows] == 0]] = 0
+            self.flags[rows] = np.where(self.count[rows] > 0, self._newest[rows], 0)
 
 
 class OddEnds:

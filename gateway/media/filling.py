@@ -11,7 +11,7 @@ the timeline says so (`expect`), and the fill leads over to it.  Otherwise the f
 frame begins with a short fade from what was made up.
 
 Compiled (fills.py), it is done row by row; what is here is done where there are no kernels,
-by codecs that conceal themselves, and for frames that are not cut as usual.
+where decoders conceal, and for frames that are not cut as usual.
 """
 
 from __future__ import annotations
@@ -39,10 +39,6 @@ from trunkline.gateway.media.table import SILENT_RUN, Table
 
 MERGE_MS = 5
 "Fade from what was made up into the first good frame; 10 ms cost 0.05 MOS, and none at all 0.1."
-
-MANY_ROWS = 200
-"""Where more callers fall silent for long at once, it is the network of all of them, and noise for each would cost
-8 ms of every 20 with 1,000 of them: they get digital silence."""
 
 Rows = NDArray[np.intp]
 Pcm = NDArray[np.int16]
@@ -170,18 +166,16 @@ class Filler:
         if int(start.max()) + samples > fmt.line_hz * HOLD_MS // 1000:  # not in the first packets of a loss
             share = np.sqrt(1 - np.square(fade_left(start, samples, fmt.line_hz)))
             share[quiet] = 1
-            if len(rows) <= MANY_ROWS or not quiet.all():
-                self.background.add(sound, rows, share, asked)
+            self.background.add(sound, fmt.line_hz, rows, share, asked)
         flags = np.where(quiet, np.where(asked, FLAG_COMFORT_NOISE, FLAG_GAP), FLAG_CONCEALED)
         return _whole(sound), flags.astype(np.uint16)
 
     def _concealed(self, fmt: Format, rows: Rows, samples: int, start: Samples) -> Real:
         """By the decoder if it can, else from both sides where the other side is known, else from what was before."""
-        if fmt.decoder_conceals:
+        if fmt.codec.conceals:
             own = self._by_decoder(fmt, rows, samples, start)
             if own is not None:
                 return own
-            fmt.decoder_conceals = False
         history = fmt.line_history[rows]
         if not self._ahead:
             return conceal(history, samples, start, fmt.line_hz)

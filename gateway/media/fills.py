@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trunkline.agent_bridge.wire import AudioMessage
-from trunkline.codecs.comfort_noise import white_spectra, window
+from trunkline.codecs.comfort_noise import length_of_piece, white_spectra, window
 from trunkline.codecs.compiled import Kernel
 from trunkline.codecs.fourier import MOST_POINTS, turns
 from trunkline.gateway.media import compiled
@@ -22,9 +22,8 @@ from trunkline.gateway.media.filling import Ahead
 from trunkline.gateway.media.formats import Format
 from trunkline.gateway.media.table import BACKGROUND_SAMPLES, Table
 
-LONGEST_MS, STEP_MS = 120, 10
-"""Frames that there are kernels for, which know the noise of their length: other packet times are few, and each
-has hundreds of kilobytes of it."""
+LONGEST_MS = 120
+"Frames that there are kernels for: longer ones are few, and their noise is large."
 
 Rows = NDArray[np.intp]
 Pcm = NDArray[np.int16]
@@ -38,7 +37,7 @@ _COUNT = (1 << 20) - 1
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Kernels:
-    """Of one format and length on the line."""
+    """Of one format and length of a piece of noise: frames up to that length differ in nothing else."""
 
     frames: Kernel
     records: Kernel
@@ -51,13 +50,13 @@ class Fills:
         """`voices` is the state of all rows' voices (voice.py)."""
         self._table, self._voices = table, voices
         self._kernels: dict[tuple[int, int], _Kernels | None] = {}
-        "by format, and samples of a frame on the line"
+        "by format, and samples of a piece"
         self._ceased, self._flags = np.zeros(table.capacity, np.intp), np.zeros(table.capacity, np.uint16)
         "what the kernels fill in"
 
     def knows(self, fmt: Format, samples: int) -> bool:
         """Whether there are kernels for missing frames of so many samples on the line."""
-        return samples % (fmt.line_hz * STEP_MS // 1000) == 0 and self._of(fmt, samples) is not None
+        return fmt.up.takes(samples) and self._of(fmt, samples) is not None
 
     def frames(
         self, fmt: Format, rows: Rows, samples: int, quiet: Mask, ahead: Ahead, *, hurried: bool
@@ -84,17 +83,16 @@ class Fills:
         return self._ceased[:ceased].tolist() if ceased else []
 
     def _of(self, fmt: Format, samples: int) -> _Kernels | None:
-        kind = fmt.index, samples
+        kind = fmt.index, length_of_piece(samples, fmt.line_hz)
         if kind not in self._kernels:
-            self._kernels[kind] = self._bind(fmt, samples)
+            self._kernels[kind] = self._bind(fmt, kind[1])
         return self._kernels[kind]
 
-    def _bind(self, fmt: Format, samples: int) -> _Kernels | None:
+    def _bind(self, fmt: Format, piece: int) -> _Kernels | None:
         table, c, up = self._table, self._table.shared, fmt.up
-        longest = fmt.line_hz * LONGEST_MS // 1000
-        if min(up.up, up.down) > 1 or not (0 < samples <= longest and up.takes(samples)):
+        if min(up.up, up.down) > 1 or not 0 < piece <= fmt.line_hz * LONGEST_MS // 1000:
             return None
-        white = white_spectra(samples)
+        white = white_spectra(piece)
         size = 2 * (white.shape[1] - 1)
         if compiled.native is None or size > MOST_POINTS:
             return None

@@ -54,8 +54,6 @@ class Format:
         self.line_hz = line_hz
         self.line_history = shared.line_history(line_hz)
         "good line audio of each row, for concealment"
-        self.decoder_conceals = True
-        "until it is seen that it does not (filling.py)"
         self.frame_samples = key.agent_rate_hz * key.frame_ms // 1000
         "one frame to the agent, at its rate"
         self.packet_samples = key.agent_rate_hz * key.ptime_ms // 1000

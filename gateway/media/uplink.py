@@ -237,7 +237,8 @@ class Uplink:
             of_format, quiet = rows[which], silent[which]
             samples = int(duration_ts * fmt.line_hz // table.clock_hz[of_format[0]])
             odd = fmt.up.down > 1 and self._odd.any_among(of_format, samples, fmt.up.down)
-            if odd or self.tones.watching or fmt.decoder_conceals or not self._fills.knows(fmt, samples):
+            by_decoder = fmt.codec.conceals and not quiet.all()
+            if odd or by_decoder or self.tones.watching or not self._fills.knows(fmt, samples):
                 self._fill_by_numpy(fmt, of_format, samples, quiet)
             else:
                 self._fill_compiled(fmt, of_format, samples, quiet)

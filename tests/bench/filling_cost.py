@@ -23,7 +23,6 @@ from trunkline.codecs.comfort_noise import analyse, synthesise
 from trunkline.codecs.conceal import conceal, conceal_between, history_samples
 from trunkline.codecs.level import level_dbov
 from trunkline.gateway.media.filling import Filler
-from trunkline.gateway.media.formats import Format
 from trunkline.gateway.media.uplink import Uplink
 
 BATCHES = (1, 10, 100, 200)
@@ -85,7 +84,7 @@ def ways(calls: int) -> dict[str, float]:
         "a good frame: of that, background": cost_us(listen, calls),
         "a good frame: was anything lost before?": cost_us(lambda: filler.join(fmt, rows, pcm), calls),
     }
-    return figures | _lost(rig, fmt, rows, payload)
+    return figures | _lost(rig, rows, payload)
 
 
 class Records:
@@ -99,11 +98,10 @@ class Records:
         """Without kernels."""
 
 
-def _lost(rig: UplinkRig, fmt: Format, rows: NDArray[np.intp], payload: list[bytes]) -> dict[str, float]:
+def _lost(rig: UplinkRig, rows: NDArray[np.intp], payload: list[bytes]) -> dict[str, float]:
     """From the gap to the agents' message."""
     lost_run, loud, gap = rig.table.lost_run, np.zeros(len(rows), bool), np.full(len(rows), FRAME)
     uplink = Uplink(rig.table, Records())
-    fmt.decoder_conceals = False  # as it turns out at the first loss
 
     def one(run: int, *, ahead: bool, quiet: bool = False) -> float:
         def work() -> None:

@@ -8,7 +8,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from trunkline.codecs.comfort_noise import ORDER, analyse, synthesise, synthesise_row
+from trunkline.codecs.comfort_noise import (
+    ORDER,
+    analyse,
+    length_of_piece,
+    synthesise,
+    synthesise_row,
+    white_spectra,
+)
 from trunkline.codecs.level import level_dbov
 from trunkline.codecs.resample import get_resampler
 
@@ -76,6 +83,28 @@ def test_rows_at_different_pieces_are_independent() -> None:
     """Two callers' noises are not the same noise."""
     both = synthesise(np.array([-40.0, -40.0]), np.zeros((2, ORDER)), 160, np.array([3, 10]))
     assert abs(np.corrcoef(both)[0, 1]) < 0.3
+
+
+@pytest.mark.parametrize("rate_hz", [8000, 16000, 24000, 44100, 48000])
+def test_frames_of_many_lengths_are_of_few_pieces(rate_hz: int) -> None:
+    """A piece is as long as the usual packets, and never much longer than others; all there are stay in the cache."""
+    lengths = {samples: length_of_piece(samples, rate_hz) for samples in range(1, rate_hz * 182 // 1000)}
+    for ms in (2.5, 5, 7.5, 10, 20, 30, 40, 60, 120):
+        if rate_hz * ms % 1000 == 0:
+            assert lengths[int(rate_hz * ms / 1000)] == rate_hz * ms / 1000
+    assert all(samples <= piece < samples + rate_hz // 99 for samples, piece in lengths.items())
+    assert 5 * len(set(lengths.values())) < (white_spectra.cache_info().maxsize or 0)
+
+
+def test_a_frame_of_an_odd_length_is_the_end_of_a_piece() -> None:
+    """As loud, and no table is made for its length."""
+    level, colour, piece = np.array([-40.0]), np.array([[-0.8]]), np.zeros(1, np.int64)
+    whole = synthesise(level, colour, 240, piece)
+    tables = white_spectra.cache_info().currsize
+    for samples in range(161, 241):
+        frame = synthesise(level, colour, samples, piece, length_of_piece(samples, 8000))
+        assert np.array_equal(frame, whole[:, -samples:])
+    assert white_spectra.cache_info().currsize == tables
 
 
 @settings(max_examples=15, deadline=None)

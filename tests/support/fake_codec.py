@@ -31,6 +31,7 @@ class FakeCodec:
 
     name = "OPUS"
     variable = True
+    conceals = True
     decode_table = None
     encode_table = None
 

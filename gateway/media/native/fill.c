@@ -5,8 +5,6 @@
 #include "media.h"
 #include <string.h>
 
-#define MANY_ROWS 200
-
 /* PROTOCOL.md, section 3, as agent_bridge/wire.py has it. */
 typedef struct {
     uint32_t channel;
@@ -66,15 +64,6 @@ static int is_batch(Batch *batch, const Arg *arg, const Arg *call, Py_ssize_t sa
     return fits;
 }
 
-/* Where the network of very many falls silent, they get digital silence (filling.py). */
-static int is_noisy(const Batch *batch)
-{
-    if (batch->n <= MANY_ROWS) return 1;
-    for (Py_ssize_t i = 0; i < batch->n; i++)
-        if (!*AT(uint8_t, batch->call[QUIET], i)) return 1;
-    return 0;
-}
-
 /* Row of place i, whose frame at the agent's rate this becomes. */
 static int64_t fill(Batch *batch, Py_ssize_t i, int16_t *frame)
 {
@@ -98,7 +87,6 @@ int64_t filled_frames(const Arg *arg)
 {
     Batch batch;
     if (!is_batch(&batch, arg, arg + COMMON, arg[COMMON + OUT].a.m)) return -1;
-    batch.noisy = is_noisy(&batch);
     for (Py_ssize_t i = 0; i < batch.n; i++) fill(&batch, i, AT(int16_t, batch.call[OUT], i));
     return batch.ceased;
 }
@@ -120,7 +108,6 @@ int64_t filled_records(const Arg *arg)
         PyErr_SetString(PyExc_ValueError, "fill: one record for each row");
         return -1;
     }
-    batch.noisy = is_noisy(&batch);
     int64_t written = 0;
     for (Py_ssize_t i = 0; i < batch.n; i++) {
         char *record = AT(char, *out, written);

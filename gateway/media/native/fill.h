@@ -23,7 +23,6 @@ typedef struct {
     Turns turns;
     Py_ssize_t n;
     int samples, rate_hz; /* of a frame on the line */
-    int noisy; /* background noise is made */
     int64_t ceased; /* how many have now ceased to speak */
 } Batch;
 

@@ -125,7 +125,7 @@ uint16_t make_up(const Batch *batch, Py_ssize_t i, int64_t row, int16_t *pcm)
     }
     if (quiet) memset(sound, 0, batch->samples * sizeof *sound);
     else conceal(batch, i, row, start, sound);
-    if (batch->noisy) add_noise(batch, row, start, quiet, asked, sound);
+    add_noise(batch, row, start, quiet, asked, sound);
     narrow(sound, pcm, batch->samples);
     return count_as(batch, row, quiet, asked);
 }

@@ -3,19 +3,27 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import pytest
 
+from support import kernels
 from support.media_rig import MS, UplinkRig, running, start_message, talk
+from support.virtual_engine import VirtualEngine
 from trunkline.agent_bridge.dialect import FLAG_COMFORT_NOISE, FLAG_CONCEALED, FLAG_GAP, FLAG_SPEECH
 from trunkline.codecs import g711
+from trunkline.codecs.comfort_noise import white_spectra
 from trunkline.codecs.level import level_dbov
 from trunkline.gateway.media.background import LOUDEST_DBOV
+from trunkline.gateway.media.batch import PACKET_BYTES, Batch
 from trunkline.rtp.comfort_noise import ComfortNoise
 from trunkline.rtp.jitter import TargetParams
 from trunkline.rtp.packet import Packet
 
 SEQ = 100
+
+needs_kernels = pytest.mark.skipif(not kernels.there, reason="no kernels were built")
 
 
 def tone(frames: int, hz: float = 150, peak: float = 8000) -> np.ndarray:
@@ -154,6 +162,45 @@ def test_comfort_noise_of_the_peer_fills_its_pause() -> None:
     assert rig.heard[-1].flags == FLAG_GAP
 
 
+def paused(calls: int) -> VirtualEngine:
+    """They have spoken, at any moment of 20 ms, over background noise; every other one has said what that is like."""
+    rig = VirtualEngine(calls, tick_ms=4)
+    sound = g711.encode_ulaw(noise(30, -55))
+    for tick in range(30 * 5):
+        number, phase = divmod(tick, 5)
+        rows = np.arange(phase, calls, 5)
+        sent = [packet(number, sound[number].tobytes())] * len(rows)
+        if number == 29:
+            sent = [
+                packet(number, bytes([50]), pt=13) if row % 2 else one
+                for row, one in zip(rows, sent, strict=True)
+            ]
+        data = np.zeros((len(rows), PACKET_BYTES), np.uint8)
+        for line, one in zip(data, sent, strict=True):
+            line[: len(bytes(one))] = np.frombuffer(bytes(one), np.uint8)
+        lengths = np.array([len(bytes(one)) for one in sent], np.int32)
+        peers = [rig.streams[row].remote for row in rows]
+        rig.step([Batch(rows, data, lengths, np.ones(len(rows), bool), peers)])
+    return rig
+
+
+@pytest.mark.parametrize("by_kernels", [pytest.param(True, marks=needs_kernels), False])
+def test_very_many_that_pause_at_once_have_noise_in_every_frame(by_kernels: bool) -> None:
+    """What one hears does not hang on how many others pause: neither noise it asked for nor its own background."""
+    with contextlib.nullcontext() if by_kernels else kernels.without_kernels():
+        rig = paused(500)
+        rig.run(0.5)
+        found: list[np.ndarray] = []
+        rig.agent.on_audio = lambda calls, records: found.append(records.copy())
+        rig.run(0.5)
+        rig.agent.read()
+    records = np.concatenate(found)
+    for flag in (FLAG_COMFORT_NOISE, FLAG_GAP):
+        of_kind = records["pcm"][records["flags"] == flag]
+        assert len(of_kind) > 250 * 20 and of_kind.any(axis=1).all()
+    assert set(records["flags"].tolist()) == {FLAG_COMFORT_NOISE, FLAG_GAP}
+
+
 def test_a_refresh_changes_the_noise_and_moves_nothing_else() -> None:
     """Louder from the next frame on; no frame is added or lost."""
     rig = UplinkRig()
@@ -174,6 +221,21 @@ def test_a_dynamic_number_that_was_agreed_on_is_comfort_noise() -> None:
     rig.packet(packet(5, bytes([50]), pt=100))
     rig.run(200)
     assert not rig.drops() and rig.heard[-1].flags == FLAG_COMFORT_NOISE
+
+
+def test_callers_with_packets_of_many_lengths_share_their_noise() -> None:
+    """40 callers, each with a length of its own: what is made for a length is made for few of them."""
+    rig, rng = UplinkRig(40), np.random.default_rng(2)
+    for number in range(12):
+        for row, size in enumerate(range(161, 201)):
+            sound = g711.encode_ulaw(rng.normal(0, 120, size).astype(np.int16))
+            rig.packet(Packet(0, SEQ + number, number * size, 5, sound.tobytes()), row=row)
+        rig.run(20)
+    made = white_spectra.cache_info().misses
+    rig.run(1000)
+    assert white_spectra.cache_info().misses - made <= 1
+    for frames in rig.frames.values():
+        assert len(frames) > 55 and frames[-1].flags == FLAG_GAP and frames[-1].pcm.any()
 
 
 @pytest.mark.parametrize("payload", [b"", bytes([255]), bytes(range(200)), bytes([10] + [255] * 30)])
