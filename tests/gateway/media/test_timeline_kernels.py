@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,8 +36,8 @@ LOCAL = (
 KINDS = (
     ["plain"] * 14 + ["lost"] * 4 + ["held", "back again"] * 3
     + ["twice", "swapped", "burst", "flood", "ssrc", "leap", "back", "nudge", "pause", "long pause", "event", "noise"]
-    + ["short", "other size", "tiny", "empty", "marker", "padded", "extended", "other type", "old", "far", "anew"]
-    + ["elsewhere"]
+    + ["short", "other size", "tiny", "empty", "marker", "padded", "other type", "old", "far", "anew"]
+    + ["elsewhere", "overlong", "all extension", "mixed"] + ["extended", "long extension"] * 2
 )  # fmt: skip
 PAUSES_MS = [0, 1, 6, 7, 13, 20, 20, 20, 20, 45, 300]
 rounds = st.lists(
@@ -57,6 +58,9 @@ class Talker:
         self.sequence += 1
         self.timestamp += size
         return dataclasses.replace(packet, **fields)  # type: ignore[arg-type]
+
+    def _extended(self, extension: bytes, **fields: Any) -> bytes:
+        return bytes(self.next(extension_profile=0xBEDE, extension=extension, **fields))
 
     def packets(self, kind: str) -> list[bytes]:
         """What arrives of one packet time or so."""
@@ -113,7 +117,17 @@ class Talker:
             case "padded":
                 return [self.next(padding_bytes=4)]
             case "extended":
-                return [self.next(extension_profile=0xBEDE, extension=bytes(4))]  # type: ignore[arg-type]
+                return [self._extended(b"\x10\x80\0\0")]
+            case "long extension":
+                return [self._extended(bytes(36))]
+            case "overlong":
+                packet = bytearray(self._extended(bytes(4)))
+                packet[14:16] = self.sequence % 3 * 127, 45 - self.sequence % 5
+                return [bytes(packet)]
+            case "all extension":
+                return [self._extended(bytes(160), payload=b"")]
+            case "mixed":
+                return [self._extended(bytes(8), csrc=(1, 2), padding_bytes=3)]
             case "other type":
                 return [self.next(payload_type=77)]
             case "old":
@@ -221,6 +235,27 @@ def waiting(held: ReorderBuffer) -> dict[int, list[tuple[list[int], bytes]]]:
             out.setdefault(row, []).append(([seq, timestamp, kind, size], held.payload(slot)))
             slot = after
     return out
+
+
+@pytest.mark.skipif(not kernels.there, reason="no kernels were built")
+def test_an_extension_in_each_packet_is_no_reason_to_think(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As browsers and their gateways send it; in order, overtaken, and of any length."""
+    side, talker = Side(compiled=True), Talker(0)
+    for _ in range(4):
+        side.receive({0: talker.packets("plain")[0]}, [True])
+        side.run(20)
+    monkeypatch.setattr(side.rig.receiver, "_think", None)
+    for kind in ("extended", "long extension", "held", "back again", "long extension", "extended"):
+        for packet in talker.packets(kind):
+            side.receive({0: packet}, [True])
+        side.run(20)
+    held = [talker.packets("extended")[0], talker.packets("long extension")[0]]
+    for packet in reversed(held):
+        side.receive({0: packet}, [True])
+    side.run(60)
+    assert side.rig.table.shared.packets_received[0] == 4 + 8
+    assert len(side.rig.frames[0]) >= 4 + 8
+    assert side.rig.drops(0) == {}
 
 
 # -- the reorder buffer ---------------------------------------------------------------------
@@ -361,6 +396,6 @@ def test_columns_of_other_shapes_are_refused() -> None:
     packets, lengths, may = np.zeros((1, PACKET_BYTES), np.uint8), np.full(1, 12, np.int32), np.ones(1, bool)
     for batch in ((packets[:, :8], lengths, may), (packets, lengths[:0], may), (packets, lengths, may[:0])):
         with pytest.raises(ValueError, match="do not go together"):
-            admit(*moment, 0.0, 0.0, 0, one, *batch, out[:6], np.zeros(1))
+            admit(*moment, 0.0, 0.0, 0, one, *batch, out, np.zeros(1))
     with pytest.raises(ValueError, match="do not go together"):
         decode(one, packets, np.full(1, PACKET_BYTES - 4, np.int32), np.zeros((1, 5), np.int16))
