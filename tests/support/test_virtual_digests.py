@@ -26,9 +26,9 @@ class Sender:
         self.sockets.send(np.array(rows, np.intp), packets)
 
     def frames(self, *rows: int) -> None:
-        n = len(rows)
-        channels, nothing = np.array(rows, np.uint32), np.zeros(n, np.int64)
-        for message in wire.audio_messages(channels, nothing, nothing.astype(np.uint16), np.ones((n, 8), np.int16)):
+        channels, nothing = np.array(rows, np.uint32), np.zeros(len(rows), np.int64)
+        pcm = np.ones((len(rows), 8), np.int16)
+        for message in wire.audio_messages(channels, nothing, nothing.astype(np.uint16), pcm):
             self.digests.message(bytes(message), True)
 
     def mark(self) -> None:

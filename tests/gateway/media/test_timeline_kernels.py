@@ -22,7 +22,7 @@ from trunkline.gateway.media import compiled, timeline
 from trunkline.gateway.media.arrivals import Arrivals
 from trunkline.gateway.media.batch import PACKET_BYTES, Batch
 from trunkline.gateway.media.columns import ROW_FIELDS, Columns
-from trunkline.gateway.media.reorder import HELD_PACKETS, SEQ, SLOTS, ReorderBuffer
+from trunkline.gateway.media.reorder import HELD_PACKETS, SEQ, SLOTS, TO_GIVE_BACK, ReorderBuffer
 from trunkline.gateway.media.table import Table
 from trunkline.rtp.outcomes import Drop
 from trunkline.rtp.packet import Packet
@@ -302,7 +302,7 @@ def test_what_waits_is_given_back_in_order(plan: list[tuple[str, int, int]]) -> 
         row: sorted(mine.items()) for row, mine in enumerate(model) if mine
     }
     free = held.free[1 : int(held.free[0]) + 1].tolist()
-    assert len(set(free)) == len(free) == len(held.slots) - sum(map(len, model))
+    assert len(set(free)) == len(free) == held.in_use - sum(map(len, model))
 
 
 def test_many_rows_may_wait_at_once() -> None:
@@ -322,9 +322,38 @@ def test_many_rows_may_wait_at_once() -> None:
     assert not rig.table.held.any()
     assert all(len(rig.frames[row]) == 6 for row in rows.tolist())
     held = rig.timeline.held
-    assert len(held.slots) == held.free[0] >= 3 * SLOTS
+    assert held.in_use == held.free[0] >= 3 * SLOTS
     held.reserve(1)
-    assert len(held.slots) == held.free[0] == SLOTS, "the memory is given back"
+    assert held.in_use == held.free[0] == SLOTS
+
+
+def test_memory_is_given_back_while_some_still_wait() -> None:
+    """All rows fill their room; when all but a few have gone on, what those have is kept, and little else."""
+    calls = TO_GIVE_BACK // HELD_PACKETS + 9
+    table = Table(Columns(calls))
+    held, rows, every = ReorderBuffer(table), np.arange(calls), np.arange(calls)
+    packets = np.full((calls, 12 + 160), 0xEE, np.uint8)
+    packets[:, 12:] = rows[:, None] % 251
+    lengths, addresses = np.full(calls, 172, np.int32), [("", 0)] * calls
+    for seq in range(1, HELD_PACKETS + 1):
+        packets[:, -1] = seq
+        arrivals = Arrivals.of(Batch(rows, packets.copy(), lengths, np.ones(calls, bool), addresses))
+        arrivals.seq[:] = seq
+        assert not len(held.put(arrivals, every))
+    assert len(held.put(arrivals, every)) == calls, "no more than that"
+    most, few = held.with_memory, rows[::40]
+    held.drop_before(np.setdiff1d(rows, few), np.full(calls - len(few), HELD_PACKETS + 1))
+    held.drop_before(few, np.full(len(few), HELD_PACKETS))
+    before = waiting(held)
+    assert sorted(before) == few.tolist()
+    for _ in range(2 + most // TO_GIVE_BACK):
+        held.reserve(1)
+        assert waiting(held) == before
+    assert held.in_use == held.with_memory <= SLOTS + len(few)
+    assert not held.payloads[held.with_memory + 1 :].any(), "pages that were given back are empty"
+    assert held.free[0] == held.in_use - len(few)
+    payloads = [payload for ((_, payload),) in before.values()]
+    assert payloads == [bytes([row % 251] * 159 + [HELD_PACKETS]) for row in few]
 
 
 # -- the raster -----------------------------------------------------------------------------
