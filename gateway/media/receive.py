@@ -42,7 +42,7 @@ CN_PT = 13
 "Comfort noise has a static number (RFC 3551); some send it without having said so: it means the same either way."
 
 _MOST = (1 << 15) - 1
-_ADMITTED = 6
+_ADMITTED = 7
 "Rows of what `admit` fills in: native/admit.c."
 
 Rows = NDArray[np.intp]
@@ -88,7 +88,8 @@ class Receiver:
         if not len(rest) + len(left) + len(moved):
             return
         arrivals = Arrivals.of(batch)
-        arrivals.seq, arrivals.timestamp = places
+        arrivals.seq, arrivals.timestamp, arrivals.start[:] = places
+        arrivals.size = batch.lengths - arrivals.start
         if len(rest):
             part = batch.part(rest)
             thought = Arrivals.of(part)
@@ -103,7 +104,7 @@ class Receiver:
     ) -> tuple[Indices, Indices, Indices, NDArray[np.int64]]:
         """By the kernel: places of packets that need thought, are for the timeline to accept, and have moved it.
 
-        Last [2, n] sequence numbers and timestamps of all but the first.
+        Last [3, n] sequence numbers, timestamps and first bytes of audio of all but the first.
         """
         assert self._admit is not None
         timeline, n = self._timeline, len(batch.rows)

@@ -5,10 +5,15 @@ Few rows have any (`table.held` says which), so all share a pool of slots, and t
 are linked in order of their sequence numbers.  They are given back one of each row at a time,
 so that what follows a loss in a hundred calls is decoded as one batch.
 
+There are addresses for as many as all rows may have, but memory only where something has lain. So when
+all callers lose a packet at once there is room without anything being moved, and it is given back later.
+
 `native/reorder.c` does the same row by row; its arrays are these.
 """
 
 from __future__ import annotations
+
+import mmap
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +25,13 @@ from trunkline.gateway.media.table import Table
 HELD_PACKETS = 64
 "Packets held back for one row at most: 1.3 s at 20 ms, beyond any target delay."
 SLOTS = 128
-"To begin with; a stall of many callers doubles them,"
+"Put to use at once, at least;"
 TOO_MANY = 16
-"and when none is taken any more, so many times what is wanted are too many to keep: each has room for any packet."
+"and so many times those that are taken are too many to keep: each has room for any packet."
+TO_GIVE_BACK = 2048
+"Slots whose memory is given back at once, at most: so many take 0.1 ms."
+_NO_RESERVE = 0x4000
+"Linux: MAP_NORESERVE, which Python 3.11 does not name."
 
 SLOT_FIELDS = ("seq", "timestamp", "kind", "size", "next")
 SEQ, TIMESTAMP, KIND, SIZE, NEXT = range(len(SLOT_FIELDS))
@@ -38,35 +47,52 @@ class ReorderBuffer:
         self._table = table
         self.first = np.full(table.capacity, -1, np.int64)
         "slot of each row's packet that is next of those that wait, -1: none does"
-        self.slots: NDArray[np.int64]
+        most = table.capacity * (HELD_PACKETS + 1)
+        self._memory = mmap.mmap(
+            -1, most * PACKET_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NO_RESERVE
+        )
+        self.slots: NDArray[np.int64] = np.zeros((most, len(SLOT_FIELDS)), np.int64)
         "[slots, SLOT_FIELDS]; `next` is the slot of the packet behind it, -1 for the last of a row"
-        self.payloads: NDArray[np.uint8]
+        self.payloads = np.frombuffer(self._memory, np.uint8).reshape(most, PACKET_BYTES)
         "[slots, PACKET_BYTES]"
-        self.free: NDArray[np.int64]
+        self.free: NDArray[np.int64] = np.zeros(most + 1, np.int64)
         "[slots + 1] how many slots are free, then which"
-        self._clear()
-        self.reserve(SLOTS)
-
-    def _clear(self) -> None:
-        self.slots = np.zeros((0, len(SLOT_FIELDS)), np.int64)
-        self.payloads = np.zeros((0, PACKET_BYTES), np.uint8)
-        self.free = np.zeros(1, np.int64)
+        self.in_use = 0
+        "slots that are taken or free; those behind have not been needed,"
+        self.with_memory = 0
+        "or, before this one, no more"
 
     def reserve(self, packets: int) -> None:
-        """Have room for so many more packets, whatever rows they are for."""
-        free, old = int(self.free[0]), len(self.slots)
-        if free == old > max(SLOTS, TOO_MANY * packets):  # whatever made so many wait is over
-            self._clear()
-            free, old = 0, 0
-        lacking = packets - free
-        if lacking <= 0:
-            return
-        more = max(lacking, old, SLOTS)
-        self.slots = np.concatenate([self.slots, np.zeros((more, len(SLOT_FIELDS)), np.int64)])
-        self.payloads = np.concatenate([self.payloads, np.zeros((more, PACKET_BYTES), np.uint8)])
-        before, self.free = self.free, np.zeros(len(self.slots) + 1, np.int64)
-        self.free[: len(before)] = before
-        self._give_back(np.arange(old, old + more)[::-1])
+        """Have room for so many more packets, whatever rows they are for, as long as these have room."""
+        taken = self.in_use - int(self.free[0])
+        if self.in_use > max(2 * SLOTS, TOO_MANY * taken, 4 * packets):  # whatever made so many wait is over
+            self._pack(taken)
+        lacking = packets + taken - self.in_use
+        if lacking > 0:
+            old = self.in_use
+            self.in_use = min(old + max(lacking, SLOTS), len(self.slots))
+            self.with_memory = max(self.with_memory, self.in_use)
+            self._give_back(np.arange(old, self.in_use)[::-1])
+        elif self.with_memory > self.in_use:
+            first = max(self.in_use, self.with_memory - TO_GIVE_BACK)
+            start, end = _page_behind(first), min(_page_behind(self.with_memory), len(self._memory))
+            if end > start:
+                self._memory.madvise(mmap.MADV_DONTNEED, start, end - start)
+            self.with_memory = first
+
+    def _pack(self, taken: int) -> None:
+        """Have what waits in the first slots, and no others in use."""
+        free = self.free[1 : self.in_use - taken + 1]
+        mine = np.ones(self.in_use, bool)
+        mine[free] = False
+        old, new = np.flatnonzero(mine), np.full(self.in_use + 1, -1, np.int64)  # the last is for -1
+        new[old] = np.arange(taken)
+        width = int(self.slots[old, SIZE].max(initial=0))
+        self.payloads[:taken, :width] = self.payloads[old, :width]
+        self.slots[:taken] = self.slots[old]
+        self.slots[:taken, NEXT] = new[self.slots[:taken, NEXT]]
+        self.first[:] = new[self.first]
+        self.in_use, self.free[0] = taken, 0
 
     def put(self, arrivals: Arrivals, which: Indices) -> Indices:
         """Keep arrivals of different rows; returns those of them whose row has no room."""
@@ -151,3 +177,8 @@ class ReorderBuffer:
         for _ in range(held):
             self._unlink_first(one)
         return held
+
+
+def _page_behind(slot: int) -> int:
+    """Where the first page begins that has nothing of slots before this one."""
+    return -(-slot * PACKET_BYTES // mmap.PAGESIZE) * mmap.PAGESIZE

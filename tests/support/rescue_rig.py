@@ -175,7 +175,7 @@ class RescueRig:
         self.posted: list[control.Message] = []
         self.packets: dict[int, list[tuple[int, bytes]]] = {}
         self.poller = Poller()
-        self.sockets = RecordingSockets(calls, Digests())
+        self.sockets = RecordingSockets(calls, Digests(), lambda: self.now_ns)
         self.sockets.on_packets = self._sent
         self.table = Table(Columns(calls) if before is None else before.table.shared)
         self.engine = Engine(

@@ -25,7 +25,8 @@ HEADER_BYTES, AUDIO_HEADER_BYTES = 8, 8
 UNREAD_BYTES = 1 << 20
 "Small enough for the caches of a core."
 RECORD_HEAD = np.dtype(wire.record_dtype(1).descr[:-1])
-_SIZE = struct.Struct("<I")
+_SIZE = _COUNT = struct.Struct("<I")
+_COUNT_AT = HEADER_BYTES + 4
 ANSWERED = tuple(b'{"type":"%s"' % kind for kind in (b"hello", b"start", b"ping"))
 PONG = b'{"type":"pong"'
 MADE_UP = FLAG_CONCEALED | FLAG_GAP | FLAG_COMFORT_NOISE
@@ -217,7 +218,7 @@ class VirtualAgent:
             assert self.control
         if not data:
             return
-        starts = _starts(data)
+        starts = np.array(_begins(data), np.int64)
         samples, counts = _heads(data, starts)
         begins = np.flatnonzero(
             np.diff(samples, prepend=-1)
@@ -293,7 +294,12 @@ class Frames:
         return self._bytes(0, self._dtype.itemsize).view(self._dtype)[:, 0]
 
 
-def _starts(data: bytes) -> NDArray[np.int64]:
+def frame_count(data: bytes) -> int:
+    """Records in whole audio messages."""
+    return sum(_COUNT.unpack_from(data, start + _COUNT_AT)[0] for start in _begins(data))
+
+
+def _begins(data: bytes) -> list[int]:
     """Where each message begins."""
     starts, at, end = [], 0, len(data)
     size_at = _SIZE.unpack_from
@@ -301,7 +307,7 @@ def _starts(data: bytes) -> NDArray[np.int64]:
         starts.append(at)
         at += HEADER_BYTES + size_at(data, at)[0]
     assert at == end, "messages are whole"
-    return np.array(starts, np.int64)
+    return starts
 
 
 def _heads(data: bytes, starts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

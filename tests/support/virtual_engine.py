@@ -15,7 +15,7 @@ import random
 import struct
 import uuid
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from unittest import mock
 
 import msgspec
@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from support.media_rig import cut, start_message
-from support.virtual_agent import Before, MemoryPoller, VirtualAgent
+from support.virtual_agent import Before, MemoryPoller, VirtualAgent, frame_count
 from support.virtual_network import MS, Callers, Network, Traffic
 from trunkline.gateway.media import agent_connecting, control
 from trunkline.gateway.media.batch import Batch
@@ -70,7 +70,11 @@ class Sum:
 
 
 class Digests:
-    """Of everything that leaves, in its order: two runs are alike to the last byte if these are."""
+    """Of everything that leaves, in its order: two runs are alike to the last byte if these are.
+
+    With each message or report goes what had left before it.  Among themselves, packets of one moment to different
+    callers have no order: it depends on what is done in one go.
+    """
 
     def __init__(self) -> None:
         self._sound = Sum()
@@ -78,18 +82,44 @@ class Digests:
         self.sound = self._sound.update
         "takes bytes with samples in them, which may differ by one in the last place where they are computed otherwise"
         self.packets = self._packets.update
-        "takes rows, or headers, of packets to the callers, whose bytes `sound` has had"
+        "takes rows and headers of packets to the callers, by their time and row; `sound` has had their bytes"
         self.frames = self._frames.update
         "takes channels, flags and positions of frames, which `sound` has had"
+        self._left: list[tuple[bytes, bytes]] = []
+        "rows and headers of packets, as they left behind the newest message"
+        self._sums = [0] * (2 + HEADER_BYTES // 4)
+        "packets, their rows and the words of their headers until then,"
+        self._frame_count = 0
+        "and frames"
+
+    def leave(self, rows: bytes, heads: bytes) -> None:
+        """Packets to the callers leave now."""
+        self._left.append((rows, heads))
 
     def others(self, data: bytes) -> None:
         """Bytes without samples in them, which `sound` has not had."""
         self._sound.update(data)
+        self.reckon()
+        self._others.update(b"%a %d" % (self._sums, self._frame_count))
         self._others.update(data)
+
+    def reckon(self) -> None:
+        """Sum up what has left."""
+        if not self._left:
+            return
+        rows, heads = (b"".join(column) for column in zip(*self._left, strict=True))
+        self._left = []
+        words = np.frombuffer(heads, "<u4").reshape(-1, HEADER_BYTES // 4).sum(axis=0, dtype=np.int64)
+        more = (len(rows) // 8, int(np.frombuffer(rows, np.intp).sum()), *words.tolist())
+        self._sums = [one + other for one, other in zip(self._sums, more, strict=True)]
 
     def message(self, data: bytes, audio: bool) -> None:
         """Messages to the agent."""
-        (self.sound if audio else self.others)(data)
+        if audio:
+            self.sound(data)
+            self._frame_count += frame_count(data)
+        else:
+            self.others(data)
 
     def hexdigest(self) -> str:
         """Of all bytes."""
@@ -109,10 +139,12 @@ class RecordingSockets:
     Sequence numbers are looked at by the thousand, as a `VirtualAgent` does it.
     """
 
-    def __init__(self, calls: int, digests: Digests) -> None:
-        self._digests = digests
+    def __init__(self, calls: int, digests: Digests, clock: Callable[[], int]) -> None:
+        self._digests, self._clock = digests, clock
         self._unread: list[tuple[bytes, bytes]] = []
-        "rows and headers"
+        "rows and headers,"
+        self._times: list[int] = []
+        "and when they left"
         self._sent = np.zeros(calls, np.int64)
         self._out_of_sequence = 0
         self._last_seq = Before(calls, -1)
@@ -142,9 +174,13 @@ class RecordingSockets:
             self._digests.sound(packets.tobytes())
         else:  # what lies behind is anything
             self._digests.sound(b"".join(cut(packets, lengths)))
-        self._unread.append((rows.tobytes(), packets[:, :HEADER_BYTES].tobytes()))
-        if len(self._unread) > UNREAD_BATCHES:
+        now_ns = self._clock()
+        if len(self._unread) > UNREAD_BATCHES and now_ns != self._times[-1]:  # all of a moment at once
             self.read()
+        sent = rows.tobytes(), packets[:, :HEADER_BYTES].tobytes()
+        self._digests.leave(*sent)
+        self._unread.append(sent)
+        self._times.append(now_ns)
         self.lengths = lengths
         self.on_packets(rows, packets)
         return np.ones(len(rows), bool)
@@ -153,12 +189,15 @@ class RecordingSockets:
         """Look at all that has been sent."""
         if not self._unread:
             return
+        self._digests.reckon()
+        counts = [len(of_rows) // 8 for of_rows, _ in self._unread]
         of_rows, data = (b"".join(column) for column in zip(*self._unread, strict=True))
-        self._unread = []
+        moment = np.cumsum(np.diff(self._times, prepend=self._times[0]) != 0).repeat(counts)
+        self._unread, self._times = [], []
         rows, heads = np.frombuffer(of_rows, np.intp), np.frombuffer(data, np.uint8).reshape(-1, HEADER_BYTES)
-        self._digests.packets(of_rows)
-        self._digests.packets(data)
-        order = np.argsort(rows.astype(np.int16), kind="stable")
+        order = np.argsort(rows.astype(np.int16), kind="stable")  # of 16 bits: by their digits, in no time
+        in_time = order[np.argsort(moment[order].astype(np.int16), kind="stable")]
+        self._digests.packets(np.column_stack([rows.view(np.uint8).reshape(-1, 8), heads])[in_time].tobytes())
         rows, seq = rows[order], heads[order, 2].astype(np.int64) << 8 | heads[order, 3]
         before = self._last_seq.step(rows, seq)
         self._out_of_sequence += int(((before >= 0) & (seq != before + 1 & 0xFFFF)).sum())
@@ -196,7 +235,7 @@ class VirtualEngine:
         self.digest = Digests()
         self.posted: list[control.Message] = []
         self.poller = MemoryPoller()
-        self.sockets = RecordingSockets(calls, self.digest)
+        self.sockets = RecordingSockets(calls, self.digest, lambda: self.now_ns)
         self.agent = VirtualAgent(calls, echo=echo)
         self.agent.on_message, self.agent.on_heads = self.digest.message, self.digest.frames
         self.table = Table(Columns(calls) if before is None else before.table.shared)

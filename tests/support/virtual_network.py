@@ -253,6 +253,8 @@ def _order(first: NDArray[np.int64], second: NDArray[np.int64], third: NDArray[n
     n = len(first)
     least, place_bits = int(first.min(initial=1 << 62)), n.bit_length()
     key = (((first - least) << _ROW_BITS | second) << 16 | third) << place_bits | np.arange(n)
+    assert third.max(initial=0) < 1 << 16, "ticks are too long for it"
+    assert second.max(initial=0) < 1 << _ROW_BITS, "too many calls"
     assert n == 0 or int(key.max()) >= 0, "too many packets, rows or ticks in a chunk"
     key.sort()
     return key & (1 << place_bits) - 1

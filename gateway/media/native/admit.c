@@ -11,18 +11,20 @@
 #define EARLY_NS 100000000.0
 #define LEAP_NS 500000000.0
 #define PLAIN 0x80
+#define EXTENDED 0x90
+#define EXTENSION_HEAD 4
 
 /* Behind the timeline's: columns of reception. */
 enum { AT_SSRC = TIMELINE_COLUMNS, AT_RECEIVING, AT_PT, AT_BASE_SEQ, AT_HAS_TRANSIT, AT_JITTER_TS, AT_LOST_BEFORE, AT_LOST,
        AT_REORDERED, AT_SEEN, AT_ALL_RECEIVED, MOMENT };
 enum { EARLIEST_NS = MOMENT + MOMENT_ARGS, LATEST_NS, ALL, ROWS, PACKETS, LENGTHS, MAY, OUT, RELATIVE_NS };
 /* receive.ADMITTED */
-enum { OUT_REST, OUT_LEFT, OUT_MOVED, OUT_NOTED, OUT_SEQ, OUT_TS, OUT_COUNT };
+enum { OUT_REST, OUT_LEFT, OUT_MOVED, OUT_NOTED, OUT_SEQ, OUT_TS, OUT_START, OUT_COUNT };
 
 /* One packet, of which it is known that it belongs to the row's source. */
 typedef struct {
-    int64_t row, seq, delta, ts, size; /* seq and ts extended; delta: from the highest */
-    double relative_ns, late_ns;       /* arrival minus media time; over the base */
+    int64_t row, seq, delta, ts, start, size; /* seq and ts extended; delta: from the highest; where the audio is */
+    double relative_ns, late_ns;              /* arrival minus media time; over the base */
     const uint8_t *payload;
 } Arrival;
 
@@ -37,11 +39,23 @@ static uint32_t word(const uint8_t *at)
     return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
 }
 
-/* Plain audio of the proven source: 0 for all else. */
-static int is_audio(const Arg *arg, int64_t row, const uint8_t *packet, int64_t length, int64_t room)
+/* Where audio begins, behind an extension that lies within the packet, if there is one; 0 where there is more to it. */
+static int64_t start_of(const uint8_t *packet, int64_t length)
 {
-    if (length < HEADER_BYTES || length > room || length >= PACKET_BYTES || packet[0] != PLAIN) return 0;
-    return (packet[1] & 0x7F) == *AT(int16_t, arg[AT_PT], row) && *AT(uint8_t, arg[AT_RECEIVING], row) &&
+    if (packet[0] == PLAIN) return HEADER_BYTES;
+    if (packet[0] != EXTENDED || length < HEADER_BYTES + EXTENSION_HEAD) return 0;
+    int64_t start = HEADER_BYTES + EXTENSION_HEAD + 4 * (int64_t)(word(packet + HEADER_BYTES) & 0xFFFF);
+    return start < length ? start : 0;
+}
+
+/* Audio of the proven source, and where it begins: 0 for all else. */
+static int is_audio(const Arg *arg, const uint8_t *packet, int64_t length, int64_t room, Arrival *arrival)
+{
+    int64_t row = arrival->row;
+    if (length < HEADER_BYTES || length > room || length >= PACKET_BYTES) return 0;
+    arrival->start = start_of(packet, length);
+    if (!arrival->start || !*AT(uint8_t, arg[AT_RECEIVING], row)) return 0;
+    return (packet[1] & 0x7F) == *AT(int16_t, arg[AT_PT], row) &&
            *AT(uint8_t, arg[AT_PROVEN], row) == 1 && word(packet + 8) == *AT(uint32_t, arg[AT_SSRC], row);
 }
 
@@ -60,8 +74,8 @@ static int place(const Arg *arg, const Timeline *timeline, const uint8_t *packet
     arrival->seq = flow[AT_MAX_SEQ] + delta;
     arrival->delta = delta;
     arrival->ts = ts;
-    arrival->size = length - HEADER_BYTES;
-    arrival->payload = packet + HEADER_BYTES;
+    arrival->size = length - arrival->start;
+    arrival->payload = packet + arrival->start;
     return 1;
 }
 
@@ -146,8 +160,8 @@ static int fits(const Arg *arg, const Timeline *timeline)
    Packets of which nothing is known but that they are not as expected.  `out` becomes the places of those that are left
    to Receiver altogether; of those that are counted and next in sequence, but left to Timeline; of those that have moved
    it, and are to be heard; of those whose delay is to be noted, with `relative_ns` beside them; and by the places of the
-   packets, their extended sequence numbers and timestamps.  The others wait, or are dropped.  Returns how many there
-   are of each kind, << 16, << 32 and << 48. */
+   packets, their extended sequence numbers, timestamps, and where their audio begins.  The others wait, or are dropped.
+   Returns how many there are of each kind, << 16, << 32 and << 48. */
 int64_t admit(const Arg *arg)
 {
     Timeline timeline;
@@ -157,7 +171,7 @@ int64_t admit(const Arg *arg)
         const uint8_t *packet = AT(uint8_t, arg[PACKETS], i);
         int64_t length = *AT(int32_t, arg[LENGTHS], i);
         Arrival arrival = {.row = *AT(int64_t, arg[ROWS], i)};
-        if (!*AT(uint8_t, arg[MAY], i) || !is_audio(arg, arrival.row, packet, length, arg[PACKETS].a.m) ||
+        if (!*AT(uint8_t, arg[MAY], i) || !is_audio(arg, packet, length, arg[PACKETS].a.m, &arrival) ||
             !place(arg, &timeline, packet, length, &arrival)) {
             AT(int64_t, arg[OUT], OUT_REST)[counts.rest++] = i;
             continue;
@@ -171,6 +185,7 @@ int64_t admit(const Arg *arg)
         (*AT(int64_t, arg[AT_ALL_RECEIVED], 0))++;
         AT(int64_t, arg[OUT], OUT_SEQ)[i] = arrival.seq;
         AT(int64_t, arg[OUT], OUT_TS)[i] = arrival.ts;
+        AT(int64_t, arg[OUT], OUT_START)[i] = arrival.start;
         arrive(arg, &timeline, &arrival, i, &counts);
     }
     return counts.rest | counts.left << 16 | counts.moved << 32 | counts.noted << 48;

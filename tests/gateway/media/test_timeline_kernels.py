@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from trunkline.gateway.media import compiled, timeline
 from trunkline.gateway.media.arrivals import Arrivals
 from trunkline.gateway.media.batch import PACKET_BYTES, Batch
 from trunkline.gateway.media.columns import ROW_FIELDS, Columns
-from trunkline.gateway.media.reorder import HELD_PACKETS, SEQ, SLOTS, ReorderBuffer
+from trunkline.gateway.media.reorder import HELD_PACKETS, SEQ, SLOTS, TO_GIVE_BACK, ReorderBuffer
 from trunkline.gateway.media.table import Table
 from trunkline.rtp.outcomes import Drop
 from trunkline.rtp.packet import Packet
@@ -35,8 +36,8 @@ LOCAL = (
 KINDS = (
     ["plain"] * 14 + ["lost"] * 4 + ["held", "back again"] * 3
     + ["twice", "swapped", "burst", "flood", "ssrc", "leap", "back", "nudge", "pause", "long pause", "event", "noise"]
-    + ["short", "other size", "tiny", "empty", "marker", "padded", "extended", "other type", "old", "far", "anew"]
-    + ["elsewhere"]
+    + ["short", "other size", "tiny", "empty", "marker", "padded", "other type", "old", "far", "anew"]
+    + ["elsewhere", "overlong", "all extension", "mixed"] + ["extended", "long extension"] * 2
 )  # fmt: skip
 PAUSES_MS = [0, 1, 6, 7, 13, 20, 20, 20, 20, 45, 300]
 rounds = st.lists(
@@ -57,6 +58,9 @@ class Talker:
         self.sequence += 1
         self.timestamp += size
         return dataclasses.replace(packet, **fields)  # type: ignore[arg-type]
+
+    def _extended(self, extension: bytes, **fields: Any) -> bytes:
+        return bytes(self.next(extension_profile=0xBEDE, extension=extension, **fields))
 
     def packets(self, kind: str) -> list[bytes]:
         """What arrives of one packet time or so."""
@@ -113,7 +117,17 @@ class Talker:
             case "padded":
                 return [self.next(padding_bytes=4)]
             case "extended":
-                return [self.next(extension_profile=0xBEDE, extension=bytes(4))]  # type: ignore[arg-type]
+                return [self._extended(b"\x10\x80\0\0")]
+            case "long extension":
+                return [self._extended(bytes(36))]
+            case "overlong":
+                packet = bytearray(self._extended(bytes(4)))
+                packet[14:16] = self.sequence % 3 * 127, 45 - self.sequence % 5
+                return [bytes(packet)]
+            case "all extension":
+                return [self._extended(bytes(160), payload=b"")]
+            case "mixed":
+                return [self._extended(bytes(8), csrc=(1, 2), padding_bytes=3)]
             case "other type":
                 return [self.next(payload_type=77)]
             case "old":
@@ -223,6 +237,27 @@ def waiting(held: ReorderBuffer) -> dict[int, list[tuple[list[int], bytes]]]:
     return out
 
 
+@pytest.mark.skipif(not kernels.there, reason="no kernels were built")
+def test_an_extension_in_each_packet_is_no_reason_to_think(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As browsers and their gateways send it; in order, overtaken, and of any length."""
+    side, talker = Side(compiled=True), Talker(0)
+    for _ in range(4):
+        side.receive({0: talker.packets("plain")[0]}, [True])
+        side.run(20)
+    monkeypatch.setattr(side.rig.receiver, "_think", None)
+    for kind in ("extended", "long extension", "held", "back again", "long extension", "extended"):
+        for packet in talker.packets(kind):
+            side.receive({0: packet}, [True])
+        side.run(20)
+    held = [talker.packets("extended")[0], talker.packets("long extension")[0]]
+    for packet in reversed(held):
+        side.receive({0: packet}, [True])
+    side.run(60)
+    assert side.rig.table.shared.packets_received[0] == 4 + 8
+    assert len(side.rig.frames[0]) >= 4 + 8
+    assert side.rig.drops(0) == {}
+
+
 # -- the reorder buffer ---------------------------------------------------------------------
 
 ROWS = 5
@@ -267,7 +302,7 @@ def test_what_waits_is_given_back_in_order(plan: list[tuple[str, int, int]]) -> 
         row: sorted(mine.items()) for row, mine in enumerate(model) if mine
     }
     free = held.free[1 : int(held.free[0]) + 1].tolist()
-    assert len(set(free)) == len(free) == len(held.slots) - sum(map(len, model))
+    assert len(set(free)) == len(free) == held.in_use - sum(map(len, model))
 
 
 def test_many_rows_may_wait_at_once() -> None:
@@ -287,9 +322,38 @@ def test_many_rows_may_wait_at_once() -> None:
     assert not rig.table.held.any()
     assert all(len(rig.frames[row]) == 6 for row in rows.tolist())
     held = rig.timeline.held
-    assert len(held.slots) == held.free[0] >= 3 * SLOTS
+    assert held.in_use == held.free[0] >= 3 * SLOTS
     held.reserve(1)
-    assert len(held.slots) == held.free[0] == SLOTS, "the memory is given back"
+    assert held.in_use == held.free[0] == SLOTS
+
+
+def test_memory_is_given_back_while_some_still_wait() -> None:
+    """All rows fill their room; when all but a few have gone on, what those have is kept, and little else."""
+    calls = TO_GIVE_BACK // HELD_PACKETS + 9
+    table = Table(Columns(calls))
+    held, rows, every = ReorderBuffer(table), np.arange(calls), np.arange(calls)
+    packets = np.full((calls, 12 + 160), 0xEE, np.uint8)
+    packets[:, 12:] = rows[:, None] % 251
+    lengths, addresses = np.full(calls, 172, np.int32), [("", 0)] * calls
+    for seq in range(1, HELD_PACKETS + 1):
+        packets[:, -1] = seq
+        arrivals = Arrivals.of(Batch(rows, packets.copy(), lengths, np.ones(calls, bool), addresses))
+        arrivals.seq[:] = seq
+        assert not len(held.put(arrivals, every))
+    assert len(held.put(arrivals, every)) == calls, "no more than that"
+    most, few = held.with_memory, rows[::40]
+    held.drop_before(np.setdiff1d(rows, few), np.full(calls - len(few), HELD_PACKETS + 1))
+    held.drop_before(few, np.full(len(few), HELD_PACKETS))
+    before = waiting(held)
+    assert sorted(before) == few.tolist()
+    for _ in range(2 + most // TO_GIVE_BACK):
+        held.reserve(1)
+        assert waiting(held) == before
+    assert held.in_use == held.with_memory <= SLOTS + len(few)
+    assert not held.payloads[held.with_memory + 1 :].any(), "pages that were given back are empty"
+    assert held.free[0] == held.in_use - len(few)
+    payloads = [payload for ((_, payload),) in before.values()]
+    assert payloads == [bytes([row % 251] * 159 + [HELD_PACKETS]) for row in few]
 
 
 # -- the raster -----------------------------------------------------------------------------
@@ -361,6 +425,6 @@ def test_columns_of_other_shapes_are_refused() -> None:
     packets, lengths, may = np.zeros((1, PACKET_BYTES), np.uint8), np.full(1, 12, np.int32), np.ones(1, bool)
     for batch in ((packets[:, :8], lengths, may), (packets, lengths[:0], may), (packets, lengths, may[:0])):
         with pytest.raises(ValueError, match="do not go together"):
-            admit(*moment, 0.0, 0.0, 0, one, *batch, out[:6], np.zeros(1))
+            admit(*moment, 0.0, 0.0, 0, one, *batch, out, np.zeros(1))
     with pytest.raises(ValueError, match="do not go together"):
         decode(one, packets, np.full(1, PACKET_BYTES - 4, np.int32), np.zeros((1, 5), np.int16))

@@ -98,20 +98,26 @@ def test_another_seed_gives_other_bytes() -> None:
 WIDE = """
 from support.virtual_engine import VirtualEngine
 from support.virtual_network import Callers, Network
-rig = VirtualEngine(20, seed=4, tick_ms=20, echo=True, rate_hz=16_000)
-rig.run(10, rig.traffic(4, Callers(20, drift_ppm=200, speech=0.9, restart=0.1),
+import sys
+calls, seconds = map(int, sys.argv[1:])
+rig = VirtualEngine(calls, seed=4, tick_ms=20, echo=True, rate_hz=16_000)
+rig.run(seconds, rig.traffic(4, Callers(calls, drift_ppm=200, speech=0.9, restart=0.1),
                         Network(loss=0.02, burst=0.002, duplicate=0.002, jitter_ms=4, stall=0.001)))
 print(rig.digests()[1], rig.drops(), rig.agent.made_up.sum())
 """
 
 
 @pytest.mark.skipif(compiled.native is None, reason="built without a compiler: there is nothing to compare")
-def test_compiled_or_not_all_but_the_samples_is_the_same() -> None:
-    """Headers, positions, flags, messages and reports, with agents at another rate than the line's."""
+@pytest.mark.parametrize(("calls", "seconds"), [("20", "10"), ("60", "12")])
+def test_compiled_or_not_all_but_the_samples_is_the_same(calls: str, seconds: str) -> None:
+    """Headers, positions, flags, messages and reports, with agents at another rate than the line's.
+
+    With more than MANY_ROWS calls, too, whose frames are filled at points of a raster.
+    """
     said = []
     for kernels in ("0", "1"):
         environment = os.environ | {"TRUNKLINE_COMPILED": kernels, "PYTHONPATH": str(TESTS)}
-        program = [sys.executable, "-c", WIDE]
+        program = [sys.executable, "-c", WIDE, calls, seconds]
         said.append(subprocess.run(program, env=environment, capture_output=True, text=True, check=True).stdout)
     assert said[0] == said[1]
     assert "LATE" in said[0]
