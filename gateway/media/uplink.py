@@ -51,7 +51,7 @@ class FrameSink(Protocol):
 
     @property
     def index_of_row(self) -> NDArray[np.int64] | None:
-        """Number of each row's connection, -1 for none; None where none has messages."""
+        """Number of each row's connection if that takes messages, else -1; None where none does."""
 
     def message_to(self, index: int, count: int, samples: int) -> AudioMessage | None:
         """The same for rows whose connection this is."""

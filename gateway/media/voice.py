@@ -72,11 +72,11 @@ class Voice:
         self._start_ms = np.full(table.capacity, math.inf)
         self._neural: NeuralVoice | None = None
         self._untold = np.zeros(table.capacity, bool)
+        self.neural = np.zeros(table.capacity, bool)
+        "rows that a neural network listens to"
         self.columns = self._state, table.shared.level_up_dbov, table.echo_dbov, self._untold
         "what kernels that hear voices begin with"
         self._kernel = compiled.bind("voice", *self.columns)
-        self.plain = self._kernel is not None
-        "a kernel hears them all"
         self._changed = np.zeros(table.capacity, np.intp)
         "what the kernel fills in"
         self.untold = 0
@@ -98,7 +98,7 @@ class Voice:
             self.untold += 1
         if turns.detector == "neural":
             if self._neural is None:
-                self._neural, self.plain = NeuralVoice(self._table.capacity), False
+                self._neural = NeuralVoice(self.neural)
             self._neural.set(row)
         speaking = bool(self._table.shared.speaking[row])
         if speaking:
@@ -124,15 +124,34 @@ class Voice:
         """Good line audio of one format: levels and flags of these frames."""
         ms = pcm.shape[1] * 1000 / fmt.line_hz
         learn_ms = ms * TURN if self.turn else 0.0
-        if self._kernel is None or not self.plain:
-            level, flags, changed = self._by_numpy(fmt, rows, pcm, ms, learn_ms)
+        if self._kernel is None:
+            by = self._by_numpy
+        elif self._neural is None or not self.neural[rows].any():
+            by = self._by_kernel
         else:
-            level, flags = np.empty(len(rows), np.float32), np.empty(len(rows), np.uint16)
-            count = self._kernel(learn_ms, ms, rows, pcm, level, flags, self._changed)
-            changed = self._changed[:count]
+            by = self._apart
+        level, flags, changed = by(fmt, rows, pcm, ms, learn_ms)
         if len(changed):
             self.change(fmt, rows[changed], level[changed], pcm[changed])
         return level, flags
+
+    def _apart(self, fmt: Format, rows: Rows, pcm: Pcm, ms: float, learn_ms: float) -> tuple[Levels, Flags, Rows]:
+        """Some are listened to by a neural network: those without the kernel, all others by it."""
+        level, flags = np.empty(len(rows), np.float32), np.empty(len(rows), np.uint16)
+        neural, changed = self.neural[rows], []
+        for which, by in (np.flatnonzero(neural), self._by_numpy), (np.flatnonzero(~neural), self._by_kernel):
+            if len(which):
+                level[which], flags[which], places = by(fmt, rows[which], pcm[which], ms, learn_ms)
+                changed.append(which[places])
+        return level, flags, np.sort(np.concatenate(changed))
+
+    def _by_kernel(
+        self, fmt: Format, rows: Rows, pcm: Pcm, ms: float, learn_ms: float
+    ) -> tuple[Levels, Flags, Rows]:
+        assert self._kernel is not None
+        level, flags = np.empty(len(rows), np.float32), np.empty(len(rows), np.uint16)
+        count = self._kernel(learn_ms, ms, rows, pcm, level, flags, self._changed)
+        return level, flags, self._changed[:count]
 
     def _by_numpy(
         self, fmt: Format, rows: Rows, pcm: Pcm, ms: float, learn_ms: float
@@ -189,7 +208,7 @@ class Voice:
         """Which of those that may begin to speak have a voice; a neural network has heard that already."""
         sure = ~starting
         if self._neural is not None:
-            sure |= self._neural.listens[rows]
+            sure |= self.neural[rows]
         asked = np.flatnonzero(~sure)
         if len(asked):
             heard = fmt.line_history[rows[asked]]
@@ -201,7 +220,7 @@ class Voice:
 
     def _told(self, row: int, *, started: bool, level_dbov: float) -> None:
         back_ms = float(self._state[row, va.VOICE_MS if started else va.QUIET_MS])
-        if self._neural is not None and self._neural.listens[row]:
+        if self._neural is not None and self.neural[row]:
             back_ms += self._neural.lag_ms
         self._table.shared.speaking[row] = started
         self._expect(row, speaking=started)
