@@ -72,8 +72,9 @@ class AgentLinks:
         self._index_of_row = np.full(table.capacity, -1, np.int64)
         self._speaks = np.zeros(table.capacity, bool)
         "rows whose agent has accepted the call: of one that has not, nothing is heard"
+        self.index_of_row: NDArray[np.int64] | None = np.full(table.capacity, -1, np.int64)
+        "the same but for connections that carry one call: those take no messages for many"
         self._frames = AgentFrames(table, self._links, self._index_of_row, self.replay, self.said)
-        self.index_of_row: NDArray[np.int64] | None = self._index_of_row
         self.deliver, self.message = self._frames.deliver, self._frames.message
         self.message_to = self._frames.message_to
         self._speech = AgentSpeech(table, playback, self._index_of_row, self._speaks)
@@ -95,7 +96,7 @@ class AgentLinks:
             link = self._new_link(stream.start.agent)
         stream.link = link
         self._speaks[stream.row] = False
-        self._index_of_row[stream.row] = link.index
+        self._set_index(stream.row, link.index, -1 if link.one_call else link.index)
         self._calls[link.index][stream.channel] = stream
         link.make_room(len(self._calls[link.index]))
         self.on_link(stream)
@@ -116,6 +117,10 @@ class AgentLinks:
             link.take_speech = self._take_speech
         self._table.shared.worker.agent_links[0] = len(self._links)
         return link
+
+    def _set_index(self, row: int, index: int, of_messages: int) -> None:
+        assert self.index_of_row is not None
+        self._index_of_row[row], self.index_of_row[row] = index, of_messages
 
     def _offer(self, link: AgentLink, stream: Stream, now_ns: int) -> None:
         info, agent = stream.start.info, stream.start.agent
@@ -147,7 +152,7 @@ class AgentLinks:
         if link is None:
             return
         stream.link = None
-        self._index_of_row[stream.row] = -1
+        self._set_index(stream.row, -1, -1)
         self.gathering.forget(stream.row)
         self._calls.get(link.index, {}).pop(stream.channel, None)
         if not link.open:
@@ -358,7 +363,7 @@ class AgentLinks:
             self._post(AgentFailed(link.agent.name, reason, failure.detail, len(streams)))
         for stream in streams:
             stream.link = None
-            self._index_of_row[stream.row] = -1
+            self._set_index(stream.row, -1, -1)
             self.gathering.forget(stream.row)
             why = failure.reason if stream.accepted else _before_accept(failure.reason)
             self.rescue.failed(stream, now_ns, why, failure.detail)

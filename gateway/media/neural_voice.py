@@ -39,10 +39,10 @@ class NeuralVoice:
     lag_ms = CHUNK * 1000 / RATE_HZ
     "An opinion is of the chunk before it."
 
-    def __init__(self, capacity: int) -> None:
-        self.listens = np.zeros(capacity, bool)
-        "rows whose opinion is ours"
-        self._opinion = np.zeros(capacity, bool)
+    def __init__(self, listens: NDArray[np.bool_]) -> None:
+        """`listens` says of each row whether its opinion is ours; it is filled in here."""
+        self.listens = listens
+        self._opinion = np.zeros(len(listens), bool)
         self._detectors: dict[int, Any] = {}
         self._spare: list[Any] = []
         self._waiting: dict[int, Pcm] = {}

@@ -52,8 +52,8 @@ class Straight:
         "what they fill in"
 
     def knows(self, fmt: Format, samples: int) -> bool:
-        """Whether there is one, now, for payloads of so many bytes that are as many samples."""
-        if not self._voice.plain:
+        """Whether there is one for payloads of so many bytes that are as many samples, a frame of the agent's."""
+        if fmt.up.output_samples(samples) != fmt.frame_samples:  # or a peer could have one made for each length
             return False
         kind = fmt.index, samples
         if kind not in self._ways:

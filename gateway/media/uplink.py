@@ -53,7 +53,7 @@ class FrameSink(Protocol):
 
     @property
     def index_of_row(self) -> NDArray[np.int64] | None:
-        """Number of each row's connection, -1 for none; None where none has messages."""
+        """Number of each row's connection if that takes messages, else -1; None where none does."""
 
     def message_to(self, index: int, count: int, samples: int) -> AudioMessage | None:
         """The same for rows whose connection this is."""
@@ -134,6 +134,8 @@ class Uplink:
         """The usual: into a message by one kernel, while nobody's frames are changed or may wait; False for others."""
         table = self._table
         if self.tones.watching or table.muted_up or table.behind or self.withholding.count:
+            return False
+        if self.voice.neural[rows].any():
             return False
         message = self._message(fmt, rows, size) if self._straight.knows(fmt, size) else None
         if message is None:

@@ -6,7 +6,8 @@
 
 Nearly all packets of most workers are of one format, and their calls on one connection: such a format and connection
 are a *way*.  A batch takes the way that the last one took, and those that are left others, while there are such.  What
-has no way, or is not as others on it (its caller is muted, or watched), is left as it came.
+has no way (its agent takes no messages of ours, or none now), or is not as others on it (its caller is muted, or
+watched), is left as it came.
 
 Both leave the same behind; a property test compares them.
 """
@@ -34,11 +35,16 @@ AHEAD_NS = 1_000_000
 than time passes may not be paid for (credit.py)."""
 WAITED_NS = 10_000_000_000
 "... unless it has waited for us, no longer than this."
-MOST_WAYS = 8
+MOST_WAYS = 16
 "Ways that are tried for one batch."
 MOST_FORMATS = 1 << 15
 "`Formats.of_row` has no room for more."
 
+_NOWHERE = -2
+"A connection that no row has: the kernel takes nothing, and says where there is a way."
+_REFUSED = 256
+"Connections that take nothing now are remembered by their number modulo this, for as long as a batch lasts."
+_NO_MESSAGE = np.empty(0, np.uint8)
 _BITS = 15
 _COUNT = (1 << _BITS) - 1
 "Packets of a batch at most."
@@ -79,39 +85,51 @@ class Usual:
         "by index of the format, None where it has no kernel"
         self._served = np.zeros(MOST_FORMATS, bool)
         "formats that have one"
-        self._last = -1, -1
-        "format and connection that the last batch began with"
+        self._refused = np.zeros(_REFUSED, bool)
+        "connections that take no message now; the kernel does not name them"
+        self._nowhere: tuple[int, int] | None = None
+        "a format that has a kernel, to look for a way with; None while none has"
+        self._last: tuple[int, int] | None = None
+        "format and connection of the first way that took something of the last batch"
 
     def take(self, batch: Batch, now_ns: int, *, waited: bool) -> int:
         """Deal with what is usual, which may have `waited` for us; returns how many packets are left."""
         rows, lateness, sink = batch.rows, self._lateness, self._sink
         count = left = len(rows)
-        if not self._voice.plain or sink.index_of_row is None or count > _COUNT:
+        if sink.index_of_row is None or count > _COUNT:
             return count
         if len(self._ways) < len(self._table.formats.list):
             self._bind()
-        fmt, link = self._last
-        if link < 0:
-            fmt, link = int(self._table.formats.of_row[rows[0]]), int(sink.index_of_row[rows[0]])
-        first, place = (fmt, link), -1
+        if self._nowhere is None:
+            return count
+        fmt, link = self._last or self._nowhere
+        first, place, refused = None, -1, False
         for _ in range(MOST_WAYS):
-            if not left or link < 0:
-                break
             way = self._ways[fmt]
-            message = None if way is None else sink.message_to(link, left, way.frame_samples)
-            if way is None or message is None:
-                break
+            assert way is not None  # else the kernel had not named it
+            message = None if link < 0 else sink.message_to(link, left, way.frame_samples)
+            if message is None and link >= 0:
+                self._refused[link % _REFUSED] = refused = True
+                link = _NOWHERE
             said = (way.late if waited else way.kernel)(
                 rows, batch.packets, batch.lengths, batch.named, now_ns, left, link, place, self._voice.turn,
-                self._background.turn, message.whole,
+                self._background.turn, _NO_MESSAGE if message is None else message.whole,
             )  # fmt: skip
-            message.done(said >> _BITS & _COUNT)
+            if message is not None:
+                message.done(said >> _BITS & _COUNT)
             if said >> 2 * _BITS:
                 self._note_odd(fmt, said >> 2 * _BITS & _COUNT, said >> 3 * _BITS, now_ns)
-            left = said & _COUNT
-            if left:
-                fmt, link, place = self._elsewhere.tolist()
-        self._last = first if left < count else (-1, -1)
+            before, left = left, said & _COUNT
+            if first is None and left < before:
+                first = fmt, link
+            if not left:
+                break
+            fmt, link, place = self._elsewhere.tolist()
+            if fmt < 0:
+                break
+        self._last = first
+        if refused:
+            self._refused[:] = False
         if lateness.turn and left < count:
             lateness.note_expected(self._taken[: count - left], self._relative_ns[: count - left], now_ns)
         return left
@@ -128,7 +146,9 @@ class Usual:
         """There are new formats."""
         for fmt in self._table.formats.list[len(self._ways) :]:
             self._ways.append(self._way(fmt))
-            self._served[fmt.index] = self._ways[-1] is not None
+            self._served[fmt.index] = has_one = self._ways[-1] is not None
+            if has_one and self._nowhere is None:
+                self._nowhere = fmt.index, _NOWHERE
 
     def _way(self, fmt: Format) -> _Way | None:
         up = fmt.up
@@ -149,8 +169,9 @@ class Usual:
         )  # fmt: skip
         return compiled.bind(
             "usual", *columns_of_records(table, fmt), *columns_of_packets(table), *uplink.voice.columns,
-            table.muted_up_rows, table.behind_rows, uplink.tones.watched, uplink.withholding.on,
-            uplink.withholding.open, c.speaking, uplink.part_of_frame(fmt), self._sink.index_of_row,
-            fmt.codec.decode_table, fmt.index, samples, np.array(constants, np.float64), self.places, self._taken,
-            self._relative_ns, self._unusual, self._changed, self._served, self._elsewhere,
+            table.muted_up_rows, table.behind_rows, uplink.tones.watched, uplink.voice.neural,
+            uplink.withholding.on, uplink.withholding.open, c.speaking, uplink.part_of_frame(fmt),
+            self._sink.index_of_row, fmt.codec.decode_table, fmt.index, samples, np.array(constants, np.float64),
+            self.places, self._taken, self._relative_ns, self._unusual, self._changed, self._served, self._refused,
+            self._elsewhere,
         )  # fmt: skip

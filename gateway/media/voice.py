@@ -73,11 +73,11 @@ class Voice:
         self._start_ms = np.full(table.capacity, math.inf)
         self._neural: NeuralVoice | None = None
         self._untold = np.zeros(table.capacity, bool)
+        self.neural = np.zeros(table.capacity, bool)
+        "rows that a neural network listens to"
         self.columns = self._state, table.shared.level_up_dbov, table.echo_dbov, self._untold
         "what kernels that hear voices begin with"
         self._kernel = compiled.bind("voice", *self.columns)
-        self.plain = self._kernel is not None
-        "a kernel hears them all"
         self._changed = np.zeros(table.capacity, np.intp)
         "what the kernel fills in"
         self.untold = 0
@@ -99,7 +99,7 @@ class Voice:
             self.untold += 1
         if turns.detector == "neural":
             if self._neural is None:
-                self._neural, self.plain = NeuralVoice(self._table.capacity), False
+                self._neural = NeuralVoice(self.neural)
             self._neural.set(row)
         speaking = bool(self._table.shared.speaking[row])
         if speaking:
@@ -124,25 +124,44 @@ class Voice:
     def hear(self, fmt: Format, rows: Rows, pcm: Pcm) -> tuple[Levels, Flags]:
         """Good line audio of one format: levels and flags of these frames."""
         learn_ms, ms = self.times_ms(fmt, pcm.shape[1])
-        if self._kernel is None or not self.plain:
-            level, flags, changed = self._by_numpy(fmt, rows, pcm, ms, learn_ms)
+        if self._kernel is None:
+            by = self._by_numpy
+        elif self._neural is None or not self.neural[rows].any():
+            by = self._by_kernel
         else:
-            level, flags = np.empty(len(rows), np.float32), np.empty(len(rows), np.uint16)
-            count = self._kernel(learn_ms, ms, rows, pcm, level, flags, self._changed)
-            changed = self._changed[:count]
+            by = self._apart
+        level, flags, changed = by(fmt, rows, pcm, ms, learn_ms)
         if len(changed):
             self.change(fmt, rows[changed], level[changed], pcm[changed])
         return level, flags
 
     @property
     def kernel(self) -> Kernel | None:
-        """Hears frames while all is `plain`."""
+        """Hears frames of rows that are not `neural`."""
         return self._kernel
 
     def times_ms(self, fmt: Format, samples: int) -> tuple[float, float]:
         """For how long frames of so many samples teach the floor in this batch, 0 for not at all; how long they are."""
         ms = samples * 1000 / fmt.line_hz
         return ms * TURN if self.turn else 0.0, ms
+
+    def _apart(self, fmt: Format, rows: Rows, pcm: Pcm, ms: float, learn_ms: float) -> tuple[Levels, Flags, Rows]:
+        """Some are listened to by a neural network: those without the kernel, all others by it."""
+        level, flags = np.empty(len(rows), np.float32), np.empty(len(rows), np.uint16)
+        neural, changed = self.neural[rows], []
+        for which, by in (np.flatnonzero(neural), self._by_numpy), (np.flatnonzero(~neural), self._by_kernel):
+            if len(which):
+                level[which], flags[which], places = by(fmt, rows[which], pcm[which], ms, learn_ms)
+                changed.append(which[places])
+        return level, flags, np.sort(np.concatenate(changed))
+
+    def _by_kernel(
+        self, fmt: Format, rows: Rows, pcm: Pcm, ms: float, learn_ms: float
+    ) -> tuple[Levels, Flags, Rows]:
+        assert self._kernel is not None
+        level, flags = np.empty(len(rows), np.float32), np.empty(len(rows), np.uint16)
+        count = self._kernel(learn_ms, ms, rows, pcm, level, flags, self._changed)
+        return level, flags, self._changed[:count]
 
     def _by_numpy(
         self, fmt: Format, rows: Rows, pcm: Pcm, ms: float, learn_ms: float
@@ -199,7 +218,7 @@ class Voice:
         """Which of those that may begin to speak have a voice; a neural network has heard that already."""
         sure = ~starting
         if self._neural is not None:
-            sure |= self._neural.listens[rows]
+            sure |= self.neural[rows]
         asked = np.flatnonzero(~sure)
         if len(asked):
             heard = fmt.line_history[rows[asked]]
@@ -211,7 +230,7 @@ class Voice:
 
     def _told(self, row: int, *, started: bool, level_dbov: float) -> None:
         back_ms = float(self._state[row, va.VOICE_MS if started else va.QUIET_MS])
-        if self._neural is not None and self._neural.listens[row]:
+        if self._neural is not None and self.neural[row]:
             back_ms += self._neural.lag_ms
         self._table.shared.speaking[row] = started
         self._expect(row, speaking=started)

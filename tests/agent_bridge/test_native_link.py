@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import numpy as np
@@ -420,11 +421,19 @@ def test_a_message_keeps_its_bytes_for_as_long_as_somebody_has_them(talk):
     assert written[0]["channel"].tolist() == [1]
     written.clear()
 
-    def address():
+    def looked_at(*, by_whom):
         message = link.audio_message(2, 3)
         message.done(1)
-        (data,) = link.data_to_send()
-        return np.frombuffer(data, np.uint8).ctypes.data
+        data = link.data_to_send()
+        by_whom.extend(data)
+        return weakref.ref(message.whole)
 
-    assert address() == address() == address()
+    first = looked_at(by_whom=[])
+    assert looked_at(by_whom=[]) is first, "memory that nobody looks at is used again"
+    unread = []
+    assert looked_at(by_whom=unread) is first
+    other = looked_at(by_whom=[])
+    assert other is not first and other() is None, "an agent that has not read yet has its own"
+    unread.clear()
+    assert looked_at(by_whom=[]) is first
     assert link.audio_message(100_000, 320) is None, "too long for one message"

@@ -22,7 +22,7 @@ static const Kernel kernels[] = {
     {"records", "h2!@ h2!@ f1!@ ?1!@ h2!@ f2 int int q1!@ H1!@ ?1@ I1@ q1!@ q1! real rows h2 h2 f1 H1 B2!", records},
     {"usual",
      "h2!@ h2!@ f1!@ ?1!@ h2!@ f2 int int q1!@ H1!@ ?1@ I1@ q1!@ q1! q2!@ q2@ d1@ d1@ d1!@ q1@ Q1!@ h1@ q1! "
-     "d2!@ f1!@ d1@ ?1@ ?1@ ?1@ ?1@ ?1@ ?1@ B1@ q1@ q1@ h1 int int d1 q1! q1! d1! q1! q1! ?1 q1! "
+     "d2!@ f1!@ d1@ ?1@ ?1@ ?1@ ?1@ ?1@ ?1@ ?1@ B1@ q1@ q1@ h1 int int d1 q1! q1! d1! q1! q1! ?1 ?1 q1! "
      "rows B2 i1 ?1 int int int int int int B1!",
      usual},
     {"least", "q1@ rows", least},

@@ -9,8 +9,8 @@
 
 enum {
     STATE = OF_RECORDS + OF_PACKETS, LEVEL_UP_DBOV, ECHO_DBOV, UNTOLD, /* voice.py */
-    MUTED, BEHIND, WATCHED, WITHHELD, OPEN, SPEAKING, PART_OF_FRAME, LINK_OF_ROW, /* who goes straight, and where */
-    DECODED, FORMAT_INDEX, SAMPLES, CONSTANTS, PLACES, TAKEN, RELATIVE_NS, UNUSUAL, CHANGED, SERVED, ELSEWHERE,
+    MUTED, BEHIND, WATCHED, NEURAL, WITHHELD, OPEN, SPEAKING, PART_OF_FRAME, LINK_OF_ROW, /* who goes straight, and where */
+    DECODED, FORMAT_INDEX, SAMPLES, CONSTANTS, PLACES, TAKEN, RELATIVE_NS, UNUSUAL, CHANGED, SERVED, REFUSED, ELSEWHERE,
     ROWS, PACKETS, LENGTHS, NAMED, NOW_NS, COUNT, LINK, BEYOND, LEARNS, LISTENS, MESSAGE
 };
 
@@ -50,7 +50,9 @@ static int begin(Way *way, const Arg *arg)
                arg[DECODED].a.step == sizeof(int16_t) && arg[PACKETS].a.n == n && arg[LENGTHS].a.n == n &&
                arg[NAMED].a.n == n && n < 1 << COUNT_BITS && count >= 0 && count <= n && arg[ELSEWHERE].a.n >= 3 &&
                arg[ELSEWHERE].a.step == sizeof(int64_t) &&
-               message->step == 1 && !((uintptr_t)message->data % 2) &&
+               arg[REFUSED].a.n >= 1;
+    if (arg[LINK].i >= 0) /* else nothing is written */
+        fits = fits && message->step == 1 && !((uintptr_t)message->data % 2) &&
                (message->n - PREFIX_BYTES) / ((Py_ssize_t)sizeof(Record) + 2 * way->frame) >= count;
     for (int k = PLACES; k <= CHANGED; k++) fits = fits && arg[k].a.n >= n;
     for (Py_ssize_t k = 0; fits && count < n && k < count; k++) {
@@ -65,9 +67,11 @@ static int is_here(const Arg *arg, Py_ssize_t i, int64_t row)
 {
     int64_t format = *AT(int16_t, arg[OF_RECORDS + FORMAT], row), link = *AT(int64_t, arg[LINK_OF_ROW], row);
     int64_t *elsewhere = AT(int64_t, arg[ELSEWHERE], 0);
+    if (link < 0) return 0;
     if (format == arg[FORMAT_INDEX].i && link == arg[LINK].i) return 1;
+    if (elsewhere[0] >= 0 || i <= arg[BEYOND].i) return 0;
     int served = format >= 0 && format < arg[SERVED].a.n && *AT(uint8_t, arg[SERVED], format);
-    if (served && link >= 0 && elsewhere[0] < 0 && i > arg[BEYOND].i)
+    if (served && !*AT(uint8_t, arg[REFUSED], link % arg[REFUSED].a.n))
         elsewhere[0] = format, elsewhere[1] = link, elsewhere[2] = i;
     return 0;
 }
@@ -75,7 +79,9 @@ static int is_here(const Arg *arg, Py_ssize_t i, int64_t row)
 /* Nobody changes the row's frames on their way, or lets them wait. */
 static int is_straight(const Arg *arg, int64_t row)
 {
-    if (*AT(uint8_t, arg[MUTED], row) | *AT(uint8_t, arg[BEHIND], row) | *AT(uint8_t, arg[WATCHED], row)) return 0;
+    if (*AT(uint8_t, arg[MUTED], row) | *AT(uint8_t, arg[BEHIND], row) | *AT(uint8_t, arg[WATCHED], row) |
+        *AT(uint8_t, arg[NEURAL], row))
+        return 0;
     if (*AT(uint8_t, arg[WITHHELD], row) && !(*AT(uint8_t, arg[SPEAKING], row) == 1 && *AT(uint8_t, arg[OPEN], row)))
         return 0;
     return *AT(int64_t, arg[PART_OF_FRAME], row) == 0;
@@ -130,15 +136,16 @@ static int take(Way *way, Py_ssize_t i, int16_t *pcm)
 }
 
 /* usual(what records, express and voice are bound to, in this order and without what they say of each call,
-         muted, behind, watched, withheld, open, speaking, part of a frame, link of each row,
-         table, format, samples, constants, places, taken, relative_ns, unusual, changed, served, elsewhere,
+         muted, behind, watched, neural, withheld, open, speaking, part of a frame, link of each row,
+         table, format, samples, constants, places, taken, relative_ns, unusual, changed, served, refused, elsewhere,
          rows, packets, lengths, named, now_ns, count, link, beyond, learns, listens, message)
 
    The first `count` of `places` say which packets are left of the batch, all if that is their number; afterwards they
    are those that were not taken.  `taken` and `relative_ns` get the rows of the others, and how late they were, behind what
    other calls for the batch have put there; `unusual` the places there of those whose lateness cannot wait.
    `elsewhere` becomes format and link of the first behind place `beyond` that was left for having others, of a format
-   that is `served`, and its place; -1 if there is none.
+   that is `served` and a link that is not `refused` (by its number modulo the length of that), and its place; -1 if there is
+   none.  Nothing is taken where `link` is negative, and `message` may be empty.
    `changed` gets the rows that were taken and whose callers may have begun or ceased to speak.
    Returns how many are left, and << 15 the records that were written, << 30 the unusual ones, << 45 the changed ones. */
 int64_t usual(const Arg *arg)

@@ -46,6 +46,22 @@ def test_calls_of_one_agent_share_a_connection(rig: AgentRig) -> None:
     assert agent.heard() == []
 
 
+@pytest.mark.parametrize(("dialect", "takes"), [("trunkline", True), ("audiosocket", False)])
+def test_connections_of_one_call_are_not_looked_at_for_messages(
+    short_path: pathlib.Path, dialect: str, takes: bool
+) -> None:
+    """What has been said to many at once is for those that carry many; all is over with the call."""
+    rig = AgentRig(short_path, dialect=dialect)
+    stream = rig.call()
+    rig.tick(times=5)
+    assert stream.link is not None and rig.links.index_of_row is not None
+    assert rig.links.index_of_row[stream.row] == (stream.link.index if takes else -1)
+    assert rig.links._index_of_row[stream.row] == stream.link.index
+    row = stream.row
+    rig.links.stop(stream, "x", {})
+    assert rig.links.index_of_row[row] == rig.links._index_of_row[row] == -1
+
+
 def test_frames_that_reach_an_agent_are_counted_and_dropped_ones_are_not(rig: AgentRig) -> None:
     """A slow agent loses whole frames: they are AGENT_SLOW, the next one has the gap flag, none was delivered."""
     agent, (stream,) = rig.up()

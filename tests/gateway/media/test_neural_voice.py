@@ -45,7 +45,7 @@ def test_frames_of_any_rate_become_chunks_and_calls_keep_apart(line_hz: int) -> 
         def reset(self) -> None:
             """Nothing is kept."""
 
-    voices = NeuralVoice(4)
+    voices = NeuralVoice(np.zeros(4, bool))
     for row in (1, 3):
         voices.listens[row] = True
         voices._detectors[row], voices._waiting[row] = Fake(), np.zeros(0, np.int16)

@@ -7,7 +7,7 @@ import contextlib
 import itertools
 import operator
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 from unittest import mock
 
@@ -22,7 +22,7 @@ from support.media_rig import MS, start_message
 from support.virtual_agent import MemoryPoller, MemorySocket, VirtualAgent
 from trunkline.agent_bridge.wire import AudioMessage
 from trunkline.codecs.registry import open_codec
-from trunkline.gateway.media import agent_connecting, control
+from trunkline.gateway.media import agent_connecting, control, neural_voice
 from trunkline.gateway.media.batch import PACKET_BYTES, Batch
 from trunkline.gateway.media.columns import ROW_FIELDS, Columns
 from trunkline.gateway.media.engine import Engine
@@ -52,6 +52,7 @@ CALLS: list[dict[str, Any]] = [
         "codec": "PCMU", "agent": "apart", "turns": control.TurnParams(withhold_silence=True),
         "rescue": control.RescueParams(replay_ms=400),
     },
+    {"codec": "PCMU", "agent": "apart", "turns": control.TurnParams(detector="neural")},
 ]  # fmt: skip
 "Codecs, agents, detectors; calls whose silence is withheld or whose audio is kept, beside others of the same agent."
 APART = [i for i, call in enumerate(CALLS) if call.get("agent") == "apart"]
@@ -76,6 +77,22 @@ wishes = st.lists(
     max_size=12,
 )
 talk = st.lists(st.sampled_from(["loud", "quiet", "silent"]), min_size=6, max_size=6)
+
+
+class Network:
+    """In place of the neural one."""
+
+    def process_samples(self, samples: list[float]) -> float:
+        return float(max(samples) > 0.01)
+
+    def reset(self) -> None:
+        """Nothing is kept."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def network() -> Iterator[None]:
+    with mock.patch.multiple(neural_voice, available=lambda: True, _load=Network):
+        yield
 
 
 class Far:
@@ -326,7 +343,7 @@ def test_calls_that_need_more_than_a_kernel_leave_it_to_the_others() -> None:
     sides = Side(CALLS, fars), Side(CALLS, fars, at_once=False), Side(CALLS, fars, compiled=False)
     one, steps, other = sides
     rows = [one.streams[call].row for call in APART]
-    plain, muted, withheld, kept, both = rows
+    plain, muted, withheld, kept, both, neural = rows
     for side in sides:
         side.wish(APART[1], "mute")
     for turn in range(ROUNDS):
@@ -348,10 +365,38 @@ def test_calls_that_need_more_than_a_kernel_leave_it_to_the_others() -> None:
     assert frames[muted] > ROUNDS - 10 and not one.written[muted]
     assert 20 < one.written[withheld] < one.written[plain] - 5, "speech goes straight, silence does not"
     assert one.written[plain] - 5 < one.written[kept] < one.written[plain]
+    assert not one.usual[neural] and one.written[neural] > ROUNDS - 10
     assert one.usual[plain] > ROUNDS - 10 and not one.usual[muted] and 20 < one.usual[withheld] < one.usual[plain]
     speeches = [said for said in one.told("apart") if said["type"] == "speech"]
-    assert one.streams[PLAIN].channel in {said["channel"] for said in speeches}
+    assert {one.streams[call].channel for call in (PLAIN, APART[-1])} <= {said["channel"] for said in speeches}
     assert one.engine.agents.replay.rows == 2 and one.table.shared.frames_withheld[[withheld, both]].all()
+
+
+@pytest.mark.parametrize("refusing", [{"", "slow"}, {"other"}, {"apart"}, {"", "other", "wide", "slow"}])
+def test_connections_that_take_no_messages_do_not_stop_the_others(refusing: set[str]) -> None:
+    """Nor does a format without a kernel that a batch begins with: all that can be is taken at once, and as it was."""
+    fars = [Far(row, call["codec"]) for row, call in enumerate(CALLS)]
+    sides = Side(CALLS, fars), Side(CALLS, fars, at_once=False)
+    rng = random.Random(len(refusing))
+    one = sides[0]
+    shut = {one.streams[call].link.index for call in range(len(CALLS)) if CALLS[call].get("agent", "") in refusing}  # type: ignore[union-attr]
+    for side in sides:
+        message_to = side.engine.agents.message_to
+        side.engine.agents.message_to = lambda index, count, samples, to=message_to: (  # type: ignore[method-assign]
+            None if index in shut else to(index, count, samples)
+        )
+    for _ in range(ROUNDS):
+        order = rng.sample(range(len(CALLS)), len(CALLS))
+        packets = [(call, packet) for call in order for packet in fars[call].packets("plain", "loud")]
+        for side in sides:
+            side.receive(packets)
+            side.tick(PACKET_MS)
+    compare(*sides, exact=True)
+    for call, stream in zip(CALLS, one.streams, strict=True):
+        name, codec = call.get("agent", ""), call["codec"]
+        kinds = set(call) <= {"codec", "agent"} and codec in ("PCMU", "PCMA") and name != "slow"
+        may = kinds and name not in refusing
+        assert one.usual[stream.row] > ROUNDS - 10 if may else not one.usual[stream.row] or not kinds, call
 
 
 def test_what_does_not_fit_together_is_refused() -> None:
@@ -380,6 +425,9 @@ def test_what_does_not_fit_together_is_refused() -> None:
             usual._ways[0].kernel(*(good | wrong).values())
     with pytest.raises(IndexError):
         usual._ways[0].kernel(*(good | {"rows": np.array([0, side.table.capacity])}).values())
+    for nowhere in (-1, -2):  # which is to say that nothing is taken, so nothing needs room
+        anywhere = good | {"link": nowhere, "message": np.empty(0, np.uint8)}
+        assert usual._ways[0].kernel(*anywhere.values()) == n and usual._elsewhere.tolist() == [0, 0, 0]
     usual.places[0] = 2  # of a batch of 2
     with pytest.raises(ValueError, match="usual"):
         usual._ways[0].kernel(*(good | {"count": 1}).values())
