@@ -5,8 +5,7 @@
                                              -> no:  AgentLinks -> Playback -> Downlink
 
 What a read begins with goes there without a message in between, if it is audio of our dialect (`native/said_in.c`).
-Ordinary is what finds room, and comes from an agent that is not waited for longer than usual
-(`prebuffer.py`).  Once a record of a row is left, so are those of that row which follow it in the run.
+Ordinary is what finds room.  Once a record of a row is left, so are those of that row which follow it in the run.
 A record that is nobody's goes no way.  All ways leave the same behind; a property test compares them.
 """
 
@@ -165,7 +164,7 @@ class AgentSpeech:
             ledger._watched, ledger._over, c.tx_talking, line.prebuffer.wait_ns, AUDIBLE, CUSHION_NS,
             *self._pace.arrays, c.send, table.ptime_ns,
             c.frames_from_agent, c.worker.frames_from_agent, table.queued_since_ns, line.prebuffer.first_samples,
-            self._turns, self._state, limit, min(limit, queue.promised), queue.crowded_below,
+            *line.prebuffer.arrays, self._turns, self._state, limit, min(limit, queue.promised), queue.crowded_below,
         )  # fmt: skip
         assert kernel is not None
         return kernel

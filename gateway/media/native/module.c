@@ -27,8 +27,8 @@ static const Kernel kernels[] = {
      usual},
     {"least", "q1@ rows", least},
     {"said",
-     "I1 ?1 q1 ?1 h1 int " QUEUE_TAKES " ?1 ?1 B1 q1 int int q1! q1! i1! q2 q1 q1! q1! q1! q1! q1! B1! real real "
-     "real int int int int I1~ h2~ q1! q1! q1! q1!",
+     "I1 ?1 q1 ?1 h1 int " QUEUE_TAKES " ?1 ?1 B1 q1 int int q1! q1! i1! q2 q1 q1! q1! q1! q1! q1 q1! q1! B1! real "
+     "real real int int int int I1~ h2~ q1! q1! q1! q1!",
      said},
     {"speak",
      QUEUE_TAKES " f2 int int h2!@ B1 int real real real int int int h1@ ?1@ ?1@ q1@ B1!@ h1!@ d1!@ d1@ q1!@ q1@ q1!@ "

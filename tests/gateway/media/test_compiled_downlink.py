@@ -193,7 +193,8 @@ class Rig:
         columns["echo"] = table.echo_dbov.round(2).tolist()
         columns["least"] = self.downlink._pace._least.tolist()
         columns["first"] = self.downlink.prebuffer.first_samples.tolist()
-        columns["wait"] = self.downlink.prebuffer.wait_ns.tolist()
+        prebuffer = self.downlink.prebuffer
+        columns["wait"] = [column.tolist() for column in (prebuffer.wait_ns, *prebuffer.arrays)]
         columns["ledger"] = [self.playback.ledger._watched.tolist(), self.playback.ledger._target.tolist()]
         columns["deadline"] = self.downlink.next_due_ns
         columns["paused"] = self.playback._paused
@@ -434,6 +435,22 @@ def test_a_usual_tick_is_two_calls(monkeypatch: pytest.MonkeyPatch) -> None:
         rig.say(Say((((0, 1, 3), 320, 9000), ((2,), 160, 9000))), 0)
         rig.do(Step("run", 0, 4))
     assert (rig.table.shared.frames_played - before).tolist() == [12, 12, 12, 8, 0]
+
+
+@needs_kernels
+def test_whoever_waits_takes_the_short_way_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls that learned to wait, and those with them: nothing of what they say is read again."""
+    rig = ShortRig([start_message(rate_hz=16000, queue_ms=QUEUE_MS) for _ in range(4)], compiled.native)
+    for row in (1, 3):
+        rig.do(Step("wait", row, 6))
+    everybody = Say((((0, 1, 2, 3), 320, 9000),))
+    for name in ("_audio", "_push"):
+        monkeypatch.setattr(rig.agents, name, None)
+    monkeypatch.setattr(rig.agents._speech, "_finish_read", None)
+    for _ in range(4):
+        rig.say(everybody, 0)
+    queue = rig.table.formats.at(0).queue
+    assert queue.queued_samples(np.arange(4)).tolist() == [1280] * 4
 
 
 def records(samples: int, rows: int = 1) -> tuple[NDArray[np.uint32], NDArray[np.int16]]:
