@@ -100,9 +100,10 @@ class AgentLink:
         "called when something waits to be written: `flush` is to be called at the end of the tick"
         self.on_deadline: Callable[[int, int], None] = _ignore_deadline
         "called (index, ns) when `next_deadline_ns` may have become sooner"
-        self.take_speech: Callable[[AgentLink, bytearray, int, int], int] | None = None
+        self.take_speech: Callable[[AgentLink, memoryview, int, int], int] | None = None
         """Called (link, data, bytes, now_ns) with what was read where that may be (`Link.hears_records`): what it takes
-        of messages of speech does not come as events; returns how many bytes that was"""
+        of messages of speech does not come as events; returns how many bytes that was, or less than 0: so many, and
+        what is behind them is to be dealt with in the next tick"""
         self.one_call = self.protocol.max_calls == 1
         "it carries one call and no more"
         self.open = True
@@ -121,6 +122,8 @@ class AgentLink:
         self.protocol.most_messages = MESSAGES_PER_TICK
         self._buffer = bytearray(READ_BYTES_ONE_CALL if self.one_call else READ_BYTES)
         self._view = memoryview(self._buffer)
+        self._unheard = self._view[:0]
+        "of what was read: speech that was too much for one tick, and what is behind it"
         self._hang_ns = agent.hang_timeout_ms * 1_000_000
         "an agent that has read next to nothing for so long, with audio waiting, is lost"
         self._wake_ns: int | None = None
@@ -148,7 +151,7 @@ class AgentLink:
         wanted = second * READ_NS // 1_000_000_000
         if isinstance(self._socket, PlainSocket):
             widen(self._socket, wanted * SEND_BUFFER_READS)
-        if not self.one_call and wanted > len(self._buffer) and not self.protocol.unread:
+        if not self.one_call and wanted > len(self._buffer) and not self._unread:
             self._buffer = bytearray(2 * wanted)
             self._view = memoryview(self._buffer)
 
@@ -215,10 +218,13 @@ class AgentLink:
             now_ns = self._clock()
             self._tell(self.protocol.resume(now_ns), now_ns)
             return
+        if len(self._unheard):
+            self._hear(self._unheard)
+            return
         budget = len(self._buffer)
         while budget > 0 and self._socket is not None:
             n = self._receive()
-            if n < AGAIN_BYTES or self.protocol.unread:
+            if n < AGAIN_BYTES or self._unread:
                 return
             budget -= n
 
@@ -232,21 +238,34 @@ class AgentLink:
         except OSError as error:
             self.fail("agent_lost", f"connection to agent {self.agent.name} broke: {error}")
             return 0
-        now_ns, taken = self._clock(), 0
-        if n and self.take_speech is not None and self.protocol.hears_records(now_ns):
-            taken = self.take_speech(self, self._buffer, n, now_ns)
-        if not n or taken < n:
-            self._tell(self.protocol.receive(self._view[taken:n], now_ns), now_ns)
-        elif self._socket is not None and (self._socket.more or self._wake_ns is not None):
-            self._tell((), now_ns)
+        self._hear(self._view[:n])
         if n == 0 and self.open:
             self.fail("agent_lost", f"agent {self.agent.name} closed the connection")
         return n
 
+    def _hear(self, data: memoryview) -> None:
+        """What was read, or what is left of it."""
+        now_ns, taken, size = self._clock(), 0, len(data)
+        self._unheard = self._view[:0]
+        if size and self.take_speech is not None and self.protocol.hears_records(now_ns):
+            taken = self.take_speech(self, data, size, now_ns)
+        if taken < 0:
+            self._unheard = data[-taken:]
+        elif not size or taken < size:
+            self._tell(self.protocol.receive(data[taken:], now_ns), now_ns)
+            return
+        if taken < 0 or self._wake_ns is not None or (self._socket is not None and self._socket.more):
+            self._tell((), now_ns)
+
+    @property
+    def _unread(self) -> bool:
+        """Something that was read waits for the next tick, and must stay as it is."""
+        return self.protocol.unread or len(self._unheard) > 0
+
     def _tell(self, events: Sequence[LinkEvent], now_ns: int) -> None:
         """Pass events on; a failure closes the socket first, so that nobody writes to it."""
         self._has_news = True
-        more = self.protocol.unread or (self._socket is not None and self._socket.more)
+        more = self._unread or (self._socket is not None and self._socket.more)
         self._wake_ns = now_ns + 1 if more else None  # in the next tick, not in this
         for event in events:
             if type(event) is Audio:

@@ -5,9 +5,9 @@
                                              -> no:  AgentLinks -> Playback -> Downlink
 
 What a read begins with goes there without a message in between, if it is audio of our dialect (`native/said_in.c`).
-Ordinary is what finds room, and comes from an agent that is not waited for longer than usual
-(`prebuffer.py`).  Once a record of a row is left, so are those of that row which follow it in the run.
-A record that is nobody's goes no way.  All ways leave the same behind; a property test compares them.
+Ordinary is what finds room.  Once a record of a row is left, so are those of that row which follow it in the run.
+A record that is nobody's goes no way.  What is left costs Python some 10 us a message, so a read of which much is left
+is dealt with in parts, tick by tick.  All ways leave the same behind; a property test compares them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trunkline.agent_bridge.link_events import Audio
-from trunkline.agent_bridge.wire import AUDIO, parse_audio, reassembler
+from trunkline.agent_bridge.wire import AUDIO, parse_audio
 from trunkline.codecs.compiled import Kernel
 from trunkline.gateway.media import compiled
 from trunkline.gateway.media.agent_audio import joined
@@ -34,6 +34,8 @@ _KIND_AT = 4
 "Where a message says what it is (wire.py)."
 _MOST_RECORDS = 1 << 14
 "Room for what is found in a read: half as many records are taken at once. With more, they are a sample or two long."
+MOST_LEFT = 200
+"Messages of which something may be left; as soon as there are so many, what follows is for the next tick: 2 ms."
 
 
 class AgentSpeech:
@@ -64,9 +66,11 @@ class AgentSpeech:
         self._live: list[Format] = []
         "the formats that calls had when it was bound:"
         self._said_in: Kernel | None = None
-        self._notes = np.zeros(3, np.int64)
+        self._notes = np.zeros(5, np.int64)
         self._read = np.zeros((4, max(2 * n, _MOST_RECORDS)), np.int64)
-        "as `_found`, of all messages of a read"
+        "as `_found`, of all messages of a read,"
+        self._places = np.zeros((MOST_LEFT, 3), np.int64)
+        "and where messages lie of which something is left: beginning and end, and end of their records in `_read[0]`"
         self._found = np.zeros((4, n), np.int64)
         "records that are left; rows whose queue is long; rows that answer, and after how many samples that is heard"
 
@@ -84,10 +88,11 @@ class AgentSpeech:
             self._pace.looked(now_ns)
         return left
 
-    def take_read(self, link: int, data: bytearray, size: int, now_ns: int) -> int:
+    def take_read(self, link: int, data: bytearray | memoryview, size: int, now_ns: int) -> int:
         """The same for the messages of audio at the beginning of what was read, which are a run.
 
-        Returns how many bytes they have. Not 0, and there is something in `left`: it is to be dealt with at once.
+        Returns how many bytes they have; less than 0, so many, and what is behind them is for the next tick.
+        Not 0, and there is something in `left`: it is to be dealt with at once.
         """
         if size <= _KIND_AT or data[_KIND_AT] != AUDIO:
             return 0
@@ -103,21 +108,19 @@ class AgentSpeech:
             self._pace.looked(now_ns)
         return taken if taken >= 0 else self._finish_read(-1 - taken, data, now_ns)
 
-    def _finish_read(self, taken: int, data: bytearray, now_ns: int) -> int:
+    def _finish_read(self, taken: int, data: bytearray | memoryview, now_ns: int) -> int:
         """What the kernel has found besides ordinary speech."""
         left, long, heard, after = self._read
-        n_left, n_long, n_heard = self._notes.tolist()
+        _, n_long, n_heard, n_places, enough = self._notes.tolist()
         for row, samples in zip(heard[:n_heard].tolist(), after[:n_heard].tolist(), strict=True):
             self._playback.ledger.answered(row, samples, now_ns)
         self.long += long[:n_long].tolist()
-        places, first = np.sort(left[:n_left]), 0
-        for _, payload in reassembler().messages(memoryview(data)[:taken]) if n_left else ():
-            records = parse_audio(payload)
-            which = places[(places >= first) & (places < first + len(records))] - first
-            first += len(records)
-            if len(which):
-                self.left.append(Audio(records["channel"][which], records["pcm"][which]))
-        return taken
+        view, first = memoryview(data), 0
+        for begins, ends, left_to in self._places[:n_places].tolist():
+            records, which = parse_audio(view[begins:ends]), np.sort(left[first:left_to])
+            first = left_to
+            self.left.append(Audio(records["channel"][which], records["pcm"][which]))
+        return -taken if enough else taken
 
     def settle(self) -> None:
         """All of the run is in the queues, what was left included."""
@@ -148,8 +151,13 @@ class AgentSpeech:
         """For the formats that calls have now."""
         self._live = self._table.formats.live
         if self._compiled:
-            kernels = tuple(self._kernel(fmt) for fmt in self._live)
-            self._said_in = compiled.bind("said_in", kernels, *self._read, self._notes)
+            formats, kernels = self._table.formats, tuple(self._kernel(fmt) for fmt in self._live)
+            said_of = np.full(len(formats.list), -1, np.int64)
+            said_of[[fmt.index for fmt in self._live]] = np.arange(len(kernels))
+            marked = np.zeros(len(kernels), np.uint8)
+            self._said_in = compiled.bind(
+                "said_in", kernels, formats.of_row, said_of, marked, *self._read, self._places, self._notes
+            )
 
     def _kernel(self, fmt: Format) -> Kernel:
         for new in self._table.formats.list[len(self._kernels) :]:
@@ -165,7 +173,7 @@ class AgentSpeech:
             ledger._watched, ledger._over, c.tx_talking, line.prebuffer.wait_ns, AUDIBLE, CUSHION_NS,
             *self._pace.arrays, c.send, table.ptime_ns,
             c.frames_from_agent, c.worker.frames_from_agent, table.queued_since_ns, line.prebuffer.first_samples,
-            self._turns, self._state, limit, min(limit, queue.promised), queue.crowded_below,
+            *line.prebuffer.arrays, self._turns, self._state, limit, min(limit, queue.promised), queue.crowded_below,
         )  # fmt: skip
         assert kernel is not None
         return kernel

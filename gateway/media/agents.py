@@ -271,8 +271,8 @@ class AgentLinks:
             self._push(link, left, now_ns)
         self._speech.settle()
 
-    def _take_speech(self, link: AgentLink, data: bytearray, size: int, now_ns: int) -> int:
-        """Speech at the beginning of what was read, without a detour; returns how many bytes it was."""
+    def _take_speech(self, link: AgentLink, data: bytearray | memoryview, size: int, now_ns: int) -> int:
+        """Speech at the beginning of what was read, without a detour; returns what `AgentSpeech.take_read` does."""
         speech = self._speech
         taken = speech.take_read(link.index, data, size, now_ns)
         if speech.left:

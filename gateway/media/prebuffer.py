@@ -66,6 +66,11 @@ class Prebuffer:
         self.first_samples: Times = np.zeros(n, np.int64)
         "that came at once when what is queued began to wait: of a row that learns to wait later, too"
 
+    @property
+    def arrays(self) -> tuple[Times, Times]:
+        """By how much each row plays later, and what a look at it changes: by how much it would need to."""
+        return self._offset_ns, self._need_ns
+
     def begin(self, row: int, agent: AgentParams) -> None:
         """The row is spoken to by this agent from now on: nothing is known of it."""
         fixed = agent.prebuffer_ms

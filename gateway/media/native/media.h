@@ -25,6 +25,7 @@ Run said, said_in, speak, spoken, due, least, delays, play, leave;
 /* Where the queue is among the arguments of `said`, and what it answers: such counts, 20 bits each. */
 #define SAID_QUEUE 6
 #define SAID_COUNT 0xFFFFF
+#define ROW_OF_CHANNEL 0xFFFF
 /* ... and `speak`. */
 #define SPEAK_COUNT 0xFFFFF
 

@@ -27,8 +27,8 @@ static const Kernel kernels[] = {
      usual},
     {"least", "q1@ rows", least},
     {"said",
-     "I1 ?1 q1 ?1 h1 int " QUEUE_TAKES " ?1 ?1 B1 q1 int int q1! q1! i1! q2 q1 q1! q1! q1! q1! q1! B1! real real "
-     "real int int int int I1~ h2~ q1! q1! q1! q1!",
+     "I1 ?1 q1 ?1 h1 int " QUEUE_TAKES " ?1 ?1 B1 q1 int int q1! q1! i1! q2 q1 q1! q1! q1! q1! q1 q1! q1! B1! real "
+     "real real int int int int I1~ h2~ q1! q1! q1! q1!",
      said},
     {"speak",
      QUEUE_TAKES " f2 int int h2!@ B1 int real real real int int int h1@ ?1@ ?1@ q1@ B1!@ h1!@ d1!@ d1@ q1!@ q1@ q1!@ "
@@ -49,7 +49,7 @@ static const Kernel kernels[] = {
      "q1!@ q1!@ ?1!@ q2!@ q1!@ ?2@ q2@ q2@ I1@ I1@ B1@ q1@ q1@ q1@ q1!@ q1!@ d1@ q1@ B2@ B1 int int rows d2 int B2! q1! "
      "q1!", report},
     {"hear_report", "I1 q1 q1 I1 B1 q1 q2! q1! q1! q1! f1! f1! int int int int int B1 int", hear_report},
-    {"said_in", "said() q1! q1! q1! q1! q1! int int int int B1 int", said_in},
+    {"said_in", "said() h1 q1 B1! q1! q1! q1! q1! q2! q1! int int int int B1 int", said_in},
     {"leave", "send_packets() spoken() least() delays() B2 i1 q1 q1 ?1! q1! q1 q1 q1 int int", leave},
     {"play", "due() speak() leave() B2! h2! q1! q1! ?1! q1! q1! q1! q1! q1 int int int", play},
     {"admit",

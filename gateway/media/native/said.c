@@ -4,17 +4,15 @@
 #include "queue.h"
 #include <string.h>
 
-#define ROW_OF_CHANNEL 0xFFFF
-
 enum {
     CHANNELS, AGENT_READY, INDEX_OF_ROW, SPEAKS, OF_ROW, FORMAT, QUEUE = SAID_QUEUE,
     WATCHED = QUEUE + QUEUE_ARGS, OVER, TALKING, WAIT_NS, AUDIBLE, CUSHION_NS, LEAST, MOST, SEEN, SEND, PTIME_NS,
-    FRAMES, ALL_FRAMES, QUEUED_SINCE_NS, FIRST_SAMPLES, TURNS, STATE, LONG_ABOVE, CROWDED_ABOVE,
+    FRAMES, ALL_FRAMES, QUEUED_SINCE_NS, FIRST_SAMPLES, OFFSET_NS, NEED_NS, TURNS, STATE, LONG_ABOVE, CROWDED_ABOVE,
     CROWDED_BELOW, LINK, TURN, LOOKS, NOW_NS, CHANNEL, PCM, LEFT, LONG, HEARD, HEARD_AFTER,
 };
 
 /* What is known of a row in this run, from its first record on. */
-enum { WAITS = 1, IS_LEFT = 2 };
+enum { WAITS = 1, IS_LEFT = 2, IS_LONG = 4 };
 
 static int64_t row_of(const Arg *arg, Py_ssize_t capacity, Py_ssize_t record)
 {
@@ -53,15 +51,28 @@ static int64_t answer_in(const Arg *arg, const Queue *queue, int64_t row, const 
     return queued(queue, row) + loud + 1;
 }
 
-/* Pace.look: how long could the row go on without what comes now? */
-static void look(const Arg *arg, const Queue *queue, int64_t row)
+/* How long could the row go on without what comes now? */
+static int64_t spare_ns(const Arg *arg, const Queue *queue, int64_t row)
 {
     int64_t queued_ns = queued(queue, row) * *AT(int64_t, arg[PTIME_NS], row) / queue->block;
-    int64_t spare = queued_ns + AT(int64_t, arg[SEND], row)[SEND_DUE_NS] - arg[NOW_NS].i;
+    return queued_ns + AT(int64_t, arg[SEND], row)[SEND_DUE_NS] - arg[NOW_NS].i;
+}
+
+/* Pace.look */
+static void look(const Arg *arg, int64_t row, int64_t spare)
+{
     int64_t *least = AT(int64_t, arg[LEAST], row), *most = AT(int64_t, arg[MOST], row);
     if (spare < *least) *least = spare;
     if (spare > *most) *most = spare;
     ++*AT(int32_t, arg[SEEN], row);
+}
+
+/* Prebuffer.look */
+static void look_at_wait(const Arg *arg, int64_t row, int64_t spare)
+{
+    int64_t need = *AT(int64_t, arg[OFFSET_NS], row) - spare, *most = AT(int64_t, arg[NEED_NS], row);
+    if (need < 0) need = 0;
+    if (need > *most) *most = need;
 }
 
 static void first_in_run(const Arg *arg, const Queue *queue, int64_t row)
@@ -69,10 +80,11 @@ static void first_in_run(const Arg *arg, const Queue *queue, int64_t row)
     int talking = *AT(uint8_t, arg[TALKING], row) == 1;
     int speaks = talking || *queue_count(queue, row) || *queue_partial(queue, row);
     int waits = *AT(uint8_t, arg[WATCHED], row) && !(speaks && *AT(uint8_t, arg[OVER], row));
-    int left = *AT(int64_t, arg[WAIT_NS], row) > arg[CUSHION_NS].i;
+    int patient = *AT(int64_t, arg[WAIT_NS], row) > arg[CUSHION_NS].i;
     *AT(int64_t, arg[TURNS], row) = arg[TURN].i;
-    *AT(uint8_t, arg[STATE], row) = (waits ? WAITS : 0) | (left ? IS_LEFT : 0);
-    if (!left && talking && arg[LOOKS].i) look(arg, queue, row);
+    *AT(uint8_t, arg[STATE], row) = waits ? WAITS : 0;
+    if (talking && arg[LOOKS].i) look(arg, row, spare_ns(arg, queue, row));
+    if (talking && patient) look_at_wait(arg, row, spare_ns(arg, queue, row));
 }
 
 /* One record to its queue; false if it is left, and so is all that follows for its row.  What is an answer is heard
@@ -102,7 +114,7 @@ static int fits(const Arg *arg, const Queue *queue)
 {
     static const int by_row[] = {CHANNELS, AGENT_READY, INDEX_OF_ROW, SPEAKS, OF_ROW, WATCHED, OVER, TALKING, WAIT_NS,
                                  LEAST, MOST, SEEN, SEND, PTIME_NS, FRAMES, QUEUED_SINCE_NS, FIRST_SAMPLES,
-                                 TURNS, STATE};
+                                 OFFSET_NS, NEED_NS, TURNS, STATE};
     Py_ssize_t n = arg[CHANNEL].a.n;
     int good = arg[PCM].a.n == n && n < 1 << 20 && arg[SEND].a.m == SEND_FIELDS && arg[ALL_FRAMES].a.n > 0 &&
                arg[LEFT].a.n >= n && arg[HEARD].a.n >= n && arg[HEARD_AFTER].a.n >= n && arg[LONG].a.n >= n &&
@@ -113,7 +125,7 @@ static int fits(const Arg *arg, const Queue *queue)
 }
 
 /* said(columns..., link, turn, looks, now_ns, channel, pcm, left, long, heard, heard_after): how many records are left;
-   20 bits above, how many rows have a long queue now, and above that how many rows have answered */
+   20 bits above, how many rows have got a long queue, and above that how many rows have answered */
 int64_t said(const Arg *arg)
 {
     Queue queue;
@@ -136,7 +148,11 @@ int64_t said(const Arg *arg)
     double most = crowded ? arg[CROWDED_ABOVE].f : arg[LONG_ABOVE].f;
     int64_t pushed = is_long;
     is_long = 0;
-    for (int64_t i = 0; i < pushed; i++)
-        if (*queue_count(&queue, rows[i]) > most) rows[is_long++] = rows[i];
+    for (int64_t i = 0; i < pushed; i++) {
+        uint8_t *state = AT(uint8_t, arg[STATE], rows[i]);
+        if (*queue_count(&queue, rows[i]) <= most || *state & IS_LONG) continue; /* once in a run is enough */
+        *state |= IS_LONG;
+        rows[is_long++] = rows[i];
+    }
     return left | is_long << 20 | heard << 40;
 }

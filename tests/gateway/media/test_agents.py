@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import pathlib
 import time
 from collections.abc import Iterator
 from typing import Any
+from unittest import mock
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -17,7 +20,7 @@ from hypothesis import strategies as st
 from support.agent_rig import AgentRig
 from trunkline.agent_bridge import link_events, wire
 from trunkline.agent_bridge.dialect import FLAG_GAP
-from trunkline.gateway.media import agent_link, control
+from trunkline.gateway.media import agent_link, agent_speech, control
 from trunkline.gateway.media.agent_asks import AgentFailed
 from trunkline.gateway.media.agent_audio import by_row, part, runs
 from trunkline.rtp.outcomes import Drop
@@ -178,6 +181,35 @@ def test_a_tick_takes_a_limited_number_of_messages_and_the_rest_in_order(rig: Ag
     assert max(len(tick) for tick in taken) == agent_link.MESSAGES_PER_TICK
     assert [name for tick in taken for name in tick] == names
     assert len(rig.of(control.AgentHangup)) == 1
+
+
+def test_a_tick_takes_a_limited_number_of_messages_of_speech_without_room(
+    rig: AgentRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever floods a full queue keeps nobody waiting; what is said behind it comes in order, and all of it."""
+    rig.agent = msgspec.structs.replace(rig.agent, flood_ms=1_000_000)
+    agent, (mad, other) = rig.up(2)
+    queue = rig.table.formats.at(mad.row).queue
+    queue.push(np.array([mad.row]), np.ones((1, queue.limit * queue.block_samples), np.int16))
+    parse = mock.Mock(wraps=wire.parse_audio)
+    monkeypatch.setattr(wire, "parse_audio", parse)
+    monkeypatch.setattr(agent_speech, "parse_audio", parse)
+    many, data = 6 * agent_link.MESSAGES_PER_TICK, bytearray()
+    for i in range(many):
+        for channel, pcm in ((mad.channel, np.ones((1, 160), np.int16)), (other.channel, np.full((1, 1), i, np.int16))):
+            one = np.array([channel], np.uint32)
+            data += b"".join(wire.audio_messages(one, one.astype(np.int64), np.zeros(1, np.uint16), pcm))
+    rest, parsed = memoryview(data + wire.control_message("mark", channel=other.channel, name="end")), []
+    for _ in range(60):
+        with contextlib.suppress(BlockingIOError):
+            rest = rest[agent.sock.send(rest) if rest else 0 :]
+        before = parse.call_count
+        rig.tick()
+        parsed.append(parse.call_count - before)
+    assert 0 < max(parsed) <= 2 * agent_link.MESSAGES_PER_TICK  # by kernels, and behind those as events
+    assert [position for position, _ in other.marks] == [many]
+    assert rig.table.formats.at(other.row).queue.take_all(other.row).tolist() == list(range(many))
+    assert rig.table.shared.drops[mad.row, Drop.AGENT_OVERFLOW] == many
 
 
 def test_last_words_of_an_agent_that_has_gone_are_heard(rig: AgentRig) -> None:

@@ -28,7 +28,8 @@ from trunkline.agent_bridge.reassembly import ProtocolViolation
 from trunkline.agent_bridge.wire import record_dtype
 from trunkline.codecs import compiled as of_codecs
 from trunkline.codecs.compiled import Kernel
-from trunkline.gateway.media import compiled
+from trunkline.gateway.media import agent_speech, compiled
+from trunkline.gateway.media.agent_speech import MOST_LEFT
 from trunkline.gateway.media.agents import AgentLinks
 from trunkline.gateway.media.columns import ROW_FIELDS, WORKER_FIELDS, Columns
 from trunkline.gateway.media.control import StartStream
@@ -36,6 +37,7 @@ from trunkline.gateway.media.downlink import Downlink, PacketSink
 from trunkline.gateway.media.playback import Playback
 from trunkline.gateway.media.table import Stream, Table
 from trunkline.gateway.media.udp import UdpSockets
+from trunkline.rtp.outcomes import Drop
 
 needs_kernels = pytest.mark.skipif(compiled.native is None, reason="nothing is compiled")
 
@@ -195,7 +197,8 @@ class Rig:
         columns["echo"] = table.echo_dbov.round(2).tolist()
         columns["least"] = self.downlink._pace._least.tolist()
         columns["first"] = self.downlink.prebuffer.first_samples.tolist()
-        columns["wait"] = self.downlink.prebuffer.wait_ns.tolist()
+        prebuffer = self.downlink.prebuffer
+        columns["wait"] = [column.tolist() for column in (prebuffer.wait_ns, *prebuffer.arrays)]
         columns["ledger"] = [self.playback.ledger._watched.tolist(), self.playback.ledger._target.tolist()]
         columns["deadline"] = self.downlink.next_due_ns
         columns["paused"] = self.playback._paused
@@ -463,6 +466,22 @@ def test_a_usual_tick_is_two_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (rig.table.shared.frames_played - before).tolist() == [12, 12, 12, 8, 0]
 
 
+@needs_kernels
+def test_whoever_waits_takes_the_short_way_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls that learned to wait, and those with them: nothing of what they say is read again."""
+    rig = ShortRig([start_message(rate_hz=16000, queue_ms=QUEUE_MS) for _ in range(4)], compiled.native)
+    for row in (1, 3):
+        rig.do(Step("wait", row, 6))
+    everybody = Say((((0, 1, 2, 3), 320, 9000),))
+    for name in ("_audio", "_push"):
+        monkeypatch.setattr(rig.agents, name, None)
+    monkeypatch.setattr(rig.agents._speech, "_finish_read", None)
+    for _ in range(4):
+        rig.say(everybody, 0)
+    queue = rig.table.formats.at(0).queue
+    assert queue.queued_samples(np.arange(4)).tolist() == [1280] * 4
+
+
 def records(samples: int, rows: int = 1) -> tuple[NDArray[np.uint32], NDArray[np.int16]]:
     return np.zeros(rows, np.uint32), np.zeros((rows, samples), np.int16)
 
@@ -510,15 +529,50 @@ def test_of_a_read_only_whole_and_right_messages_are_taken(
 
 @needs_kernels
 def test_a_read_of_many_tiny_records_is_taken_in_parts() -> None:
-    """There is room for so many findings; what is behind them goes the long way."""
+    """There is room for so many findings; what is behind them is for the next tick."""
     rig = Rig([start_message(rate_hz=16000)], compiled.native)
     one = message_of(Audio(np.full(100, rig.streams[0].channel, np.uint32), np.ones((100, 1), np.int16)))
-    data = bytearray(one * 90)
-    link = SimpleNamespace(index=LINK)
-    taken = rig.agents._take_speech(link, data, len(data), rig.now_ns)  # type: ignore[arg-type]
-    assert taken == len(one) * 81  # 8,192 records
-    queue = rig.table.formats.at(0).queue
-    assert queue.queued_samples(np.array([0])).tolist() == [8100]
+    assert taken_in_parts(rig, one * 90) == [-81 * len(one), 9 * len(one)]  # 8,192 records
+    assert rig.table.formats.at(0).queue.queued_samples(np.array([0])).tolist() == [9000]
+    too_many = message_of(Audio(np.full(8193, rig.streams[0].channel, np.uint32), np.ones((8193, 1), np.int16)))
+    assert taken_in_parts(rig, one + too_many) == [-len(one), 0]
+
+
+@needs_kernels
+def test_of_a_read_so_many_messages_are_left_and_the_others_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python reads only those, each once; what other calls say is taken by the kernel, in the same message even."""
+    kinds = *KINDS[2:5], *[KINDS[2]] * 20  # who have room
+    rig = Rig([start_message(**kind) for kind in kinds], compiled.native)  # type: ignore[arg-type]
+    full, other, third = (np.array([stream.channel], np.uint32) for stream in rig.streams[:3])
+    parse = mock.Mock(wraps=wire.parse_audio)
+    monkeypatch.setattr(agent_speech, "parse_audio", parse)
+    both = np.concatenate([full, other, full])
+    said = [Audio(full, np.ones((1, 2239), np.int16))]  # no more fits
+    for i in range(3 * MOST_LEFT // 2):
+        said.append(Audio(other, np.array([[i]], np.int16)))
+        said.append(Audio(both, np.full((3, 1), i, np.int16)))
+        said.append(Audio(third, np.array([[i]], np.int16)))
+    data = [message_of(audio) for audio in said]
+    taken, parsed, n = taken_in_parts(rig, b"".join(data)), parse.call_count, 3 * MOST_LEFT
+    assert taken == [-sum(map(len, data[:n])), sum(map(len, data[n:]))]
+    assert parsed == MOST_LEFT  # two blocks are dropped, and there is room for less than one
+    queues = [rig.table.formats.at(row).queue for row in range(3)]
+    count = range(3 * MOST_LEFT // 2)
+    twice = [i for i in count for _ in range(2)]
+    assert queues[1].take_all(1).tolist() == twice
+    assert queues[2].take_all(2).tolist() == list(count)
+    assert queues[0].take_all(0).tolist() == [1] * 1920 + twice[640 - 319 :]
+    assert rig.table.shared.drops[0, Drop.AGENT_OVERFLOW] == 2
+
+
+def taken_in_parts(rig: Rig, data: bytes) -> list[int]:
+    """What was taken in each tick until nothing was left for the next."""
+    link, rest, taken = SimpleNamespace(index=LINK), memoryview(bytearray(data)), []
+    while not taken or taken[-1] < 0:
+        taken.append(rig.agents._take_speech(link, rest, len(rest), rig.now_ns))  # type: ignore[arg-type]
+        rest = rest[-taken[-1] :]
+        rig.now_ns += 5 * MS
+    return taken
 
 
 @needs_kernels
@@ -597,10 +651,38 @@ def test_a_round_of_what_does_not_go_together_is_refused() -> None:
     nothing = compiled.native.bind("leave", (), (), (), (), *bound, *rest)
     with pytest.raises(ValueError, match="do not go together"):
         nothing(running, now_ns, False)
-    said_in, notes = rig.agents._speech, np.zeros(3, np.int64)
-    rig.say(Say((((0,), 320, 0),)), 0)
-    assert said_in._said_in is not None
-    with pytest.raises(ValueError, match="fewer bytes"):
-        said_in._said_in(LINK, 1, 0, 0, bytearray(4), 5)
-    with pytest.raises(ValueError, match="fewer bytes"):
-        compiled.native.bind("said_in", (), *said_in._read, notes[:2])(LINK, 1, 0, 0, bytearray(4), 4)
+
+
+@needs_kernels
+def test_reads_are_refused_whose_notes_have_no_room() -> None:
+    """Bytes that are not there, columns too short; a format that no kernel is for is nobody's."""
+    rig = ShortRig([start_message(rate_hz=16000)], compiled.native)
+    said = Say((((0,), 320, 0),))
+    rig.say(said, 0)
+    speech, data, queue = rig.agents._speech, message_of(*said.run(rig)), rig.table.formats.at(0).queue
+    good = {
+        "said": tuple(speech._kernels), "of_row": rig.table.formats.of_row, "said_of": np.zeros(1, np.int64),
+        "marked": np.zeros(1, np.uint8), "left": speech._read, "places": np.zeros((1, 3), np.int64),
+        "notes": np.zeros(5, np.int64),
+    }  # fmt: skip
+
+    def take(size: int, **changes: object) -> int:
+        bound = [part for name, it in (good | changes).items() for part in (it if name == "left" else [it])]
+        return int(compiled.native.bind("said_in", *bound)(LINK, 99, 0, rig.now_ns, bytearray(data), size))
+
+    for size, changes in (
+        (len(data) + 1, {}), (-1, {}), (len(data), {"notes": np.zeros(4, np.int64)}),
+        (len(data), {"places": np.zeros((0, 3), np.int64)}), (len(data), {"places": np.zeros((1, 2), np.int64)}),
+        (len(data), {"marked": np.zeros(0, np.uint8)}),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match="fewer bytes"):
+            take(size, **changes)
+    for changes in (
+        {"said_of": np.array([1])}, {"said_of": np.array([-1])}, {"said_of": np.zeros(0, np.int64)},
+        {"of_row": np.array([-1, 0], np.int16)}, {"of_row": np.array([9, 0], np.int16)},
+        {"of_row": np.zeros(0, np.int16)},
+    ):  # fmt: skip
+        assert take(len(data), **changes) == len(data)
+    assert queue.queued_samples(np.array([0])).tolist() == [320]
+    assert take(len(data)) == len(data)
+    assert queue.queued_samples(np.array([0])).tolist() == [640]
