@@ -135,6 +135,19 @@ static int take(Way *way, Py_ssize_t i, int16_t *pcm)
     return 1;
 }
 
+/* Packet i is next: what is known of its call is on its way from memory meanwhile. */
+PREFETCHES expect_packet(const Way *way, Py_ssize_t i)
+{
+    const Arg *arg = way->arg;
+    int64_t row = *AT(int64_t, arg[ROWS], i);
+    fetch_ahead(AT(char, way->packets[FLOW], row), FLOW_FIELDS * sizeof(int64_t));
+    fetch_ahead(AT(char, way->packets[STEP], row), FLOW_FIELDS * sizeof(int64_t));
+    fetch_ahead(AT(char, arg[STATE], row), VA_FIELDS * sizeof(double));
+    fetch_ahead(AT(char, arg[LINE_HISTORY], row), arg[LINE_HISTORY].a.m * sizeof(int16_t));
+    fetch_ahead(AT(char, arg[UP_HISTORY], row), (arg[TAPS].a.m - 1) * sizeof(int16_t));
+    fetch_ahead(AT(char, arg[PACKETS], i), HEADER_BYTES + way->n);
+}
+
 /* usual(what records, express and voice are bound to, in this order and without what they say of each call,
          muted, behind, watched, neural, withheld, open, speaking, part of a frame, link of each row,
          table, format, samples, constants, places, taken, relative_ns, unusual, changed, served, refused, elsewhere,
@@ -161,6 +174,7 @@ int64_t usual(const Arg *arg)
     for (int k = 0; k < 3; k++) *AT(int64_t, arg[ELSEWHERE], k) = -1;
     for (Py_ssize_t k = 0; k < count; k++) {
         int64_t place = all ? k : *AT(int64_t, arg[PLACES], k);
+        if (k + 1 < count) expect_packet(&way, all ? k + 1 : *AT(int64_t, arg[PLACES], k + 1));
         if (!take(&way, place, pcm)) *AT(int64_t, arg[PLACES], left++) = place;
     }
     *AT(int64_t, way.packets[RECEIVED_BY_WORKER], 0) += way.taken;
