@@ -354,6 +354,8 @@ HELD_BACK = [
     Say((((0,), 2240, 9000),)), Step("pause", 0, 1), Step("run", 0, 12),
 ]  # fmt: skip
 "One that learns to wait while its speech may not begin: what came first of it is known all the same."
+WAITS = [Step("wait", 0, 6), *TALK, Step("run", 0, 12), *TALK, Step("run", 0, 3), *TALK]
+"One that waits, runs dry and goes on: what it would have needed is seen when it speaks."
 
 
 @needs_kernels
@@ -370,6 +372,7 @@ HELD_BACK = [
 @example(TALK + [Step("again", 0, 3), *TALK, Step("again", 3, 6), Step("codec", 3, 4)] + TALK, 1, False)
 @example(TALK + [Step("orphan", 0, 1), Step("orphan", 1, 2), *TALK, Step("successor", 0, 9)] + TALK, 2, True)
 @example(HELD_BACK, 0, True)
+@example(WAITS, 0, True)
 @example(TALK + [Step("watch", 0, 2), Step("refuse", 1, 2), *TALK, Step("watch", 0, 1)] + TALK * 2, 0, True)
 def test_both_ways_leave_the_same_behind(steps: list[Say | Step], at: int, send_silence: bool) -> None:
     """Any speech in any pieces, for calls of all formats, with all that may happen to them."""
