@@ -361,6 +361,8 @@ PACED = [
     Say(((tuple(range(ABSENT)), 1920, 9000), (tuple(range(ABSENT)), 1920, 50))), Step("run", 0, 12), *TALK,
 ]  # fmt: skip
 "Quiet blocks come twice or go: none of them is the next one when this begins."
+WAITS = [Step("wait", 0, 6), *TALK, Step("run", 0, 12), *TALK, Step("run", 0, 3), *TALK]
+"One that waits, runs dry and goes on: what it would have needed is seen when it speaks."
 
 
 @needs_kernels
@@ -378,6 +380,7 @@ PACED = [
 @example(TALK + [Step("orphan", 0, 1), Step("orphan", 1, 2), *TALK, Step("successor", 0, 9)] + TALK, 2, True)
 @example(HELD_BACK, 0, True)
 @example([*TALK, *PACED, Step("pause", 2, 2), *PACED, Step("run", 0, 12)], 0, True)
+@example(WAITS, 0, True)
 @example(TALK + [Step("watch", 0, 2), Step("refuse", 1, 2), *TALK, Step("watch", 0, 1)] + TALK * 2, 0, True)
 def test_both_ways_leave_the_same_behind(steps: list[Say | Step], at: int, send_silence: bool) -> None:
     """Any speech in any pieces, for calls of all formats, with all that may happen to them."""
