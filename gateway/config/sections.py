@@ -134,8 +134,8 @@ class Limits(Section):
     max_calls_per_trunk: types.Count = 0
     "calls at one time on each trunk that does not say otherwise; 0: unlimited"
     max_worker_load: Annotated[float, Field(ge=0, le=1)] = 0.85
-    """share of its time that a media worker may be busy before it gets no new calls; calls are refused when no
-    worker is below. 0: no limit"""
+    """share of its time that a media worker may be busy before it gets no new calls; one that has kept the packets of
+    many calls waiting for 250 ms counts as fully busy; calls are refused when no worker is below. 0: no limit"""
 
     @property
     def descriptors(self) -> int:

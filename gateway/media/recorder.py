@@ -340,6 +340,10 @@ class TappedLink:
         if channel in self.rows:
             self._recorder.frame(self.rows[channel], position, flags, pcm)
 
+    def hears_records(self, now_ns: int) -> bool:
+        """Not while a call of it is recorded: its speech must come by here."""
+        return not self.rows and self.link.hears_records(now_ns)
+
     def receive(self, data: Any, now_ns: int) -> Sequence[LinkEvent]:
         """What the agent says."""
         return self._note(self.link.receive(data, now_ns))

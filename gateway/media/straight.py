@@ -53,8 +53,8 @@ class Straight:
 
     def knows(self, fmt: Format, samples: int) -> bool:
         """Whether there is one for payloads of so many bytes that are as many samples, a frame of the agent's."""
-        if fmt.up.output_samples(samples) != fmt.frame_samples:  # or a peer could have one made for each length
-            return False
+        if fmt.up.down > 1 or fmt.up.output_samples(samples) != fmt.frame_samples:
+            return False  # or a peer could have one made for each length
         kind = fmt.index, samples
         if kind not in self._ways:
             self._ways[kind] = self._bind(fmt, samples)
@@ -79,7 +79,7 @@ class Straight:
     def _bind(self, fmt: Format, samples: int) -> _Way | None:
         table, voice, join = fmt.codec.decode_table, self._voice.kernel, self._filler.join_kernel(fmt)
         records = self._hearing.records(fmt)
-        if table is None or voice is None or join is None or records is None or fmt.up.down > 1:
+        if table is None or voice is None or join is None or records is None:
             return None
         if not 0 < samples <= MOST_SAMPLES:
             return None

@@ -58,8 +58,8 @@ def test_one_call_of_three_is_recorded_and_nothing_else_changes(tmp_path: pathli
     assert link is not None
     begin(taped, 1, file)
     assert isinstance(link.protocol, TappedLink)
-    written = mock.Mock(wraps=taped.engine.uplink._hearing.write)
-    taped.engine.uplink._hearing.write = written  # type: ignore[method-assign]
+    written = mock.Mock(wraps=link.protocol.link.audio_message)
+    link.protocol.link.audio_message = written  # type: ignore[method-assign]
     talk(plain, 2.0)
     talk(taped, 2.0)
     assert plain.digests() == taped.digests(), "agent and callers get the same, byte for byte"
