@@ -77,8 +77,9 @@ def told(slots: Sequence[float]) -> dict[str, float]:
 def told_each(slots: NDArray[np.float32]) -> list[dict[str, float]]:
     """`told` of several rows of the column at once, f32[n, QUALITY_SLOTS]."""
     lines = (np.rint(slots[:, _PLACES] * _SCALES) / _SCALES).tolist()
+    written = np.asarray(slots.any(axis=1))
     names = NAMES.values()
     return [
-        {name: value for name, value in zip(names, line, strict=True) if value == value} if any(line) else {}  # noqa: PLR0124 - nan
-        for line in lines
+        {name: value for name, value in zip(names, line, strict=True) if value == value} if any_of_it else {}  # noqa: PLR0124 - nan
+        for line, any_of_it in zip(lines, written, strict=True)
     ]

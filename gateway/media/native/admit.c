@@ -63,15 +63,15 @@ static int is_audio(const Arg *arg, const uint8_t *packet, int64_t length, int64
 static int place(const Arg *arg, const Timeline *timeline, const uint8_t *packet, int64_t length, Arrival *arrival)
 {
     int64_t row = arrival->row, *flow = flow_of(timeline, row), clock = *AT(int64_t, arg[AT_CLOCK_HZ], row);
-    int64_t delta = extend(flow[AT_MAX_SEQ], word(packet) & 0xFFFF, 16) - flow[AT_MAX_SEQ];
-    int64_t ts = extend(flow[AT_MAX_TS], word(packet + 4), 32);
-    if (delta > MAX_DROPOUT || delta < -MAX_MISORDER || (delta <= 0 && ts > flow[AT_MAX_TS])) return 0;
+    int64_t delta = extend(flow[RX_MAX_SEQ], word(packet) & 0xFFFF, 16) - flow[RX_MAX_SEQ];
+    int64_t ts = extend(flow[RX_MAX_TS], word(packet + 4), 32);
+    if (delta > MAX_DROPOUT || delta < -MAX_MISORDER || (delta <= 0 && ts > flow[RX_MAX_TS])) return 0;
     arrival->relative_ns = (double)timeline->now_ns - (double)ts * 1e9 / (double)clock;
     arrival->late_ns = arrival->relative_ns - *AT(double, arg[AT_BASE_DELAY_NS], row);
     if (delta > 0 && !(arrival->late_ns >= -EARLY_NS)) {
         if (isnan(arrival->late_ns) || delta == 1 || arrival->late_ns < -LEAP_NS) return 0;
     }
-    arrival->seq = flow[AT_MAX_SEQ] + delta;
+    arrival->seq = flow[RX_MAX_SEQ] + delta;
     arrival->delta = delta;
     arrival->ts = ts;
     arrival->size = length - arrival->start;
@@ -96,10 +96,10 @@ static void measure(const Arg *arg, const Timeline *timeline, const Arrival *arr
     int64_t transit = timeline->now_ns / 1000 * *AT(int64_t, arg[AT_CLOCK_HZ], row) / 1000000 - arrival->ts;
     double *jitter = AT(double, arg[AT_JITTER_TS], row);
     uint8_t *has_transit = AT(uint8_t, arg[AT_HAS_TRANSIT], row);
-    if (*has_transit) *jitter += (fabs((double)(transit - flow[AT_TRANSIT_TS])) - *jitter) / 16;
-    flow[AT_TRANSIT_TS] = transit;
+    if (*has_transit) *jitter += (fabs((double)(transit - flow[RX_TRANSIT_TS])) - *jitter) / 16;
+    flow[RX_TRANSIT_TS] = transit;
     *has_transit = 1;
-    if (arrival->ts > flow[AT_MAX_TS]) flow[AT_MAX_TS] = arrival->ts;
+    if (arrival->ts > flow[RX_MAX_TS]) flow[RX_MAX_TS] = arrival->ts;
 }
 
 /* Counts, loss, jitter: Receiver._count. */
@@ -109,15 +109,15 @@ static void count(const Arg *arg, const Timeline *timeline, const Arrival *arriv
     uint64_t *seen = AT(uint64_t, arg[AT_SEEN], row);
     if (delta <= 0) *seen |= (uint64_t)1 << -delta;
     else *seen = (delta > SEEN ? 0 : *seen << delta) | 1;
-    if (delta > 0) flow[AT_MAX_SEQ] = arrival->seq;
-    flow[AT_RECEIVED]++;
-    flow[AT_PACKETS_RECEIVED]++;
-    flow[AT_OCTETS_RECEIVED] += arrival->size;
+    if (delta > 0) flow[RX_MAX_SEQ] = arrival->seq;
+    flow[RX_RECEIVED]++;
+    flow[PACKETS_RECEIVED]++;
+    flow[OCTETS_RECEIVED] += arrival->size;
     *AT(int64_t, arg[AT_REORDERED], row) += delta <= 0;
-    int64_t lost = flow[AT_MAX_SEQ] - *AT(int64_t, arg[AT_BASE_SEQ], row) + 1 - flow[AT_RECEIVED];
+    int64_t lost = flow[RX_MAX_SEQ] - *AT(int64_t, arg[AT_BASE_SEQ], row) + 1 - flow[RX_RECEIVED];
     *AT(int64_t, arg[AT_LOST], row) = *AT(int64_t, arg[AT_LOST_BEFORE], row) + (lost > 0 ? lost : 0);
     if (delta > 0) measure(arg, timeline, arrival);
-    flow[AT_LAST_NS] = timeline->now_ns;
+    flow[RX_LAST_NS] = timeline->now_ns;
 }
 
 /* Whether it says something of the network now (Lateness.note). */
@@ -134,7 +134,7 @@ typedef struct {
 /* It goes on, waits, or comes too late. */
 static void arrive(const Arg *arg, const Timeline *timeline, const Arrival *arrival, Py_ssize_t i, Counts *counts)
 {
-    int64_t next = flow_of(timeline, arrival->row)[AT_NEXT_SEQ];
+    int64_t next = flow_of(timeline, arrival->row)[RX_NEXT_SEQ];
     if (arrival->seq < next) drop(timeline, arrival->row, DROP_LATE);
     else if (arrival->seq > next) {
         if (!put(timeline, arrival->row, arrival->seq, arrival->ts, arrival->payload, arrival->size))

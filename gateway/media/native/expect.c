@@ -16,8 +16,8 @@ static int is_steady(const Arg *arg, int64_t row, const int64_t *flow)
     int64_t lasts = *AT(int64_t, arg[PAYLOAD_TS], row);
     return *AT(uint8_t, arg[PROVEN], row) == 1 && *AT(uint8_t, arg[RECEIVING], row) &&
            *AT(uint8_t, arg[HAS_TRANSIT], row) == 1 && !*AT(int32_t, arg[HELD], row) && !*AT(int32_t, arg[LOST_RUN], row) &&
-           !*AT(int64_t, arg[LATE_SINCE_NS], row) && flow[AT_MAX_SEQ] + 1 == flow[AT_NEXT_SEQ] &&
-           flow[AT_MAX_TS] + lasts == flow[AT_NEXT_TS] &&
+           !*AT(int64_t, arg[LATE_SINCE_NS], row) && flow[RX_MAX_SEQ] + 1 == flow[RX_NEXT_SEQ] &&
+           flow[RX_MAX_TS] + lasts == flow[RX_NEXT_TS] &&
            (lasts == *AT(int64_t, arg[PACKET_TS], row) || lasts * MIN_PTIME_DIVISOR < *AT(int64_t, arg[CLOCK_HZ], row)) &&
            *AT(int64_t, arg[PAYLOAD_BYTES], row) > 0;
 }
@@ -26,7 +26,7 @@ static int is_steady(const Arg *arg, int64_t row, const int64_t *flow)
           packet_ts, clock_hz, receive_pt, variable, rows) */
 int64_t expect(const Arg *arg)
 {
-    if (arg[FLOW].a.m != FLOW_COUNT || arg[STEP].a.m != FLOW_COUNT) {
+    if (arg[FLOW].a.m != FLOW_FIELDS || arg[STEP].a.m != FLOW_FIELDS) {
         PyErr_SetString(PyExc_ValueError, "expect: these are not the columns of a flow");
         return -1;
     }
@@ -35,14 +35,14 @@ int64_t expect(const Arg *arg)
         int64_t lasts = *AT(int64_t, arg[PAYLOAD_TS], row), bytes = *AT(int64_t, arg[PAYLOAD_BYTES], row);
         int64_t lasts_ns = lasts * SECOND_NS / *AT(int64_t, arg[CLOCK_HZ], row);
         int any_length = *AT(uint8_t, arg[IS_VARIABLE], row);
-        flow[AT_EXPECTED_BYTES] = !is_steady(arg, row, flow) ? 0 : any_length ? -lasts : HEADER_BYTES + bytes;
-        flow[AT_EXPECTED_LEAD] = VERSION | (int64_t)*AT(int16_t, arg[PT], row) << 16;
-        flow[AT_EXPECTED_SSRC] = *AT(uint32_t, arg[SSRC], row);
-        step[AT_NEXT_SEQ] = step[AT_MAX_SEQ] = step[AT_RECEIVED] = step[AT_PACKETS_RECEIVED] = 1;
-        step[AT_NEXT_TS] = step[AT_MAX_TS] = lasts;
-        step[AT_DEADLINE_NS] = lasts_ns;
-        step[AT_CREDIT_NS] = -lasts_ns;
-        step[AT_OCTETS_RECEIVED] = any_length ? 0 : bytes;
+        flow[EXPECTED_BYTES] = !is_steady(arg, row, flow) ? 0 : any_length ? -lasts : HEADER_BYTES + bytes;
+        flow[EXPECTED_LEAD] = VERSION | (int64_t)*AT(int16_t, arg[PT], row) << 16;
+        flow[EXPECTED_SSRC] = *AT(uint32_t, arg[SSRC], row);
+        step[RX_NEXT_SEQ] = step[RX_MAX_SEQ] = step[RX_RECEIVED] = step[PACKETS_RECEIVED] = 1;
+        step[RX_NEXT_TS] = step[RX_MAX_TS] = lasts;
+        step[RX_DEADLINE_NS] = lasts_ns;
+        step[CREDIT_NS] = -lasts_ns;
+        step[OCTETS_RECEIVED] = any_length ? 0 : bytes;
     }
     return 0;
 }

@@ -17,7 +17,7 @@ enum { EXPECTED, MISSING, GONE, BEHIND, COUNTED };
 enum { IE, BPL };
 
 enum {
-    QUALITY, BEFORE, TOLD_NS, TOLD_MOS, LOSS_COUNTS, PACKETS_RECEIVED, PACKETS_LOST, DROPS, NEXT_SEQ, LOSS_FROM,
+    QUALITY, BEFORE, TOLD_NS, TOLD_MOS, LOSS_COUNTS, OF_PACKETS_RECEIVED, PACKETS_LOST, DROPS, NEXT_SEQ, LOSS_FROM,
     LOSS_CARRY, PTIME_TS, CLOCK_HZ, TARGET_NS, RTT_MS, PEER_EXPECTED, PEER_LOST, PEER_XR, OUR_PTIME_NS, FORMAT,
     DISCARDS, DELAYS_MS, ID, UNDISTURBED, RECENT_LEAST_MS, NOTABLE_MOS, TELL_NS, /* bound */
     CODECS, ROWS, NOW_NS, TELL
@@ -83,7 +83,7 @@ static void count(Row *one, const int64_t *counts)
     int64_t discarded = 0, lost = *AT(int64_t, arg[PACKETS_LOST], one->row);
     for (Py_ssize_t k = 0; k < arg[DISCARDS].a.n; k++) discarded += drops[*AT(int64_t, arg[DISCARDS], k)];
     one->lost = lost > 0 ? lost : 0;
-    one->counted[EXPECTED] = *AT(int64_t, arg[PACKETS_RECEIVED], one->row) + one->lost;
+    one->counted[EXPECTED] = *AT(int64_t, arg[OF_PACKETS_RECEIVED], one->row) + one->lost;
     one->counted[MISSING] = one->lost + discarded;
     one->counted[GONE] = counts[C13] + counts[C14] + counts[C23] + counts[C33] + (counts[LOST] > 0);
     one->counted[BEHIND] = counts[C33];

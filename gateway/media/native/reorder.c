@@ -63,7 +63,7 @@ int64_t follow(const Arg *arg)
     }
     int64_t count = 0, left = 0;
     for (Py_ssize_t i = 0; i < rows->a.n; i++) {
-        int64_t row = *AT(int64_t, *rows, i), next = flow_of(&timeline, row)[AT_NEXT_SEQ];
+        int64_t row = *AT(int64_t, *rows, i), next = flow_of(&timeline, row)[RX_NEXT_SEQ];
         const int64_t *first = OF(&timeline, int64_t, AT_FIRST, row);
         while (*first >= 0 && slot_of(&timeline, *first)[SLOT_SEQ] < next) {
             unlink_first(&timeline, row);

@@ -12,7 +12,7 @@ int open_timeline(const Arg *arg, const Arg *moment, Timeline *timeline)
     *timeline = (Timeline){arg, moment[MOMENT_NOW_NS].i, moment[MOMENT_CREDIT_NS].i, moment[MOMENT_CREDIT_RATE].f,
                            &moment[MOMENT_SLOTS], &moment[MOMENT_PAYLOADS], &moment[MOMENT_FREE]};
     const Array *slots = &timeline->slots->a;
-    if (arg[AT_FLOW].a.m == FLOW_COUNT && slots->m == SLOT_COUNT && timeline->payloads->a.n == slots->n &&
+    if (arg[AT_FLOW].a.m == FLOW_FIELDS && slots->m == SLOT_COUNT && timeline->payloads->a.n == slots->n &&
         timeline->free->a.n == slots->n + 1 && arg[AT_DROPS].a.m > DROP_OVERFLOW && arg[AT_ALL_DROPS].a.n > DROP_OVERFLOW)
         return 1;
     PyErr_SetString(PyExc_ValueError, "the columns of a timeline and the slots of what waits do not go together");
@@ -30,8 +30,8 @@ void drop(const Timeline *timeline, int64_t row, int reason)
 double credit_of(const Timeline *timeline, int64_t row)
 {
     const int64_t *flow = flow_of(timeline, row);
-    double most = timeline->most_credit_ns, before = flow[AT_CREDIT_NS];
-    double earned = (double)(timeline->now_ns - flow[AT_CREDIT_AT_NS]) * timeline->credit_rate;
+    double most = timeline->most_credit_ns, before = flow[CREDIT_NS];
+    double earned = (double)(timeline->now_ns - flow[CREDIT_AT_NS]) * timeline->credit_rate;
     double extra = before > most ? (before - most) * exp(-earned / most) : 0;
     return fmax(fmin(fmin(before, most) + earned, most), earned) + extra;
 }
@@ -44,23 +44,23 @@ static double left_after(const Timeline *timeline, int64_t row, int64_t duration
 static void set_credit(const Timeline *timeline, int64_t row, double credit_ns)
 {
     int64_t *flow = flow_of(timeline, row);
-    flow[AT_CREDIT_NS] = (int64_t)credit_ns;
-    flow[AT_CREDIT_AT_NS] = timeline->now_ns;
+    flow[CREDIT_NS] = (int64_t)credit_ns;
+    flow[CREDIT_AT_NS] = timeline->now_ns;
 }
 
 /* -- the timeline -------------------------------------------------------------------------- */
 
 void set_deadline(const Timeline *timeline, int64_t row)
 {
-    int64_t *flow = flow_of(timeline, row), clock = *OF(timeline, int64_t, AT_CLOCK_HZ, row), next = flow[AT_NEXT_TS];
+    int64_t *flow = flow_of(timeline, row), clock = *OF(timeline, int64_t, AT_CLOCK_HZ, row), next = flow[RX_NEXT_TS];
     double base = *OF(timeline, double, AT_BASE_DELAY_NS, row);
     if (isnan(base)) {
-        flow[AT_DEADLINE_NS] += *OF(timeline, int64_t, AT_PACKET_NS, row);
+        flow[RX_DEADLINE_NS] += *OF(timeline, int64_t, AT_PACKET_NS, row);
         return;
     }
     int64_t seconds = next / clock - (next % clock < 0), rest = next - seconds * clock;
     int64_t wait_ns = (int64_t)(base + *OF(timeline, double, AT_TARGET_NS, row));
-    flow[AT_DEADLINE_NS] = seconds * SECOND_NS + rest * SECOND_NS / clock + wait_ns;
+    flow[RX_DEADLINE_NS] = seconds * SECOND_NS + rest * SECOND_NS / clock + wait_ns;
 }
 
 int lack(const Timeline *timeline, int64_t row)
@@ -73,10 +73,10 @@ int lack(const Timeline *timeline, int64_t row)
     }
     set_credit(timeline, row, left);
     (*OF(timeline, int32_t, AT_LOST_RUN, row))++;
-    flow[AT_EXPECTED_BYTES] = 0;
-    flow[AT_NEXT_TS] += duration;
+    flow[EXPECTED_BYTES] = 0;
+    flow[RX_NEXT_TS] += duration;
     if (*OF(timeline, uint8_t, AT_PROVEN, row)) set_deadline(timeline, row);
-    else flow[AT_DEADLINE_NS] += duration * SECOND_NS / *OF(timeline, int64_t, AT_CLOCK_HZ, row);
+    else flow[RX_DEADLINE_NS] += duration * SECOND_NS / *OF(timeline, int64_t, AT_CLOCK_HZ, row);
     return 1;
 }
 
@@ -90,7 +90,7 @@ static int is_silent(const Timeline *timeline, int64_t row, int64_t duration)
 int follows(const Timeline *timeline, int64_t row, int64_t seq, int64_t ts, int64_t size)
 {
     int64_t *flow = flow_of(timeline, row), packet_ts = *OF(timeline, int64_t, AT_PACKET_TS, row);
-    int64_t duration = *OF(timeline, int64_t, AT_PAYLOAD_TS, row), astray = ts - flow[AT_NEXT_TS];
+    int64_t duration = *OF(timeline, int64_t, AT_PAYLOAD_TS, row), astray = ts - flow[RX_NEXT_TS];
     if (*OF(timeline, uint8_t, AT_VARIABLE, row) || size != *OF(timeline, int64_t, AT_PAYLOAD_BYTES, row) || size <= 0 ||
         duration <= 0)
         return 0;
@@ -102,8 +102,8 @@ int follows(const Timeline *timeline, int64_t row, int64_t seq, int64_t ts, int6
     if (!(left >= 0)) return 0;
     set_credit(timeline, row, left);
     if (astray) *slip = slipped;
-    flow[AT_NEXT_SEQ] = seq + 1;
-    flow[AT_NEXT_TS] = ts + duration;
+    flow[RX_NEXT_SEQ] = seq + 1;
+    flow[RX_NEXT_TS] = ts + duration;
     *OF(timeline, int64_t, AT_LATE_SINCE_NS, row) = 0;
     return 1;
 }
@@ -150,17 +150,17 @@ static void give_up(const Timeline *timeline, int64_t row, Lacks *lacks)
     int64_t *flow = flow_of(timeline, row), slot = *OF(timeline, int64_t, AT_FIRST, row), *first = slot_of(timeline, slot);
     int64_t clock = *OF(timeline, int64_t, AT_CLOCK_HZ, row), packet_ts = *OF(timeline, int64_t, AT_PACKET_TS, row);
     int64_t half = packet_ts - packet_ts / 2;
-    int leap = first[SLOT_TS] - flow[AT_NEXT_TS] > clock;
-    if (leap || credit_of(timeline, row) / (packet_ts * 1e9 / clock) < 1) flow[AT_NEXT_TS] = first[SLOT_TS];
-    int64_t gap_ts = first[SLOT_TS] - flow[AT_NEXT_TS];
+    int leap = first[SLOT_TS] - flow[RX_NEXT_TS] > clock;
+    if (leap || credit_of(timeline, row) / (packet_ts * 1e9 / clock) < 1) flow[RX_NEXT_TS] = first[SLOT_TS];
+    int64_t gap_ts = first[SLOT_TS] - flow[RX_NEXT_TS];
     if (first[SLOT_KIND] == KIND_AUDIO && gap_ts >= half && fill(timeline, row, lacks))
         note(lacks, LACKS_GAP_ROW, lacks->gaps++, row, gap_ts, slot);
-    if (first[SLOT_KIND] == KIND_AUDIO && first[SLOT_TS] - flow[AT_NEXT_TS] >= half) {
+    if (first[SLOT_KIND] == KIND_AUDIO && first[SLOT_TS] - flow[RX_NEXT_TS] >= half) {
         set_deadline(timeline, row);
         return;
     }
-    note(lacks, LACKS_OVER_ROW, lacks->over++, row, flow[AT_NEXT_SEQ], first[SLOT_SEQ]);
-    flow[AT_NEXT_SEQ] = first[SLOT_SEQ];
+    note(lacks, LACKS_OVER_ROW, lacks->over++, row, flow[RX_NEXT_SEQ], first[SLOT_SEQ]);
+    flow[RX_NEXT_SEQ] = first[SLOT_SEQ];
 }
 
 /* lacks(columns, moment, all, rows, out)
@@ -182,10 +182,10 @@ int64_t lacks(const Arg *arg)
     for (Py_ssize_t i = 0; i < rows->a.n; i++) {
         int64_t row = *AT(int64_t, *rows, i), *flow = flow_of(&timeline, row);
         if (call[0].i) fill(&timeline, row, &lacks);
-        else if (flow[AT_DEADLINE_NS] > timeline.now_ns) continue;
+        else if (flow[RX_DEADLINE_NS] > timeline.now_ns) continue;
         else if (*OF(&timeline, int32_t, AT_HELD, row)) give_up(&timeline, row, &lacks);
         else if (!fill(&timeline, row, &lacks)) /* its schedule is ahead of time: no more than a frame each packet time */
-            flow[AT_DEADLINE_NS] = timeline.now_ns + *OF(&timeline, int64_t, AT_PACKET_TS, row) * SECOND_NS /
+            flow[RX_DEADLINE_NS] = timeline.now_ns + *OF(&timeline, int64_t, AT_PACKET_TS, row) * SECOND_NS /
                                                          *OF(&timeline, int64_t, AT_CLOCK_HZ, row);
     }
     return lacks.filled | lacks.gaps << 20 | lacks.over << 40;
