@@ -4,7 +4,7 @@
 #   make test    set up what is missing, then lint and all tests, in two processes   (ARGS="-k jitter", "-n 0" for one)
 #   make matrix  every codec, packet time, way and SRTP suite with SIPp and Asterisk, audio compared; 5 to 15 minutes
 #   make bench   what calls cost, beside Asterisk and the floor, into the table of the README; 5 minutes
-#   make bench-hour   an hour of 100 calls on a bad network, in virtual time; 5 to 10 minutes   (ARGS="3")
+#   make bench-hour   an hour of 100 calls on a bad network, in virtual time; 2 minutes   (ARGS="3")
 #   make bench-load   calls at once, CPU per call, 30,000 calls in a row; 12 minutes   (ARGS="calls 100")
 #   make bench-dtmf   key tones found in audio, and in two hours of speech that has none; 10 minutes (ARGS="--minutes 10")
 #   make bench-vad   speech found in noise, by energy and by Silero's network; 4 minutes   (ARGS="--energy-only")
