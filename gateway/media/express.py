@@ -111,10 +111,8 @@ class Express:
             batch = batch.part(self._usual.places[:left]) if left < count else batch.lasting()
             rest = self._take(batch, now_ns)
         if rest is None or len(rest.rows) < count:
-            lateness, voice, background = self._lateness, self._uplink.voice, self._uplink.background
-            lateness.turn, voice.turn, background.turn = (
-                next(lateness.turns), next(voice.turns), next(background.turns),
-            )  # fmt: skip
+            self._lateness.all_now()
+            self._uplink.draw()
         return rest
 
     def _take(self, batch: Batch, now_ns: int) -> Batch | None:

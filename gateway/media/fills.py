@@ -20,6 +20,7 @@ from trunkline.codecs.fourier import MOST_POINTS, turns
 from trunkline.gateway.media import compiled
 from trunkline.gateway.media.filling import Ahead
 from trunkline.gateway.media.formats import Format
+from trunkline.gateway.media.hearing import columns_of_heads, filter_of
 from trunkline.gateway.media.table import BACKGROUND_SAMPLES, Table
 
 LONGEST_MS = 120
@@ -30,7 +31,6 @@ Pcm = NDArray[np.int16]
 Flags = NDArray[np.uint16]
 Mask = NDArray[np.bool_]
 
-_AS_IT_IS = np.ones((1, 1), np.float32)
 _NO_TABLE = np.zeros(0, np.int16)
 _COUNT = (1 << 20) - 1
 
@@ -96,18 +96,14 @@ class Fills:
         size = 2 * (white.shape[1] - 1)
         if compiled.native is None or size > MOST_POINTS:
             return None
-        taps = _AS_IT_IS if up.from_hz == up.to_hz else up.phases
         decode = _NO_TABLE if fmt.codec.decode_table is None else fmt.codec.decode_table
         common = (
             fmt.line_history, fmt.line_hz, decode, table.lost_run, table.ahead_from, table.clock_hz,
             table.comfort_until_voice, table.receiving, table.noise_dbov, table.comfort_dbov, table.noise_known,
             table.noise_reflection, table.comfort_reflection, table.background, window(BACKGROUND_SAMPLES),
             white.view(np.float64), turns(size), c.frames_gap, c.frames_concealed, c.frames_comfort_noise,
-            self._voices, table.up_history, taps, up.up, up.down,
+            self._voices, table.up_history, *filter_of(fmt),
         )  # fmt: skip
         frames = compiled.bind("filled_frames", *common)
-        records = compiled.bind(
-            "filled_records", *common, c.up_position, c.up_flags, table.agent_ready, table.channels,
-            c.frames_to_agent, c.worker.frames_to_agent,
-        )  # fmt: skip
+        records = compiled.bind("filled_records", *common, *columns_of_heads(table))
         return None if frames is None or records is None else _Kernels(frames, records)

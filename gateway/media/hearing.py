@@ -31,14 +31,25 @@ Flags = NDArray[np.uint16]
 _AS_IT_IS = np.ones((1, 1), np.float32)
 
 
+def filter_of(fmt: Format) -> tuple[NDArray[np.float32], int, int]:
+    """The resampler to the agent's rate, as kernels take it: taps, up, down."""
+    up = fmt.up
+    return (_AS_IT_IS if up.from_hz == up.to_hz else up.phases), up.up, up.down
+
+
+def columns_of_heads(table: Table) -> tuple[Any, ...]:
+    """What heads of records are made of (native/frame.h)."""
+    c = table.shared
+    return (
+        c.up_position, c.up_flags, table.agent_ready, table.channels, c.frames_to_agent, c.worker.frames_to_agent,
+    )  # fmt: skip
+
+
 def columns_of_records(table: Table, fmt: Format) -> tuple[Any, ...]:
     """What kernels that write records of a format begin with (native/uplink.h); the first eight are for frames, too."""
-    c, up = table.shared, fmt.up
-    taps = _AS_IT_IS if up.from_hz == up.to_hz else up.phases
     return (
         fmt.line_history, table.background, table.noise_dbov, table.noise_known, table.up_history,
-        taps, up.up, up.down, c.up_position, c.up_flags, table.agent_ready, table.channels, c.frames_to_agent,
-        c.worker.frames_to_agent,
+        *filter_of(fmt), *columns_of_heads(table),
     )  # fmt: skip
 
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Twin of receive.py and of Timeline.arrive: audio of a proven source, whatever its place in the sequence. */
 #include "timeline.h"
+#include "wire.h"
 #include <math.h>
 
-#define HEADER_BYTES 12
 #define PACKET_BYTES 2048
 #define MAX_DROPOUT 3000
 #define MAX_MISORDER 100
@@ -34,17 +34,12 @@ static int64_t extend(int64_t reference, int64_t wire, int bits)
     return reference + (((wire - reference + half) & (2 * half - 1)) - half);
 }
 
-static uint32_t word(const uint8_t *at)
-{
-    return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
-}
-
 /* Where audio begins, behind an extension that lies within the packet, if there is one; 0 where there is more to it. */
 static int64_t start_of(const uint8_t *packet, int64_t length)
 {
     if (packet[0] == PLAIN) return HEADER_BYTES;
     if (packet[0] != EXTENDED || length < HEADER_BYTES + EXTENSION_HEAD) return 0;
-    int64_t start = HEADER_BYTES + EXTENSION_HEAD + 4 * (int64_t)(word(packet + HEADER_BYTES) & 0xFFFF);
+    int64_t start = HEADER_BYTES + EXTENSION_HEAD + 4 * (int64_t)(get_word(packet + HEADER_BYTES) & 0xFFFF);
     return start < length ? start : 0;
 }
 
@@ -56,15 +51,15 @@ static int is_audio(const Arg *arg, const uint8_t *packet, int64_t length, int64
     arrival->start = start_of(packet, length);
     if (!arrival->start || !*AT(uint8_t, arg[AT_RECEIVING], row)) return 0;
     return (packet[1] & 0x7F) == *AT(int16_t, arg[AT_PT], row) &&
-           *AT(uint8_t, arg[AT_PROVEN], row) == 1 && word(packet + 8) == *AT(uint32_t, arg[AT_SSRC], row);
+           *AT(uint8_t, arg[AT_PROVEN], row) == 1 && get_word(packet + 8) == *AT(uint32_t, arg[AT_SSRC], row);
 }
 
 /* Where it stands; 0 for what has to prove itself, or starts the timeline anew. */
 static int place(const Arg *arg, const Timeline *timeline, const uint8_t *packet, int64_t length, Arrival *arrival)
 {
     int64_t row = arrival->row, *flow = flow_of(timeline, row), clock = *AT(int64_t, arg[AT_CLOCK_HZ], row);
-    int64_t delta = extend(flow[RX_MAX_SEQ], word(packet) & 0xFFFF, 16) - flow[RX_MAX_SEQ];
-    int64_t ts = extend(flow[RX_MAX_TS], word(packet + 4), 32);
+    int64_t delta = extend(flow[RX_MAX_SEQ], get_word(packet) & 0xFFFF, 16) - flow[RX_MAX_SEQ];
+    int64_t ts = extend(flow[RX_MAX_TS], get_word(packet + 4), 32);
     if (delta > MAX_DROPOUT || delta < -MAX_MISORDER || (delta <= 0 && ts > flow[RX_MAX_TS])) return 0;
     arrival->relative_ns = (double)timeline->now_ns - (double)ts * 1e9 / (double)clock;
     arrival->late_ns = arrival->relative_ns - *AT(double, arg[AT_BASE_DELAY_NS], row);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Payloads of which a table says all, wherever they lie in their packets: Uplink._decode. */
-#include "media.h"
+#include "uplink.h"
 
 /* decode(table, rows, packets, starts, pcm): pcm[i] is what table[256] says of the bytes from starts[i] on of
    packets[rows[i]] */
@@ -17,10 +17,8 @@ int64_t decode(const Arg *arg)
         PyErr_SetString(PyExc_ValueError, "decode: the shapes of table, packets and pcm do not go together");
         return -1;
     }
-    for (Py_ssize_t i = 0; i < rows->a.n; i++) {
-        const uint8_t *payload = AT(uint8_t, *packets, *AT(int64_t, *rows, i)) + *AT(int32_t, *starts, i);
-        int16_t *out = AT(int16_t, *pcm, i);
-        for (Py_ssize_t k = 0; k < pcm->a.m; k++) out[k] = table[payload[k]];
-    }
+    for (Py_ssize_t i = 0; i < rows->a.n; i++)
+        expand_to(table, AT(uint8_t, *packets, *AT(int64_t, *rows, i)) + *AT(int32_t, *starts, i), AT(int16_t, *pcm, i),
+                  pcm->a.m);
     return 0;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Twin of Express.expect: what rows expect after packets that were not as expected. */
 #include "timeline.h"
+#include "wire.h"
 
-#define HEADER_BYTES 12
 #define VERSION 0x80000000
 #define SECOND_NS 1000000000
 #define MIN_PTIME_DIVISOR 100

@@ -6,11 +6,6 @@
 #define MARKER 0x00800000
 #define KIND (1 << 16)
 
-static int64_t word(const uint8_t *at)
-{
-    return (int64_t)at[0] << 24 | at[1] << 16 | at[2] << 8 | at[3];
-}
-
 double relative_ns(const Arg *arg, int64_t row, int64_t now_ns)
 {
     return now_ns - (double)AT(int64_t, arg[FLOW], row)[RX_NEXT_TS] * *AT(double, arg[TICK_NS], row);
@@ -21,8 +16,8 @@ int as_expected(const int64_t *flow, const uint8_t *packet, int64_t length, int6
     int64_t bytes = flow[EXPECTED_BYTES];
     if (bytes > 0 ? length != bytes : bytes == 0) return 0;
     return length > HEADER_BYTES && length <= room &&
-           (word(packet) & ~(int64_t)MARKER) == (flow[EXPECTED_LEAD] | (flow[RX_NEXT_SEQ] & 0xFFFF)) &&
-           word(packet + 4) == (flow[RX_NEXT_TS] & 0xFFFFFFFF) && word(packet + 8) == flow[EXPECTED_SSRC];
+           (get_word(packet) & ~(int64_t)MARKER) == (flow[EXPECTED_LEAD] | (flow[RX_NEXT_SEQ] & 0xFFFF)) &&
+           get_word(packet + 4) == (flow[RX_NEXT_TS] & 0xFFFFFFFF) && get_word(packet + 8) == flow[EXPECTED_SSRC];
 }
 
 /* `step` is what the packet adds to each field. */

@@ -2,29 +2,12 @@
 /* A frame that never came, on its way to the agents: twin of Uplink.fill. What is made up is not remembered as good
    audio, and teaches nothing. */
 #include "fill.h"
+#include "frame.h"
 #include "media.h"
-#include <string.h>
-
-/* PROTOCOL.md, section 3, as agent_bridge/wire.py has it. */
-typedef struct {
-    uint32_t channel;
-    uint16_t flags, reserved;
-    int64_t position;
-} Record;
 
 static int is_side_by_side(const Array *array, size_t size)
 {
     return array->n < 2 || array->step == (Py_ssize_t)size;
-}
-
-static int has_filter(Batch *batch)
-{
-    const Array *taps = &batch->arg[TAPS].a;
-    int64_t up = batch->arg[UP].i, down = batch->arg[DOWN].i;
-    batch->filter = (Filter){(const float *)taps->data, (int)up, (int)down, (int)taps->m - 1};
-    return up >= 1 && down >= 1 && (up == 1 || down == 1) && up <= MOST_SAMPLES && down <= MOST_SAMPLES &&
-           taps->m >= 1 && taps->m <= MOST_HISTORY + 1 && taps->m - 1 <= batch->arg[UP_HISTORY].a.m && taps->n == up &&
-           is_side_by_side(taps, taps->m * sizeof(float));
 }
 
 static int has_noise(Batch *batch)
@@ -51,7 +34,7 @@ static int is_batch(Batch *batch, const Arg *arg, const Arg *call, Py_ssize_t sa
 {
     const Array *table = &arg[DECODE].a;
     *batch = (Batch){.arg = arg, .call = call, .n = call[ROWS].a.n};
-    int fits = has_filter(batch) && samples >= 0 && samples % batch->filter.up == 0 &&
+    int fits = make_filter(&arg[TAPS].a, arg[UP].i, arg[DOWN].i, &arg[UP_HISTORY].a, &batch->filter) && samples >= 0 && samples % batch->filter.up == 0 &&
                samples / batch->filter.up <= MOST_SAMPLES / batch->filter.down;
     if (fits) {
         batch->samples = (int)(samples / batch->filter.up * batch->filter.down);
@@ -69,12 +52,10 @@ static int64_t fill(Batch *batch, Py_ssize_t i, int16_t *frame)
 {
     int16_t pcm[MOST_SAMPLES];
     int64_t row = *AT(int64_t, batch->call[ROWS], i);
-    const Filter *filter = &batch->filter;
     *AT(uint16_t, batch->call[FLAGS], i) = make_up(batch, i, row, pcm);
     if (va_count(AT(double, batch->arg[VOICE], row), 0, batch->samples * 1000.0 / batch->rate_hz))
         *AT(int64_t, batch->call[CEASED], batch->ceased++) = row;
-    if (filter->up == filter->down) memcpy(frame, pcm, batch->samples * sizeof *frame);
-    else resample(filter, AT(int16_t, batch->arg[UP_HISTORY], row), pcm, batch->samples, frame);
+    to_agent(&batch->filter, AT(int16_t, batch->arg[UP_HISTORY], row), pcm, batch->samples, frame);
     return row;
 }
 
@@ -91,8 +72,6 @@ int64_t filled_frames(const Arg *arg)
     return batch.ceased;
 }
 
-enum { UP_POSITION = COMMON, UP_FLAGS, AGENT_READY, CHANNELS, FRAMES_TO_AGENT, FRAMES_OF_WORKER, CALL_OF_RECORDS };
-
 /* filled_records(common..., up_position, up_flags, agent_ready, channels, frames_to_agent, frames of the worker, hurried,
                   rows, quiet, gap_ts, ends, payload, flags, ceased, records)
 
@@ -100,27 +79,20 @@ enum { UP_POSITION = COMMON, UP_FLAGS, AGENT_READY, CHANNELS, FRAMES_TO_AGENT, F
    ceased, and << 20 how many records there are. */
 int64_t filled_records(const Arg *arg)
 {
-    const Arg *call = arg + CALL_OF_RECORDS, *out = &call[OUT];
-    Py_ssize_t samples = (out->a.m - (Py_ssize_t)sizeof(Record)) / 2;
+    const Arg *heads = arg + COMMON, *call = heads + OF_HEADS, *out = &call[OUT];
+    Py_ssize_t samples = record_samples(&out->a);
     Batch batch;
     if (!is_batch(&batch, arg, call, samples)) return -1;
-    if (arg[FRAMES_OF_WORKER].a.n < 1 || samples < 1 || out->a.m % 2 || out->a.step % 2 || (uintptr_t)out->a.data % 2) {
+    if (heads[FRAMES_OF_WORKER].a.n < 1 || samples < 1) {
         PyErr_SetString(PyExc_ValueError, "fill: one record for each row");
         return -1;
     }
     int64_t written = 0;
     for (Py_ssize_t i = 0; i < batch.n; i++) {
         char *record = AT(char, *out, written);
-        int64_t row = fill(&batch, i, (int16_t *)(record + sizeof(Record))), *position = AT(int64_t, arg[UP_POSITION], row);
-        uint16_t *owed = AT(uint16_t, arg[UP_FLAGS], row), flags = *AT(uint16_t, call[FLAGS], i) | *owed;
-        Record head = {*AT(uint32_t, arg[CHANNELS], row), flags, 0, *position};
-        *position += samples;
-        if (!*AT(uint8_t, arg[AGENT_READY], row)) continue;
-        *owed = 0;
-        memcpy(record, &head, sizeof head);
-        ++*AT(int64_t, arg[FRAMES_TO_AGENT], row);
-        written++;
+        int64_t row = fill(&batch, i, (int16_t *)(record + sizeof(Record)));
+        written += write_head(heads, row, *AT(uint16_t, call[FLAGS], i), samples, record);
     }
-    *AT(int64_t, arg[FRAMES_OF_WORKER], 0) += written;
+    *AT(int64_t, heads[FRAMES_OF_WORKER], 0) += written;
     return batch.ceased | written << 20;
 }

@@ -59,11 +59,7 @@ static void listen(const Arg *arg, int64_t row, const int16_t *pcm, Py_ssize_t n
 
 int filter_of(const Arg *arg, Py_ssize_t n, Py_ssize_t samples, Filter *filter)
 {
-    const Array *taps = &arg[TAPS].a;
-    *filter = (Filter){(const float *)taps->data, (int)arg[UP].i, (int)arg[DOWN].i, (int)taps->m - 1};
-    return filter->up >= 1 && filter->down >= 1 && (filter->up == 1 || filter->down == 1) && taps->m >= 1 &&
-           taps->n == filter->up && (taps->n == 1 || taps->step == taps->m * (Py_ssize_t)sizeof(float)) &&
-           filter->history <= MOST_HISTORY && filter->history <= arg[UP_HISTORY].a.m && n <= MOST_SAMPLES &&
+    return make_filter(&arg[TAPS].a, arg[UP].i, arg[DOWN].i, &arg[UP_HISTORY].a, filter) && n <= MOST_SAMPLES &&
            n % filter->down == 0 && n / filter->down * filter->up == samples;
 }
 
@@ -82,8 +78,7 @@ void hear(const Arg *arg, const Filter *filter, int64_t row, const int16_t *pcm,
 {
     keep(AT(int16_t, arg[LINE_HISTORY], row), arg[LINE_HISTORY].a.m, pcm, n);
     if (rise_db >= 0) listen(arg, row, pcm, n, level, (float)rise_db);
-    if (filter->up == filter->down) memcpy(frame, heard, n * sizeof *frame);
-    else resample(filter, AT(int16_t, arg[UP_HISTORY], row), heard, (int)n, frame);
+    to_agent(filter, AT(int16_t, arg[UP_HISTORY], row), heard, n, frame);
 }
 
 /* Frame i of a call. */
@@ -110,23 +105,6 @@ int64_t frames(const Arg *arg)
     return 0;
 }
 
-#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
-#error "records are little-endian"
-#endif
-
-int write_head(const Arg *arg, int64_t row, unsigned flags, Py_ssize_t samples, char *record)
-{
-    int64_t *position = AT(int64_t, arg[UP_POSITION], row);
-    uint16_t *owed = AT(uint16_t, arg[UP_FLAGS], row);
-    Record head = {*AT(uint32_t, arg[CHANNELS], row), (uint16_t)(flags | *owed), 0, *position};
-    *position += samples;
-    if (!*AT(uint8_t, arg[AGENT_READY], row)) return 0;
-    *owed = 0;
-    memcpy(record, &head, sizeof head);
-    ++*AT(int64_t, arg[FRAMES_TO_AGENT], row);
-    return 1;
-}
-
 /* records(common..., up_position, up_flags, agent_ready, channels, frames_to_agent, frames of the worker,
            rise_db, rows, pcm, heard, level, flags, records)
 
@@ -134,11 +112,11 @@ int write_head(const Arg *arg, int64_t row, unsigned flags, Py_ssize_t samples, 
 int64_t records(const Arg *arg)
 {
     const Arg *call = arg + OF_RECORDS, *flags = &call[CALL], *out = &call[CALL + 1];
-    Py_ssize_t samples = (out->a.m - (Py_ssize_t)sizeof(Record)) / 2;
+    const Arg *heads = arg + HEADS;
+    Py_ssize_t samples = record_samples(&out->a);
     Filter filter;
     if (!can_hear(arg, call, samples, &filter)) return -1;
-    if (out->a.n < call[ROWS].a.n || flags->a.n < call[ROWS].a.n || arg[FRAMES_OF_WORKER].a.n < 1 || samples < 1 ||
-        out->a.m % 2 || out->a.step % 2 || (uintptr_t)out->a.data % 2) {
+    if (out->a.n < call[ROWS].a.n || flags->a.n < call[ROWS].a.n || heads[FRAMES_OF_WORKER].a.n < 1 || samples < 1) {
         PyErr_SetString(PyExc_ValueError, "records: one record, and flags, for each row");
         return -1;
     }
@@ -146,8 +124,8 @@ int64_t records(const Arg *arg)
     for (Py_ssize_t i = 0; i < call[ROWS].a.n; i++) {
         char *record = AT(char, *out, written);
         hear_one(arg, call, &filter, i, (int16_t *)(record + sizeof(Record)));
-        written += write_head(arg, *AT(int64_t, call[ROWS], i), *AT(uint16_t, *flags, i), samples, record);
+        written += write_head(heads, *AT(int64_t, call[ROWS], i), *AT(uint16_t, *flags, i), samples, record);
     }
-    *AT(int64_t, arg[FRAMES_OF_WORKER], 0) += written;
+    *AT(int64_t, heads[FRAMES_OF_WORKER], 0) += written;
     return written;
 }

@@ -5,8 +5,8 @@
 
 #include "media.h"
 #include "samples.h"
+#include "wire.h"
 
-#define HEADER_BYTES 12
 #define CODES 65536
 
 typedef struct {

@@ -4,10 +4,10 @@
 #ifndef TRUNKLINE_UPLINK_H
 #define TRUNKLINE_UPLINK_H
 
+#include "frame.h"
 #include "media.h"
-#include "samples.h"
+#include "wire.h"
 
-#define HEADER_BYTES 12
 #define FLAG_SPEECH 1
 #define SPEECH_DBOV -45.0f
 
@@ -38,14 +38,7 @@ void expand_to(const int16_t *table, const uint8_t *payload, int16_t *pcm, Py_ss
 /* First arguments of kernels that hear: background.py's columns, the row's histories and the resampler, */
 enum { LINE_HISTORY, BACKGROUND, NOISE_DBOV, NOISE_KNOWN, UP_HISTORY, TAPS, UP, DOWN, OF_HEARING };
 /* and of those that write records. */
-enum { UP_POSITION = OF_HEARING, UP_FLAGS, AGENT_READY, CHANNELS, FRAMES_TO_AGENT, FRAMES_OF_WORKER, OF_RECORDS };
-
-/* PROTOCOL.md, section 3, as agent_bridge/wire.py has it. */
-typedef struct {
-    uint32_t channel;
-    uint16_t flags, reserved;
-    int64_t position;
-} Record;
+enum { HEADS = OF_HEARING, OF_RECORDS = HEADS + OF_HEADS };
 
 /* The resampler that these arguments are; whether it makes `samples` of n line samples. */
 int filter_of(const Arg *arg, Py_ssize_t n, Py_ssize_t samples, Filter *filter);
@@ -54,8 +47,5 @@ int filter_of(const Arg *arg, Py_ssize_t n, Py_ssize_t samples, Filter *filter);
    for fades, becomes `frame`. */
 void hear(const Arg *arg, const Filter *filter, int64_t row, const int16_t *pcm, const int16_t *heard, Py_ssize_t n,
           float level, double rise_db, int16_t *frame);
-
-/* The head of a record in front of the frame, whose place the row's timeline leaves behind; whether the agent gets it. */
-int write_head(const Arg *arg, int64_t row, unsigned flags, Py_ssize_t samples, char *record);
 
 #endif

@@ -46,7 +46,7 @@ static int begin(Way *way, const Arg *arg)
     way->frame = way->n / arg[DOWN].i * arg[UP].i;
     int fits = filter_of(arg, way->n, way->frame, &way->filter) && arg[STATE].a.m == VA_FIELDS &&
                way->packets[FLOW].a.m == FLOW_FIELDS && way->packets[STEP].a.m == FLOW_FIELDS &&
-               way->packets[RECEIVED_BY_WORKER].a.n >= 1 && arg[FRAMES_OF_WORKER].a.n >= 1 && arg[DECODED].a.n == 256 &&
+               way->packets[RECEIVED_BY_WORKER].a.n >= 1 && arg[HEADS + FRAMES_OF_WORKER].a.n >= 1 && arg[DECODED].a.n == 256 &&
                arg[DECODED].a.step == sizeof(int16_t) && arg[PACKETS].a.n == n && arg[LENGTHS].a.n == n &&
                arg[NAMED].a.n == n && n < 1 << COUNT_BITS && count >= 0 && count <= n && arg[ELSEWHERE].a.n >= 3 &&
                arg[ELSEWHERE].a.step == sizeof(int64_t) &&
@@ -127,7 +127,7 @@ static int take(Way *way, Py_ssize_t i, int16_t *pcm)
     count_packet(way->packets, row, length, &way->moment);
     char *record = arg[MESSAGE].a.data + PREFIX_BYTES + way->written * ((Py_ssize_t)sizeof(Record) + 2 * way->frame);
     hear(arg, &way->filter, row, pcm, pcm, way->n, level, way->rise_db, (int16_t *)(record + sizeof(Record)));
-    way->written += write_head(arg, row, flags, way->frame, record);
+    way->written += write_head(arg + HEADS, row, flags, way->frame, record);
     Py_ssize_t place = arg[ROWS].a.n - (Py_ssize_t)arg[COUNT].i + way->taken++;
     if (late < way->moment.early_ns || late > way->moment.late_ns) *AT(int64_t, arg[UNUSUAL], way->unusual++) = place;
     *AT(int64_t, arg[TAKEN], place) = row;
@@ -178,7 +178,7 @@ int64_t usual(const Arg *arg)
         if (!take(&way, place, pcm)) *AT(int64_t, arg[PLACES], left++) = place;
     }
     *AT(int64_t, way.packets[RECEIVED_BY_WORKER], 0) += way.taken;
-    *AT(int64_t, arg[FRAMES_OF_WORKER], 0) += way.written;
+    *AT(int64_t, arg[HEADS + FRAMES_OF_WORKER], 0) += way.written;
     return left | (int64_t)way.written << COUNT_BITS | (int64_t)way.unusual << 2 * COUNT_BITS |
            (int64_t)way.changed << 3 * COUNT_BITS;
 }

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Words of RTCP, and its clocks: rtp/rtcp_timing.py. */
+/* Words of RTP and RTCP, and the clocks of the latter: rtp/rtcp_timing.py. */
 #ifndef TRUNKLINE_WIRE_H
 #define TRUNKLINE_WIRE_H
 
 #include <stdint.h>
 
+#define HEADER_BYTES 12 /* of RTP, the plain one */
 #define NTP_EPOCH_S 2208988800LL /* seconds from 1900 to 1970 */
 
 static inline uint8_t *put_word(uint8_t *at, uint32_t value)
