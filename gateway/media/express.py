@@ -91,7 +91,7 @@ class Express:
         self._expect = compiled.bind(
             "expect", c.flow, table.step, c.rx_ssrc, c.rx_proven, table.receiving, c.rx_has_transit, table.held,
             table.lost_run, table.late_since_ns, table.payload_bytes, table.payload_ts, c.rx_ptime_ts, table.clock_hz,
-            table.receive_pt, table.variable,
+            table.receive_pt, table.variable, table.slip,
         )  # fmt: skip
         self._which, self._rest, self._unusual, self._kinds = np.zeros((4, n), np.int64)
         self._relative_ns = np.zeros(n)
@@ -255,7 +255,7 @@ class Express:
         steady &= c.rx_max_ts[rows] + table.payload_ts[rows] == c.rx_next_ts[rows]
         lasts = table.payload_ts[rows]
         steady &= (lasts == c.rx_ptime_ts[rows]) | (lasts * MIN_PTIME_DIVISOR < table.clock_hz[rows])
-        steady &= table.payload_bytes[rows] > 0
+        steady &= (table.payload_bytes[rows] > 0) & (table.slip[rows] < 1)  # or a frame is owed with the packet
         expected = HEADER_BYTES + table.payload_bytes[rows]
         if table.any_variable:
             expected = np.where(table.variable[rows], -table.payload_ts[rows], expected)

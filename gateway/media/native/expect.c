@@ -8,7 +8,7 @@
 #define MIN_PTIME_DIVISOR 100
 
 enum { FLOW, STEP, SSRC, PROVEN, RECEIVING, HAS_TRANSIT, HELD, LOST_RUN, LATE_SINCE_NS, PAYLOAD_BYTES, PAYLOAD_TS, PACKET_TS,
-       CLOCK_HZ, PT, IS_VARIABLE, ROWS };
+       CLOCK_HZ, PT, IS_VARIABLE, SLIP, ROWS };
 
 /* Whether the row's next packet follows from the one before. */
 static int is_steady(const Arg *arg, int64_t row, const int64_t *flow)
@@ -19,11 +19,11 @@ static int is_steady(const Arg *arg, int64_t row, const int64_t *flow)
            !*AT(int64_t, arg[LATE_SINCE_NS], row) && flow[RX_MAX_SEQ] + 1 == flow[RX_NEXT_SEQ] &&
            flow[RX_MAX_TS] + lasts == flow[RX_NEXT_TS] &&
            (lasts == *AT(int64_t, arg[PACKET_TS], row) || lasts * MIN_PTIME_DIVISOR < *AT(int64_t, arg[CLOCK_HZ], row)) &&
-           *AT(int64_t, arg[PAYLOAD_BYTES], row) > 0;
+           *AT(int64_t, arg[PAYLOAD_BYTES], row) > 0 && *AT(double, arg[SLIP], row) < 1;
 }
 
 /* expect(flow, step, ssrc, proven, receiving, has_transit, held, lost_run, late_since_ns, payload_bytes, payload_ts,
-          packet_ts, clock_hz, receive_pt, variable, rows) */
+          packet_ts, clock_hz, receive_pt, variable, slip, rows) */
 int64_t expect(const Arg *arg)
 {
     if (arg[FLOW].a.m != FLOW_FIELDS || arg[STEP].a.m != FLOW_FIELDS) {

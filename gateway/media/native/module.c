@@ -59,7 +59,7 @@ static const Kernel kernels[] = {
     {"follow", TIMELINE_TAKES " " MOMENT_TAKES " rows q2!", follow},
     {"lacks", TIMELINE_TAKES " " MOMENT_TAKES " int rows q2!", lacks},
     {"schedule", TIMELINE_TAKES " " MOMENT_TAKES " rows", schedule},
-    {"expect", "q2!@ q2!@ I1@ B1@ ?1@ B1@ i1@ i1@ q1@ q1@ q1@ q1@ q1@ h1@ ?1@ rows", expect},
+    {"expect", "q2!@ q2!@ I1@ B1@ ?1@ B1@ i1@ i1@ q1@ q1@ q1@ q1@ q1@ h1@ ?1@ d1@ rows", expect},
     {"decode", "h1 rows B2@ i1 h2!", decode},
     {"straight",
      "decode() voice() join() records() real real real rows q1 B2 i1 h2! h2! f1! H1! q1! B2!", straight},
