@@ -17,6 +17,11 @@ _SPARE = 64
 "So many bounds that hold no more are kept, beside as many as there are that do."
 
 
+def next_point(now_ns: int, period_ns: int) -> int:
+    """The next multiple of a period: what is done at the same points is done in the same tick."""
+    return (now_ns // period_ns + 1) * period_ns
+
+
 class Deadlines:
     """Deadlines by key."""
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from trunkline.codecs.compiled import Kernel
 from trunkline.gateway.media import compiled
+from trunkline.gateway.media.deadlines import next_point
 from trunkline.gateway.media.figures import Figure, told, told_each
 from trunkline.gateway.media.quality_one import DISCARDED, RECENT_MS, figures_of
 from trunkline.gateway.media.table import Stream, Table
@@ -141,7 +142,7 @@ class QualityWatch:
         self.next_ns = self._look_ns
         if now_ns < self._look_ns:
             return
-        self.next_ns = self._look_ns = now_ns + LOOK_NS
+        self.next_ns = self._look_ns = next_point(now_ns, LOOK_NS)
         self._turn = (self._turn + 1) % SLICES
         rows = self._table.running
         rows = rows[rows % SLICES == self._turn]

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trunkline.gateway.media import compiled, control
+from trunkline.gateway.media.deadlines import next_point
 from trunkline.gateway.media.table import Stream, Table
 
 QUIET_NS = 2_000_000_000
@@ -54,7 +55,7 @@ class QuietWatch:
         """
         if now_ns < self.next_ns:
             return False
-        self.next_ns = now_ns + LOOK_NS
+        self.next_ns = next_point(now_ns, LOOK_NS)
         table, c = self._table, self._table.shared
         for row, (stream, since_ns) in list(self._silent.items()):
             heard_ns = int(c.rx_last_ns[row])

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from trunkline.codecs.compiled import Kernel
 from trunkline.gateway.media import compiled
-from trunkline.gateway.media.deadlines import NEVER_NS
+from trunkline.gateway.media.deadlines import NEVER_NS, next_point
 from trunkline.gateway.media.farewell import farewell
 from trunkline.gateway.media.heard_reports import HeardReports
 from trunkline.gateway.media.metrics_block import VoipColumns
@@ -114,7 +114,8 @@ class Reports:
             (self._report_due if self._report_kernel is None else self._report_compiled)(rows, uniform, now_ns)
         # Not before the gathering is over, or reports that come one by one would leave one by one.
         soonest = self._soonest()
-        self.next_ns = max(soonest, now_ns + GATHER_NS // 2) if soonest < NEVER_NS else NEVER_NS
+        point = next_point(now_ns, GATHER_NS)
+        self.next_ns = max(soonest // GATHER_NS * GATHER_NS, point) if soonest < NEVER_NS else NEVER_NS
 
     def _due_by(self, until_ns: int) -> Rows:
         running = self._table.running
