@@ -54,6 +54,16 @@ typedef struct {
 /* Row i of argument `arg` as a pointer to `type`. */
 #define AT(type, arg, i) ((type *)((arg).a.data + (i) * (arg).a.step))
 
+/* So many items of an array, from `first` on; */
+static inline Arg items_of(const Arg *arg, int64_t first, int64_t count)
+{
+    Array a = arg->a;
+    return (Arg){.a = {a.data + first * a.step, count, a.m, a.step}};
+}
+
+/* ... all that are left. */
+static inline Arg rest_of(const Arg *arg, int64_t first) { return items_of(arg, first, arg->a.n - first); }
+
 /* The one function of a module: makes it of a list of kernels that ends with an empty name. */
 PyObject *make_module(struct PyModuleDef *definition, const Kernel *kernels);
 

@@ -9,6 +9,7 @@ address is a path or a literal.
 from __future__ import annotations
 
 import contextlib
+import os
 import select
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -100,10 +101,11 @@ class AgentLink:
         "called when something waits to be written: `flush` is to be called at the end of the tick"
         self.on_deadline: Callable[[int, int], None] = _ignore_deadline
         "called (index, ns) when `next_deadline_ns` may have become sooner"
-        self.take_speech: Callable[[AgentLink, memoryview, int, int], int] | None = None
-        """Called (link, data, bytes, now_ns) with what was read where that may be (`Link.hears_records`): what it takes
-        of messages of speech does not come as events; returns how many bytes that was, or less than 0: so many, and
-        what is behind them is to be dealt with in the next tick"""
+        self.take_speech: Callable[[AgentLink, memoryview, int, int, int | None], int] | None = None
+        """Called (link, data, bytes, now_ns, said) with what was read where that may be (`Link.hears_records`): what it
+        takes of messages of speech does not come as events; returns how many bytes that was, or less than 0: so many,
+        and what is behind them is to be dealt with in the next tick. `said`: what the kernel has said of it, if it was
+        asked"""
         self.one_call = self.protocol.max_calls == 1
         "it carries one call and no more"
         self.open = True
@@ -128,6 +130,8 @@ class AgentLink:
         "an agent that has read next to nothing for so long, with audio waiting, is lost"
         self._wake_ns: int | None = None
         "when to go on with what was read, or with connecting"
+        self._heard_ns = 0
+        "when something was read last"
         self._has_news = False
         "since the poller called, anything came that may make something due sooner"
         self._broken = ""
@@ -204,11 +208,59 @@ class AgentLink:
                 self._read()
         except Exception as error:  # noqa: BLE001 - whatever it is, the other agents' calls go on
             contain(error, self.agent.name, self.fail)
+        self._have_read()
+
+    def _have_read(self) -> None:
+        """Say what there is to say to that."""
         if not self.at_rest or self._closing or self.protocol.has_data:
             self._may_be_sooner = True
             self.flush()
         elif self._has_news:  # most agents are only heard, and speech makes nothing due sooner
             self._note_deadline()
+
+    # -- by somebody else -------------------------------------------------------------------
+
+    @property
+    def plain(self) -> bool:
+        """Nothing waits either way, and speech need not come by here: a kernel may write to `fd` and read it."""
+        waits = self._closing or self._wake_ns is not None or self._deadline_ns is not None or self.protocol.has_data
+        if waits or not self.at_rest or self.take_speech is None or not isinstance(self._socket, PlainSocket):
+            return False
+        return self.protocol.hears_records(self._heard_ns)
+
+    @property
+    def fd(self) -> int:
+        """Of a connection that is `plain`."""
+        return -1 if self._socket is None else self._socket.fileno()
+
+    @property
+    def room(self) -> memoryview:
+        """What is read goes here."""
+        return self._view
+
+    def heard(self, now_ns: int) -> None:
+        """A kernel has read something, and put it where it belongs."""
+        self._heard_ns = now_ns
+        self.protocol.hears_records(now_ns)
+
+    def wrote(self, sent: int) -> None:
+        """So many bytes of what the protocol has to say are written; the kernel took no more of it."""
+        self._write(_unsent(self.protocol.data_to_send(), sent))
+        self._note_deadline()
+
+    def read(self, n: int, said: int) -> None:
+        """So many bytes were read into `room`, and the kernel for speech has `said` this; below 0: -errno."""
+        self._has_news = False
+        try:
+            if n < 0:
+                self.fail("agent_lost", f"connection to agent {self.agent.name} broke: {os.strerror(-n)}")
+            else:
+                self._take(n, said)
+        except Exception as error:  # noqa: BLE001 - as in `_on_ready`
+            contain(error, self.agent.name, self.fail)
+        self._have_read()
+
+    # -- to the agent -----------------------------------------------------------------------
 
     def _read(self) -> None:
         """Take what has come, or go on with what the last tick has left of it."""
@@ -238,17 +290,22 @@ class AgentLink:
         except OSError as error:
             self.fail("agent_lost", f"connection to agent {self.agent.name} broke: {error}")
             return 0
-        self._hear(self._view[:n])
-        if n == 0 and self.open:
-            self.fail("agent_lost", f"agent {self.agent.name} closed the connection")
+        self._take(n)
         return n
 
-    def _hear(self, data: memoryview) -> None:
+    def _take(self, n: int, said: int | None = None) -> None:
+        """So many bytes were read."""
+        self._hear(self._view[:n], said)
+        if n == 0 and self.open:
+            self.fail("agent_lost", f"agent {self.agent.name} closed the connection")
+
+    def _hear(self, data: memoryview, said: int | None = None) -> None:
         """What was read, or what is left of it."""
         now_ns, taken, size = self._clock(), 0, len(data)
+        self._heard_ns = now_ns
         self._unheard = self._view[:0]
         if size and self.take_speech is not None and self.protocol.hears_records(now_ns):
-            taken = self.take_speech(self, data, size, now_ns)
+            taken = self.take_speech(self, data, size, now_ns, said)
         if taken < 0:
             self._unheard = data[-taken:]
         elif not size or taken < size:
@@ -304,10 +361,7 @@ class AgentLink:
             return False
         if sent == size and not sock.waiting:
             return True
-        while data and sent >= len(data[0]):
-            sent -= len(data.pop(0))
-        if sent:
-            data[0] = memoryview(data[0])[sent:]
+        data[:] = _unsent(data, sent)
         return False
 
     def _write(self, data: list[bytes | memoryview]) -> None:
@@ -426,6 +480,13 @@ class AgentLink:
             self._socket.close()
             self._socket = None
         self._out.clear()
+
+
+def _unsent(data: list[bytes | memoryview], sent: int) -> list[bytes | memoryview]:
+    """What is left of it."""
+    while data and sent >= len(data[0]):
+        sent -= len(data.pop(0))
+    return [memoryview(data[0])[sent:], *data[1:]] if sent else data
 
 
 def _nothing(link: AgentLink, count: int, now_ns: int) -> None:

@@ -50,7 +50,7 @@ class AgentSpeech:
         self._playback = playback
         self._index_of_row, self._speaks = index_of_row, speaks
         self._line = playback._downlink
-        self._pace = self._line._pace
+        self._pace = self._line.pace
         self._compiled = compiled.native is not None
         self._kernels: list[Kernel] = []
         "by format"
@@ -78,8 +78,7 @@ class AgentSpeech:
         """Records on the connection of this index, in their order; returns those that are for others to deal with."""
         if not self._compiled:
             return run
-        self._turn += 1
-        self._line.now_ns = now_ns
+        self.next_run(now_ns)
         looks = self._pace.is_turn()
         left = []
         for audio in run if len(run) == 1 else joined(run):
@@ -88,22 +87,37 @@ class AgentSpeech:
             self._pace.looked(now_ns)
         return left
 
-    def take_read(self, link: int, data: bytearray | memoryview, size: int, now_ns: int) -> int:
+    @property
+    def kernel(self) -> Kernel | None:
+        """`said_in` for the formats that calls have now, to be called (link, run, looks, now_ns, data, size)."""
+        if self._live is not self._table.formats.live:
+            self._bind_all()
+        return self._said_in
+
+    def next_run(self, now_ns: int, runs: int = 1) -> int:
+        """The number of a run that begins; the first of so many."""
+        first = self._turn + 1
+        self._turn += runs
+        self._line.now_ns = now_ns
+        return first
+
+    def take_read(
+        self, link: int, data: bytearray | memoryview, size: int, now_ns: int, said: int | None = None
+    ) -> int:
         """The same for the messages of audio at the beginning of what was read, which are a run.
 
         Returns how many bytes they have; less than 0, so many, and what is behind them is for the next tick.
-        Not 0, and there is something in `left`: it is to be dealt with at once.
+        Not 0, and there is something in `left`: it is to be dealt with at once.  The kernel may have `said` its word.
         """
+        if said is not None:
+            return said if said >= 0 else self._finish_read(-1 - said, data, now_ns)
         if size <= _KIND_AT or data[_KIND_AT] != AUDIO:
             return 0
-        if self._live is not self._table.formats.live:
-            self._bind_all()
-        if self._said_in is None:
+        kernel = self.kernel
+        if kernel is None:
             return 0
-        self._turn += 1
-        self._line.now_ns = now_ns
-        looks = self._pace.is_turn()
-        taken = self._said_in(link, self._turn, looks, now_ns, data, size)
+        run, looks = self.next_run(now_ns), self._pace.is_turn()
+        taken = kernel(link, run, looks, now_ns, data, size)
         if looks:
             self._pace.looked(now_ns)
         return taken if taken >= 0 else self._finish_read(-1 - taken, data, now_ns)

@@ -77,7 +77,7 @@ class AgentLinks:
         self._frames = AgentFrames(table, self._links, self._index_of_row, self.replay, self.said)
         self.deliver, self.message = self._frames.deliver, self._frames.message
         self.message_to = self._frames.message_to
-        self._speech = AgentSpeech(table, playback, self._index_of_row, self._speaks)
+        self.speech = AgentSpeech(table, playback, self._index_of_row, self._speaks)
         self._next_index = 0
         self.on_link: Callable[[Stream], None] = lambda stream: None
         "called when a stream has got its connection, before it is offered there"
@@ -267,14 +267,27 @@ class AgentLinks:
 
     def _audio(self, link: AgentLink, run: list[Audio], now_ns: int) -> None:
         """Speech for calls of this link; of any other it is not heard."""
-        if left := self._speech.take(link.index, run, now_ns):
+        if left := self.speech.take(link.index, run, now_ns):
             self._push(link, left, now_ns)
-        self._speech.settle()
+        self.speech.settle()
 
-    def _take_speech(self, link: AgentLink, data: bytearray | memoryview, size: int, now_ns: int) -> int:
+    def plain_link(self, index: int) -> AgentLink | None:
+        """The connection of this index, if it is `plain`, and nothing waits to be done for any."""
+        waits = self.said or self.gathering.pieces or self._closing or self.rescue.busy or self.replay.rows
+        link = None if waits or self.replay.waiting else self._links.get(index)
+        return link if link is not None and link.plain else None
+
+    @property
+    def noted_deadline_ns(self) -> int:
+        """Before this no connection has anything to do."""
+        return self._deadlines.next_ns
+
+    def _take_speech(
+        self, link: AgentLink, data: bytearray | memoryview, size: int, now_ns: int, said: int | None = None
+    ) -> int:
         """Speech at the beginning of what was read, without a detour; returns what `AgentSpeech.take_read` does."""
-        speech = self._speech
-        taken = speech.take_read(link.index, data, size, now_ns)
+        speech = self.speech
+        taken = speech.take_read(link.index, data, size, now_ns, said)
         if speech.left:
             self._push(link, speech.left, now_ns)
             speech.left = []

@@ -55,6 +55,9 @@ KEEPALIVE_PACKETS = 250
 NOISE_EVERY_NS = 1_000_000_000
 "A pause is told of again so often, where comfort noise was agreed on (RFC 3389): one such packet may be lost."
 
+_OPENED = np.array([0, 2, 1, 3])
+"In this order groups are opened: at the points of the first is always a tick, at those of the next nearly."
+
 _NO_MARKER = np.zeros(1, bool)
 _NO_ROWS = np.zeros(0, np.intp)
 _NOBODY: set[int] = set()
@@ -75,10 +78,10 @@ class Downlink:
         self._table = table
         self._writer = PacketWriter(table, sink)
         self._clocks = PacketClocks(table)
-        self._pace = Pace(table)
+        self.pace = Pace(table)
         self.sounds = Sounds(table, self._writer)
         self.echo = Echo(table)
-        self.talkspurts = Talkspurts(table, self._pace)
+        self.talkspurts = Talkspurts(table, self.pace)
         self.prebuffer = self.talkspurts.prebuffer
         self._speaking = Speaking(table, self._writer, self.prebuffer.wait_ns, send_silence=send_silence)
         self._speaking.on_open = self.talkspurts.open
@@ -106,7 +109,7 @@ class Downlink:
             c.tx_due_ns[row] = self._first_due_ns(now_ns)
         self.next_due_ns = min(self.next_due_ns, int(c.tx_due_ns[row]))
         c.tx_talking[row] = 0
-        self._pace.forget(row)
+        self.pace.forget(row)
         if (stream := self._table.streams[row]) is not None:
             self.prebuffer.begin(row, stream.start.agent)
 
@@ -119,7 +122,7 @@ class Downlink:
         group = filling if filling.any() else -sizes
         soonest = -(-now_ns // SEND_GRID_NS)
         waits = (np.arange(len(sizes)) - soonest) % len(sizes)  # until the next point of each group
-        best = int(np.lexsort((waits, -group))[0])
+        best = int(np.lexsort((_OPENED, -group))[0])
         return (soonest + int(waits[best])) * SEND_GRID_NS
 
     def push(self, rows: Rows, pcm: Pcm, now_ns: int, samples: Samples | None = None) -> Samples | None:
@@ -129,7 +132,7 @@ class Downlink:
         """
         table, c = self._table, self._table.shared
         self.now_ns = now_ns
-        self._pace.look(rows, now_ns)
+        self.pace.look(rows, now_ns)
         if self.prebuffer.longer:
             self.prebuffer.look(rows, now_ns)
         dropped: Samples | None = None
@@ -185,10 +188,25 @@ class Downlink:
         self.sent_rows = _NO_ROWS
         if now_ns < self.next_due_ns:
             return
-        self.next_due_ns = self.packet_round.go(self._apart(now_ns), now_ns)
+        self._played(self.packet_round.go(self._apart(now_ns), now_ns), now_ns)
+
+    def advance_rest(self, now_ns: int) -> None:
+        """The same, where the kernel of `packet_round` has been run, and has left something."""
+        self.now_ns = now_ns
+        self._played(self.packet_round.go_on(now_ns), now_ns)
+
+    def _played(self, next_due_ns: int, now_ns: int) -> None:
+        self.next_due_ns = next_due_ns
         self.sent_rows, self.sent_late_ns = self.packet_round.uncounted
-        if self.next_due_ns <= now_ns:
+        if next_due_ns <= now_ns:
             self._advance_rest(now_ns)
+
+    @property
+    def is_plain(self) -> bool:
+        """Nothing is special to any row's packets, and nobody is to be told of those that leave."""
+        table = self._table
+        special = table.keying or table.muted_down or table.halted or self.sounds.playing or self.pace.waiting
+        return not (special or self.packet_round.is_heeded())
 
     def count_delays(self, since_ns: int) -> None:
         """Of `sent_rows`, after so long since the tick began."""
@@ -213,7 +231,7 @@ class Downlink:
 
     def _apart(self, now_ns: int) -> set[int]:
         """Rows to whose packets something may be special."""
-        table, suited = self._table, self._pace.find(now_ns)
+        table, suited = self._table, self.pace.find(now_ns)
         if not (table.keying or table.muted_down or table.halted or len(suited) or self.sounds.playing):
             return _NOBODY
         return {*table.keying, *table.muted_down, *table.halted, *suited.tolist(), *self.sounds.playing}
@@ -231,7 +249,7 @@ class Downlink:
     def _send_due(self, fmt: Format, rows: Rows, now_ns: int) -> None:
         """One packet for each of these rows, all of one format."""
         table, c = self._table, self._table.shared
-        special = table.keying or table.muted_down or table.halted or len(self._pace.suited) or self.sounds.playing
+        special = table.keying or table.muted_down or table.halted or len(self.pace.suited) or self.sounds.playing
         usual = not special and fmt.queue.count[rows].all() and c.tx_talking[rows].all()
         if usual and table.sending[rows].all():
             self._send_speech(fmt, rows, now_ns)
@@ -301,7 +319,7 @@ class Downlink:
         goes_on = whole  # an unfinished block is the last of its talkspurt
         self.talkspurts.note(fmt, rows, opens, (talking | opens) & ~goes_on)
         fading = ~speak & (table.last_sample[rows] != 0)
-        again = self._pace.adjust(fmt, rows, whole) if len(self._pace.suited) else None
+        again = self.pace.adjust(fmt, rows, whole) if len(self.pace.suited) else None
         if again is None:
             pcm, samples = self._audio(fmt, rows, whole, ends, fading)
         else:

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trunkline.agent_bridge.link_events import Accepted
+from trunkline.agent_bridge.wire import AudioMessage
 from trunkline.codecs.opus_sending import OpusSettings
 from trunkline.gateway.media import control, source
 from trunkline.gateway.media.agent_link import Poller
@@ -144,7 +145,7 @@ class Engine:
         self.recorder = Recorder(table, clock, wall_offset_ns, post)
         self.recorder.on_active = lambda active: out.tap(self.recorder if active else None)
         self.agents.on_link = self.recorder.attach
-        self._uplink_delays = delay_counter(table.shared.uplink_delay, table.shared.worker.uplink_delay)
+        self.count_uplink_delays = delay_counter(table.shared.uplink_delay, table.shared.worker.uplink_delay)
         self._sampled_row, self._no_delay = np.zeros((2, 1), np.int64)
         self.hurried = False
         "see `hurry`"
@@ -302,7 +303,14 @@ class Engine:
             batch = proven
         if self.recorder.active:
             self.recorder.received(batch)
-        rest = self.express.take(batch, now_ns)
+        self._receive_rest(self.express.take(batch, now_ns), now_ns)
+
+    def receive_rest(self, batch: Batch, now_ns: int, message: AudioMessage, said: int) -> None:
+        """`receive`, of which the usual packets are in this message already: as `Usual.take_rest` has it."""
+        self._receive_rest(self.express.take_rest(batch, now_ns, message, said), now_ns)
+
+    def _receive_rest(self, rest: Batch | None, now_ns: int) -> None:
+        """What has come and was not expected."""
         if rest is None:
             if self.srtp.unsettled:
                 self.srtp.settle()
@@ -334,7 +342,7 @@ class Engine:
             proven = self._srtp_in.open_report(stream, data, now_ns)
         if proven is not None:
             if self.recorder.active and not stream.media.rtcp_mux:  # else it has come by with the RTP
-                self.recorder.report(stream, proven, address, INBOUND)
+                self.recorder.report(stream, proven, address, INBOUND, now_ns)
             self.heard_reports.receive(stream, proven, address, now_ns)
 
     def tick(self, now_ns: int) -> None:
@@ -370,8 +378,7 @@ class Engine:
         self.downlink.now_ns = now_ns
         if now_ns >= self.downlink.next_due_ns:
             self.downlink.advance(now_ns)
-            if len(self.downlink.sent_rows):  # they are with the kernel: the last one now, the others a little before
-                self.downlink.count_delays(self._clock() - now_ns)
+            self._count_delays(now_ns)
         soon_ns = now_ns - PATIENCE_NS if self.hurried else now_ns
         if soon_ns >= self.quality.next_ns:
             self.quality.advance(now_ns)
@@ -379,7 +386,7 @@ class Engine:
             self.reports.advance(now_ns)
         if now_ns >= self.handshakes.next_deadline_ns:
             self.handshakes.advance(now_ns)
-        if self.keys.pending or self.uplink.tones.watching or self.uplink.tones.heard:
+        if self._are_keys_busy:
             self.keys.advance(now_ns)
         if self.agents.is_due(now_ns):
             self.agents.handle_timeouts(now_ns)
@@ -390,10 +397,34 @@ class Engine:
         if self.agents.said:
             self.agents.flush()
 
+    @property
+    def _are_keys_busy(self) -> bool:
+        tones = self.uplink.tones
+        return bool(self.keys.pending or tones.watching or tones.heard)
+
+    def attend_ns(self) -> int:
+        """Before this time `play` has nothing to do but packets, unless something comes for it."""
+        if self._are_keys_busy or self.recorder.busy:
+            return 0
+        return min(
+            self.quality.next_ns, self.reports.next_ns, self.handshakes.next_deadline_ns, self.quiet.next_ns,
+            self.agents.noted_deadline_ns,
+        )  # fmt: skip
+
+    def play_rest(self, now_ns: int) -> None:
+        """`play`, where the kernel of `PacketRound` has been run, and has left something."""
+        self.downlink.advance_rest(now_ns)
+        self._count_delays(now_ns)
+        self.play(now_ns)
+
+    def _count_delays(self, now_ns: int) -> None:
+        if len(self.downlink.sent_rows):  # they are with the kernel: the last one now, the others a little before
+            self.downlink.count_delays(self._clock() - now_ns)
+
     def note_uplink_delay(self, row: int, delay_ns: int) -> None:
         """A packet of this row reached its agent's socket so long after it reached the kernel."""
         self._sampled_row[0] = row
-        self._uplink_delays(self._sampled_row, self._no_delay, delay_ns)
+        self.count_uplink_delays(self._sampled_row, self._no_delay, delay_ns)
 
     def next_deadline_ns(self) -> int:
         """When the next tick is due; far away if nothing is up."""

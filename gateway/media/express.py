@@ -24,6 +24,7 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
+from trunkline.agent_bridge.wire import AudioMessage
 from trunkline.codecs.compiled import Kernel
 from trunkline.gateway.media import compiled
 from trunkline.gateway.media.batch import Batch
@@ -85,7 +86,7 @@ class Express:
         self._table = table
         self._uplink = uplink
         self._lateness = lateness
-        self._usual = Usual(table, uplink, lateness)
+        self.usual = Usual(table, uplink, lateness)
         c, n = table.shared, table.capacity
         self._kernel = compiled.bind("express", *columns_of_packets(table))
         self._expect = compiled.bind(
@@ -104,11 +105,17 @@ class Express:
 
     def take(self, batch: Batch, now_ns: int) -> Batch | None:
         """Deal with what was expected; returns the rest, None if there is none."""
-        count = len(batch.rows)
-        left = self._usual.take(batch, now_ns, waited=self.hurried)
-        rest: Batch | None = None
+        return self._take_left(batch, self.usual.take(batch, now_ns, waited=self.hurried), now_ns)
+
+    def take_rest(self, batch: Batch, now_ns: int, message: AudioMessage, said: int) -> Batch | None:
+        """`take`, where the usual packets are in this message already: as `Usual.take_rest` has it."""
+        return self._take_left(batch, self.usual.take_rest(batch, now_ns, message, said), now_ns)
+
+    def _take_left(self, batch: Batch, left: int, now_ns: int) -> Batch | None:
+        """So many packets of the batch were not usual."""
+        count, rest = len(batch.rows), None
         if left:
-            batch = batch.part(self._usual.places[:left]) if left < count else batch.lasting()
+            batch = batch.part(self.usual.places[:left]) if left < count else batch.lasting()
             rest = self._take(batch, now_ns)
         if rest is None or len(rest.rows) < count:
             self._lateness.all_now()

@@ -49,6 +49,10 @@ class Lateness:
             table.noted_packets, table.noted_ns, params.min_ns, params.max_ns, params.margin_ns, params.late_share,
             params.memory_ns, params.shrink_ns, params.forget_ns, params.leap_ns,
         )  # fmt: skip
+        self.expected_kernel = None if self._kernel is None else compiled.bind(
+            "late", (self._kernel,), c.flow, table.clock_hz, c.rx_base_delay_ns, c.rx_target_ns
+        )
+        "does what `note_expected` does, unless `hurried`"
         self.hurried = False
         "Packets have waited for us: what is late says nothing of the network, what is early does."
 
@@ -73,6 +77,9 @@ class Lateness:
 
     def note_expected(self, rows: Rows, relative_ns: Delays, now_ns: int) -> None:
         """Packets that were as expected, and have moved their rows: what their deadlines are now."""
+        if self.expected_kernel is not None and not self.hurried:
+            self.expected_kernel(rows, relative_ns, now_ns)
+            return
         self.update(rows, relative_ns, now_ns)
         c = self._table.shared
         wait_ns = (c.rx_base_delay_ns[rows] + c.rx_target_ns[rows]).astype(np.int64)

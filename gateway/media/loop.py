@@ -21,9 +21,11 @@ from numpy.typing import NDArray
 
 from trunkline.gateway.media.backlog import GIVE_UP_NS
 from trunkline.gateway.media.batch import Batch
+from trunkline.gateway.media.deadlines import next_point
 from trunkline.gateway.media.engine import Engine
 from trunkline.gateway.media.poller import MOST_FOUND, Ready
 from trunkline.gateway.media.rhythm import Rhythm
+from trunkline.gateway.media.usual_ticks import ALL, NOTHING, PASSED_ON, Limits, UsualTicks
 
 LOOKS_PER_TICK = 4
 "A socket gives one packet a look; a burst that waits behind it is taken with the next looks."
@@ -44,8 +46,11 @@ GIVE_UP_READ_NS = 45_000_000
 "... and so long what is given up: it must come out of the sockets sooner than more comes in."
 READ_FEW_NS, FLOOD_NS = 2_000_000, 250_000_000
 "... of a few calls so long, that others are in time. If more waits for them all the same for so long, it is a flood."
+REPORTS_NS, MOST_REPORTS = 100_000_000, 250
+"RTCP is read so often, so many datagrams at a time: one alone in a tick costs five times as much as one of ten."
 LISTEN_NS = 9_000_000
 "Agents are read at least so often, whether packets are due or not: their sockets do not hold much more."
+LIMITS = Limits(FEW_SOCKETS, HURRIED_NS, LISTEN_NS)
 HEARTBEAT_NS = 250_000_000
 "Longest sleep: the gateway takes a worker whose heartbeat is 2 s old for hung."
 
@@ -63,6 +68,17 @@ class Poller(Protocol):
 
     def poll(self, seconds: float) -> Ready:
         """What is ready, now or within so many seconds."""
+
+
+class Reports(Protocol):
+    """Another one, for what can wait."""
+
+    @property
+    def handlers(self) -> Mapping[int, Callable[[int], None]]:
+        """Likewise."""
+
+    def poll_some(self, most: int) -> Events:
+        """Of what is ready now, so many; another time others."""
 
 
 class Sockets(Protocol):
@@ -84,9 +100,16 @@ class Loop:
     def __init__(
         self, engine: Engine, sockets: Sockets, poller: Poller, rhythm: Rhythm, control_fd: int,
         clock: Callable[[], int] = time.monotonic_ns, cpu_clock: Callable[[], int] = time.thread_time_ns,
+        usual: UsualTicks | None = None, reports: Reports | None = None,
     ) -> None:  # fmt: skip
-        """`control_fd` is heard in every tick, agents only when it is time."""
+        """`control_fd` is heard in every tick, agents only when it is time. `usual` does ticks in one go.
+
+        `reports` watches the sockets of RTCP.
+        """
         self._engine, self._sockets, self._poller = engine, sockets, poller
+        self._usual, self._reports = usual, reports
+        self._reports_ns = 0
+        "when RTCP is read next"
         self.rhythm = rhythm
         self._control_fd = control_fd
         self._clock, self._cpu_clock = clock, cpu_clock
@@ -98,10 +121,21 @@ class Loop:
 
     def turn(self) -> None:
         """Wait for the next tick, and do it; raises what goes wrong in it."""
-        ready = self.rhythm.wait(self._due_ns)
+        ready: Ready
+        usual, done = self._usual, NOTHING
         try:
-            self._tick(ready, self.rhythm.begun_ns)
+            if usual is not None and self.rhythm.crowded and not self._behind_since_ns[0] and usual.may():
+                ready, done = usual.run(LIMITS, self._handled_ns, self._reports_ns)
+                self._handled_ns = usual.handled_ns
+            else:
+                ready = self.rhythm.wait(self._due_ns)
+            if done == NOTHING:
+                self._tick(ready, self.rhythm.begun_ns)
+            elif usual is not None and done != ALL:
+                self._finish(usual, done, self.rhythm.begun_ns)
         finally:
+            if usual is not None and done != ALL:
+                usual.forget()
             self.rhythm.done()
 
     def _due_ns(self) -> int:
@@ -120,11 +154,41 @@ class Loop:
         )
         if all_handlers:
             self._handled_ns = now_ns
-        handlers = self._poller.handlers
         self.rhythm.crowded = len(ready) > FEW_SOCKETS
         late = self.rhythm.late_ns > HURRIED_NS
         self._hurry(late, now_ns)
         now_ns, others = self._read(ready, now_ns)
+        now_ns = self._pass_on(now_ns, late)
+        self._handle(others, all_handlers)
+        engine.play(now_ns)
+        self._hear_reports(now_ns)
+
+    def _finish(self, usual: UsualTicks, done: int, now_ns: int) -> None:
+        """A tick that has come so far."""
+        if done < PASSED_ON:
+            now_ns = self._pass_on(now_ns, late=False)
+        self._handle(usual.others, usual.hears)
+        self._engine.play(now_ns)
+        self._hear_reports(now_ns)
+
+    def _hear_reports(self, now_ns: int) -> None:
+        """RTCP, which can wait: the kernel knows when it came."""
+        if self._reports is None or now_ns < self._reports_ns:
+            return
+        self._reports_ns = next_point(now_ns, REPORTS_NS)
+        for fd, events in self._reports.poll_some(MOST_REPORTS):
+            self._reports.handlers[fd](events)
+
+    def _handle(self, others: Events, all_handlers: bool) -> None:
+        """What else is ready than RTP."""
+        handlers = self._poller.handlers
+        for fd, events in others:
+            if fd in handlers and (all_handlers or fd == self._control_fd):  # an earlier one may have closed it
+                handlers[fd](events)
+
+    def _pass_on(self, now_ns: int, late: bool) -> int:
+        """What has been read goes on to the agents, and what is missing is made up; returns the time."""
+        sockets, engine = self._sockets, self._engine
         waiting: Rows | None = None
         behind = False
         if engine.timeline.next_deadline_ns() <= now_ns:
@@ -138,10 +202,7 @@ class Loop:
         if sockets.sampled_row >= 0:
             delay_ns = sockets.sampled_age_ns + self._clock() - now_ns
             engine.note_uplink_delay(sockets.sampled_row, delay_ns)
-        for fd, events in others:
-            if fd in handlers and (all_handlers or fd == self._control_fd):  # an earlier one may have closed it
-                handlers[fd](events)
-        engine.play(now_ns)
+        return now_ns
 
     def _read(self, ready: Ready, now_ns: int) -> tuple[int, Events]:
         """A packet of each socket, and what waits behind it; returns the time, and what else is ready."""

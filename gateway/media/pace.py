@@ -98,6 +98,16 @@ class Pace:
         """What a look at a row changes: its least and its most spare, and how often it was looked at."""
         return self._least, self._most, self._seen
 
+    @property
+    def waiting(self) -> bool:
+        """Whether any row waits for a suitable block."""
+        return len(self._waiting) > 0
+
+    @property
+    def judges_ns(self) -> int:
+        """When the window is over."""
+        return self._window_ns + WINDOW_NS
+
     # -- looking ----------------------------------------------------------------------------
 
     def begin(self, rows: Rows) -> None:

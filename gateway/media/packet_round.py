@@ -64,9 +64,7 @@ class PacketRound:
 
     def go(self, apart: set[int], now_ns: int) -> int:
         """Once, without those `apart`; returns when a packet is due next. Now: somebody is left."""
-        send = self._writer.compiled_send
-        if self._live is not self._table.formats.live or (send is not self._send and send is not None):
-            self._bind(send)
+        send = self._bound_sender()
         self.uncounted = _NOBODY
         if self._play is None:
             return now_ns
@@ -84,6 +82,23 @@ class PacketRound:
         if self.is_heeded() and (made := int(self._notes[_MADE])):
             self._speaking.on_sent(self._made[:made], now_ns)
         return next_ns
+
+    def _bound_sender(self) -> Kernel | None:
+        """What sends, if that is compiled; `play` is bound for it, and for the formats that calls have now."""
+        send = self._writer.compiled_send
+        if self._live is not self._table.formats.live or (send is not self._send and send is not None):
+            self._bind(send)
+        return send
+
+    @property
+    def kernel(self) -> Kernel | None:
+        """`play`, to be called (running, now_ns, True, True), and then `go_on` if it says -1; None if it cannot be."""
+        return self._play if self._bound_sender() is not None and self._monotonic else None
+
+    def go_on(self, now_ns: int) -> int:
+        """`go`, where the kernel has been run and has said -1."""
+        self.uncounted = _NOBODY
+        return self._finish(self._writer.compiled_send, now_ns)
 
     def _finish(self, send: Kernel | None, now_ns: int) -> int:
         """What the kernel has left to us of packets that it has made."""

@@ -39,15 +39,20 @@ class EpollPoller:
         self.epoll = select.epoll()
         self.handlers: dict[int, Callable[[int], None]] = {}
         self._masks: dict[int, int] = {}
-        self._found = Found()
-        self._kernel = compiled.bind("ready", self.epoll.fileno(), self._found.events)
+        self.found = Found()
+        self.kernel = compiled.bind("ready", self.epoll.fileno(), self.found.events)
+        "called (ms) it fills in `found.events`, and returns how many there are; None where nothing is compiled"
 
     def poll(self, seconds: float) -> Ready:
         """What is ready, now or within so many seconds."""
-        if self._kernel is None:
+        if self.kernel is None:
             return self.epoll.poll(seconds, MOST_FOUND)
-        self._found.count = self._kernel(math.ceil(seconds * 1000))
-        return self._found
+        self.found.count = self.kernel(math.ceil(seconds * 1000))
+        return self.found
+
+    def poll_some(self, most: int) -> list[tuple[int, int]]:
+        """Of what is ready now, so many; another time others."""
+        return self.epoll.poll(0, most)
 
     def watch(self, fd: int, mask: int, handler: Callable[[int], None]) -> None:
         """Call handler(events) when fd is ready."""

@@ -191,16 +191,18 @@ class Recorder:
                 data = packets[i] if lengths is None else packets[i, : lengths[i]]
                 self._packet(stream.row, data.tobytes(), stream.remote, pcapng.OUTBOUND)
 
-    def report(self, stream: Stream, data: bytes, address: Address, direction: int) -> None:
-        """RTCP, either way; by its own port, or by that of RTP."""
+    def report(self, stream: Stream, data: bytes, address: Address, direction: int, at_ns: int | None = None) -> None:
+        """RTCP, either way; by its own port, or by that of RTP. It came at this time, or now."""
         if self._rows[stream.row]:
-            self._packet(stream.row, bytes(data), address, direction, 0 if stream.media.rtcp_mux else 1)
+            self._packet(stream.row, bytes(data), address, direction, 0 if stream.media.rtcp_mux else 1, at_ns)
 
-    def _packet(self, row: int, data: bytes, address: Address, direction: int, above: int = 0) -> None:
+    def _packet(
+        self, row: int, data: bytes, address: Address, direction: int, above: int = 0, at_ns: int | None = None
+    ) -> None:
         host, port = self._recordings[row].local
         local = (host, port + above)
         ends = (address, local) if direction == pcapng.INBOUND else (local, address)
-        self._put(row, pcapng.RTP, direction, pcapng.udp(*ends, data))
+        self._put(row, pcapng.RTP, direction, pcapng.udp(*ends, data), at_ns)
 
     def sip(self, stream: Stream, seen: control.SipSeen) -> None:
         """A SIP message, at the time at which call control's process had it."""
@@ -261,9 +263,9 @@ class Recorder:
         for message in shadow.speech(pcm):
             self.heard(row, message)
 
-    def _put(self, row: int, interface: int, direction: int, data: bytes) -> None:
+    def _put(self, row: int, interface: int, direction: int, data: bytes, at_ns: int | None = None) -> None:
         assert self._writer is not None  # there is a recording
-        time_ns = self._clock() + self._wall_offset_ns
+        time_ns = (self._clock() if at_ns is None else at_ns) + self._wall_offset_ns
         self._writer.put(self._recordings[row].tape, pcapng.packet(interface, time_ns, direction, data))
 
 

@@ -26,7 +26,7 @@ from trunkline.gateway.media.poller import Ready
 GRIDS_NS = (2_500_000, 3_333_333, 4_000_000, 5_000_000, 10_000_000)
 PROMPT_NS = 4_000_000
 "The longest ticks of a worker that has CPU to spare."
-PROMISED_NS = 4_200_000
+PROMISED_NS = 4_300_000
 "... and for a whole one and the work up to passing on; waking up, here and at the agent, takes the rest of 5 ms."
 LONGER_FROM, SHORTER_FROM = 0.88, 0.72
 "Share of a core, lately, from which ticks become longer, and below which shorter."
@@ -34,9 +34,9 @@ SHARE_NS = 1_000_000_000
 "Time constant of that share, and the shortest time between two changes."
 CALM_NS = 200_000_000
 "After so long without a tick that is behind, ticks are as long as before."
-REACH_LOOKS = 10
+REACH_LOOKS = 4
 "The time up to passing on is a mean of about so many looks at the CPU clock."
-LOOK_NS = 20_000_000
+LOOK_NS = 50_000_000
 "The CPU clock is looked at so often: that is a system call, and takes as long as a packet does."
 LATE_COUNTS_FROM = 0.25
 "Lateness is a load of ours only if we have used so much of a core: else it is other programs'."
@@ -114,16 +114,32 @@ class Rhythm:
             self._sleep(ahead_ns / 1e9)
         return ahead_ns > 0
 
+    @property
+    def looks_ns(self) -> int:
+        """When the CPU clock is to be looked at, at the end of a tick."""
+        return self._looked_ns + LOOK_NS
+
+    def follow(self, begun_ns: int, wanted_ns: int, late_ns: int, behind_ns: int, done_ns: int) -> None:
+        """Ticks were waited for and done elsewhere: the last of them began then, the one before it was `done_ns`.
+
+        Those before it have been counted, but for what they were late by, all in all: `behind_ns`.
+        """
+        self.begun_ns, self.wanted_ns, self.late_ns = begun_ns, wanted_ns, late_ns
+        self._behind_ns += behind_ns
+        self._done_ns = done_ns
+
     def hurry(self) -> None:
         """This tick is behind."""
         self._hurried_ns = self.begun_ns
         if not self._calm_grid_ns:
             self._calm_grid_ns, self.grid_ns = self.grid_ns, GRIDS_NS[-1]
 
-    def passed_on(self) -> None:
-        """What had come is with the agents' sockets."""
+    def passed_on(self, cpu_ns: int | None = None) -> None:
+        """What had come is with the agents' sockets, since the CPU clock said this, or now."""
         if self._fresh and not self._calm_grid_ns:
-            self.reach_ns += (self._cpu_clock() - self._cpu_ns - self.reach_ns) / REACH_LOOKS
+            cpu_ns = self._cpu_clock() if cpu_ns is None else cpu_ns
+            self.reach_ns += (cpu_ns - self._cpu_ns - self.reach_ns) / REACH_LOOKS
+            self._fresh = False
 
     def done(self) -> None:
         """The tick is over: account for it, and set the grid for those to come."""

@@ -67,6 +67,7 @@ class Timeline:
         self.held = ReorderBuffer(table)
         self._credit = Credit(table)
         self._schedule = Schedule(table, self.held, self._credit)
+        self.soonest = self._schedule.soonest
         self.columns, self.moment = self._schedule.columns, self._schedule.moment
         self._follow = compiled.bind("follow", *self.columns())
         self._found: NDArray[np.int64] = np.zeros((_FOUND, table.capacity), np.int64)
@@ -297,7 +298,7 @@ class Timeline:
             self._waits[waiting] = True
             running = running[~self._waits[running]]
             self._waits[waiting] = False
-        raster_ns = self._raster_ns()
+        raster_ns = self.raster_ns
         due_ns = now_ns // raster_ns * raster_ns
         for _ in range(FILLS_PER_TICK):
             if self._schedule.soonest(running) > due_ns:
@@ -318,10 +319,11 @@ class Timeline:
 
     def next_deadline_ns(self) -> int:
         """When `advance` has something to do."""
-        raster_ns = self._raster_ns()
+        raster_ns = self.raster_ns
         return -(-self._schedule.soonest(self._table.running) // raster_ns) * raster_ns
 
-    def _raster_ns(self) -> int:
+    @property
+    def raster_ns(self) -> int:
         """Frames are filled at multiples of this."""
         return RASTER_NS if len(self._table.running) >= MANY_ROWS else 1
 

@@ -33,6 +33,7 @@ from trunkline.gateway.media.table import Stream, Table
 SO_TIMESTAMPNS = 35
 "asm-generic/socket.h; the socket module does not name it."
 ANCILLARY_BYTES = socket.CMSG_SPACE(16)
+MOST_AGE_NS = 1_000_000_000
 BATCH_PACKETS = 4096
 "Packets in one look at most; the sockets that are left wait for the next. What a look does not need is never touched."
 
@@ -84,8 +85,8 @@ class UdpSockets:
         """Take the sockets of a stream."""
         for sock in stream.sockets:
             sock.setblocking(False)
-        with contextlib.suppress(OSError):  # only a measurement is lost without it
-            stream.rtp.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+            with contextlib.suppress(OSError):  # only a measurement is lost without it
+                sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         fd = stream.rtp.fileno()
         self._rtp[fd] = stream
         if fd >= len(self._row_of):
@@ -118,17 +119,38 @@ class UdpSockets:
         """
         if isinstance(ready, Found):
             assert self._receive_kernel is not None  # else the poller would have none either
-            self._look += 1
             timed = self.sampled_row < 0
-            said = self._receive_kernel(ready.events, ready.count, self._look, behind, timed)
-            n, others = said & _COUNT, said >> _COUNT_BITS
+            said = self._receive_kernel(ready.events, ready.count, self.next_look(), behind, timed)
             if timed:
-                self.sampled_row, self.sampled_age_ns = self._notes.tolist()
-            batch = (self._batches.get(n) or self._new_batch(n)) if n else None
-            return batch, self._others[:others].tolist() if others else []
+                self.sampled_row, self.sampled_age_ns = self.sampled()
+            return self.batch_of(said & _COUNT), self.others(said >> _COUNT_BITS)
         last = set(self._last) if behind else ()
         self._last = [item for item in ready if item in last] if behind else ready
         return self._receive_each(self._last)
+
+    @property
+    def receive_kernel(self) -> Kernel | None:
+        """What `receive` calls with (events, how many, `next_look`, behind, timed)."""
+        return self._receive_kernel
+
+    def next_look(self, looks: int = 1) -> int:
+        """The number of a look, other than that of the last; the first of so many."""
+        first = self._look + 1
+        self._look += looks
+        return first
+
+    def batch_of(self, n: int) -> Batch | None:
+        """The n packets that the kernel has received; they hold until the next look."""
+        return (self._batches.get(n) or self._new_batch(n)) if n else None
+
+    def others(self, n: int) -> Events:
+        """What it has found besides: so many descriptors that are none of ours, and their events."""
+        return [(fd, events) for fd, events in self._others[:n].tolist()] if n else []
+
+    def sampled(self) -> tuple[int, int]:
+        """Row (-1: none) and age in ns of the packet that it has timed."""
+        row, age_ns = self._notes.tolist()
+        return row, age_ns
 
     def waiting(self, ready: Ready) -> Rows:
         """Rows whose RTP sockets are among what the poller has found ready."""
@@ -187,23 +209,19 @@ class UdpSockets:
 
     def _receive_timed(self, stream: Stream, view: memoryview) -> tuple[int, Address]:
         size, ancillary, _flags, address = stream.rtp.recvmsg_into([view], ANCILLARY_BYTES)
-        for _level, kind, data in ancillary:
-            if kind == SO_TIMESTAMPNS and len(data) >= 16:
-                seconds, nanoseconds = struct.unpack("=qq", data[:16])
-                age = time.time_ns() - (seconds * 1_000_000_000 + nanoseconds)
-                if 0 <= age < 1_000_000_000:  # a stepped wall clock is not an old packet
-                    self.sampled_row, self.sampled_age_ns = stream.row, age
+        if (age := _age_ns(ancillary)) >= 0:
+            self.sampled_row, self.sampled_age_ns = stream.row, age
         return size, address
 
-    def receive_rtcp(self, stream: Stream) -> tuple[bytes, Address] | None:
-        """One datagram from a stream's RTCP socket."""
+    def receive_rtcp(self, stream: Stream) -> tuple[bytes, Address, int] | None:
+        """One datagram from a stream's RTCP socket, and for how many ns it has been there (0 where nobody knows)."""
         if stream.rtcp is None:
             return None
         try:
-            data, address = stream.rtcp.recvfrom(PACKET_BYTES)
+            data, ancillary, _flags, address = stream.rtcp.recvmsg(PACKET_BYTES, ANCILLARY_BYTES)
         except OSError:
             return None
-        return data, address[:2]
+        return data, address[:2], max(_age_ns(ancillary), 0)
 
     # -- out --------------------------------------------------------------------------------
 
@@ -280,3 +298,13 @@ class UdpSockets:
         except (OSError, OverflowError):
             return False
         return True
+
+
+def _age_ns(ancillary: Iterable[tuple[int, int, bytes]]) -> int:
+    """How long ago the kernel got a datagram, -1 if it does not say; a stepped wall clock is not an old packet."""
+    for _level, kind, data in ancillary:
+        if kind == SO_TIMESTAMPNS and len(data) >= 16:
+            seconds, nanoseconds = struct.unpack("=qq", data[:16])
+            age_ns = time.time_ns() - (seconds * 1_000_000_000 + nanoseconds)
+            return age_ns if 0 <= age_ns < MOST_AGE_NS else -1
+    return -1

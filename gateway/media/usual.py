@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from trunkline.agent_bridge.wire import AudioMessage
 from trunkline.codecs.compiled import Kernel
 from trunkline.gateway.media import compiled, voice
 from trunkline.gateway.media.background import rise_db
@@ -92,34 +93,52 @@ class Usual:
         self._last: tuple[int, int] | None = None
         "format and connection of the first way that took something of the last batch"
 
+    @property
+    def way(self) -> tuple[Kernel, int, int] | None:
+        """Of the last batch: its kernel, the connection, and samples of a frame there; None if it had none."""
+        if self._last is None or (way := self._ways[self._last[0]]) is None:
+            return None
+        return way.kernel, self._last[1], way.frame_samples
+
     def take(self, batch: Batch, now_ns: int, *, waited: bool) -> int:
         """Deal with what is usual, which may have `waited` for us; returns how many packets are left."""
-        rows, lateness, sink = batch.rows, self._lateness, self._sink
-        count = left = len(rows)
-        if sink.index_of_row is None or count > _COUNT:
-            return count
+        if self._sink.index_of_row is None or len(batch.rows) > _COUNT:
+            return len(batch.rows)
         if len(self._ways) < len(self._table.formats.list):
             self._bind()
-        if self._nowhere is None:
-            return count
+        return len(batch.rows) if self._nowhere is None else self._take(batch, now_ns, waited)
+
+    def take_rest(self, batch: Batch, now_ns: int, message: AudioMessage, said: int) -> int:
+        """`take`, where the kernel of `way` has been run, and has `said` this of the message."""
+        if len(self._ways) < len(self._table.formats.list):  # what is left may go another way from the next batch on
+            self._bind()
+        return self._take(batch, now_ns, False, message, said)
+
+    def _take(
+        self, batch: Batch, now_ns: int, waited: bool, message: AudioMessage | None = None, said: int = -1
+    ) -> int:
+        rows, lateness, sink = batch.rows, self._lateness, self._sink
+        count = left = len(rows)
+        assert self._nowhere is not None
         fmt, link = self._last or self._nowhere
         first, place, refused = None, -1, False
         for _ in range(MOST_WAYS):
-            way = self._ways[fmt]
-            assert way is not None  # else the kernel had not named it
-            message = None if link < 0 else sink.message_to(link, left, way.frame_samples)
-            if message is None and link >= 0:
-                self._refused[link % _REFUSED] = refused = True
-                link = _NOWHERE
-            said = (way.late if waited else way.kernel)(
-                rows, batch.packets, batch.lengths, batch.named, now_ns, left, link, place, self._voice.turn,
-                self._background.turn, _NO_MESSAGE if message is None else message.whole,
-            )  # fmt: skip
+            if said < 0:
+                way = self._ways[fmt]
+                assert way is not None  # else the kernel had not named it
+                message = None if link < 0 else sink.message_to(link, left, way.frame_samples)
+                if message is None and link >= 0:
+                    self._refused[link % _REFUSED] = refused = True
+                    link = _NOWHERE
+                said = (way.late if waited else way.kernel)(
+                    rows, batch.packets, batch.lengths, batch.named, now_ns, left, link, place, self._voice.turn,
+                    self._background.turn, _NO_MESSAGE if message is None else message.whole,
+                )  # fmt: skip
             if message is not None:
                 message.done(said >> _BITS & _COUNT)
             if said >> 2 * _BITS:
                 self._note_odd(fmt, said >> 2 * _BITS & _COUNT, said >> 3 * _BITS, now_ns)
-            before, left = left, said & _COUNT
+            before, left, said = left, said & _COUNT, -1
             if first is None and left < before:
                 first = fmt, link
             if not left:

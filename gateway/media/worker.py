@@ -34,6 +34,7 @@ from trunkline.gateway.media.rhythm import Rhythm
 from trunkline.gateway.media.sounds import Clips, load_clips
 from trunkline.gateway.media.table import Stream, Table, TableFull
 from trunkline.gateway.media.udp import UdpSockets
+from trunkline.gateway.media.usual_ticks import UsualTicks
 from trunkline.gateway.media.warm import warm_up
 from trunkline.rtp.jitter import TargetParams
 
@@ -44,6 +45,8 @@ JITTER_MIN_MS = 45
 there, and concealment can lead over to it (filling.py); only where something is missing does anybody wait at all."""
 MAX_FAILURES = 100
 "Ticks in a row that may fail before the process gives up and is replaced."
+REPORTS_A_LOOK = 8
+"Datagrams of RTCP that are read of one call at a time."
 COLLECT_NS = 30_000_000_000
 "Cyclic garbage is looked for this often, when no call is up; nothing here makes cycles on purpose."
 
@@ -52,7 +55,7 @@ class Worker:
     """Control channel, sockets and engine of one process."""
 
     def __init__(self, options: argparse.Namespace, clips: Clips) -> None:
-        self.poller = EpollPoller()
+        self.poller, self.reports = EpollPoller(), EpollPoller()
         self.index = options.index
         self.columns = Columns(options.capacity, options.table_fd)
         self.table = Table(self.columns)
@@ -72,7 +75,10 @@ class Worker:
         self.draining = False
         self._failures = 0
         rhythm = Rhythm(self.poller.poll, self.columns.worker)
-        self.loop = Loop(self.engine, self.sockets, self.poller, rhythm, self.channel.fileno())
+        usual = UsualTicks(self.engine, self.sockets, self.poller, rhythm, self.channel.fileno())
+        self.loop = Loop(
+            self.engine, self.sockets, self.poller, rhythm, self.channel.fileno(), usual=usual, reports=self.reports
+        )
         self._collect_ns = time.monotonic_ns() + COLLECT_NS
 
     # -- the gateway process ----------------------------------------------------------------
@@ -205,6 +211,7 @@ class Worker:
         self.sockets.remove(stream)
         for sock in stream.sockets:
             self.poller.forget(sock.fileno())
+            self.reports.forget(sock.fileno())
             sock.close()
         self.post(control.StreamEnded(stream.call_id, stats))
 
@@ -243,14 +250,17 @@ class Worker:
         """Read a stream's sockets from now on; what came earlier has waited in the kernel."""
         self.poller.watch_silently(stream.rtp.fileno())
         if stream.rtcp is not None:
-            self.poller.watch(
+            self.reports.watch(
                 stream.rtcp.fileno(), select.EPOLLIN, functools.partial(self._take_rtcp, stream)
             )
 
     def _take_rtcp(self, stream: Stream, _events: int) -> None:
-        datagram = self.sockets.receive_rtcp(stream)
-        if datagram is not None:
-            self.engine.receive_rtcp(stream, *datagram, time.monotonic_ns())
+        for _ in range(REPORTS_A_LOOK):
+            datagram = self.sockets.receive_rtcp(stream)
+            if datagram is None:
+                return
+            data, address, age_ns = datagram
+            self.engine.receive_rtcp(stream, data, address, time.monotonic_ns() - age_ns)
 
 
 def _opus_settings(options: argparse.Namespace) -> OpusSettings:

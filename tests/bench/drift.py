@@ -26,7 +26,7 @@ def run(minutes: float, ppm: float, *, quiet: bool, cured: bool) -> str:
     rig = DownlinkRig()
     rig.sent = collections.deque(maxlen=0)  # type: ignore[assignment]  # an hour of packets is too much
     if not cured:
-        rig.downlink._pace.look = lambda rows, now_ns: None  # type: ignore[method-assign]
+        rig.downlink.pace.look = lambda rows, now_ns: None  # type: ignore[method-assign]
     c, begin_ns, waits = rig.table.shared, rig.now_ns, []
     interval_ns = 20 * MS * (1 - ppm * 1e-6)
     for k in range(int(minutes * 3000)):

@@ -64,7 +64,7 @@ class PlaybackTruth:
         sent, refused = line.on_sent, line.on_refused
         line.on_sent = lambda rows, now_ns: (self._left(), sent(rows, now_ns))[1]
         line.on_refused = lambda rows, samples: (self._refused(int(samples[0])), refused(rows, samples))[1]
-        line._pace.look = lambda rows, now_ns: None  # type: ignore[method-assign]  # it leaves out samples; test_pace
+        line.pace.look = lambda rows, now_ns: None  # type: ignore[method-assign]  # it leaves out samples; test_pace
         assert playback is not None
 
     # -- what happens -----------------------------------------------------------------------

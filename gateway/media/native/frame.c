@@ -27,6 +27,21 @@ Py_ssize_t record_samples(const Array *records)
     return (records->m - (Py_ssize_t)sizeof(Record)) / 2;
 }
 
+Py_ssize_t write_prefix(char *message, Py_ssize_t samples, Py_ssize_t count)
+{
+    struct {
+        uint32_t payload_bytes;
+        uint8_t kind, reserved[3];
+        uint16_t samples, reserved_too;
+        uint32_t count;
+    } prefix = {.kind = AUDIO, .samples = (uint16_t)samples, .count = (uint32_t)count};
+    Py_ssize_t records = count * ((Py_ssize_t)sizeof(Record) + 2 * samples);
+    prefix.payload_bytes = (uint32_t)(records + AUDIO_HEADER_BYTES);
+    _Static_assert(sizeof prefix == PREFIX_BYTES, "a prefix has no holes");
+    memcpy(message, &prefix, sizeof prefix);
+    return PREFIX_BYTES + records;
+}
+
 int write_head(const Arg *columns, int64_t row, unsigned flags, Py_ssize_t samples, char *record)
 {
     int64_t *position = AT(int64_t, columns[UP_POSITION], row);

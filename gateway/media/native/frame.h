@@ -13,6 +13,15 @@ typedef struct {
     int64_t position;
 } Record;
 
+/* Of an audio message, before its records: what all messages begin with, and what those of audio go on with. */
+#define HEADER_BYTES_OF_MESSAGE 8
+#define AUDIO_HEADER_BYTES 8
+#define PREFIX_BYTES (HEADER_BYTES_OF_MESSAGE + AUDIO_HEADER_BYTES)
+#define AUDIO 2
+
+/* The prefix of a message of so many records of so many samples; returns the length of the whole. */
+Py_ssize_t write_prefix(char *message, Py_ssize_t samples, Py_ssize_t count);
+
 /* Columns that records are made of, as they follow each other among the arguments of a kernel. */
 enum { UP_POSITION, UP_FLAGS, AGENT_READY, CHANNELS, FRAMES_TO_AGENT, FRAMES_OF_WORKER, OF_HEADS };
 

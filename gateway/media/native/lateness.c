@@ -68,3 +68,21 @@ int64_t learn_late(const Arg *arg)
     }
     return 0;
 }
+
+/* late(learn_late(), flow, clock_hz, base_ns, target_ns, rows, relative_ns, now_ns): that, for packets that were as expected
+   and have moved their rows, and what the deadlines of these are now (Lateness.note_expected) */
+int64_t late(const Arg *arg)
+{
+    enum { LEARN, FLOW, CLOCK_HZ, OF_BASE_NS, OF_TARGET_NS, OF_ROWS };
+    if (arg[LEARN].k.n != 1 || arg[FLOW].a.m != FLOW_FIELDS) {
+        PyErr_SetString(PyExc_ValueError, "late: the shapes of its arrays do not go together");
+        return -1;
+    }
+    if (run_bound(arg[LEARN].k.of[0], &arg[OF_ROWS], 3) < 0) return -1;
+    for (Py_ssize_t i = 0; i < arg[OF_ROWS].a.n; i++) {
+        int64_t row = *AT(int64_t, arg[OF_ROWS], i), *flow = AT(int64_t, arg[FLOW], row);
+        int64_t wait_ns = (int64_t)(*AT(double, arg[OF_BASE_NS], row) + *AT(double, arg[OF_TARGET_NS], row));
+        flow[RX_DEADLINE_NS] = media_ns(flow[RX_NEXT_TS], *AT(int64_t, arg[CLOCK_HZ], row)) + wait_ns;
+    }
+    return 0;
+}

@@ -7,6 +7,21 @@
 #define TRUNKLINE_MEDIA_H
 
 #include "binding.h"
+#include <time.h>
+
+static inline int64_t clock_ns(clockid_t clock)
+{
+    struct timespec now;
+    clock_gettime(clock, &now);
+    return now.tv_sec * 1000000000LL + now.tv_nsec;
+}
+
+/* An extended timestamp as time; in one product it would be too big within hours at 48 kHz. */
+static inline int64_t media_ns(int64_t timestamp, int64_t clock_hz)
+{
+    int64_t seconds = timestamp / clock_hz - (timestamp % clock_hz < 0), rest = timestamp - seconds * clock_hz;
+    return seconds * 1000000000 + rest * 1000000000 / clock_hz;
+}
 
 /* sockets.c */
 Run ready, receive, send_packets, waiting;
@@ -34,7 +49,7 @@ Run said, said_in, speak, spoken, due, least, delays, play, leave;
 #define SPEAK_COUNT 0xFFFFF
 
 /* bursts.c, quality.c, lateness.c */
-Run missing, rate, learn_late;
+Run missing, rate, learn_late, late;
 
 /* reports.c, heard_reports.c */
 Run due_by, report, hear_report;
@@ -42,7 +57,7 @@ Run due_by, report, hear_report;
 Run admit, follow, lacks, schedule, expect, decode;
 /* fill.c, join.c */
 Run filled_frames, filled_records, join;
-/* suited.c, straight.c */
-Run suited, straight;
+/* suited.c, straight.c, tick.c, ticks.c */
+Run suited, straight, tick, ticks;
 
 #endif

@@ -44,6 +44,7 @@ static const Kernel kernels[] = {
      "d2 rows int q1!", rate},
     {"learn_late",
      "d1!@ d1!@ f2!@ d1!@ q1@ q1!@ q1!@ real real real real real real real real rows d1 int", learn_late},
+    {"late", "learn_late() q2!@ q1@ d1@ d1@ rows d1 int", late},
     {"due_by", "q1@ rows int q1!", due_by},
     {"report",
      "q1!@ q1!@ ?1!@ q2!@ q1!@ ?2@ q2@ q2@ I1@ I1@ B1@ q1@ q1@ q1@ q1!@ q1!@ d1@ q1@ B2@ B1 int int rows d2 int B2! q1! "
@@ -66,6 +67,12 @@ static const Kernel kernels[] = {
     {"filled_frames", FILL_TAKES " " FILL_CALL_TAKES " h2!", filled_frames},
     {"filled_records", FILL_TAKES " q1!@ H1!@ ?1@ I1@ q1!@ q1! " FILL_CALL_TAKES " B2!", filled_records},
     {"join", "h2@ int i1@ q1!@ ?1!@ q1@ q1@ rows h2 h2!", join},
+    {"tick",
+     "receive() usual() late() least() delays() said_in() play() q1! "
+     "B2 int int int int rows int int int int B1! int int B1! int int int int int int int int int", tick},
+    {"ticks",
+     "ready() tick() q1 q1! q1! q1! q1! q1 q1! "
+     "B2 rows int B1! int int B1! int int int int int int int int int int int int int int int int int", ticks},
     /* row of each descriptor, rows, events, how many */
     {"waiting", "i1 q1! B2 int", waiting},
     {NULL, NULL, NULL},

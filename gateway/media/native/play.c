@@ -2,22 +2,9 @@
 /* The kernels of the downlink one after the other, for the usual tick: who is due, their packets, away with them, counted.
    packet_round.py binds it. */
 #include "packets.h"
-#include <time.h>
 
 /* `notes`, which tell Python what there is to do; from MADE_EACH on, how many packets were made of each format. */
 enum { DUE_COUNT, IS_BEHIND, OPENED, MADE_ALL, IS_SENT, REFUSED, MADE_EACH };
-
-/* Items of an array from `first` on, or so many. */
-static Arg items(const Arg *arg, int64_t first, int64_t count)
-{
-    Array a = arg->a;
-    return (Arg){.a = {a.data + first * a.step, count, a.m, a.step}};
-}
-
-static Arg from(const Arg *arg, int64_t first)
-{
-    return items(arg, first, arg->a.n - first);
-}
 
 static int64_t refuse(const char *what)
 {
@@ -25,24 +12,17 @@ static int64_t refuse(const char *what)
     return -1;
 }
 
-static int64_t monotonic_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * 1000000000LL + now.tv_nsec;
-}
-
 enum { SEND, SPOKEN, LEAST, DELAYS, PACKETS, BYTES, MADE, SAMPLES, SENT, NOTES, DUE, LATE_NS, RUNNING, NOW_NS, COUNTS };
 
 /* The packets of one format, from place `at` on; how many were refused, then none is counted. -1 with an exception. */
 static int64_t leave_of_format(const Arg *arg, int64_t at, int64_t n, int64_t bytes)
 {
-    Arg rows = items(&arg[MADE], at, n), packets = items(&arg[PACKETS], at, n), sent = items(&arg[SENT], at, n);
+    Arg rows = items_of(&arg[MADE], at, n), packets = items_of(&arg[PACKETS], at, n), sent = items_of(&arg[SENT], at, n);
     Arg all = {.a = {NULL, 0, 1, sizeof(int32_t)}};
     packets.a.m = bytes;
     if (run_bound(arg[SEND].k.of[0], (Arg[]){rows, packets, all, sent}, 4) < 0) return -1;
     Arg size = {.i = bytes - HEADER_BYTES};
-    return run_bound(arg[SPOKEN].k.of[0], (Arg[]){rows, items(&arg[SAMPLES], at, n), sent, size}, 4);
+    return run_bound(arg[SPOKEN].k.of[0], (Arg[]){rows, items_of(&arg[SAMPLES], at, n), sent, size}, 4);
 }
 
 static int fits(const Arg *arg)
@@ -80,8 +60,8 @@ int64_t leave(const Arg *arg)
     int64_t next_ns = run_bound(arg[LEAST].k.of[0], &arg[RUNNING], 1);
     if (PyErr_Occurred() || notes[REFUSED] || next_ns <= arg[NOW_NS].i) return -1;
     if (arg[COUNTS].i) {
-        Arg due = items(&arg[DUE], 0, notes[DUE_COUNT]), late_ns = items(&arg[LATE_NS], 0, notes[DUE_COUNT]);
-        Arg since_ns = {.i = monotonic_ns() - arg[NOW_NS].i};
+        Arg due = items_of(&arg[DUE], 0, notes[DUE_COUNT]), late_ns = items_of(&arg[LATE_NS], 0, notes[DUE_COUNT]);
+        Arg since_ns = {.i = clock_ns(CLOCK_MONOTONIC) - arg[NOW_NS].i};
         if (run_bound(arg[DELAYS].k.of[0], (Arg[]){due, late_ns, since_ns}, 3) < 0) return -1;
     }
     return next_ns;
@@ -106,8 +86,8 @@ int64_t play(const Arg *arg)
     notes[DUE_COUNT] = found & UINT32_MAX;
     if ((notes[IS_BEHIND] = found >> 32)) return -1;
     for (int64_t f = 0; f < formats; f++) {
-        Arg rest[] = {items(&arg[DUE_ROWS], 0, notes[DUE_COUNT]), arg[NOW], from(&arg[DATA], made), arg[LINE],
-                      from(&arg[ROWS], made), from(&arg[SAID], made), from(&arg[OPENS], made), from(&arg[OTHERS], others)};
+        Arg rest[] = {items_of(&arg[DUE_ROWS], 0, notes[DUE_COUNT]), arg[NOW], rest_of(&arg[DATA], made), arg[LINE],
+                      rest_of(&arg[ROWS], made), rest_of(&arg[SAID], made), rest_of(&arg[OPENS], made), rest_of(&arg[OTHERS], others)};
         if ((found = run_bound(arg[SPEAK].k.of[f], rest, sizeof rest / sizeof *rest)) < 0) return -1;
         notes[MADE_EACH + f] = found & SPEAK_COUNT;
         made += found & SPEAK_COUNT;

@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What agents say in one read: the audio messages at its beginning (agent_bridge/wire.py), one after the other to `said`. */
+#include "frame.h"
 #include "queue.h"
 #include <string.h>
 
-#define HEADER_BYTES 8
-#define AUDIO_HEADER_BYTES 8
-#define RECORD_BYTES 16
-#define PCM_AT 16
-#define AUDIO 2
+#define HEADER_BYTES HEADER_BYTES_OF_MESSAGE
+#define RECORD_BYTES ((int64_t)sizeof(Record))
 #define MOST_PAYLOAD (4 << 20)
 
 enum { SAID, OF_ROW, SAID_OF, MARKED, LEFT, LONG, HEARD, HEARD_AFTER, PLACES, NOTES, LINK, TURN, LOOKS, NOW_NS, DATA, SIZE };
@@ -33,7 +31,7 @@ static Message message_at(char *data, int64_t size)
     int64_t record = RECORD_BYTES + 2 * (int64_t)samples;
     if (!samples || !count || AUDIO_HEADER_BYTES + count * record != payload || HEADER_BYTES + payload > size) return none;
     char *first = data + HEADER_BYTES + AUDIO_HEADER_BYTES;
-    return (Message){{first, count, 1, record}, {first + PCM_AT, count, samples, record}, HEADER_BYTES + (int64_t)payload};
+    return (Message){{first, count, 1, record}, {first + RECORD_BYTES, count, samples, record}, HEADER_BYTES + (int64_t)payload};
 }
 
 /* How many bytes of messages there are, of so many records at most: with more of them it is enough, and the rest may come
@@ -73,19 +71,12 @@ static void mark(const Arg *arg, const Message *message)
     }
 }
 
-/* The rest of an array. */
-static Arg from(const Arg *arg, int64_t first)
-{
-    Array a = arg->a;
-    return (Arg){.a = {a.data + first * a.step, a.n - first, a.m, a.step}};
-}
-
 /* One message to the kernel of one format; what that finds goes behind what was found before. False with an exception. */
 static int take(const Arg *arg, PyObject *said, const Message *message, int64_t *count)
 {
     Arg rest[] = {arg[LINK], arg[TURN], arg[LOOKS], arg[NOW_NS], {.a = message->channel}, {.a = message->pcm},
-                  from(&arg[LEFT], count[LEFT_COUNT]), from(&arg[LONG], count[LONG_COUNT]),
-                  from(&arg[HEARD], count[HEARD_COUNT]), from(&arg[HEARD_AFTER], count[HEARD_COUNT])};
+                  rest_of(&arg[LEFT], count[LEFT_COUNT]), rest_of(&arg[LONG], count[LONG_COUNT]),
+                  rest_of(&arg[HEARD], count[HEARD_COUNT]), rest_of(&arg[HEARD_AFTER], count[HEARD_COUNT])};
     int64_t found = run_bound(said, rest, sizeof rest / sizeof *rest);
     if (found < 0) return 0;
     count[LEFT_COUNT] += found & SAID_COUNT;

@@ -2,13 +2,13 @@
 /* Twin of poller.py and udp.py: what is ready, a datagram from each socket that is, and one to each row.
 
    Addresses are compared and sent to as the kernel has them, sockaddr_in or sockaddr_in6; sockaddr.py makes them. */
+#include "sockets.h"
 #include "media.h"
 #include <errno.h>
 #include <netinet/in.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <time.h>
 
 #define SOCKADDR_BYTES ((Py_ssize_t)sizeof(struct sockaddr_in6))
 #define OLD_NS 1000000000 /* a stepped wall clock is not an old packet */
@@ -106,22 +106,19 @@ static ssize_t receive_plain(int fd, char *packet, size_t room, char *source)
     return size;
 }
 
-enum {
-    ROW_OF, LOOKED, REMOTES, PACKETS, SOURCES, ROWS, LENGTHS, NAMED, OTHERS, NOTES, /* bound */
-    EVENTS, FOUND, LOOK, BEHIND, TIMED
-};
+enum { EVENTS = OF_RECEIVING, FOUND, LOOK, BEHIND, TIMED };
 
 static int has_room(const Arg *arg)
 {
-    Py_ssize_t most = arg[PACKETS].a.n, found = (Py_ssize_t)arg[FOUND].i;
-    if (most >= 1 << 20) return (too_small("how many there are"), 0);
+    Py_ssize_t most = arg[RECEIVED].a.n, found = (Py_ssize_t)arg[FOUND].i;
+    if (most > RECEIVED_COUNT) return (too_small("how many there are"), 0);
     if (!is_room(&arg[EVENTS].a, found))
         return (too_small("events"), 0);
     if (arg[REMOTES].a.m < SOCKADDR_BYTES || arg[SOURCES].a.m < SOCKADDR_BYTES || arg[SOURCES].a.n < most)
         return (too_small("addresses"), 0);
-    if (arg[ROWS].a.n < most || arg[LENGTHS].a.n < most || arg[NAMED].a.n < most)
+    if (arg[ROWS_RECEIVED].a.n < most || arg[LENGTHS_RECEIVED].a.n < most || arg[ARE_NAMED].a.n < most)
         return (too_small("packets"), 0);
-    if (arg[LOOKED].a.n < arg[ROW_OF].a.n || arg[OTHERS].a.n < found || arg[OTHERS].a.m < 2 || arg[NOTES].a.n < 2)
+    if (arg[LOOKED].a.n < arg[ROW_OF].a.n || arg[OTHERS].a.n < found || arg[OTHERS].a.m < 2 || arg[TIMED_NOTES].a.n < 2)
         return (too_small("what else there is to say"), 0);
     return 1;
 }
@@ -129,8 +126,8 @@ static int has_room(const Arg *arg)
 /* One datagram of socket `fd` as packet i of a batch; whether there was one. */
 static int take_packet(const Arg *arg, int fd, int32_t row, Py_ssize_t i, int64_t *notes)
 {
-    char *packet = AT(char, arg[PACKETS], i), *source = AT(char, arg[SOURCES], i);
-    size_t room = (size_t)arg[PACKETS].a.m;
+    char *packet = AT(char, arg[RECEIVED], i), *source = AT(char, arg[SOURCES], i);
+    size_t room = (size_t)arg[RECEIVED].a.m;
     ssize_t size;
     int64_t age = -1;
     memset(source, 0, sizeof(sa_family_t));
@@ -138,9 +135,9 @@ static int take_packet(const Arg *arg, int fd, int32_t row, Py_ssize_t i, int64_
     else size = receive_plain(fd, packet, room, source);
     if (size < 0) return 0; /* nothing there after all, or an ICMP error that says nothing of this packet */
     if (age >= 0) notes[0] = row, notes[1] = age;
-    *AT(int64_t, arg[ROWS], i) = row;
-    *AT(int32_t, arg[LENGTHS], i) = (int32_t)size;
-    *AT(char, arg[NAMED], i) = (char)is_same(source, AT(char, arg[REMOTES], row));
+    *AT(int64_t, arg[ROWS_RECEIVED], i) = row;
+    *AT(int32_t, arg[LENGTHS_RECEIVED], i) = (int32_t)size;
+    *AT(char, arg[ARE_NAMED], i) = (char)is_same(source, AT(char, arg[REMOTES], row));
     return 1;
 }
 
@@ -165,10 +162,10 @@ int64_t receive(const Arg *arg)
         int64_t *looked = AT(int64_t, arg[LOOKED], fd);
         if (arg[BEHIND].i && *looked != look - 1) continue;
         *looked = look;
-        if (n < arg[PACKETS].a.n) n += take_packet(arg, fd, row, n, notes);
+        if (n < arg[RECEIVED].a.n) n += take_packet(arg, fd, row, n, notes);
     }
-    for (int i = 0; i < 2; i++) *AT(int64_t, arg[NOTES], i) = notes[i];
-    return n | others << 20;
+    for (int i = 0; i < 2; i++) *AT(int64_t, arg[TIMED_NOTES], i) = notes[i];
+    return n | others << RECEIVED_BITS;
 }
 
 /* Rows whose sockets were found ready; returns how many. */

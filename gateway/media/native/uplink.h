@@ -48,4 +48,9 @@ int filter_of(const Arg *arg, Py_ssize_t n, Py_ssize_t samples, Filter *filter);
 void hear(const Arg *arg, const Filter *filter, int64_t row, const int16_t *pcm, const int16_t *heard, Py_ssize_t n,
           float level, double rise_db, int16_t *frame);
 
+/* -- usual.c: it answers with four counts, of so many bits each; of its arguments, these two are what it has taken */
+#define USUAL_BITS 15
+#define USUAL_COUNT ((1 << USUAL_BITS) - 1)
+enum { USUAL_TAKEN = OF_RECORDS + OF_PACKETS + 18, USUAL_RELATIVE_NS };
+
 #endif

@@ -14,10 +14,10 @@ enum {
     ROWS, PACKETS, LENGTHS, NAMED, NOW_NS, COUNT, LINK, BEYOND, LEARNS, LISTENS, MESSAGE
 };
 
+_Static_assert((int)TAKEN == USUAL_TAKEN && (int)RELATIVE_NS == USUAL_RELATIVE_NS, "they are where uplink.h says");
+
 /* usual.py */
 enum { MOST_CREDIT_NS, EXTRA, EARLIEST_NS, EARLY_NS, LATE_NS, FRAME_MS, LEARN_MS, RISE_DB, CONSTANT_COUNT };
-
-#define PREFIX_BYTES 16 /* of a message; wire.py writes it */
 
 /* One call of the kernel. */
 typedef struct {
@@ -28,8 +28,6 @@ typedef struct {
     double ms, learn_ms, rise_db;
     Py_ssize_t taken, written, unusual, changed;
 } Way;
-
-#define COUNT_BITS 15
 
 static int begin(Way *way, const Arg *arg)
 {
@@ -48,7 +46,7 @@ static int begin(Way *way, const Arg *arg)
                way->packets[FLOW].a.m == FLOW_FIELDS && way->packets[STEP].a.m == FLOW_FIELDS &&
                way->packets[RECEIVED_BY_WORKER].a.n >= 1 && arg[HEADS + FRAMES_OF_WORKER].a.n >= 1 && arg[DECODED].a.n == 256 &&
                arg[DECODED].a.step == sizeof(int16_t) && arg[PACKETS].a.n == n && arg[LENGTHS].a.n == n &&
-               arg[NAMED].a.n == n && n < 1 << COUNT_BITS && count >= 0 && count <= n && arg[ELSEWHERE].a.n >= 3 &&
+               arg[NAMED].a.n == n && n < 1 << USUAL_BITS && count >= 0 && count <= n && arg[ELSEWHERE].a.n >= 3 &&
                arg[ELSEWHERE].a.step == sizeof(int64_t) &&
                arg[REFUSED].a.n >= 1;
     if (arg[LINK].i >= 0) /* else nothing is written */
@@ -179,6 +177,6 @@ int64_t usual(const Arg *arg)
     }
     *AT(int64_t, way.packets[RECEIVED_BY_WORKER], 0) += way.taken;
     *AT(int64_t, arg[HEADS + FRAMES_OF_WORKER], 0) += way.written;
-    return left | (int64_t)way.written << COUNT_BITS | (int64_t)way.unusual << 2 * COUNT_BITS |
-           (int64_t)way.changed << 3 * COUNT_BITS;
+    return left | (int64_t)way.written << USUAL_BITS | (int64_t)way.unusual << 2 * USUAL_BITS |
+           (int64_t)way.changed << 3 * USUAL_BITS;
 }

@@ -83,7 +83,7 @@ class Rig:
         self.links: list[RecordingLink] = []
         "of all calls that ever were"
         self.streams = [self.call(message) for message in messages]
-        self.downlink._pace._rng = SimpleNamespace(random=lambda: 0.0)  # type: ignore[assignment]
+        self.downlink.pace._rng = SimpleNamespace(random=lambda: 0.0)  # type: ignore[assignment]
 
     def sink(self) -> PacketSink:
         """What takes packets."""
@@ -153,7 +153,7 @@ class Rig:
                 self.downlink.prebuffer.wait_ns[step.row] = step.n * 10 * MS
                 self.downlink.prebuffer._note_longer()
             case "pace":
-                self.downlink._pace.want(np.array([step.row]), step.n - 5)
+                self.downlink.pace.want(np.array([step.row]), step.n - 5)
             case "digit":
                 self.playback.send_digits(stream, "5", 60, 40)
             case "codec" | "ptime":
@@ -195,7 +195,7 @@ class Rig:
         names = ("last_sample", "queued_since_ns", "stopped_ns", "down_history", "loud_ns", "noise_due_ns")
         columns |= {name: getattr(table, name).tolist() for name in names}
         columns["echo"] = table.echo_dbov.round(2).tolist()
-        columns["least"] = self.downlink._pace._least.tolist()
+        columns["least"] = self.downlink.pace._least.tolist()
         columns["first"] = self.downlink.prebuffer.first_samples.tolist()
         prebuffer = self.downlink.prebuffer
         columns["wait"] = [column.tolist() for column in (prebuffer.wait_ns, *prebuffer.arrays)]
@@ -282,7 +282,7 @@ class ShortRig(Rig):
         assert taken in (0, len(data))
         if not taken:  # the pool might not have room for all of it
             self.say_run(run)
-        assert not self.agents._speech.left and not self.agents._speech.long
+        assert not self.agents.speech.left and not self.agents.speech.long
 
     def advance(self) -> None:
         super().advance()
@@ -433,7 +433,7 @@ def test_who_waits_for_a_quiet_block_takes_the_short_way(monkeypatch: pytest.Mon
     rig = ShortRig([start_message(**kind) for kind in KINDS[:2]], compiled.native)  # type: ignore[arg-type]
     rig.say(Say((((0, 1), 3200, 9000),)), 0)
     rig.do(Step("run", 0, 8))
-    rig.downlink._pace.want(np.array([0, 1]), np.array([1, -1]))
+    rig.downlink.pace.want(np.array([0, 1]), np.array([1, -1]))
     long_way = mock.Mock(wraps=rig.downlink._send_due)
     monkeypatch.setattr(rig.downlink, "_send_due", long_way)
     rig.do(Step("run", 0, 12))
@@ -456,7 +456,7 @@ def test_a_usual_tick_is_two_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     rig.say(Say(((speakers, 1600, 9000),)), 0)
     rig.do(Step("run", 0, 8))
     before = rig.table.shared.frames_played.copy()
-    rounds, speech = rig.downlink.packet_round, rig.agents._speech
+    rounds, speech = rig.downlink.packet_round, rig.agents.speech
     for stage, names in (
         (rounds, ["_finish", "_bind"]), (rig.downlink, ["_advance_rest"]), (rig.agents, ["_audio", "_push"]),
         (speech, ["take", "settle", "_finish_read", "_bind_all"]), (rig.playback, ["_on_sent"]),
@@ -478,7 +478,7 @@ def test_whoever_waits_takes_the_short_way_too(monkeypatch: pytest.MonkeyPatch) 
     everybody = Say((((0, 1, 2, 3), 320, 9000),))
     for name in ("_audio", "_push"):
         monkeypatch.setattr(rig.agents, name, None)
-    monkeypatch.setattr(rig.agents._speech, "_finish_read", None)
+    monkeypatch.setattr(rig.agents.speech, "_finish_read", None)
     for _ in range(4):
         rig.say(everybody, 0)
     queue = rig.table.formats.at(0).queue
@@ -611,7 +611,7 @@ def test_arrays_that_do_not_go_together_are_refused() -> None:
     """A mistake of ours is an exception, whatever lies behind the end of an array."""
     rig = Rig([start_message(rate_hz=16000)], compiled.native)
     rig.say(Say((((0,), 320, 0),)), 0)
-    said = rig.agents._speech._kernels[0]
+    said = rig.agents.speech._kernels[0]
     channel, pcm = records(320, 2)
     short, room = np.zeros(1, np.int64), np.zeros(2, np.int64)
     with pytest.raises(ValueError, match="do not go together"):
@@ -662,7 +662,7 @@ def test_reads_are_refused_whose_notes_have_no_room() -> None:
     rig = ShortRig([start_message(rate_hz=16000)], compiled.native)
     said = Say((((0,), 320, 0),))
     rig.say(said, 0)
-    speech, data, queue = rig.agents._speech, message_of(*said.run(rig)), rig.table.formats.at(0).queue
+    speech, data, queue = rig.agents.speech, message_of(*said.run(rig)), rig.table.formats.at(0).queue
     good = {
         "said": tuple(speech._kernels), "of_row": rig.table.formats.of_row, "said_of": np.zeros(1, np.int64),
         "marked": np.zeros(1, np.uint8), "left": speech._read, "places": np.zeros((1, 3), np.int64),

@@ -45,7 +45,7 @@ def test_calls_that_begin_all_at_once_are_all_heard(load: float) -> None:
     """
     worker = BusyWorker(CALLS, costs(load))
     worker.run(6)
-    assert max(state.waiting for state in worker.states) > 2.5 * CALLS, "it was behind"
+    assert max(state.waiting for state in worker.states) > 1.5 * CALLS, "it was behind"
     assert worker.states[-1].waiting < CALLS
     assert not worker.rig.drops()
     assert filled_since(worker, 1000) <= CALLS, "one of each call may have been due when it began to speak"

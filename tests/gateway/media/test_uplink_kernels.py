@@ -196,7 +196,7 @@ class Side:
                 self.streams = [self._call(i, call, far) for i, (call, far) in enumerate(together)]
         self.written, self.usual = np.zeros((2, self.table.capacity), np.int64)
         "frames of each row that a kernel wrote as records, and packets that were taken at once"
-        frames, usual = self.engine.agents._frames, self.engine.express._usual
+        frames, usual = self.engine.agents._frames, self.engine.express.usual
         self._message_to, self._take = frames.message_to, usual.take
         frames.message_to = self.engine.agents.message_to = self._watched_message  # type: ignore[method-assign]
         usual.take = self._watched_take if at_once else _take_none  # type: ignore[method-assign]
@@ -216,7 +216,7 @@ class Side:
 
     def _watched_take(self, batch: Batch, now_ns: int, *, waited: bool) -> int:
         left = self._take(batch, now_ns, waited=waited)
-        usual = self.engine.express._usual
+        usual = self.engine.express.usual
         rest = batch.rows[usual.places[:left]] if left < len(batch.rows) else batch.rows
         taken = usual._taken[: len(batch.rows) - left]
         assert sorted([*rest.tolist(), *taken.tolist()]) == sorted(batch.rows.tolist())
@@ -406,7 +406,7 @@ def test_what_does_not_fit_together_is_refused() -> None:
     for _ in range(3):
         side.receive([(call, packet) for call in (0, 1) for packet in fars[call].packets("plain", "loud")])
         side.tick(PACKET_MS)
-    usual, n = side.engine.express._usual, 2
+    usual, n = side.engine.express.usual, 2
     assert usual.take(side.batch([(0, fars[0].packets("plain", "loud")[0])]), side.now_ns, waited=False) == 0
     side.tick(PACKET_MS)
     packets = [(call, fars[call].packets("plain", "loud")[0]) for call in (0, 1)]

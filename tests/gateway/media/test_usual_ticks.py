@@ -1,0 +1,344 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Usual ticks that are done at once leave the same behind as those that are done step by step."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import select
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from support import kernels
+from support.media_rig import MS, voice
+from support.socket_worker import FEW, SocketWorker
+from trunkline.agent_bridge.dialect import FLAG_CONCEALED
+from trunkline.gateway.media import control, loop, usual_ticks
+from trunkline.gateway.media.columns import ROW_FIELDS
+from trunkline.rtp.packet import Packet
+
+pytestmark = pytest.mark.skipif(not kernels.there, reason="no kernels were built")
+
+CALLS, PACKET_MS = 15, 20
+ROUNDS = 30
+UNTIMED = ("flow", "call_id", "uplink_delay", "downlink_delay")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few() -> Iterator[None]:
+    """Three packets a tick are a crowd."""
+    limits = dataclasses.replace(loop.LIMITS, few=FEW)
+    with mock.patch.multiple(loop, FEW_SOCKETS=FEW, LIMITS=limits):
+        yield
+
+
+@dataclasses.dataclass
+class Odd:
+    """What happens besides."""
+
+    round: int
+    call: int
+    what: str
+
+
+class Far:
+    """A caller's packets."""
+
+    def __init__(self, call: int) -> None:
+        self.sequence, self.timestamp, self.ssrc = 65_530 - call, 2**32 - 3000 * (call + 1), call + 7
+        self._rng, self.payload_type = np.random.default_rng(call), 0
+
+    def next(self, size: int = 160, *, marker: bool = False) -> bytes:
+        loudness = 0xFF if self.sequence // 10 % 3 else 0x90  # silence, or not
+        payload = self._rng.integers(loudness & 0xF0, loudness + 1, size, np.uint8).tobytes()
+        packet = dataclasses.replace(
+            voice(self.sequence, ssrc=self.ssrc, ts=self.timestamp, size=size, pt=self.payload_type),
+            payload=payload,
+            marker=marker,
+        )
+        self.sequence += 1
+        self.timestamp += size
+        return bytes(packet)
+
+    def packets(self, what: str) -> list[bytes]:
+        match what:
+            case "lost":
+                self.next()
+                return []
+            case "twice":
+                return [self.next()] * 2
+            case "swapped":
+                first = self.next()
+                return [self.next(), first]
+            case "burst":
+                return [self.next() for _ in range(4)]
+            case "ssrc":
+                self.ssrc += 100
+                return [self.next() for _ in range(3)]
+            case "leap":
+                self.timestamp += 80_000
+            case "codec":
+                self.payload_type = 8
+            case "short":
+                return [self.next()[:9]]
+            case "size":
+                return [self.next(80)]
+            case "marker":
+                return [self.next(marker=True)]
+            case "event":
+                key = Packet(
+                    101,
+                    self.sequence & 0xFFFF,
+                    self.timestamp & 0xFFFFFFFF,
+                    self.ssrc,
+                    bytes([5, 10, 0, 160]),
+                )
+                self.sequence += 1
+                return [bytes(key)]
+        return [self.next()]
+
+
+OF_CALLERS = ["lost", "twice", "swapped", "burst", "ssrc", "leap", "short", "size", "marker", "event"]
+OF_AGENTS = ["speak", "mark", "clear", "mute", "flood", "deaf", "hears", "narrow", "ends"]
+OTHERS = ["report", "interrupt", "hang up", "hold", "codec"]
+odd = st.builds(
+    Odd,
+    st.integers(3, ROUNDS - 1),
+    st.integers(0, CALLS - 1),
+    st.sampled_from([*OF_CALLERS, *OF_AGENTS, *OTHERS]),
+)
+
+
+def prepare(worker: SocketWorker, fars: list[list[list[bytes]]], odds: list[Odd]) -> None:
+    """All that will happen."""
+    worker.on_control = lambda data: obey(worker, data)
+    for number, rounds in enumerate(fars):
+        for turn, packets in enumerate(rounds):
+            at_ms = 20 + turn * PACKET_MS + number % 5 * 4 + 1
+            for place, packet in enumerate(packets):
+                worker.at(
+                    at_ms + place * 0.1, lambda number=number, packet=packet: worker.say(number, packet)
+                )  # type: ignore[misc]
+    for each in odds:
+        worker.at(20 + each.round * PACKET_MS + 2, lambda each=each: happen(worker, each))  # type: ignore[misc]
+
+
+def happen(worker: SocketWorker, odd: Odd) -> None:
+    call, agent = odd.call, worker.agent
+    channel = list(agent.channels)[call] if len(agent.channels) > call else 0
+    match odd.what:
+        case "speak" | "flood" if channel:
+            pcm = np.random.default_rng(odd.round).integers(-9000, 9000, (1, 320), np.int16)
+            for _ in range(5 if odd.what == "speak" else 250):
+                agent.speak(np.array([call]), pcm)
+        case "mark":
+            agent.say("mark", channel=channel, name="m")
+        case "clear":
+            agent.say("clear", channel=channel)
+        case "mute":
+            agent.say("mute", channel=channel, uplink=odd.round % 2 == 0, downlink=odd.round % 3 == 0)
+        case "report":
+            worker.report(call, bytes.fromhex("80c80006") + bytes(24))
+        case "deaf" | "hears":
+            worker.deaf = odd.what == "deaf"
+        case "narrow":
+            worker.narrow()
+        case "ends":
+            worker.end_agent()
+        case "interrupt" | "hang up" | "hold" | "codec":
+            worker.theirs.send(bytes([OTHERS.index(odd.what), call, odd.round]))
+
+
+def obey(worker: SocketWorker, data: bytes) -> None:
+    """What the gateway says: it is heard before packets leave."""
+    what, call, turn = OTHERS[data[0]], data[1], data[2]
+    stream = worker.streams[call]
+    if stream.rtp.fileno() < 0:
+        return
+    match what:
+        case "interrupt":
+            worker.engine.playback.clear(stream)
+        case "hang up":
+            worker.hang_up(call)
+        case "hold":
+            worker.engine.update(stream, dataclasses.replace(stream.media, send=turn % 2 == 0), worker.now_ns)
+        case "codec":
+            alaw = dataclasses.replace(stream.media, codec="PCMA", send_pt=8, receive_pt=8)
+            worker.engine.update(stream, alaw, worker.now_ns)
+
+
+def compare(one: SocketWorker, other: SocketWorker) -> None:
+    for name in [name for name, _, _ in ROW_FIELDS if name not in UNTIMED]:
+        np.testing.assert_array_equal(
+            getattr(one.table.shared, name), getattr(other.table.shared, name), name
+        )
+    np.testing.assert_array_equal(one.table.shared.flow, other.table.shared.flow)
+    for name in ("packets_received", "packets_sent", "frames_to_agent", "frames_from_agent", "drops"):
+        np.testing.assert_array_equal(
+            getattr(one.table.shared.worker, name), getattr(other.table.shared.worker, name), name
+        )
+    for mine, others in zip(one.callers, other.callers, strict=True):
+        assert mine.heard == others.heard
+    assert one.agent.control == other.agent.control
+    assert [without_address(message) for message in one.posted] == [without_address(m) for m in other.posted]
+    for mine, others in zip(records(one), records(other), strict=True):
+        np.testing.assert_array_equal(mine, others)
+
+
+def without_address(message: control.Message) -> control.Message:
+    return (
+        msgspec.structs.replace(message, address="") if isinstance(message, control.MediaStarted) else message
+    )
+
+
+def records(worker: SocketWorker) -> list[np.ndarray]:
+    """What the agent got of each call."""
+    heard = np.concatenate(worker.heard)
+    return [heard[heard["channel"] == channel] for channel in worker.agent.channels]
+
+
+@contextlib.contextmanager
+def both(odds: list[Odd], ms: float) -> Iterator[tuple[SocketWorker, SocketWorker]]:
+    """A worker with the kernel and one without, after the same."""
+    script = {(each.round, each.call): each.what for each in odds if each.what in [*OF_CALLERS, "codec"]}
+    packets = [
+        [far.packets(script.get((turn, call), "plain")) for turn in range(ROUNDS)]
+        for call, far in enumerate(Far(call) for call in range(CALLS))
+    ]
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        workers = []
+        for at_once in (True, False):
+            workers.append(SocketWorker(CALLS, folder, at_once=at_once))
+            stack.callback(workers[-1].close)
+            prepare(workers[-1], packets, odds)
+            workers[-1].run(ms)
+        yield workers[0], workers[1]
+
+
+@given(st.lists(odd, max_size=25))
+@settings(max_examples=15, deadline=None)
+def test_ticks_at_once_leave_the_same_behind(odds: list[Odd]) -> None:
+    """Every column, and all that the agent and the callers got, whatever they do."""
+    with both(odds, 20 + ROUNDS * PACKET_MS + 100) as (one, other):
+        compare(one, other)
+
+
+def test_most_ticks_are_usual() -> None:
+    """Packets of all calls, an agent that speaks with all of them: few ticks are anybody else's."""
+    odds = [Odd(turn, call, "speak") for turn in (3, 8, 13, 18, 23) for call in range(CALLS)]
+    with both(odds, 20 + ROUNDS * PACKET_MS) as (one, other):
+        compare(one, other)
+        assert one.usual is not None
+        stops, ticks = one.usual.stops, int(one.table.shared.worker.ticks[0])
+        assert len(stops) > 0.6 * ticks
+        assert stops.count(usual_ticks._ALL_DONE) > 0.8 * len(stops)
+        assert sum(len(records) for records in one.heard) > 0.9 * CALLS * ROUNDS
+        assert int(one.table.shared.frames_played.sum()) > 0.8 * CALLS * 25
+
+
+def test_on_the_machines_own_clock() -> None:
+    """With the sleep in it: all is heard, what is due leaves, and the ticks are counted as others are."""
+    packets = [[[far.next()] for _ in range(ROUNDS)] for far in (Far(call) for call in range(CALLS))]
+    odds = [Odd(turn, call, "speak") for turn in (3, 8, 13, 18) for call in range(CALLS)]
+    with tempfile.TemporaryDirectory() as folder:
+        worker = SocketWorker(CALLS, Path(folder), at_once=True, real=True)
+        assert worker.usual is not None
+        runs: list[tuple[int, int]] = []
+        run, counters = worker.usual.run, worker.table.shared.worker
+
+        def counted(*of_run: Any) -> tuple[Any, int]:
+            before = int(counters.ticks[0])
+            found, done = run(*of_run)
+            runs.append((int(counters.ticks[0]) - before, done))
+            return found, done
+
+        worker.usual.run = counted  # type: ignore[method-assign]
+        prepare(worker, packets, odds)
+        worker.run(20 + ROUNDS * PACKET_MS + 100)
+        worker._carry()
+        heard = [of_call[of_call["flags"] & FLAG_CONCEALED == 0] for of_call in records(worker)]
+        rows = [stream.row for stream in worker.streams]
+        c = worker.table.shared
+        assert sum(len(of_call) for of_call in heard) >= CALLS * ROUNDS
+        assert (c.packets_received[rows] == ROUNDS).all()
+        assert sum(ticks for ticks, _ in runs) > 20, "several in one go"
+        assert int(counters.tick_duration.sum()) == int(counters.ticks[0])
+        assert counters.heartbeat_ns[0] > worker.begun_ns + 600 * MS
+        assert (worker.table.noted_ns[rows] > worker.begun_ns + 200 * MS).any(), "some had their turn"
+        for caller in worker.callers:
+            numbers = [Packet.parse(data).sequence for data in caller.heard]
+            assert len(numbers) > 25 and (np.diff(np.array(numbers)) % 65_536 == 1).all()
+        assert int(c.frames_played[rows].min()) >= 15
+        worker.close()
+
+
+def test_a_new_format_gets_its_kernel() -> None:
+    """Though all that is asked for it is a few packets that are left: no other tick may come for long."""
+    odds = [Odd(5, call, "codec") for call in range(CALLS)]
+    with both(odds, 20 + ROUNDS * PACKET_MS) as (one, other):
+        compare(one, other)
+        assert one.usual is not None
+        assert len(one.engine.express.usual._ways) == len(one.table.formats.list) == 2
+        assert one.usual.stops.count(usual_ticks._ALL_DONE) > 30
+
+
+@pytest.mark.parametrize("broken", ["look", "ticks"])
+def test_what_fails_is_done_step_by_step(broken: str) -> None:
+    """One tick is lost; it is not tried again."""
+    packets = [[[far.next()] for _ in range(ROUNDS)] for far in (Far(call) for call in range(CALLS))]
+    with tempfile.TemporaryDirectory() as folder:
+        worker = SocketWorker(CALLS, Path(folder), at_once=True)
+        prepare(worker, packets, [])
+        worker.run(200)
+        assert worker.usual is not None
+        worker.usual.forget()
+        if broken == "look":
+            worker.usual._look = mock.Mock(side_effect=ZeroDivisionError)  # type: ignore[method-assign]
+        else:
+            worker.usual._kernel = mock.Mock(side_effect=ZeroDivisionError)
+        with pytest.raises(ZeroDivisionError):
+            worker.run(300)
+        worker.run(20 + ROUNDS * PACKET_MS + 100)
+        assert not worker.usual.may()
+        rows = [stream.row for stream in worker.streams]
+        assert (worker.table.shared.packets_received[rows] == ROUNDS).all()
+        assert sum(len(of_call) for of_call in records(worker)) >= CALLS * (ROUNDS - 1)
+        worker.close()
+
+
+def test_whoever_else_is_ready_is_heard_before_packets_leave() -> None:
+    """Another agent, say, whose speech is just in time."""
+    heard: dict[bool, list[int]] = {True: [], False: []}
+    packets = [[[far.next()] for _ in range(ROUNDS)] for far in (Far(call) for call in range(CALLS))]
+    with tempfile.TemporaryDirectory() as folder:
+        for at_once, seen in heard.items():
+            worker = SocketWorker(CALLS, Path(folder), at_once=at_once)
+            ours, theirs = socket.socketpair()
+
+            def hear(
+                _: int, ours: socket.socket = ours, seen: list[int] = seen, worker: Any = worker
+            ) -> None:
+                ours.recv(10)
+                seen.append(int(worker.table.shared.packets_sent.sum()))
+
+            worker.poller.watch(ours.fileno(), select.EPOLLIN, hear)
+            prepare(worker, packets, [])
+            for turn in range(3, ROUNDS):
+                worker.at(20 + turn * PACKET_MS - 7, lambda theirs=theirs: theirs.send(b"!"))  # type: ignore[misc]
+            worker.run(20 + ROUNDS * PACKET_MS)
+            worker.close()
+            ours.close()
+            theirs.close()
+    assert heard[True] == heard[False]
+    assert len(heard[True]) == ROUNDS - 3
