@@ -44,5 +44,7 @@ Run admit, follow, lacks, schedule, expect, decode;
 Run filled_frames, filled_records, join;
 /* suited.c, straight.c */
 Run suited, straight;
+/* onward.c, catch_up.c */
+Run onward, catch_up, refill;
 
 #endif
