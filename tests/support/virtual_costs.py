@@ -3,53 +3,31 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Callable
 from typing import Any
 
 from support.virtual_engine import VirtualEngine
 
-EACH = 8
-
 
 class Costs:
-    """From its making on: what `rig.engine` took, without the sockets that it writes to and reads from.
-
-    Each tick is timed, and what is done for others in each eighth.
-    """
+    """From its making on: what `rig.engine` took, without the sockets that it writes to and reads from."""
 
     def __init__(self, rig: VirtualEngine) -> None:
         self._begun_s = time.process_time()
         self._engine_s = 0.0
-        self._inner = [
-            (place, name, self._timed(getattr(place, name), -EACH))
-            for place, name in (
-                (rig.agent.socket, "sendmsg"),
-                (rig.agent.socket, "recv_into"),
-                (rig.sockets, "send"),
-                (rig.sockets, "send_rtcp"),
-                (rig.sockets, "send_reports"),
-            )
-        ]
-        turn, timed = itertools.cycle(range(EACH)), self._timed(rig.step, 1)
+        for place, name, sign in (
+            (rig, "step", 1),
+            (rig.agent.socket, "sendmsg", -1),
+            (rig.agent.socket, "recv_into", -1),
+            (rig.sockets, "send", -1),
+            (rig.sockets, "send_rtcp", -1),
+            (rig.sockets, "send_reports", -1),
+        ):
+            setattr(place, name, self._timed(getattr(place, name), sign))
 
-        def step(*args: Any) -> None:
-            if next(turn) < EACH - 1:
-                timed(*args)
-                return
-            for place, name, inner in self._inner:
-                setattr(place, name, inner)
-            try:
-                timed(*args)
-            finally:
-                for place, name, _ in self._inner:
-                    delattr(place, name)  # back to the one of its class
-
-        rig.step = step  # type: ignore[method-assign]
-
-    def _timed(self, function: Callable[..., Any], weight: int) -> Callable[..., Any]:
-        """The same; it counts, with this weight."""
+    def _timed(self, function: Callable[..., Any], sign: int) -> Callable[..., Any]:
+        """The same; it counts."""
         clock = time.thread_time
 
         def timed(*args: object) -> Any:
@@ -57,7 +35,7 @@ class Costs:
             try:
                 return function(*args)
             finally:
-                self._engine_s += weight * (clock() - begun_s)
+                self._engine_s += sign * (clock() - begun_s)
 
         return timed
 
