@@ -38,7 +38,7 @@ from trunkline.rtp.comfort_noise import ComfortNoise
 LONGEST_MS = 120
 "The longest packet that we believe; Opus has no longer one (RFC 6716 3.2.5)."
 
-DRAWN = 1024
+DRAWN = 64
 "Turns of batches that are drawn at once."
 
 Rows = NDArray[np.intp]
