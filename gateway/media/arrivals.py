@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,19 +74,3 @@ class Arrivals:
             return self.packets[self.index[which], first : first + width], lengths
         columns = np.minimum(starts[:, None] + np.arange(width), self.packets.shape[1] - 1)
         return self.packets[self.index[which][:, None], columns], lengths
-
-
-class Speaker(Protocol):
-    """Where the timeline's frames go (uplink.py)."""
-
-    def durations(self, arrivals: Arrivals, which: NDArray[np.intp]) -> NDArray[np.int64]:
-        """How long these payloads are, in timestamp units; 0: impossible."""
-
-    def speak(self, arrivals: Arrivals, which: NDArray[np.intp]) -> None:
-        """Payloads of different rows that are next in order, and good."""
-
-    def fill(self, rows: Rows, duration_ts: int, silent: NDArray[np.bool_]) -> None:
-        """One frame of so many timestamp units that never came, concealed or silent."""
-
-    def expect(self, rows: Rows, gap_ts: NDArray[np.int64], payloads: Sequence[bytes]) -> None:
-        """Before `fill`: what waits behind the gap, so many timestamp units after the frame begins."""

@@ -58,6 +58,11 @@ class Fills:
         """Whether there are kernels for missing frames of so many samples on the line."""
         return fmt.up.takes(samples) and self._of(fmt, samples) is not None
 
+    def records(self, fmt: Format, samples: int) -> Kernel | None:
+        """What `write` calls; None where there is none for such frames."""
+        kernels = self._of(fmt, samples) if fmt.up.takes(samples) else None
+        return None if kernels is None else kernels.records
+
     def frames(
         self, fmt: Format, rows: Rows, samples: int, quiet: Mask, ahead: Ahead, *, hurried: bool
     ) -> tuple[Pcm, Flags, list[int]]:

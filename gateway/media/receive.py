@@ -84,7 +84,7 @@ class Receiver:
             good = self._think(batch, arrivals, now_ns, turn)
             self._timeline.arrive(arrivals, good, good[:0], now_ns)
             return
-        rest, left, moved, places = self._admit_usual(batch, now_ns, turn)
+        rest, left, moved, places = self._take_in(batch, now_ns, turn)
         if not len(rest) + len(left) + len(moved):
             return
         arrivals = Arrivals.of(batch)
@@ -99,29 +99,38 @@ class Receiver:
         if len(left) + len(moved):
             self._timeline.arrive(arrivals, left, moved, now_ns)
 
-    def _admit_usual(
+    def _take_in(
         self, batch: Batch, now_ns: int, turn: bool
     ) -> tuple[Indices, Indices, Indices, NDArray[np.int64]]:
         """By the kernel: places of packets that need thought, are for the timeline to accept, and have moved it.
 
-        Last [3, n] sequence numbers, timestamps and first bytes of audio of all but the first.
+        The others have gone all their way, or wait.  Last [3, n] sequence numbers, timestamps and first bytes of audio
+        of all but the first.
         """
         assert self._admit is not None
-        timeline, n = self._timeline, len(batch.rows)
+        timeline, rows, n = self._timeline, batch.rows, len(batch.rows)
+        out, relative_ns = self._out, self._relative_ns
         timeline.held.reserve(n)
         may = batch.named
         if self._table.restamped:
-            may = may & ~np.isin(batch.rows, list(self._table.restamped))
+            may = may & ~np.isin(rows, list(self._table.restamped))
         if timeline.backlog.skips:
-            may = may & ~timeline.backlog.skipped[batch.rows]
-        out, relative_ns = self._out, self._relative_ns
+            may = may & ~timeline.backlog.skipped[rows]
         counts = self._admit(
-            *timeline.moment(now_ns), *self.lateness.ordinary_ns, turn, batch.rows, batch.packets, batch.lengths, may,
-            out, relative_ns,
+            *timeline.moment(now_ns), *self.lateness.ordinary_ns, turn, rows, batch.packets, batch.lengths, may, out,
+            relative_ns,
         )  # fmt: skip
         rest, left, moved, noted = (counts >> shift & _MOST for shift in (0, 16, 32, 48))
         if noted:
-            self.lateness.update(batch.rows[out[3, :noted]], relative_ns[:noted], now_ns)
+            self.lateness.update(rows[out[3, :noted]], relative_ns[:noted], now_ns)
+        if moved and not rest and not left and timeline.onward is not None:
+            which = out[2, :moved]
+            start = out[6, which]
+            size = batch.lengths[which] - start
+            is_heard, waiting = timeline.onward.hear(rows[which], which, batch.packets, start, size, now_ns)
+            if is_heard:
+                moved = 0
+                timeline.release(waiting, now_ns)
         return out[0, :rest], out[1, :left], out[2, :moved], out[4:, :n]
 
     def _think(self, batch: Batch, arrivals: Arrivals, now_ns: int, turn: bool) -> Indices:

@@ -62,6 +62,11 @@ class ReorderBuffer:
         self.with_memory = 0
         "or, before this one, no more"
 
+    @property
+    def waiting(self) -> int:
+        """Packets of all rows."""
+        return self.in_use - int(self.free[0])
+
     def reserve(self, packets: int) -> None:
         """Have room for so many more packets, whatever rows they are for, as long as these have room."""
         taken = self.in_use - int(self.free[0])

@@ -24,7 +24,7 @@ CONCEAL_MS = 240
 "Concealment has faded to silence by then; what follows is a gap, not speech."
 
 _COUNT = (1 << 20) - 1
-_LACKS = 9
+LACKS = 9
 "Rows of what `lacks` fills in: native/timeline.c."
 
 Rows = NDArray[np.intp]
@@ -47,12 +47,12 @@ class Schedule:
 
     def __init__(self, table: Table, held: ReorderBuffer, account: Credit) -> None:
         self._table = table
-        self._held = held
+        self.held = held
         self._credit = account
         self.soonest = soonest_of(table.shared.rx_deadline_ns)
         "least deadline of rows"
         self._lacks, self._set = (compiled.bind(name, *self.columns()) for name in ("lacks", "schedule"))
-        self._out: NDArray[np.int64] = np.zeros((_LACKS, table.capacity), np.int64)
+        self._out: NDArray[np.int64] = np.zeros((LACKS, table.capacity), np.int64)
         "what `lacks` fills in"
 
     def columns(self) -> tuple[NDArray[Any], ...]:
@@ -61,12 +61,12 @@ class Schedule:
         return (
             c.flow, table.clock_hz, c.rx_base_delay_ns, c.rx_target_ns, c.rx_ptime_ts, table.ptime_ns, c.rx_proven,
             table.payload_bytes, table.payload_ts, table.variable, table.slip, table.lost_run, table.late_since_ns,
-            c.drops, c.worker.drops, table.held, self._held.first,
+            c.drops, c.worker.drops, table.held, self.held.first,
         )  # fmt: skip
 
     def moment(self, now_ns: int) -> tuple[int, int, float, NDArray[Any], NDArray[Any], NDArray[Any]]:
         """... and with each call."""
-        held = self._held
+        held = self.held
         return now_ns, credit.CREDIT_NS, credit.CREDIT_RATE, held.slots, held.payloads, held.free
 
     def set_deadlines(self, rows: Rows) -> None:
@@ -111,8 +111,8 @@ class Schedule:
         rows = running[c.rx_deadline_ns[running] <= now_ns]
         waits = table.held[rows] > 0
         waiting = rows[waits]
-        slots = self._held.first[waiting]
-        seq, timestamp, kind, _, _ = self._held.slots[slots].T
+        slots = self.held.first[waiting]
+        seq, timestamp, kind, _, _ = self.held.slots[slots].T
         packet_ts = c.rx_ptime_ts[waiting]
         half_ts = packet_ts - packet_ts // 2
         leap = (

@@ -25,12 +25,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trunkline.gateway.media import compiled
-from trunkline.gateway.media.arrivals import AUDIO, Arrivals, Speaker
+from trunkline.gateway.media.arrivals import AUDIO, Arrivals
 from trunkline.gateway.media.backlog import Backlog
 from trunkline.gateway.media.credit import Credit
+from trunkline.gateway.media.onward import Onward
 from trunkline.gateway.media.reorder import ReorderBuffer
 from trunkline.gateway.media.schedule import Lacking, Schedule
 from trunkline.gateway.media.table import SILENT_RUN, Table
+from trunkline.gateway.media.uplink import Uplink
 from trunkline.rtp.outcomes import Drop
 
 MANY_ROWS = 50
@@ -61,7 +63,7 @@ _NOTHING: Indices = np.zeros(0, np.intp)
 class Timeline:
     """Next sequence number, next timestamp and deadline of every row."""
 
-    def __init__(self, table: Table, speaker: Speaker) -> None:
+    def __init__(self, table: Table, speaker: Uplink) -> None:
         self._table = table
         self._speaker = speaker
         self.held = ReorderBuffer(table)
@@ -69,6 +71,7 @@ class Timeline:
         self._schedule = Schedule(table, self.held, self._credit)
         self.soonest = self._schedule.soonest
         self.columns, self.moment = self._schedule.columns, self._schedule.moment
+        self.onward = None if compiled.native is None else Onward(table, speaker, self._schedule)
         self._follow = compiled.bind("follow", *self.columns())
         self._found: NDArray[np.int64] = np.zeros((_FOUND, table.capacity), np.int64)
         "what it fills in"
@@ -99,7 +102,7 @@ class Timeline:
             return
         self._accept(arrivals, in_order, moved, now_ns)
         rows = arrivals.rows[_together(in_order, moved)]
-        self._release(rows[self._table.held[rows] > 0], now_ns)
+        self.release(rows[self._table.held[rows] > 0], now_ns)
 
     def _skip(self, arrivals: Arrivals, ahead: NDArray[np.intp]) -> bool:
         """Where what came before was given up, nobody waits for it; returns whether that is so anywhere."""
@@ -110,10 +113,14 @@ class Timeline:
             self._table.shared.rx_next_seq[row] = seq
         return len(which) > 0
 
-    def _release(self, rows: Rows, now_ns: int) -> None:
+    def release(self, rows: Rows, now_ns: int) -> None:
         """Packets of these rows that waited and are in order now."""
         take = self._next_by_numpy if self._follow is None else self._next_compiled
-        while len(rows) and (found := take(rows, now_ns)) is not None:
+        while len(rows):
+            if self.onward is not None and not len(rows := self.onward.release(rows, now_ns)):
+                return
+            if (found := take(rows, now_ns)) is None:
+                return
             self._accept(*found, now_ns)
             rows = rows[self._table.held[rows] > 0]
 
@@ -284,8 +291,12 @@ class Timeline:
 
     def _fill(self, rows: Rows, count: NDArray[np.int64], now_ns: int) -> None:
         """So many frames for each row, all rows at once: a stall makes many of them wait."""
-        for done in range(min(int(count.max(initial=0)), FILLS_PER_TICK)):
-            self._fill_one(rows[count > done], now_ns)
+        rounds, done = min(int(count.max(initial=0)), FILLS_PER_TICK), 0
+        if rounds and self.onward is not None:
+            few = np.minimum(count, rounds)
+            done = self.onward.refill(rows, few, now_ns, hurried=self._speaker.hurried)
+        for more in range(done, rounds):
+            self._fill_one(rows[count > more], now_ns)
 
     # -- gaps -------------------------------------------------------------------------------
 
@@ -303,15 +314,31 @@ class Timeline:
         for _ in range(FILLS_PER_TICK):
             if self._schedule.soonest(running) > due_ns:
                 return
-            lacking = self._schedule.overdue(running, now_ns)
-            self._make_up(lacking)
+            lacking, rows = self._fill_overdue(running, now_ns)
             over = lacking.over[0]
             for missing in zip(*(column.tolist() for column in lacking.over), strict=True):
                 self.on_missing(*missing)
-            if len(over):
-                self._release(over, now_ns)
+            if len(rows):
+                self.release(rows, now_ns)
                 self._schedule.set_deadlines(over)
+            if len(over):
                 self.on_released(over)
+
+    def _fill_overdue(self, running: Rows, now_ns: int) -> tuple[Lacking, Rows]:
+        """Make up a frame of each of these rows whose time has run out.
+
+        Returns them, and the rows whose packets behind them are still to be looked at.
+        """
+        if self.onward is not None:
+            done = self.onward.catch_up(running, now_ns, hurried=self._speaker.hurried)
+            if done is not None:
+                lacking, is_made, rows = done
+                if not is_made:
+                    self._make_up(lacking)
+                return lacking, rows
+        lacking = self._schedule.overdue(running, now_ns)
+        self._make_up(lacking)
+        return lacking, lacking.over[0]
 
     def overdue(self, rows: Rows, now_ns: int) -> int:
         """How many of these rows lack a frame whose time has run out."""

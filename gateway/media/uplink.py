@@ -9,6 +9,7 @@ frames of their own length, each with the position of its first sample.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -37,6 +38,9 @@ from trunkline.rtp.comfort_noise import ComfortNoise
 LONGEST_MS = 120
 "The longest packet that we believe; Opus has no longer one (RFC 6716 3.2.5)."
 
+DRAWN = 64
+"Turns of batches that are drawn at once."
+
 Rows = NDArray[np.intp]
 Indices = NDArray[np.intp]
 Pcm = NDArray[np.int16]
@@ -60,7 +64,7 @@ class FrameSink(Protocol):
 
 
 class Uplink:
-    """Turns what the timeline lets through into frames; implements `timeline.Speaker`."""
+    """Turns what the timeline lets through into frames; where the timeline's frames go."""
 
     def __init__(self, table: Table, sink: FrameSink) -> None:
         self._table = table
@@ -70,8 +74,8 @@ class Uplink:
         self._hearing = Hearing(table, self.background)
         self.tones = ToneWatch(table)
         self.voice = Voice(table, self.tones)
-        self._fills = Fills(table, self.voice.state)
-        self._straight = Straight(table, self.voice, self._filler, self._hearing)
+        self.fills = Fills(table, self.voice.state)
+        self.straight = Straight(table, self.voice, self._filler, self._hearing)
         self.withholding = Withholding(table)
         self.changes: list[tuple[Change, int]] = []
         "callers who have begun to speak or ceased, and where on their agents' timelines; Turns takes them"
@@ -86,10 +90,25 @@ class Uplink:
         self._odd = OddEnds()
         self._decoders: dict[int, Kernel | None] = {}
         "by format, where there is no more to decoding than a table: a kernel that does it"
+        self.drawn = bytes([self.voice.turn | self.background.turn << 1]), 0
+        "whose turn it is to teach in batch after batch (1 for the voice, 2 for the background), and which is next"
 
-    def draw(self) -> None:
-        """A batch has been heard: whose turn is it in the next?"""
-        self.voice.turn, self.background.turn = next(self.voice.turns), next(self.background.turns)
+    def draw(self, batches: int = 1) -> None:
+        """So many batches have been heard: whose turn is it in the next?"""
+        turns, turn = self.drawn[0], self.drawn[1] + batches
+        if turn >= len(turns):
+            turns, turn = self._draw_on(), turn - len(turns)
+        self.drawn = turns, turn
+        self.voice.turn, self.background.turn = turns[turn] & 1 > 0, turns[turn] > 1
+
+    def _draw_on(self) -> bytes:
+        voices, backgrounds = (itertools.islice(of.turns, DRAWN) for of in (self.voice, self.background))
+        return bytes(voice | background << 1 for voice, background in zip(voices, backgrounds, strict=True))
+
+    def is_plain(self) -> bool:
+        """Whether nobody's frames are changed or may wait on their way to the agent."""
+        table = self._table
+        return not (self.tones.watching or table.muted_up or table.behind or self.withholding.count)
 
     def part_of_frame(self, fmt: Format) -> NDArray[np.int64]:
         """Samples of each row that wait for the rest of a frame of this length, i64[capacity]."""
@@ -132,15 +151,12 @@ class Uplink:
 
     def _speak_straight(self, fmt: Format, rows: Rows, arrivals: Arrivals, which: Indices, size: int) -> bool:
         """The usual: into a message by one kernel, while nobody's frames are changed or may wait; False for others."""
-        table = self._table
-        if self.tones.watching or table.muted_up or table.behind or self.withholding.count:
+        if not self.is_plain() or self.voice.neural[rows].any():
             return False
-        if self.voice.neural[rows].any():
-            return False
-        message = self._message(fmt, rows, size) if self._straight.knows(fmt, size) else None
+        message = self._message(fmt, rows, size) if self.straight.knows(fmt, size) else None
         if message is None:
             return False
-        changed = self._straight.write(fmt, rows, arrivals, which, size, message)
+        changed = self.straight.write(fmt, rows, arrivals, which, size, message)
         if len(changed):
             self.changed(fmt, changed)
         return True
@@ -240,7 +256,7 @@ class Uplink:
             samples = int(duration_ts * fmt.line_hz // table.clock_hz[of_format[0]])
             odd = fmt.up.down > 1 and self._odd.any_among(of_format, samples, fmt.up.down)
             by_decoder = fmt.codec.conceals and not quiet.all()
-            if odd or by_decoder or self.tones.watching or not self._fills.knows(fmt, samples):
+            if odd or by_decoder or self.tones.watching or not self.fills.knows(fmt, samples):
                 self._fill_by_numpy(fmt, of_format, samples, quiet)
             else:
                 self._fill_compiled(fmt, of_format, samples, quiet)
@@ -253,16 +269,17 @@ class Uplink:
         straight = not self.withholding.count and self._apart(rows) is None
         message = self._message(fmt, rows, samples) if straight else None
         if message is None:
-            pcm, flags, ceased = self._fills.frames(fmt, rows, samples, quiet, ahead, hurried=self.hurried)
+            pcm, flags, ceased = self.fills.frames(fmt, rows, samples, quiet, ahead, hurried=self.hurried)
             if ceased:
-                self._place_ceased(fmt, ceased, samples)
+                self.place_ceased(fmt, ceased, samples)
             self._cut(fmt, rows, pcm, flags)
         else:
-            ceased = self._fills.write(fmt, rows, samples, quiet, ahead, message, hurried=self.hurried)
+            ceased = self.fills.write(fmt, rows, samples, quiet, ahead, message, hurried=self.hurried)
             if ceased:
-                self._place_ceased(fmt, ceased, 0)  # the frame is on the agent's timeline already
+                self.place_ceased(fmt, ceased, 0)  # the frame is on the agent's timeline already
 
-    def _place_ceased(self, fmt: Format, rows: list[int], samples: int) -> None:
+    def place_ceased(self, fmt: Format, rows: list[int], samples: int) -> None:
+        """These have ceased to speak with a frame that was made up; so much of it is not on their timelines yet."""
         self.voice.ceased(rows)
         self._place_changes(fmt, samples)
 

@@ -12,6 +12,7 @@ the checks.
 
 from __future__ import annotations
 
+import gc
 import sys
 
 from support.virtual_accounts import Places, frames_minus_time, unaccounted
@@ -28,6 +29,9 @@ def main(minutes: float = 60, calls: int = 100) -> bool:
     rig = VirtualEngine(calls, seed=SEED, tick_ms=20, echo=True)
     places = Places(rig)
     traffic = rig.traffic(SEED, Callers(calls, drift_ppm=200, speech=0.95), NETWORK)
+    gc.collect()
+    gc.freeze()
+    gc.disable()  # as in a worker
     costs = Costs(rig)
     rig.run(minutes * 60, traffic)
     traffic.stopped = True

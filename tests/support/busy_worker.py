@@ -190,6 +190,7 @@ class BusyWorker:
         "of frames that were said: calls, frames before them, packets"
         if rig.engine.table.formats.list[0].key.agent_rate_hz == 8000:  # else numbers do not survive
             rig.agent.on_frames = self._hear
+        self.engine.timeline.onward = None  # what is made up is to be seen where it is charged for
         self._charge()
         rhythm = Rhythm(
             self.poll, self.rig.table.shared.worker, clock=self.clock.now, cpu_clock=self.clock.cpu,

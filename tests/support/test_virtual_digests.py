@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import itertools
+import random
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 
-from support.virtual_engine import UNREAD_BATCHES, Digests, RecordingSockets
+from support.virtual_agent import VirtualAgent
+from support.virtual_engine import BLOCK_BYTES, UNREAD_BATCHES, Digests, RecordingSockets, Sum
 from support.virtual_network import _order
 from trunkline.agent_bridge import wire
 
@@ -26,13 +29,10 @@ class Sender:
         self.sockets.send(np.array(rows, np.intp), packets)
 
     def frames(self, *rows: int) -> None:
-        channels, nothing = np.array(rows, np.uint32), np.zeros(len(rows), np.int64)
-        pcm = np.ones((len(rows), 8), np.int16)
-        for message in wire.audio_messages(channels, nothing, nothing.astype(np.uint16), pcm):
-            self.digests.message(bytes(message), True)
+        self.digests.count_frames(len(rows))
 
     def mark(self) -> None:
-        self.digests.message(wire.control_message("mark", name="x"), False)
+        self.digests.others(wire.control_message("mark", name="x"))
 
     def report(self) -> None:
         self.sockets.send_reports(np.zeros(1, np.intp), np.full((1, 28), 7, np.uint8))
@@ -94,3 +94,48 @@ def test_ticks_that_are_too_long_to_sort_are_refused() -> None:
     one = np.ones(2, np.int64)
     with pytest.raises(AssertionError, match="too long"):
         _order(one, np.array([5, 4]), np.array([0, 70_000]))
+
+
+@pytest.mark.parametrize("size", [0, 7, BLOCK_BYTES - 1, BLOCK_BYTES, 3 * BLOCK_BYTES + 5])
+def test_a_sum_is_of_a_stream_in_whatever_pieces_it_comes(size: int) -> None:
+    """And tells apart what differs in one bit, wherever that is, or in length."""
+    rng = random.Random(size)
+    data = rng.randbytes(size)
+    whole = total(data)
+    cuts = sorted(rng.randint(0, size) for _ in range(9))
+    assert total(*(data[a:b] for a, b in itertools.pairwise([0, *cuts, size]))) == whole
+    for place in {0, size // 2, size - 1} if size else ():
+        other = bytearray(data)
+        other[place] ^= 1
+        assert total(bytes(other)) != whole
+    assert total(data, b"\0") != whole
+
+
+def total(*pieces: bytes) -> bytes:
+    one = Sum()
+    for piece in pieces:
+        one.update(piece)
+    return one.digest()
+
+
+def test_frames_are_the_same_in_any_messages() -> None:
+    """Which frames are in one message depends on what is done in one go; in which order they come does not."""
+    whole = said([0, 1, 2, 3])
+    assert said([0], [1, 2], [3]) == whole
+    assert said([1, 0, 2, 3])[1] != whole[1]
+    louder = said([0, 1], [2], [3], sound=9)
+    assert louder[0] != whole[0] and louder[1] == whole[1]
+
+
+def said(*messages: list[int], sound: int = 1) -> tuple[str, str]:
+    """The digests of all bytes, and of those that are no samples, of messages with frames of these channels."""
+    agent, digests = VirtualAgent(4), Digests()
+    for channel in range(4):
+        agent.take(wire.control_message("start", channel=channel))
+    agent.on_records, agent.on_heads, agent.on_count = digests.samples, digests.frames, digests.count_frames
+    for rows in messages:
+        channels, nothing = np.array(rows, np.uint32), np.zeros(len(rows), np.int64)
+        pcm = np.full((len(rows), 8), sound, np.int16)
+        agent.socket.sendmsg(list(wire.audio_messages(channels, nothing, nothing.astype(np.uint16), pcm)))
+    assert agent.frames.tolist() == [1, 1, 1, 1]
+    return digests.hexdigest(), digests.exact_hexdigest()

@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from support.virtual_agent import MADE_UP, Before, Frames
+from support.virtual_agent import MADE_UP, Before, Frames, Grouped
 from support.virtual_engine import START_NS, VirtualEngine
 from support.virtual_network import NUMBER_BYTES, Traffic, numbers_in
 
@@ -54,10 +54,11 @@ class Places:
         calls, frames = calls[real], frames.part(real)
         samples, position = frames.samples, frames.heads["position"].astype(np.int64)
         number = numbers_in(frames.tails(NUMBER_BYTES))
-        self._heard += np.bincount(calls, minlength=len(self._heard))
-        self._not_in_order += int(np.count_nonzero(number <= self._number.step(calls, number)))
+        of = Grouped(calls)
+        self._heard[of.calls] += of.counts
+        self._not_in_order += int(np.count_nonzero(number <= self._number.step(of, number)))
         place = position // samples - number
-        before = self._place.step(calls, place)
+        before = self._place.step(of, place)
         moved = (place != before) & (before != _NOWHERE)
         self._moves += np.bincount(calls[moved], minlength=len(self._moves))
 

@@ -9,12 +9,11 @@ import itertools
 import select
 import socket
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from trunkline.agent_bridge import wire
@@ -22,14 +21,22 @@ from trunkline.agent_bridge.dialect import FLAG_COMFORT_NOISE, FLAG_CONCEALED, F
 
 FD = 1000
 HEADER_BYTES, AUDIO_HEADER_BYTES = 8, 8
-UNREAD_BYTES = 1 << 20
+UNREAD_BYTES = 1 << 19
 "Small enough for the caches of a core."
 RECORD_HEAD = np.dtype(wire.record_dtype(1).descr[:-1])
-_SIZE = _COUNT = struct.Struct("<I")
+_COUNT = struct.Struct("<I")
 _COUNT_AT = HEADER_BYTES + 4
+_AUDIO_HEAD = struct.Struct("<I4xHxxI")
+"Bytes behind the header of a message; samples of a record, and how many there are."
 ANSWERED = tuple(b'{"type":"%s"' % kind for kind in (b"hello", b"start", b"ping"))
 PONG = b'{"type":"pong"'
 MADE_UP = FLAG_CONCEALED | FLAG_GAP | FLAG_COMFORT_NOISE
+
+
+class _Message(msgspec.Struct):
+    """What every control message has."""
+
+    type: str
 
 
 class MemorySocket:
@@ -52,14 +59,15 @@ class MemorySocket:
         return 0
 
     def sendmsg(self, pieces: Sequence[memoryview]) -> int:
-        agent = self._agent  # a link hands out whole messages, and an outbox keeps them whole
+        agent, frames = self._agent, 0  # a link hands out whole messages, and an outbox keeps them whole
         for piece in pieces:
             if piece[4] != wire.AUDIO:
                 for message in pieces:
                     agent.take(bytes(message))
                 return sum(len(message) for message in pieces)
+            frames += _COUNT.unpack_from(piece, _COUNT_AT)[0]
         data = b"".join(pieces)  # its memory is the gateway's
-        agent.take_audio(data)
+        agent.take_audio(data, frames)
         return len(data)
 
     def recv_into(self, buffer: bytearray) -> int:
@@ -95,6 +103,17 @@ class MemoryPoller:
             self._handler(events)
 
 
+class Grouped:
+    """Some calls[n], one or more, grouped: where each of them begins and ends."""
+
+    def __init__(self, calls: NDArray[np.intp]) -> None:
+        ends = np.flatnonzero(calls[1:] != calls[:-1])
+        self.begins = np.concatenate([[0], ends + 1])
+        self.ends = np.concatenate([ends, [len(calls) - 1]])
+        self.calls = calls[self.begins]
+        self.counts = self.ends - self.begins + 1
+
+
 class Before:
     """The value before each one of the same call, however many calls are looked at at once."""
 
@@ -102,13 +121,12 @@ class Before:
         self.last = np.full(calls, first, np.int64)
         "[calls] the newest value"
 
-    def step(self, calls: NDArray[np.intp], values: NDArray[np.int64]) -> NDArray[np.int64]:
-        """New values of calls[n], grouped by call and each call's in their order; those before them: i64[n]."""
-        begins = np.diff(calls, prepend=-1) != 0
-        before = np.roll(values, 1)
-        before[begins] = self.last[calls[begins]]
-        ends = np.append(begins[1:], True)
-        self.last[calls[ends]] = values[ends]
+    def step(self, of: Grouped, values: NDArray[np.int64]) -> NDArray[np.int64]:
+        """New values[n], each call's in their order; those before them: i64[n]."""
+        before = np.empty(len(values), np.int64)
+        before[1:] = values[:-1]
+        before[of.begins] = self.last[of.calls]
+        self.last[of.calls] = values[of.ends]
         return before
 
 
@@ -129,7 +147,9 @@ class VirtualAgent:
         "audio messages"
         self._unread_bytes = 0
         self._untold: list[bytes] = []
-        "payloads of control messages that want no answer"
+        "payloads of control messages that want no answer,"
+        self._checked = 0
+        "and how many of them have been checked"
         self._frames = np.zeros(calls, np.int64)
         self._made_up = np.zeros(calls, np.int64)
         self._next_position = Before(calls, 0)
@@ -139,10 +159,14 @@ class VirtualAgent:
         "called (calls[n], records[n]) for what comes at once, in its order"
         self.on_frames: Callable[[NDArray[np.intp], Frames], None] | None = None
         "called (calls[n], frames) for many messages: grouped by call, and each call's in their order"
-        self.on_message: Callable[[bytes, bool], None] = lambda data, audio: None
-        "called with each control message, and with audio messages, as they come"
+        self.on_message: Callable[[bytes], None] = lambda data: None
+        "called with each control message,"
+        self.on_count: Callable[[int], None] = lambda frames: None
+        "and with how many frames there are in others, as they come"
+        self.on_records: Callable[[bytes], None] = lambda records: None
+        "called with whole frames, for many messages, in the order in which they came,"
         self.on_heads: Callable[[bytes], None] = lambda heads: None
-        "called with frames without their samples, in the order in which they came"
+        "and with them without their samples"
 
     @property
     def frames(self) -> NDArray[np.int64]:
@@ -172,27 +196,30 @@ class VirtualAgent:
     def control(self) -> list[Mapping[str, Any]]:
         """What the gateway has said, but for frames and what was answered."""
         if self._untold:
-            messages = msgspec.json.decode(b"[" + b",".join(self._untold) + b"]")
-            assert all(isinstance(message["type"], str) for message in messages)
-            self._control += messages
-            self._untold = []
+            self._control += msgspec.json.decode(b"[" + b",".join(self._untold) + b"]")
+            self._checked, self._untold = 0, []
         return self._control
+
+    def _check(self) -> None:
+        """Control messages are JSON, and have a type."""
+        msgspec.json.decode(b"[" + b",".join(self._untold[self._checked :]) + b"]", type=list[_Message])
+        self._checked = len(self._untold)
 
     def take(self, message: bytes) -> None:
         """One whole message of the gateway's."""
         if message[4] == wire.AUDIO:
-            self.take_audio(message)
+            self.take_audio(message, _COUNT.unpack_from(message, _COUNT_AT)[0])
             return
-        self.on_message(message, False)
+        self.on_message(message)
         payload = message[HEADER_BYTES:]
         if payload.startswith(ANSWERED):
             self._answer(wire.parse_control(payload))
         elif not payload.startswith(PONG):
             self._untold.append(payload)
 
-    def take_audio(self, messages: bytes) -> None:
-        """Whole messages with frames."""
-        self.on_message(messages, True)
+    def take_audio(self, messages: bytes, frames: int) -> None:
+        """Whole messages with so many frames."""
+        self.on_count(frames)
         if self._echo:
             self.socket.inbox += messages
         self._unread.append(messages)
@@ -213,34 +240,36 @@ class VirtualAgent:
 
     def read(self) -> None:
         """Look at all that has come."""
-        data, self._unread, self._unread_bytes = b"".join(self._unread), [], 0
-        if len(self._untold) > UNREAD_BYTES >> 10:
-            assert self.control
-        if not data:
-            return
-        starts = np.array(_begins(data), np.int64)
-        samples, counts = _heads(data, starts)
-        begins = np.flatnonzero(
-            np.diff(samples, prepend=-1)
-        ).tolist()  # records of one message are of one length
-        for first, end in itertools.pairwise([*begins, len(starts)]):
-            alike = Frames(data, starts[first:end], counts[first:end], int(samples[first]))
-            self._hear(alike)
+        unread, self._unread, self._unread_bytes = self._unread, [], 0
+        if len(self._untold) > self._checked:
+            self._check()
+        alike: list[memoryview] = []
+        before = 0
+        for records, samples in itertools.chain.from_iterable(map(_records, unread)):
+            if samples != before and alike:
+                self._hear(Frames(b"".join(alike), before))
+                alike = []
+            alike.append(records)
+            before = samples  # records of one message are of one length
+        if alike:
+            self._hear(Frames(b"".join(alike), before))
 
     def _hear(self, frames: Frames) -> None:
         """Frames of one length, in the order in which they came."""
         heads, samples = frames.heads, frames.samples
+        self.on_records(frames.whole)
         self.on_heads(heads.tobytes())
         calls = self._index[heads["channel"] & 0xFFFF]
         if self.on_audio is not None:
             self.on_audio(calls.astype(np.intp), frames.records())
         order = np.argsort(calls, kind="stable")  # of 16 bits: by their digits, in no time
         calls, grouped = calls[order].astype(np.intp), frames.part(order)
-        self._frames += np.bincount(calls, minlength=len(self._frames))
+        of = Grouped(calls)
+        self._frames[of.calls] += of.counts
         made_up = (grouped.heads["flags"] & MADE_UP) > 0
         self._made_up += np.bincount(calls[made_up], minlength=len(self._frames))
         ends = grouped.heads["position"].astype(np.int64) + samples
-        before = self._next_position.step(calls, ends)
+        before = self._next_position.step(of, ends)
         self._misplaced += int(np.count_nonzero(ends - samples != before))
         if self.on_frames is not None:
             self.on_frames(calls, grouped)
@@ -258,64 +287,42 @@ class VirtualAgent:
 
 
 class Frames:
-    """Records of one length within bytes that came; their samples stay where they are until somebody asks."""
+    """Records of one length."""
 
-    def __init__(
-        self, data: bytes, starts: NDArray[np.int64], counts: NDArray[np.int64], samples: int
-    ) -> None:
-        """`starts` is where audio messages begin in `data`, `counts` how many records they have."""
-        self.samples = samples
-        self._dtype = wire.record_dtype(samples)
-        before = np.cumsum(counts) - counts
-        place = np.arange(int(counts.sum())) - np.repeat(before, counts)
-        self._data = np.frombuffer(data, np.uint8)
-        self._at = (
-            np.repeat(starts + HEADER_BYTES + AUDIO_HEADER_BYTES, counts) + place * self._dtype.itemsize
-        )
-        self.heads = self._bytes(0, RECORD_HEAD.itemsize).view(RECORD_HEAD)[:, 0]
+    def __init__(self, whole: bytes, samples: int) -> None:
+        """`whole` are records of so many samples, in the order in which they came."""
+        self.samples, self.whole = samples, whole
+        self._records = np.frombuffer(whole, wire.record_dtype(samples))
+        self._which: NDArray[np.intp] | None = None
+        "which of these they are; None: all"
+        size = self._records.itemsize
+        heads = np.frombuffer(whole, np.uint8).reshape(-1, size)[:, : RECORD_HEAD.itemsize]
+        self.heads = np.ascontiguousarray(heads).view(RECORD_HEAD)[:, 0]
         "records without their samples"
-
-    def _bytes(self, offset: int, size: int) -> NDArray[np.uint8]:
-        """So many bytes of each record, [n, size]."""
-        return sliding_window_view(self._data, size)[self._at + offset]
 
     def part(self, which: NDArray[np.intp]) -> Frames:
         """Some of them, in this order."""
         part = copy.copy(self)
-        part._at, part.heads = self._at[which], self.heads[which]
+        part._which = which if self._which is None else self._which[which]
+        part.heads = self.heads[which]
         return part
 
     def tails(self, samples: int) -> NDArray[np.int16]:
         """The last samples of each, [n, samples]."""
-        return self._bytes(self._dtype.itemsize - 2 * samples, 2 * samples).view("<i2")
+        tails = self._records["pcm"][:, -samples:]
+        return tails if self._which is None else tails[self._which]
 
     def records(self) -> NDArray[np.void]:
         """All of them, copied."""
-        return self._bytes(0, self._dtype.itemsize).view(self._dtype)[:, 0]
+        return self._records.copy() if self._which is None else self._records[self._which]
 
 
-def frame_count(data: bytes) -> int:
-    """Records in whole audio messages."""
-    return sum(_COUNT.unpack_from(data, start + _COUNT_AT)[0] for start in _begins(data))
-
-
-def _begins(data: bytes) -> list[int]:
-    """Where each message begins."""
-    starts, at, end = [], 0, len(data)
-    size_at = _SIZE.unpack_from
+def _records(messages: bytes) -> Iterator[tuple[memoryview, int]]:
+    """Records of each of these audio messages, and how many samples each record has."""
+    at, end, view = 0, len(messages), memoryview(messages)
     while at < end:
-        starts.append(at)
-        at += HEADER_BYTES + size_at(data, at)[0]
+        size, samples, count = _AUDIO_HEAD.unpack_from(messages, at)
+        begin, at = at + HEADER_BYTES + AUDIO_HEADER_BYTES, at + HEADER_BYTES + size
+        assert at - begin == count * (RECORD_HEAD.itemsize + 2 * samples), "a message says how many records it has"
+        yield view[begin:at], samples
     assert at == end, "messages are whole"
-    return starts
-
-
-def _heads(data: bytes, starts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Samples of a record, and number of records, of each audio message."""
-    head = sliding_window_view(np.frombuffer(data, np.uint8), AUDIO_HEADER_BYTES)[starts + HEADER_BYTES]
-    samples, counts = head.view("<u2")[:, 0].astype(np.int64), head.view("<u4")[:, 1].astype(np.int64)
-    sizes = np.diff(starts, append=len(data)) - HEADER_BYTES - AUDIO_HEADER_BYTES
-    assert (sizes == counts * (RECORD_HEAD.itemsize + 2 * samples)).all(), (
-        "a message says how many records it has"
-    )
-    return samples, counts

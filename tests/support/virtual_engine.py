@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from support.media_rig import cut, start_message
-from support.virtual_agent import Before, MemoryPoller, VirtualAgent, frame_count
+from support.virtual_agent import Before, Grouped, MemoryPoller, VirtualAgent
 from support.virtual_network import MS, Callers, Network, Traffic
 from trunkline.gateway.media import agent_connecting, control
 from trunkline.gateway.media.batch import Batch
@@ -38,8 +38,11 @@ START_NS = 1_000_000_000_000
 WALL_NS = 1_790_000_000_000_000_000
 "Unix time at the start."
 _FACTORS = np.random.default_rng(64).integers(0, 1 << 63, 1 << 13, np.uint64) * 2 + 1
+BLOCK_BYTES = 8 * len(_FACTORS)
 _AGAIN = 0x9E3779B97F4A7C15
-UNREAD_BATCHES = 500
+_HEAD = f"V{HEADER_BYTES}"
+_HEAD_OF_ROW = np.dtype([("row", np.intp), ("head", _HEAD)])
+UNREAD_BATCHES = 32
 "Sent packets are looked at when there are so many batches of them."
 UPLINK_DROPS = [
     Drop.SOURCE, Drop.PAYLOAD_TYPE, Drop.SSRC, Drop.PROBATION, Drop.DUPLICATE, Drop.LATE, Drop.OVERFLOW,
@@ -48,104 +51,121 @@ UPLINK_DROPS = [
 
 
 class Sum:
-    """Of much: a CRC, and a sum, modulo 2^64, of the words of each piece times odd numbers drawn at random.
+    """Of much: a CRC, and a sum, modulo 2^64, of the words of each block times odd numbers drawn at random.
 
     What is another on purpose might get by; what is another by mistake does not, and an hour of it takes seconds.
+    It is of a stream of bytes, in whatever pieces these come.
     """
 
     def __init__(self) -> None:
         self._crc = self._words = 0
+        self._rest = b""
+        "less than a block"
 
-    def update(self, data: bytes) -> None:
+    def update(self, piece: bytes | NDArray[np.uint8]) -> None:
         """A piece."""
+        data = memoryview(piece)
         self._crc = zlib.crc32(data, self._crc)
-        words = np.frombuffer(data, np.uint64, len(data) // 8)
-        for at in range(0, len(words), len(_FACTORS)):
-            part = words[at : at + len(_FACTORS)]
-            self._words = (self._words * _AGAIN + int(part @ _FACTORS[: len(part)])) & (1 << 64) - 1
+        first = -len(self._rest) % BLOCK_BYTES
+        if first > len(data):
+            self._rest += data
+            return
+        if first:
+            self._blocks(memoryview(self._rest + bytes(data[:first])))
+        whole = first + (len(data) - first) // BLOCK_BYTES * BLOCK_BYTES
+        self._blocks(data[first:whole])
+        self._rest = bytes(data[whole:])
+
+    def _blocks(self, data: memoryview) -> None:
+        for of_block in (np.frombuffer(data, np.uint64).reshape(-1, len(_FACTORS)) @ _FACTORS).tolist():
+            self._words = (self._words * _AGAIN + of_block) & (1 << 64) - 1
 
     def digest(self) -> bytes:
         """Of all until now."""
-        return struct.pack("<IQ", self._crc, self._words)
+        return struct.pack("<IQ", self._crc, self._words) + self._rest
 
 
 class Digests:
     """Of everything that leaves, in its order: two runs are alike to the last byte if these are.
 
     With each message or report goes what had left before it.  Among themselves, packets of one moment to different
-    callers have no order: it depends on what is done in one go.
+    callers have no order: it depends on what is done in one go, as it does which frames are in one message.
     """
 
     def __init__(self) -> None:
-        self._sound = Sum()
+        self._sound, self._samples = Sum(), Sum()
         self._others, self._packets, self._frames = (hashlib.sha256() for _ in range(3))
         self.sound = self._sound.update
-        "takes bytes with samples in them, which may differ by one in the last place where they are computed otherwise"
+        """takes packets to the callers, by their time and row, samples and all; these may differ by one in the last
+        place where they are computed otherwise"""
         self.packets = self._packets.update
-        "takes rows and headers of packets to the callers, by their time and row; `sound` has had their bytes"
+        "takes rows and headers of these"
+        self.samples = self._samples.update
+        "takes frames to the agent, samples and all"
         self.frames = self._frames.update
-        "takes channels, flags and positions of frames, which `sound` has had"
-        self._left: list[tuple[bytes, bytes]] = []
-        "rows and headers of packets, as they left behind the newest message"
+        "takes channels, flags and positions of these"
         self._sums = [0] * (2 + HEADER_BYTES // 4)
-        "packets, their rows and the words of their headers until then,"
-        self._frame_count = 0
-        "and frames"
+        "packets that have been reckoned, their rows and the words of their headers;"
+        self._packet_count = self._frame_count = 0
+        "packets that have left since, and all frames"
+        self._messages: list[tuple[bytes, int, int]] = []
+        "messages and reports since, and these counts before each"
 
-    def leave(self, rows: bytes, heads: bytes) -> None:
-        """Packets to the callers leave now."""
-        self._left.append((rows, heads))
+    def count_packets(self, count: int) -> None:
+        """So many packets leave now, which are reckoned later;"""
+        self._packet_count += count
+
+    def count_frames(self, count: int) -> None:
+        """... or frames."""
+        self._frame_count += count
 
     def others(self, data: bytes) -> None:
-        """Bytes without samples in them, which `sound` has not had."""
-        self._sound.update(data)
-        self.reckon()
-        self._others.update(b"%a %d" % (self._sums, self._frame_count))
-        self._others.update(data)
+        """Bytes without samples in them."""
+        self._messages.append((data, self._packet_count, self._frame_count))
 
-    def reckon(self) -> None:
-        """Sum up what has left."""
-        if not self._left:
-            return
-        rows, heads = (b"".join(column) for column in zip(*self._left, strict=True))
-        self._left = []
-        words = np.frombuffer(heads, "<u4").reshape(-1, HEADER_BYTES // 4).sum(axis=0, dtype=np.int64)
-        more = (len(rows) // 8, int(np.frombuffer(rows, np.intp).sum()), *words.tolist())
-        self._sums = [one + other for one, other in zip(self._sums, more, strict=True)]
-
-    def message(self, data: bytes, audio: bool) -> None:
-        """Messages to the agent."""
-        if audio:
-            self.sound(data)
-            self._frame_count += frame_count(data)
-        else:
-            self.others(data)
+    def reckon(self, rows: NDArray[np.intp], heads: NDArray[np.void]) -> None:
+        """Sum up the packets that have left, in their order: their rows, and heads of HEADER_BYTES."""
+        assert len(rows) == self._packet_count
+        sums = np.empty((1 + HEADER_BYTES // 4, len(rows) + 1), np.int64)
+        sums[:, 0] = self._sums[1:]
+        sums[0, 1:], sums[1:, 1:] = rows, heads.view("<u4").reshape(-1, HEADER_BYTES // 4).T
+        sums.cumsum(axis=1, out=sums)
+        counts = [count for _, count, _ in self._messages]
+        before = sums[:, counts].T.tolist() if counts else []
+        for (data, count, frames), packets in zip(self._messages, before, strict=True):
+            self._others.update(b"%a %d%b" % ([self._sums[0] + count, *packets], frames, data))
+        self._sums = [self._sums[0] + len(rows), *sums[:, -1].tolist()]
+        self._packet_count, self._messages = 0, []
 
     def hexdigest(self) -> str:
         """Of all bytes."""
-        return hashlib.sha256(self._sound.digest() + self._exact()).hexdigest()
+        sound = self._sound.digest() + self._samples.digest()
+        return hashlib.sha256(sound + self._exact()).hexdigest()
 
     def exact_hexdigest(self) -> str:
         """Of what is no sample: headers, positions, flags, messages and reports."""
         return hashlib.sha256(self._exact()).hexdigest()
 
     def _exact(self) -> bytes:
+        assert not self._messages and not self._packet_count, "they are reckoned up to now"
         return b"".join(part.digest() for part in (self._others, self._packets, self._frames))
 
 
 class RecordingSockets:
     """Takes what would go to the callers; `on_packets` sees the RTP.
 
-    Sequence numbers are looked at by the thousand, as a `VirtualAgent` does it.
+    Packets are looked at by the thousand, as a `VirtualAgent` does it.
     """
 
     def __init__(self, calls: int, digests: Digests, clock: Callable[[], int]) -> None:
         self._digests, self._clock = digests, clock
-        self._unread: list[tuple[bytes, bytes]] = []
-        "rows and headers,"
+        self._unread: list[tuple[NDArray[np.intp], NDArray[np.uint8] | list[bytes]]] = []
+        "rows, and whole packets: u8[n, size] where they are of one size,"
         self._times: list[int] = []
         "and when they left"
         self._sent = np.zeros(calls, np.int64)
+        self._all_sent = np.ones(4 * calls, bool)
+        self._all_sent.flags.writeable = False
         self._out_of_sequence = 0
         self._last_seq = Before(calls, -1)
         self.on_packets = lambda rows, packets: None
@@ -170,38 +190,51 @@ class RecordingSockets:
     def send(
         self, rows: NDArray[np.intp], packets: NDArray[np.uint8], lengths: NDArray[np.int32] | None = None
     ) -> NDArray[np.bool_]:
-        if lengths is None:
-            self._digests.sound(packets.tobytes())
-        else:  # what lies behind is anything
-            self._digests.sound(b"".join(cut(packets, lengths)))
         now_ns = self._clock()
         if len(self._unread) > UNREAD_BATCHES and now_ns != self._times[-1]:  # all of a moment at once
             self.read()
-        sent = rows.tobytes(), packets[:, :HEADER_BYTES].tobytes()
-        self._digests.leave(*sent)
-        self._unread.append(sent)
+        whole = packets.copy() if lengths is None else cut(packets, lengths)  # what lies behind is anything
+        self._digests.count_packets(len(rows))
+        self._unread.append((rows.copy(), whole))
         self._times.append(now_ns)
         self.lengths = lengths
         self.on_packets(rows, packets)
-        return np.ones(len(rows), bool)
+        return self._all_sent[: len(rows)]
 
     def read(self) -> None:
         """Look at all that has been sent."""
-        if not self._unread:
-            return
-        self._digests.reckon()
-        counts = [len(of_rows) // 8 for of_rows, _ in self._unread]
-        of_rows, data = (b"".join(column) for column in zip(*self._unread, strict=True))
-        moment = np.cumsum(np.diff(self._times, prepend=self._times[0]) != 0).repeat(counts)
+        rows = np.concatenate([of_rows for of_rows, _ in self._unread]) if self._unread else np.zeros(0, np.intp)
+        batches = [packets for _, packets in self._unread]
+        moment = np.cumsum(np.diff(self._times, prepend=self._times[:1]) != 0).repeat(list(map(len, batches)))
         self._unread, self._times = [], []
-        rows, heads = np.frombuffer(of_rows, np.intp), np.frombuffer(data, np.uint8).reshape(-1, HEADER_BYTES)
         order = np.argsort(rows.astype(np.int16), kind="stable")  # of 16 bits: by their digits, in no time
         in_time = order[np.argsort(moment[order].astype(np.int16), kind="stable")]
-        self._digests.packets(np.column_stack([rows.view(np.uint8).reshape(-1, 8), heads])[in_time].tobytes())
-        rows, seq = rows[order], heads[order, 2].astype(np.int64) << 8 | heads[order, 3]
-        before = self._last_seq.step(rows, seq)
+        heads = self._look(batches, in_time)
+        self._digests.reckon(rows, heads)
+        if not len(rows):
+            return
+        of_row = np.empty(len(rows), _HEAD_OF_ROW)
+        of_row["row"], of_row["head"] = rows, heads
+        self._digests.packets(of_row.view(f"V{_HEAD_OF_ROW.itemsize}")[in_time].view(np.uint8))
+        rows, seq = rows[order], heads[order].view(">u2").reshape(-1, HEADER_BYTES // 2)[:, 1].astype(np.int64)
+        of = Grouped(rows)
+        before = self._last_seq.step(of, seq)
         self._out_of_sequence += int(((before >= 0) & (seq != before + 1 & 0xFFFF)).sum())
-        self._sent += np.bincount(rows, minlength=len(self._sent))
+        self._sent[of.calls] += of.counts
+
+    def _look(
+        self, batches: list[NDArray[np.uint8] | list[bytes]], in_time: NDArray[np.intp]
+    ) -> NDArray[np.void]:
+        """Whole packets, in this order for the digest; returns their heads of HEADER_BYTES, as they left."""
+        arrays = [batch for batch in batches if isinstance(batch, np.ndarray)]
+        if arrays and len(arrays) == len(batches) and len({array.shape[1] for array in arrays}) == 1:
+            every = np.concatenate(arrays)
+            packets = every.view(f"V{every.shape[1]}")[:, 0]  # quicker to put in order than rows of bytes
+            self._digests.sound(packets[in_time].view(np.uint8))
+            return np.ascontiguousarray(every[:, :HEADER_BYTES]).view(_HEAD)[:, 0]
+        each = [bytes(packet) for batch in batches for packet in batch]
+        self._digests.sound(b"".join([each[i] for i in in_time.tolist()]))
+        return np.frombuffer(b"".join([packet[:HEADER_BYTES] for packet in each]), _HEAD)
 
     def send_datagram(self, stream: Stream, data: bytes) -> bool:
         self.on_datagram(data)
@@ -237,7 +270,8 @@ class VirtualEngine:
         self.poller = MemoryPoller()
         self.sockets = RecordingSockets(calls, self.digest, lambda: self.now_ns)
         self.agent = VirtualAgent(calls, echo=echo)
-        self.agent.on_message, self.agent.on_heads = self.digest.message, self.digest.frames
+        self.agent.on_message, self.agent.on_count = self.digest.others, self.digest.count_frames
+        self.agent.on_records, self.agent.on_heads = self.digest.samples, self.digest.frames
         self.table = Table(Columns(calls) if before is None else before.table.shared)
         self.engine = Engine(
             self.table, self.sockets, self.poller, lambda: self.now_ns, self._post, random.Random(seed),

@@ -13,12 +13,14 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Iterator
+from typing import SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trunkline.codecs import g711
 from trunkline.gateway.media.batch import Batch
+from trunkline.gateway.media.sockaddr import Address, Sources
 from trunkline.rtp.packet import HEADER_BYTES, write_headers
 
 MS = 1_000_000
@@ -54,20 +56,23 @@ class Network:
             delay += rng.exponential(self.jitter_ms, (calls, packets))
         if self.stall:
             lengths = rng.uniform(self.stall_ms / 4, self.stall_ms, (calls, packets))
-            lengths *= rng.random((calls, packets)) < self.stall
+            begins = np.flatnonzero(rng.random((calls, packets)) < self.stall)
+            call, first = begins // packets, begins % packets
             for i in range(int(self.stall_ms // ptime_ms) + 1):
-                left = lengths[:, : packets - i] - i * ptime_ms
-                np.maximum(delay[:, i:], self.delay_ms + left, out=delay[:, i:])
+                still = np.flatnonzero(first + i < packets)
+                left = lengths[call[still], first[still]] - i * ptime_ms
+                np.maximum.at(delay, (call[still], first[still] + i), self.delay_ms + left)
         return (delay * MS).astype(np.int64)
 
     def lost(self, rng: np.random.Generator, calls: int, packets: int) -> NDArray[np.bool_]:
         """Which packets are lost, [calls, packets]."""
         lost = rng.random((calls, packets)) < self.loss
         if self.burst:
-            begins = rng.random((calls, packets)) < self.burst
-            length = rng.integers(1, self.burst_packets + 1, (calls, packets)) * begins
+            begins = np.flatnonzero(rng.random((calls, packets)) < self.burst)
+            length = rng.integers(1, self.burst_packets + 1, (calls, packets)).ravel()[begins]
             for i in range(self.burst_packets):
-                lost[:, i:] |= length[:, : packets - i] > i
+                still = begins[(length > i) & (begins % packets + i < packets)]
+                lost.ravel()[still + i] = True
         return lost
 
 
@@ -90,10 +95,24 @@ class Callers:
 CHUNK_PACKETS = 250
 LEAD_PACKETS = 50
 "Made ahead of their time: a clock 200 ppm fast is 36 packets ahead after an hour."
+BYTES_TICKS = 16
 _ROW_BITS = 14
 _STEP_NS = 4096
 "Packets of a row that come closer together than that keep their order in a tick."
 _COLUMNS = ("row", "arrival_ns", "seq", "ts", "ssrc", "number")
+
+
+class _Peer(Sources):
+    """All packets come from the same address."""
+
+    def __init__(self) -> None:
+        super().__init__(np.zeros((0, 0), np.uint8))
+
+    def __getitem__(self, i: SupportsIndex, /) -> Address:
+        return PEER
+
+    def part(self, which: NDArray[np.intp]) -> Sources:
+        return self
 
 
 class Traffic:
@@ -213,24 +232,26 @@ class Traffic:
     def _cut(self, due: dict[str, NDArray[np.int64]], ticks: int) -> Iterator[list[Batch]]:
         """Packets of a chunk as bytes, cut by tick and turn."""
         n, size = len(due["row"]), HEADER_BYTES + self.packet_bytes
-        packets, least = self._spoken(due["number"])
-        packets = packets.take(due["number"] - least, axis=0)
-        no_marker = np.zeros(n, bool)
-        write_headers(
-            packets, np.zeros(n, np.uint8), no_marker, due["seq"], due["ts"], due["ssrc"].astype(np.uint32)
-        )
-        lengths, named, addresses = np.full(n, size, np.int32), np.ones(n, bool), [PEER] * n
+        spoken, least = self._spoken(due["number"])
+        packets, first, end = spoken[:0], 0, 0
+        lengths, named, addresses = np.full(n, size, np.int32), np.ones(n, bool), _Peer()
         first_tick = self._chunk * ticks + 1
         key = (due["tick"] - first_tick) << 8 | due["turn"]
         if n and key[0] < 0:
             raise AssertionError("a clock is more than LEAD_PACKETS fast: a packet of the past")
         starts = np.flatnonzero(np.diff(key, prepend=-1))
-        ends = np.append(starts[1:], n)[: len(starts)]
         of_tick = np.searchsorted(key[starts] >> 8, np.arange(ticks + 1)).tolist() if n else [0] * (ticks + 1)
-        spans, row = list(zip(starts.tolist(), ends.tolist(), strict=True)), due["row"]
+        starts_at, row = [*starts.tolist(), n], due["row"]
+        spans = list(itertools.pairwise(starts_at))
         for t in range(ticks):
+            if t % BYTES_TICKS == 0:  # bytes of a few ticks at a time stay in the caches
+                first, end = (starts_at[of_tick[at]] for at in (t, min(t + BYTES_TICKS, ticks)))
+                some = {name: due[name][first:end] for name in ("number", "seq", "ts", "ssrc")}
+                packets = spoken.take(some["number"] - least, axis=0)
+                nothing, ssrc = np.zeros(end - first, np.uint8), some["ssrc"].astype(np.uint32)
+                write_headers(packets, nothing, nothing > 0, some["seq"], some["ts"], ssrc)
             yield [
-                Batch(row[a:b], packets[a:b], lengths[: b - a], named[: b - a], addresses[: b - a])
+                Batch(row[a:b], packets[a - first : b - first], lengths[: b - a], named[: b - a], addresses)
                 for a, b in spans[of_tick[t] : of_tick[t + 1]]
             ]
 

@@ -59,5 +59,7 @@ Run admit, follow, lacks, schedule, expect, decode;
 Run filled_frames, filled_records, join;
 /* suited.c, straight.c, tick.c, ticks.c */
 Run suited, straight, tick, ticks;
+/* onward.c, catch_up.c */
+Run onward, catch_up, refill;
 
 #endif

@@ -3,6 +3,7 @@
 #include "binding.h"
 #include "fill.h"
 #include "media.h"
+#include "onward.h"
 #include "queue.h"
 #include "timeline.h"
 
@@ -75,6 +76,14 @@ static const Kernel kernels[] = {
      "B2 rows int B1! int int B1! int int int int int int int int int int int int int int int int int", ticks},
     /* row of each descriptor, rows, events, how many */
     {"waiting", "i1 q1! B2 int", waiting},
+    {"onward",
+     TIMELINE_TAKES " " ONWARD_BOUND_TAKES " " MOMENT_TAKES " " ONWARD_CALL_TAKES " rows q1 B2 q1 q1 B2!", onward},
+    {"catch_up",
+     "lacks() filled_records() onward() schedule() ?1! q1! q1! B1! H1! q1! q2! q1! " MOMENT_TAKES " q1 int int B2! B1 int",
+     catch_up},
+    {"refill",
+     "lacks() filled_records() onward() schedule() ?1! q1! q1! B1! H1! q1! q2! q1! " MOMENT_TAKES " q1 int int B2! q1",
+     refill},
     {NULL, NULL, NULL},
 };
 

@@ -44,6 +44,15 @@ int64_t unlink_first(const Timeline *timeline, int64_t row)
     return slot;
 }
 
+void drop_before(const Timeline *timeline, int64_t row, int64_t seq)
+{
+    const int64_t *first = OF(timeline, int64_t, AT_FIRST, row);
+    while (*first >= 0 && slot_of(timeline, *first)[SLOT_SEQ] < seq) {
+        unlink_first(timeline, row);
+        drop(timeline, row, DROP_LATE);
+    }
+}
+
 /* timeline.NEXT */
 enum { FOUND_ROW, FOUND_SEQ, FOUND_TS, FOUND_KIND, FOUND_SIZE, FOUND_SLOT, FOUND_MOVED, FOUND_COUNT };
 
@@ -65,10 +74,7 @@ int64_t follow(const Arg *arg)
     for (Py_ssize_t i = 0; i < rows->a.n; i++) {
         int64_t row = *AT(int64_t, *rows, i), next = flow_of(&timeline, row)[RX_NEXT_SEQ];
         const int64_t *first = OF(&timeline, int64_t, AT_FIRST, row);
-        while (*first >= 0 && slot_of(&timeline, *first)[SLOT_SEQ] < next) {
-            unlink_first(&timeline, row);
-            drop(&timeline, row, DROP_LATE);
-        }
+        drop_before(&timeline, row, next);
         if (*first < 0 || slot_of(&timeline, *first)[SLOT_SEQ] != next) continue;
         int64_t place = unlink_first(&timeline, row), *slot = slot_of(&timeline, place);
         int moved = slot[SLOT_KIND] == KIND_AUDIO && follows(&timeline, row, next, slot[SLOT_TS], slot[SLOT_SIZE]);

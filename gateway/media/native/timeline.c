@@ -87,7 +87,8 @@ static int is_silent(const Timeline *timeline, int64_t row, int64_t duration)
     return before * duration * 1000 / *OF(timeline, int64_t, AT_CLOCK_HZ, row) >= CONCEAL_MS;
 }
 
-int follows(const Timeline *timeline, int64_t row, int64_t seq, int64_t ts, int64_t size)
+/* What is left of the row's credit, and its slip, if it follows. */
+static int can_follow(const Timeline *timeline, int64_t row, int64_t ts, int64_t size, double *left, double *slipped)
 {
     int64_t *flow = flow_of(timeline, row), packet_ts = *OF(timeline, int64_t, AT_PACKET_TS, row);
     int64_t duration = *OF(timeline, int64_t, AT_PAYLOAD_TS, row), astray = ts - flow[RX_NEXT_TS];
@@ -96,14 +97,27 @@ int follows(const Timeline *timeline, int64_t row, int64_t seq, int64_t ts, int6
         return 0;
     if (duration != packet_ts && duration * MIN_PTIME_DIVISOR >= *OF(timeline, int64_t, AT_CLOCK_HZ, row)) return 0;
     if (astray <= -packet_ts || astray >= packet_ts - packet_ts / 2) return 0;
-    double *slip = OF(timeline, double, AT_SLIP, row), slipped = *slip + (double)astray / packet_ts;
-    if (slipped >= 1) return 0;
-    double left = left_after(timeline, row, duration);
-    if (!(left >= 0)) return 0;
+    *slipped = *OF(timeline, double, AT_SLIP, row) + (double)astray / packet_ts;
+    if (*slipped >= 1) return 0;
+    *left = left_after(timeline, row, duration);
+    return *left >= 0;
+}
+
+int may_follow(const Timeline *timeline, int64_t row, int64_t ts, int64_t size)
+{
+    double left, slipped;
+    return can_follow(timeline, row, ts, size, &left, &slipped);
+}
+
+int follows(const Timeline *timeline, int64_t row, int64_t seq, int64_t ts, int64_t size)
+{
+    double left, slipped;
+    if (!can_follow(timeline, row, ts, size, &left, &slipped)) return 0;
+    int64_t *flow = flow_of(timeline, row);
     set_credit(timeline, row, left);
-    if (astray) *slip = slipped;
+    if (ts != flow[RX_NEXT_TS]) *OF(timeline, double, AT_SLIP, row) = slipped;
     flow[RX_NEXT_SEQ] = seq + 1;
-    flow[RX_NEXT_TS] = ts + duration;
+    flow[RX_NEXT_TS] = ts + *OF(timeline, int64_t, AT_PAYLOAD_TS, row);
     *OF(timeline, int64_t, AT_LATE_SINCE_NS, row) = 0;
     return 1;
 }
@@ -119,10 +133,6 @@ int64_t schedule(const Arg *arg)
     for (Py_ssize_t i = 0; i < rows->a.n; i++) set_deadline(&timeline, *AT(int64_t, *rows, i));
     return 0;
 }
-
-/* timeline.LACKS */
-enum { LACKS_ROW, LACKS_TS, LACKS_SILENT, LACKS_GAP_ROW, LACKS_GAP_TS, LACKS_GAP_SLOT, LACKS_OVER_ROW, LACKS_OVER_FIRST,
-       LACKS_OVER_END, LACKS_COUNT };
 
 typedef struct {
     const Arg *out;

@@ -45,11 +45,19 @@ int lack(const Timeline *timeline, int64_t row);
    neither late nor behind a pause.  0, and nothing is changed, if there is more to it.  What is left to do when it has
    been heard: `lost_run`, the deadline. */
 int follows(const Timeline *timeline, int64_t row, int64_t seq, int64_t ts, int64_t size);
+int may_follow(const Timeline *timeline, int64_t row, int64_t ts, int64_t size); /* only asks */
 
 /* Twins of ReorderBuffer.put and of the half of take_next. `put` is 0 where the row has no room; `unlink_first` gives a
    slot back, which stays as it is until the next put. */
 int put(const Timeline *timeline, int64_t row, int64_t seq, int64_t ts, const uint8_t *payload, int64_t size);
 int64_t unlink_first(const Timeline *timeline, int64_t row);
+
+/* Twin of ReorderBuffer.drop_before, and counts what it drops. */
+void drop_before(const Timeline *timeline, int64_t row, int64_t seq);
+
+/* timeline.LACKS: what `lacks` fills in. */
+enum { LACKS_ROW, LACKS_TS, LACKS_SILENT, LACKS_GAP_ROW, LACKS_GAP_TS, LACKS_GAP_SLOT, LACKS_OVER_ROW, LACKS_OVER_FIRST,
+       LACKS_OVER_END, LACKS_COUNT };
 
 /* Audio that a row may still bring, in ns, as of now (Credit._now). */
 double credit_of(const Timeline *timeline, int64_t row);

@@ -100,7 +100,7 @@ class Side:
         self.rows = np.array([stream.row for stream in self.streams], np.intp)
         self.filled = 0
         self.told: list[Any] = []
-        self._count(self.uplink._fills)
+        self._count(self.uplink.fills)
 
     def _count(self, fills: Fills) -> None:
         frames, write = fills.frames, fills.write
@@ -261,15 +261,15 @@ def test_the_usual_calls_have_kernels_and_the_others_do_without() -> None:
     """Whole multiples of a rate, frames of any length up to 120 ms; a peer cannot have one made for every length."""
     side, _ = pair()
     formats: list[Format] = [side.table.formats.at(row) for row in side.rows]
-    known = [side.uplink._fills.knows(fmt, fmt.line_hz // 50) for fmt in formats]
+    known = [side.uplink.fills.knows(fmt, fmt.line_hz // 50) for fmt in formats]
     assert known == [min(fmt.up.up, fmt.up.down) == 1 for fmt in formats] and known.count(False) == 1
     for samples in range(1, 8000):
-        assert side.uplink._fills.knows(formats[0], samples) == (samples <= 960)
-    of_format = [kind for kind in side.uplink._fills._kernels if kind[0] == formats[0].index]
-    assert len([kind for kind in of_format if side.uplink._fills._kernels[kind] is not None]) < 20
+        assert side.uplink.fills.knows(formats[0], samples) == (samples <= 960)
+    of_format = [kind for kind in side.uplink.fills._kernels if kind[0] == formats[0].index]
+    assert len([kind for kind in of_format if side.uplink.fills._kernels[kind] is not None]) < 20
     assert len(of_format) < 120
     halved = next(fmt for fmt in formats if fmt.up.down == 2)
-    assert side.uplink._fills.knows(halved, 322) and not side.uplink._fills.knows(halved, 321)
+    assert side.uplink.fills.knows(halved, 322) and not side.uplink.fills.knows(halved, 321)
 
 
 def test_all_kinds_of_missing_frames_were_made() -> None:
@@ -354,7 +354,7 @@ def bound(side: Side, **changed: Any) -> tuple[Any, list[Any]]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(compiled, "bind", noting)
-        side.uplink._fills._bind(side.table.formats.at(int(side.rows[0])), 160)
+        side.uplink.fills._bind(side.table.formats.at(int(side.rows[0])), 160)
     for place, value in changed.items():
         given_[int(place[1:])] = value
     n = 2
