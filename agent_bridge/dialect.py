@@ -128,12 +128,15 @@ class Link(Protocol):
     def receive(self, data: bytes | bytearray | memoryview, now_ns: int) -> Sequence[LinkEvent]:
         """Take bytes from the socket; empty data means end of stream."""
 
-    def hears_records(self, now_ns: int) -> bool:
-        """Whether what is read now begins with a message of our dialect, of which the owner may take audio itself.
+    @property
+    def takes_records(self) -> bool:
+        """Whether what is read next begins with a message of our dialect, of which the owner may take audio itself.
 
         That is from the first message on, as many whole ones (wire.py) as follow each other; receive() gets the rest.
-        If so, the agent counts as heard.
         """
+
+    def hears_records(self, now_ns: int) -> bool:
+        """The same of what was read now: if so, the agent counts as heard."""
 
     def resume(self, now_ns: int) -> Sequence[LinkEvent]:
         """Go on with the bytes of the last receive(), while `unread`."""
@@ -222,6 +225,7 @@ class Unsaid:
 
     lingers = False
     unheeded = 0
+    takes_records = False
 
     def hears_records(self, now_ns: int) -> bool:
         """Not in our dialect."""

@@ -99,9 +99,14 @@ class NativeLink(NativeSpeech):
         self._messages = self._reader.messages(data)
         return self.resume(now_ns)
 
-    def hears_records(self, now_ns: int) -> bool:
+    @property
+    def takes_records(self) -> bool:
         """Whether audio messages that are read now need not come to receive()."""
-        if not self._up or self._keepalive is None or self._reader.pending_bytes:
+        return self._up and self._keepalive is not None and not self._reader.pending_bytes
+
+    def hears_records(self, now_ns: int) -> bool:
+        """The same, and something was read: the agent is alive."""
+        if self._keepalive is None or not self.takes_records:
             return False
         self._keepalive.heard(now_ns)
         return True

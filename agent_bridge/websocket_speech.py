@@ -43,6 +43,8 @@ class WebSocketSpeech:
         if self._channel is not None:
             self._say(self._dialect.audio(position, flags, pcm))
 
+    takes_records = False
+
     def hears_records(self, now_ns: int) -> bool:
         """Not in our dialect."""
         return False

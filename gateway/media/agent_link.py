@@ -130,8 +130,6 @@ class AgentLink:
         "an agent that has read next to nothing for so long, with audio waiting, is lost"
         self._wake_ns: int | None = None
         "when to go on with what was read, or with connecting"
-        self._heard_ns = 0
-        "when something was read last"
         self._has_news = False
         "since the poller called, anything came that may make something due sooner"
         self._broken = ""
@@ -222,11 +220,11 @@ class AgentLink:
 
     @property
     def plain(self) -> bool:
-        """Nothing waits either way, and speech need not come by here: a kernel may write to `fd` and read it."""
+        """Nothing waits either way, and speech need not come by here: a compiled kernel may write to `fd` and read it."""
         waits = self._closing or self._wake_ns is not None or self._deadline_ns is not None or self.protocol.has_data
         if waits or not self.at_rest or self.take_speech is None or not isinstance(self._socket, PlainSocket):
             return False
-        return self.protocol.hears_records(self._heard_ns)
+        return self.protocol.takes_records
 
     @property
     def fd(self) -> int:
@@ -239,17 +237,16 @@ class AgentLink:
         return self._view
 
     def heard(self, now_ns: int) -> None:
-        """A kernel has read something, and put it where it belongs."""
-        self._heard_ns = now_ns
+        """A compiled kernel has read something, and put it where it belongs."""
         self.protocol.hears_records(now_ns)
 
     def wrote(self, sent: int) -> None:
-        """So many bytes of what the protocol has to say are written; the kernel took no more of it."""
+        """So many bytes of what the protocol has to say are written; the socket took no more of it."""
         self._write(_unsent(self.protocol.data_to_send(), sent))
         self._note_deadline()
 
     def read(self, n: int, said: int) -> None:
-        """So many bytes were read into `room`, and the kernel for speech has `said` this; below 0: -errno."""
+        """So many bytes were read into `room`, and the compiled kernel for speech has `said` this; below 0: -errno."""
         self._has_news = False
         try:
             if n < 0:
@@ -302,7 +299,6 @@ class AgentLink:
     def _hear(self, data: memoryview, said: int | None = None) -> None:
         """What was read, or what is left of it."""
         now_ns, taken, size = self._clock(), 0, len(data)
-        self._heard_ns = now_ns
         self._unheard = self._view[:0]
         if size and self.take_speech is not None and self.protocol.hears_records(now_ns):
             taken = self.take_speech(self, data, size, now_ns, said)

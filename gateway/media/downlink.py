@@ -56,7 +56,7 @@ NOISE_EVERY_NS = 1_000_000_000
 "A pause is told of again so often, where comfort noise was agreed on (RFC 3389): one such packet may be lost."
 
 _OPENED = np.array([0, 2, 1, 3])
-"In this order groups are opened: at the points of the first is always a tick, at those of the next nearly."
+"In this order groups are opened: ticks of 4 and 10 ms are at the points of the first, those of 10 at the next one's."
 
 _NO_MARKER = np.zeros(1, bool)
 _NO_ROWS = np.zeros(0, np.intp)

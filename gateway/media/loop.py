@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The loop of a media worker: what a tick reads, and in which order things are done.
 
-    wait (rhythm.py) -> read what the sockets have -> pass it on -> what else is ready -> play -> ...
+    wait (rhythm.py) -> read what the sockets have -> pass it on -> what else is ready -> play -> RTCP -> ...
+
+Where many calls are up most ticks are done at once, in C, wait and all (usual_ticks.py): `turn` has then what is left of
+the one that was not.
 
 A worker may be late: it was stalled, its predecessor has died, or it has more to do than it can.
 Packets wait at the sockets then, and are late because of us.  Nothing is made up for them: to make up
@@ -22,7 +25,7 @@ from numpy.typing import NDArray
 from trunkline.gateway.media.backlog import GIVE_UP_NS
 from trunkline.gateway.media.batch import Batch
 from trunkline.gateway.media.deadlines import next_point
-from trunkline.gateway.media.engine import Engine
+from trunkline.gateway.media.engine import PATIENCE_NS, Engine
 from trunkline.gateway.media.poller import MOST_FOUND, Ready
 from trunkline.gateway.media.rhythm import Rhythm
 from trunkline.gateway.media.usual_ticks import ALL, NOTHING, PASSED_ON, Limits, UsualTicks
@@ -46,8 +49,9 @@ GIVE_UP_READ_NS = 45_000_000
 "... and so long what is given up: it must come out of the sockets sooner than more comes in."
 READ_FEW_NS, FLOOD_NS = 2_000_000, 250_000_000
 "... of a few calls so long, that others are in time. If more waits for them all the same for so long, it is a flood."
-REPORTS_NS, MOST_REPORTS = 100_000_000, 250
-"RTCP is read so often, so many datagrams at a time: one alone in a tick costs five times as much as one of ten."
+REPORTS_NS, FEW_REPORTS, READ_REPORTS_NS = 100_000_000, 16, 2_000_000
+"""RTCP is read so often: one datagram alone in a tick costs five times as much as one of ten. So many of them are looked
+for at a time, and no more are read after so long; then there are more a quarter later."""
 LISTEN_NS = 9_000_000
 "Agents are read at least so often, whether packets are due or not: their sockets do not hold much more."
 LIMITS = Limits(FEW_SOCKETS, HURRIED_NS, LISTEN_NS)
@@ -70,8 +74,8 @@ class Poller(Protocol):
         """What is ready, now or within so many seconds."""
 
 
-class Reports(Protocol):
-    """Another one, for what can wait."""
+class ReportsPoller(Protocol):
+    """Another one, for sockets of RTCP."""
 
     @property
     def handlers(self) -> Mapping[int, Callable[[int], None]]:
@@ -100,7 +104,7 @@ class Loop:
     def __init__(
         self, engine: Engine, sockets: Sockets, poller: Poller, rhythm: Rhythm, control_fd: int,
         clock: Callable[[], int] = time.monotonic_ns, cpu_clock: Callable[[], int] = time.thread_time_ns,
-        usual: UsualTicks | None = None, reports: Reports | None = None,
+        usual: UsualTicks | None = None, reports: ReportsPoller | None = None,
     ) -> None:  # fmt: skip
         """`control_fd` is heard in every tick, agents only when it is time. `usual` does ticks in one go.
 
@@ -172,12 +176,18 @@ class Loop:
         self._hear_reports(now_ns)
 
     def _hear_reports(self, now_ns: int) -> None:
-        """RTCP, which can wait: the kernel knows when it came."""
-        if self._reports is None or now_ns < self._reports_ns:
+        """RTCP, which can wait: the operating system knows when it came."""
+        reports, due_ns = self._reports, self._reports_ns + (PATIENCE_NS if self._engine.hurried else 0)
+        if reports is None or now_ns < due_ns:
             return
+        begun_ns = self._clock()
+        while some := reports.poll_some(FEW_REPORTS):
+            for fd, events in some:
+                reports.handlers[fd](events)
+                if self._clock() - begun_ns > READ_REPORTS_NS:  # somebody sends more than reports
+                    self._reports_ns = now_ns + REPORTS_NS // 4
+                    return
         self._reports_ns = next_point(now_ns, REPORTS_NS)
-        for fd, events in self._reports.poll_some(MOST_REPORTS):
-            self._reports.handlers[fd](events)
 
     def _handle(self, others: Events, all_handlers: bool) -> None:
         """What else is ready than RTP."""

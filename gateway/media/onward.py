@@ -78,6 +78,7 @@ class Onward:
         self._quiet, self._ceased = np.zeros(n, np.bool_), np.zeros(n, np.intp)
         self._gap_ts, self._ends = np.zeros((2, n), np.int64)
         self._lacking: NDArray[np.int64] = np.zeros((LACKS, n), np.int64)
+        self._tried = 0
         self._said: NDArray[np.int64] = np.zeros(6, np.int64)
         "what `catch_up` fills in"
 
@@ -98,7 +99,7 @@ class Onward:
 
     def release(self, rows: Rows, now_ns: int) -> Rows:
         """Of these rows, what waits and is next; returns those that others are to look at."""
-        to = self._open(int(rows[0]), self._schedule.held.waiting)
+        to = self._open(int(rows[0]), self._most_waiting)
         if to is None:
             return rows
         self._run(to, now_ns, rows, _NO_ROWS, _NO_PACKETS, _NO_ROWS, _NO_ROWS)
@@ -112,11 +113,23 @@ class Onward:
 
         And what waits behind them.  Returns whether that was so, and rows that others are to look at.
         """
-        to = self._open(int(rows[0]), len(rows) + self._schedule.held.waiting)
+        to = self._open(int(rows[0]), len(rows) + self._most_waiting)
         if to is None:
             return False, _NO_ROWS
         self._run(to, now_ns, rows, places, packets, start, size)
         return self._done(to)
+
+    @property
+    def _most_waiting(self) -> int:
+        """Room for so many packets that wait: a message keeps its memory for as long as its agent does not read it."""
+        return min(self._schedule.held.waiting, MOST_FILLED)
+
+    def _another(self, running: Rows) -> int:
+        """A row that may have a way where one had none: each in turn, or a call without one stands in all others'."""
+        links = self._uplink.sink.index_of_row
+        able = running[:0] if links is None else running[links[running] >= 0]
+        self._tried += 1
+        return int(able[self._tried % len(able)]) if len(able) else -1
 
     def _run(self, to: _Open, now_ns: int, *what: NDArray[Any]) -> None:
         to.way.onward(
@@ -129,17 +142,19 @@ class Onward:
         Returns them; whether their frames are made up; and rows whose packets behind them others are to look at.  None:
         nothing was done at all.
         """
-        schedule, waiting = self._schedule, self._schedule.held.waiting
+        schedule = self._schedule
         row, self._row = self._row if self._row >= 0 else int(running[0]), -1
-        to = self._open(row, min(len(running), MOST_FILLED) + waiting)
+        to = self._open(row, min(len(running), MOST_FILLED) + self._most_waiting)
         if to is None:
+            self._row = self._another(running)
             return None
         to.way.catch_up(
             *schedule.moment(now_ns), running, hurried, to.link, to.message.records, *self._uplink.drawn
         )
         filled, gaps, over, made, written, ceased = self._said.tolist()
         out = self._lacking
-        lacking = Lacking(out[:3, :filled], out[3:6, :gaps], out[6:, :over])
+        # What waits behind them may fill more, into the same arrays.
+        lacking = Lacking(out[:3, :filled].copy(), out[3:6, :gaps].copy(), out[6:, :over].copy())
         heard, rows = self._done(to, written, self._ceased[:ceased].tolist() if ceased else [])
         if not made:
             self._row = int(lacking.filled[0, 0])

@@ -342,6 +342,11 @@ class TappedLink:
         if channel in self.rows:
             self._recorder.frame(self.rows[channel], position, flags, pcm)
 
+    @property
+    def takes_records(self) -> bool:
+        """Likewise."""
+        return not self.rows and self.link.takes_records
+
     def hears_records(self, now_ns: int) -> bool:
         """Not while a call of it is recorded: its speech must come by here."""
         return not self.rows and self.link.hears_records(now_ns)

@@ -77,7 +77,7 @@ class Rhythm:
         self._cpu_ns, self._done_ns = cpu_clock(), clock()
         self._changed_ns = self._looked_ns = self._done_ns
         self._fresh = True
-        "the CPU clock was looked at when the last tick was done"
+        "the CPU clock was looked at when a tick was done, and nothing was passed on since"
         self._behind_ns = 0
         "what ticks were late by since then"
         self._calm_grid_ns = 0

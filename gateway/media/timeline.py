@@ -320,7 +320,8 @@ class Timeline:
                 self.on_missing(*missing)
             if len(rows):
                 self.release(rows, now_ns)
-                self._schedule.set_deadlines(over)
+                # Who has no schedule has had no frame for the time that is over, and its deadline stays.
+                self._schedule.set_deadlines(over[~np.isnan(self._table.shared.rx_base_delay_ns[over])])
             if len(over):
                 self.on_released(over)
 

@@ -35,7 +35,10 @@ is due has left, perhaps; all is done."""
 _PACKETS_TAKEN, _MESSAGE_LEFT, _AGENT_HEARD, _STOPPED, _ROUND_LEFT, _ALL_DONE, _NOT_BEGUN = range(7)
 "Where the kernel stopped, in the last three bits of what it says; above them, whether the tick is over."
 _STOP_BITS, _STOP = 3, 7
-_TICK_NOTES, _NEXT_NS, _NOTES = 9, 7, 13
+_TICK_NOTES, _NOTES = 9, 13
+"What there is to say of the last tick, and of all: the enums of native/tick.h and native/ticks.c."
+_NEXT_NS = 7
+"Place among the former."
 _RUNS = 4
 "Reads of the agent in a tick at most. What it says in one is a run (agent_speech.py)."
 MOST_TICKS = 64
@@ -49,9 +52,9 @@ class Limits:
     """Of ticks that may be usual ones."""
 
     few: int
-    "So many descriptors are ready at most, and it is none."
+    "With no more than so many descriptors ready it is not one,"
     hurried_ns: int
-    "So late it is at most."
+    "nor if it begins later than this."
     listen_ns: int
     "Agents are heard when packets are due, and so long after they were heard."
 
@@ -90,9 +93,6 @@ class UsualTicks:
         "what the kernel says of its last tick, and of all; the last note is where its draws are, which are no secret"
         self._notes[-1] = 0x9E3779B97F4A7C1
         self._failed = False
-        "what is to be done at once cannot be: step by step, there is a way for every call"
-        self._heard_ns = 0
-        "when the agent was last heard by the kernel, and its connection was not told yet; 0: it was"
         self.others: Events = []
         "what is left of the last tick: descriptors, and their events,"
         self.hears, self.handled_ns = False, 0
@@ -101,33 +101,37 @@ class UsualTicks:
     def may(self) -> bool:
         """Whether the next ticks may be usual ones: if so, `run` waits for them. Not any more once that has failed."""
         if self._known is None and not self._failed:
-            self._failed = True  # unless we come back from that
-            self._known = self._look()
-            self._failed = False
+            try:
+                self._known = self._look()
+            except Exception:
+                self._give_up()
+                raise
         return self._known is not None
 
     def run(self, limits: Limits, handled_ns: int, until_ns: int) -> tuple[Found, int]:
         """Wait for ticks, and do them; returns what the last has found, and how far that one has come.
 
-        It is the first from `until_ns` on, at the latest; agents were heard at `handled_ns`.
+        The last is the first tick from `until_ns` on, if not one before it; agents were heard at `handled_ns`.
         """
         known, sockets, rhythm, engine = self._known, self._sockets, self._rhythm, self._engine
         assert known is not None  # else one may not
         found, downlink = self._poller.found, engine.downlink
-        self._failed = True  # likewise
-        said = known.kernel(
-            found.events, engine.table.running, known.link.index, known.message.whole, known.samples, known.fd,
-            known.link.room, AGAIN_BYTES, self._stop_fd, known.plays, sockets.next_look(MOST_TICKS),
-            engine.agents.speech.next_run(rhythm.begun_ns, _RUNS * MOST_TICKS), _RUNS, rhythm.grid_ns, rhythm.begun_ns,
-            rhythm.looks_ns, min(known.attend_ns, until_ns), known.raster_ns, downlink.next_due_ns, handled_ns,
-            limits.listen_ns, limits.few, limits.hurried_ns, TOLERATED_NS,
-        )  # fmt: skip
-        self._failed = False
+        try:
+            said = known.kernel(
+                found.events, engine.table.running, known.link.index, known.message.whole, known.samples, known.fd,
+                known.link.room, AGAIN_BYTES, self._stop_fd, known.plays, sockets.next_look(MOST_TICKS),
+                engine.agents.speech.next_run(rhythm.begun_ns, _RUNS * MOST_TICKS), _RUNS, rhythm.grid_ns,
+                rhythm.begun_ns, rhythm.looks_ns, min(known.attend_ns, until_ns), known.raster_ns,
+                downlink.next_due_ns, handled_ns, limits.listen_ns, limits.few, limits.hurried_ns, TOLERATED_NS,
+            )  # fmt: skip
+        except Exception:
+            self._give_up()
+            raise
         now_ns, *passed, found.count, hears, heard, self.handled_ns, looked, cpu_ns, looks, _ = self._notes.tolist()
         rhythm.follow(now_ns, *passed)
         self.hears = bool(hears)
         if heard:
-            self._heard_ns = now_ns
+            known.link.heard(now_ns)
         at = said & _STOP
         if looks > (at == _PACKETS_TAKEN):
             rhythm.passed_on(cpu_ns)
@@ -160,11 +164,16 @@ class UsualTicks:
             engine.play_rest(now_ns)
         return PASSED_ON
 
+    def _give_up(self) -> None:
+        """It has failed, and would again: there is a way step by step for every call."""
+        self._failed = True
+        print(  # noqa: T201 - a worker's output is the log
+            "a tick failed where usual ticks are done at once; they are done step by step from now on, and cost more",
+            flush=True,
+        )
+
     def forget(self) -> None:
         """Something else was done, or will be: what is known holds no more."""
-        if self._heard_ns and self._known is not None:
-            self._known.link.heard(self._heard_ns)
-        self._heard_ns = 0
         self._known = None
 
     # -- what is usual ----------------------------------------------------------------------

@@ -45,8 +45,8 @@ JITTER_MIN_MS = 45
 there, and concealment can lead over to it (filling.py); only where something is missing does anybody wait at all."""
 MAX_FAILURES = 100
 "Ticks in a row that may fail before the process gives up and is replaced."
-REPORTS_A_LOOK = 8
-"Datagrams of RTCP that are read of one call at a time."
+LAST_REPORTS = 4
+"Datagrams of RTCP that are read when a call ends."
 COLLECT_NS = 30_000_000_000
 "Cyclic garbage is looked for this often, when no call is up; nothing here makes cycles on purpose."
 
@@ -202,11 +202,13 @@ class Worker:
             case control.SipSeen():
                 self.engine.recorder.sip(stream, message)
             case control.StopRecording():
+                self._take_last_rtcp(stream)
                 self.engine.recorder.stop(stream)
             case _:
                 agent_news.tell(self.engine.agents.telling, stream, message)
 
     def _stop(self, stream: Stream, reason: str, now_ns: int) -> None:
+        self._take_last_rtcp(stream)
         stats = self.engine.stop(stream, reason, now_ns)
         self.sockets.remove(stream)
         for sock in stream.sockets:
@@ -254,13 +256,20 @@ class Worker:
                 stream.rtcp.fileno(), select.EPOLLIN, functools.partial(self._take_rtcp, stream)
             )
 
-    def _take_rtcp(self, stream: Stream, _events: int) -> None:
-        for _ in range(REPORTS_A_LOOK):
-            datagram = self.sockets.receive_rtcp(stream)
-            if datagram is None:
+    def _take_rtcp(self, stream: Stream, _events: int = 0) -> bool:
+        """One datagram; whether there was one."""
+        datagram = self.sockets.receive_rtcp(stream)
+        if datagram is None:
+            return False
+        data, address, age_ns = datagram
+        self.engine.receive_rtcp(stream, data, address, time.monotonic_ns() - age_ns)
+        return True
+
+    def _take_last_rtcp(self, stream: Stream) -> None:
+        """What has come and not been read: a peer's last report comes with its BYE, and is of the call's figures."""
+        for _ in range(LAST_REPORTS):
+            if not self._take_rtcp(stream):
                 return
-            data, address, age_ns = datagram
-            self.engine.receive_rtcp(stream, data, address, time.monotonic_ns() - age_ns)
 
 
 def _opus_settings(options: argparse.Namespace) -> OpusSettings:

@@ -78,8 +78,11 @@ def receive(sock: socket.socket, size: int = 1 << 16) -> bytes:
 class SocketWorker:
     """Calls of one agent."""
 
-    def __init__(self, calls: int, folder: Path, *, at_once: bool, real: bool = False, **start: Any) -> None:
+    def __init__(
+        self, calls: int, folder: Path, *, at_once: bool, real: bool = False, hang_timeout_ms: int = 5000, **start: Any
+    ) -> None:
         """`real`: the clock is the machine's, and so is the sleep; what happens, happens in a thread."""
+        self._hang_timeout_ms = hang_timeout_ms
         self.real = real
         self.now_ns = self.end_ns = self.begun_ns = time.monotonic_ns() if real else START_NS
         self._clock = time.monotonic_ns if real else lambda: self.now_ns
@@ -128,7 +131,8 @@ class SocketWorker:
         ports = {"remote_port": caller.rtp.getsockname()[1], "remote_rtcp_port": caller.rtcp.getsockname()[1]}
         message = start_message(16000, remote_host=HOST, remote_rtcp_host=HOST, **ports, **start)
         info = msgspec.structs.replace(message.info, call_id=f"00000000-0000-0000-0000-{number:012}")
-        agent = msgspec.structs.replace(message.agent, address=f"unix:{self.path}")
+        address, hang_ms = f"unix:{self.path}", self._hang_timeout_ms
+        agent = msgspec.structs.replace(message.agent, address=address, hang_timeout_ms=hang_ms)
         message = msgspec.structs.replace(message, info=info, agent=agent)
         stream = self.table.take(message, bound(), bound())
         self.sockets.add(stream)

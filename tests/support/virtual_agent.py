@@ -260,6 +260,7 @@ class VirtualAgent:
         self.on_records(frames.whole)
         self.on_heads(heads.tobytes())
         calls = self._index[heads["channel"] & 0xFFFF]
+        assert calls.min() >= 0, "frames are of calls that it has"
         if self.on_audio is not None:
             self.on_audio(calls.astype(np.intp), frames.records())
         order = np.argsort(calls, kind="stable")  # of 16 bits: by their digits, in no time

@@ -103,6 +103,9 @@ static int64_t go_on(const Arg *arg, int64_t over, int64_t written)
     for (int k = 0; k < MOMENT_ARGS; k++) rest[k] = arg[MOMENT + k];
     for (int k = MOMENT_ARGS; k < ONWARD_ARGS; k++) rest[k] = more[k - MOMENT_ARGS];
     if (run_bound(arg[ONWARD].k.of[0], rest, ONWARD_ARGS) < 0) return -1;
+    /* Where something is left, deadlines are set behind that, and not twice: for who has no base it is a step each time. */
+    const Arg *notes = &bound_arguments(arg[ONWARD].k.of[0])[ON_NOTES];
+    if (!*AT(int64_t, *notes, NOTE_ROUNDS) || *AT(int64_t, *notes, NOTE_WAITING)) return 0;
     for (int k = 0; k < MOMENT_ARGS; k++) rest[k] = arg[MOMENT + k];
     rest[MOMENT_ARGS] = rows;
     return run_bound(arg[SCHEDULE].k.of[0], rest, MOMENT_ARGS + 1);

@@ -64,7 +64,7 @@ static int take_packets(const Arg *arg, const Arg *received)
     return run_bound(arg[LEAST].k.of[0], &arg[RUNNING], 1) > arg[DUE_NS].i && !PyErr_Occurred();
 }
 
-/* The message to the agent; whether the kernel took all of it. */
+/* The message to the agent; whether the socket took all of it. */
 static int send_message(const Arg *arg)
 {
     int64_t written = *note(arg, TICK_USUAL_SAID) >> USUAL_BITS & USUAL_COUNT;

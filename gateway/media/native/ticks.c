@@ -110,7 +110,7 @@ static int fits(const Arg *arg)
    Sleeps and ticks until a tick is not over when `tick` is: it stopped on its way, it is `attend_ns`, or descriptors that
    are none of ours are ready and agents are heard; and no longer than `until_ns`.  Returns where the last one stopped, and
    << 3 whether it is over; NOT_BEGUN, if what was found calls for something else.  The last one is the caller's to count.
-   Looks and runs have the numbers behind `look` and `run`. */
+   Their looks and runs are numbered from `look` and `run` on. */
 int64_t ticks(const Arg *arg)
 {
     if (!fits(arg)) return -1;
