@@ -220,7 +220,7 @@ class AgentLink:
 
     @property
     def plain(self) -> bool:
-        """Nothing waits either way, and speech need not come by here: a compiled kernel may write to `fd` and read it."""
+        """Nothing waits either way, and speech need not come by here: a kernel in C may write to `fd` and read it."""
         waits = self._closing or self._wake_ns is not None or self._deadline_ns is not None or self.protocol.has_data
         if waits or not self.at_rest or self.take_speech is None or not isinstance(self._socket, PlainSocket):
             return False

@@ -3,8 +3,8 @@
 
     wait (rhythm.py) -> read what the sockets have -> pass it on -> what else is ready -> play -> RTCP -> ...
 
-Where many calls are up most ticks are done at once, in C, wait and all (usual_ticks.py): `turn` has then what is left of
-the one that was not.
+Where many calls are up most ticks are done at once, in C, wait and all (usual_ticks.py): `turn` has then what is left
+of the one that was not.
 
 A worker may be late: it was stalled, its predecessor has died, or it has more to do than it can.
 Packets wait at the sockets then, and are late because of us.  Nothing is made up for them: to make up
@@ -50,8 +50,8 @@ GIVE_UP_READ_NS = 45_000_000
 READ_FEW_NS, FLOOD_NS = 2_000_000, 250_000_000
 "... of a few calls so long, that others are in time. If more waits for them all the same for so long, it is a flood."
 REPORTS_NS, FEW_REPORTS, READ_REPORTS_NS = 100_000_000, 16, 2_000_000
-"""RTCP is read so often: one datagram alone in a tick costs five times as much as one of ten. So many of them are looked
-for at a time, and no more are read after so long; then there are more a quarter later."""
+"""RTCP is read so often: one datagram alone in a tick costs five times as much as one of ten. So many of them are
+looked for at a time, and no more are read after so long; then there are more a quarter later."""
 LISTEN_NS = 9_000_000
 "Agents are read at least so often, whether packets are due or not: their sockets do not hold much more."
 LIMITS = Limits(FEW_SOCKETS, HURRIED_NS, LISTEN_NS)

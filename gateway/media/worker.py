@@ -253,10 +253,13 @@ class Worker:
         self.poller.watch_silently(stream.rtp.fileno())
         if stream.rtcp is not None:
             self.reports.watch(
-                stream.rtcp.fileno(), select.EPOLLIN, functools.partial(self._take_rtcp, stream)
+                stream.rtcp.fileno(), select.EPOLLIN, functools.partial(self._on_rtcp, stream)
             )
 
-    def _take_rtcp(self, stream: Stream, _events: int = 0) -> bool:
+    def _on_rtcp(self, stream: Stream, _events: int) -> None:
+        self._take_rtcp(stream)
+
+    def _take_rtcp(self, stream: Stream) -> bool:
         """One datagram; whether there was one."""
         datagram = self.sockets.receive_rtcp(stream)
         if datagram is None:

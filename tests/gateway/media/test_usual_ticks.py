@@ -311,6 +311,44 @@ def test_a_tick_that_comes_late_is_nobodys() -> None:
         worker.close()
 
 
+class Flood:
+    """Sockets of RTCP that always have more, half a millisecond of it each time."""
+
+    def __init__(self, worker: SocketWorker) -> None:
+        self.worker = worker
+        self.handlers = {1: self.read}
+        self.reads: list[int] = []
+
+    def poll_some(self, most: int) -> list[tuple[int, int]]:
+        return [(1, select.EPOLLIN)] * most
+
+    def read(self, _: int) -> None:
+        self.reads.append(self.worker.now_ns)
+        self.worker.now_ns += MS // 2
+
+
+def test_a_flood_of_reports_takes_a_tenth_of_the_time() -> None:
+    """... and where the worker is behind it waits, as other reports do."""
+    packets = [[[far.next()] for _ in range(75)] for far in (Far(call) for call in range(CALLS))]
+    with tempfile.TemporaryDirectory() as folder:
+        worker = SocketWorker(CALLS, Path(folder), at_once=True)
+        prepare(worker, packets, [])
+        flood = Flood(worker)
+        worker.loop._reports = flood
+        worker.run(1000)
+        spent = len(flood.reads) * MS // 2
+        assert 30 * MS < spent < 130 * MS
+        runs = np.diff(np.flatnonzero(np.diff([0, *flood.reads]) > MS))
+        assert runs.max() <= 5, "2 ms at a time"
+        worker.engine.hurry(True, True)
+        before, worker.loop._reports_ns = len(flood.reads), worker.now_ns
+        worker.loop._hear_reports(worker.now_ns + 900 * MS)
+        assert len(flood.reads) == before
+        worker.loop._hear_reports(worker.now_ns + 1000 * MS)
+        assert len(flood.reads) > before
+        worker.close()
+
+
 @pytest.mark.parametrize("at_once", [True, False])
 def test_an_agent_that_says_nothing_more_is_found_out(at_once: bool) -> None:
     """It takes what it gets, and answers no ping: those who ask whether it could be heard must not keep it alive."""
