@@ -3,12 +3,13 @@
 
 A quiet worker wakes for each packet.  Otherwise no tick follows another before the next
 point of a grid: what comes in between waits for it, and is cheaper in a batch, since a tick
-costs some 0.5 ms beside its packets.  The grid is the coarsest of 2.5 to 4 ms with which a
-packet is still with its agent within 5 ms: it may wait for a whole tick, and then for all
-that is done until it has been passed on.  A worker begins with the coarsest of these, and after
-a second has the one that suits it.  One that is nearly out of CPU takes a coarser one:
-some milliseconds more for everybody, but all of what they say.  And one that is behind takes
-the coarsest at once, until it has caught up: what it must make good is cheapest in the largest batches.
+costs some 0.1 ms beside its packets, most of it for coming out of sleep.  The grid is the
+coarsest of 2.5 to 4 ms with which a packet is still with its agent within 5 ms: it may wait
+for a whole tick, and then for all that is done until it has been passed on.  A worker begins
+with the coarsest of these, and after a second has the one that suits it.  One that is nearly
+out of CPU takes a coarser one: some milliseconds more for everybody, but all of what they say.
+And one that is behind takes the coarsest at once, until it has caught up: what it must make
+good is cheapest in the largest batches.
 
     wait(due) -> what is ready ... passed_on() ... done(): load, histogram, heartbeat
 """
