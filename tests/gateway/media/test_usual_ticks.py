@@ -21,8 +21,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support import kernels
-from support.media_rig import MS, voice
+from support.media_rig import MS
 from support.socket_worker import FEW, SocketWorker
+from support.talker import Talker
 from trunkline.agent_bridge.dialect import FLAG_CONCEALED
 from trunkline.gateway.media import control, loop, usual_ticks
 from trunkline.gateway.media.agent_asks import AgentFailed
@@ -53,64 +54,25 @@ class Odd:
     what: str
 
 
-class Far:
-    """A caller's packets."""
+class Far(Talker):
+    """A caller who speaks now and then."""
 
     def __init__(self, call: int) -> None:
-        self.sequence, self.timestamp, self.ssrc = 65_530 - call, 2**32 - 3000 * (call + 1), call + 7
+        super().__init__(call, 65_530 - call)
         self._rng, self.payload_type = np.random.default_rng(call), 0
 
-    def next(self, size: int = 160, *, marker: bool = False) -> bytes:
+    def next(self, size: int = 160) -> Packet:
         loudness = 0xFF if self.sequence // 10 % 3 else 0x90  # silence, or not
         payload = self._rng.integers(loudness & 0xF0, loudness + 1, size, np.uint8).tobytes()
-        packet = dataclasses.replace(
-            voice(self.sequence, ssrc=self.ssrc, ts=self.timestamp, size=size, pt=self.payload_type),
-            payload=payload,
-            marker=marker,
-        )
-        self.sequence += 1
-        self.timestamp += size
-        return bytes(packet)
+        return dataclasses.replace(super().next(size), payload_type=self.payload_type, payload=payload)
 
-    def packets(self, what: str) -> list[bytes]:
-        match what:
-            case "lost":
-                self.next()
-                return []
-            case "twice":
-                return [self.next()] * 2
-            case "swapped":
-                first = self.next()
-                return [self.next(), first]
-            case "burst":
-                return [self.next() for _ in range(4)]
-            case "ssrc":
-                self.ssrc += 100
-                return [self.next() for _ in range(3)]
-            case "leap":
-                self.timestamp += 80_000
-            case "codec":
-                self.payload_type = 8
-            case "short":
-                return [self.next()[:9]]
-            case "size":
-                return [self.next(80)]
-            case "marker":
-                return [self.next(marker=True)]
-            case "event":
-                key = Packet(
-                    101,
-                    self.sequence & 0xFFFF,
-                    self.timestamp & 0xFFFFFFFF,
-                    self.ssrc,
-                    bytes([5, 10, 0, 160]),
-                )
-                self.sequence += 1
-                return [bytes(key)]
-        return [self.next()]
+    def packets(self, kind: str) -> list[Packet | bytes]:
+        if kind == "codec":
+            self.payload_type = 8
+        return super().packets(kind)
 
 
-OF_CALLERS = ["lost", "twice", "swapped", "burst", "ssrc", "leap", "short", "size", "marker", "event"]
+OF_CALLERS = ["lost", "twice", "swapped", "burst", "ssrc", "leap", "short", "other size", "marker", "event"]
 OF_AGENTS = ["speak", "mark", "clear", "mute", "flood", "deaf", "hears", "narrow", "ends"]
 OTHERS = ["report", "interrupt", "hang up", "hold", "codec"]
 odd = st.builds(
@@ -121,7 +83,7 @@ odd = st.builds(
 )
 
 
-def prepare(worker: SocketWorker, fars: list[list[list[bytes]]], odds: list[Odd]) -> None:
+def prepare(worker: SocketWorker, fars: list[list[list[Packet | bytes]]], odds: list[Odd]) -> None:
     """All that will happen."""
     worker.on_control = lambda data: obey(worker, data)
     for number, rounds in enumerate(fars):
@@ -129,7 +91,7 @@ def prepare(worker: SocketWorker, fars: list[list[list[bytes]]], odds: list[Odd]
             at_ms = 20 + turn * PACKET_MS + number % 5 * 4 + 1
             for place, packet in enumerate(packets):
                 worker.at(
-                    at_ms + place * 0.1, lambda number=number, packet=packet: worker.say(number, packet)
+                    at_ms + place * 0.1, lambda number=number, packet=packet: worker.say(number, bytes(packet))
                 )  # type: ignore[misc]
     for each in odds:
         worker.at(20 + each.round * PACKET_MS + 2, lambda each=each: happen(worker, each))  # type: ignore[misc]
@@ -251,7 +213,7 @@ def test_most_ticks_are_usual() -> None:
 
 def test_on_the_machines_own_clock() -> None:
     """With the sleep in it: all is heard, what is due leaves, and the ticks are counted as others are."""
-    packets = [[[far.next()] for _ in range(ROUNDS)] for far in (Far(call) for call in range(CALLS))]
+    packets = [[far.packets("plain") for _ in range(ROUNDS)] for far in (Far(call) for call in range(CALLS))]
     odds = [Odd(turn, call, "speak") for turn in (3, 8, 13, 18) for call in range(CALLS)]
     with tempfile.TemporaryDirectory() as folder:
         worker = SocketWorker(CALLS, Path(folder), at_once=True, real=True)
@@ -289,7 +251,7 @@ def test_on_the_machines_own_clock() -> None:
 
 def test_a_tick_that_comes_late_is_nobodys() -> None:
     """... here: who was stalled has other things to do; and none is begun of what few sockets have."""
-    packets = [[[far.next()] for _ in range(200)] for far in (Far(call) for call in range(CALLS))]
+    packets = [[far.packets("plain") for _ in range(200)] for far in (Far(call) for call in range(CALLS))]
     with tempfile.TemporaryDirectory() as folder:
         worker = SocketWorker(CALLS, Path(folder), at_once=True, real=True)
         usual, rhythm = worker.usual, worker.loop.rhythm
@@ -302,7 +264,7 @@ def test_a_tick_that_comes_late_is_nobodys() -> None:
         assert usual.may()
         received = int(worker.table.shared.packets_received.sum())
         for call in range(CALLS):
-            worker.say(call, packets[call][-1][0])
+            worker.say(call, bytes(packets[call][-1][0]))
         rhythm.begun_ns = time.monotonic_ns() - 50 * MS
         found, done = usual.run(loop.LIMITS, 0, 1 << 62)
         assert done == usual_ticks.NOTHING and len(found) >= CALLS
@@ -329,7 +291,7 @@ class Flood:
 
 def test_a_flood_of_reports_takes_a_tenth_of_the_time() -> None:
     """... and where the worker is behind it waits, as other reports do."""
-    packets = [[[far.next()] for _ in range(75)] for far in (Far(call) for call in range(CALLS))]
+    packets = [[far.packets("plain") for _ in range(75)] for far in (Far(call) for call in range(CALLS))]
     with tempfile.TemporaryDirectory() as folder:
         worker = SocketWorker(CALLS, Path(folder), at_once=True)
         prepare(worker, packets, [])
@@ -352,7 +314,7 @@ def test_a_flood_of_reports_takes_a_tenth_of_the_time() -> None:
 @pytest.mark.parametrize("at_once", [True, False])
 def test_an_agent_that_says_nothing_more_is_found_out(at_once: bool) -> None:
     """It takes what it gets, and answers no ping: those who ask whether it could be heard must not keep it alive."""
-    packets = [[[far.next()] for _ in range(75)] for far in (Far(call) for call in range(CALLS))]
+    packets = [[far.packets("plain") for _ in range(75)] for far in (Far(call) for call in range(CALLS))]
     with tempfile.TemporaryDirectory() as folder:
         worker = SocketWorker(CALLS, Path(folder), at_once=at_once, hang_timeout_ms=500)
         prepare(worker, packets, [])
@@ -368,7 +330,7 @@ def test_an_agent_that_says_nothing_more_is_found_out(at_once: bool) -> None:
 @pytest.mark.parametrize("at_once", [True, False])
 def test_an_agent_that_has_just_spoken_is_alive(at_once: bool) -> None:
     """In the very tick in which it would be dead."""
-    packets = [[[far.next()] for _ in range(75)] for far in (Far(call) for call in range(CALLS))]
+    packets = [[far.packets("plain") for _ in range(75)] for far in (Far(call) for call in range(CALLS))]
     with tempfile.TemporaryDirectory() as folder:
         worker = SocketWorker(CALLS, Path(folder), at_once=at_once, hang_timeout_ms=200)
         prepare(worker, packets, [Odd(turn, 3, "speak") for turn in range(10, 70, 9)])  # each 180 ms
@@ -397,7 +359,7 @@ def test_a_new_format_gets_its_kernel() -> None:
 @pytest.mark.parametrize("broken", ["look", "ticks"])
 def test_what_fails_is_done_step_by_step(broken: str) -> None:
     """One tick is lost; it is not tried again."""
-    packets = [[[far.next()] for _ in range(ROUNDS)] for far in (Far(call) for call in range(CALLS))]
+    packets = [[far.packets("plain") for _ in range(ROUNDS)] for far in (Far(call) for call in range(CALLS))]
     with tempfile.TemporaryDirectory() as folder:
         worker = SocketWorker(CALLS, Path(folder), at_once=True)
         prepare(worker, packets, [])
@@ -421,7 +383,7 @@ def test_what_fails_is_done_step_by_step(broken: str) -> None:
 def test_whoever_else_is_ready_is_heard_before_packets_leave() -> None:
     """Another agent, say, whose speech is just in time."""
     heard: dict[bool, list[int]] = {True: [], False: []}
-    packets = [[[far.next()] for _ in range(ROUNDS)] for far in (Far(call) for call in range(CALLS))]
+    packets = [[far.packets("plain") for _ in range(ROUNDS)] for far in (Far(call) for call in range(CALLS))]
     with tempfile.TemporaryDirectory() as folder:
         for at_once, seen in heard.items():
             worker = SocketWorker(CALLS, Path(folder), at_once=at_once)
