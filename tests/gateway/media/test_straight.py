@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
@@ -56,44 +54,6 @@ def test_one_kernel_leaves_behind_what_four_do(rate_hz: int) -> None:
     assert sum(changed) > 3
 
 
-KINDS_OF_CALLS: list[dict[str, Any]] = [
-    {},
-    {"rate_hz": 16000, "turns": TurnParams(min_speech_ms=20)},
-    {"rate_hz": 24000, "turns": TurnParams(min_speech_ms=20, min_silence_ms=40)},
-    {"frame_ms": 40},
-    {"codec": "PCMA", "rate_hz": 16000},
-]
-
-
-@pytest.mark.parametrize("start", KINDS_OF_CALLS, ids=repr)
-@pytest.mark.parametrize("callers", [Callers(12, drift_ppm=200, speech=0.5), Callers(12, restart=0.1, ptime_ms=40)])
-def test_all_the_way_is_what_all_the_steps_are(start: dict[str, Any], callers: Callers) -> None:
-    """Losses, pauses, stalls, other sources, packets that are two frames: to the last byte, in the same order."""
-    with STEP_BY_STEP:
-        by_steps, _ = digests(10, callers, **start)
-    done = Counter[str]()
-    with mock.patch.object(Onward, "_done", counting(done)):
-        at_once, rig = digests(10, callers, **start)
-    assert at_once == by_steps
-    straight_on = rig.table.formats.at(0).frame_samples * 1000 // rig.table.formats.at(0).key.agent_rate_hz
-    if straight_on == callers.ptime_ms and not callers.restart:
-        assert done["rounds"] > 300 and done["filled"] > 300 and done["stopped"]
-
-
-def counting(done: Counter[str]) -> Callable[..., Any]:
-    """`Onward._done`, which counts."""
-    inner = Onward._done
-
-    def outer(self: Onward, *args: Any) -> tuple[bool, NDArray[np.intp]]:
-        done["filled"] += args[1] if len(args) > 1 else 0
-        done["rounds"] += int(self._notes[1])
-        is_heard, rows = inner(self, *args)
-        done["stopped"] += len(rows) > 0
-        return is_heard, rows
-
-    return outer
-
-
 def test_the_kernel_wants_room_for_every_row() -> None:
     """Arrays of other lengths, and packets that are not there, are errors and no accidents."""
     _, rig = digests(1)
@@ -119,43 +79,3 @@ def test_the_kernel_wants_room_for_every_row() -> None:
         for array in arrays:
             with pytest.raises((ValueError, IndexError)):
                 way.kernel(0.0, 20.0, -1.0, *(good | {name: array}).values())
-
-
-def test_the_kernels_of_the_whole_way_want_what_goes_together() -> None:
-    """Columns, kernels and packets that are not of one worker, or too few: errors, and no memory is touched."""
-    _, rig = digests(1)
-    onward, timeline = rig.engine.timeline.onward, rig.engine.timeline
-    assert onward is not None
-    to = onward._open(0, 12)
-    assert to is not None
-    rows, moment, records = np.arange(3), timeline.moment(rig.now_ns), to.message.records
-    call, none, packets = (to.link, *rig.engine.uplink.drawn), np.zeros(0, np.intp), np.zeros((3, 200), np.uint8)
-    first, sizes = np.full(3, 12), np.full(3, 160)
-    heard = (rows, rows, packets, first, sizes)
-    to.way.onward(*moment, *call, *heard, records)
-    assert onward._notes.tolist()[:2] == [3, 1]
-    link, turns, turn = call
-    for others in (link + 1, *call[1:], *heard), (*call, *heard[:4], sizes - 1):
-        to.way.onward(*moment, *others, records)
-        assert onward._notes.tolist()[:2] == [0, 0], "they are on no way of ours"
-    bad: list[tuple[Any, ...]] = [
-        (link, turns, len(turns), *heard, records),
-        (link, turns, -1, *heard, records),
-        (*call, rows, rows, packets, first[:2], sizes, records),
-        (*call, rows, rows, packets, first, sizes[:2], records),
-        (*call, rows, rows[:2], packets, first, sizes, records),
-        (*call, *heard, records[:2]),
-        (*call, *heard, records[:, :-2]),
-        (*call, rows, rows + 1, packets, first, sizes, records),
-        (*call, rows, rows, packets, first + 60, sizes, records),
-        (*call, rows, rows, packets, first - 13, sizes, records),
-        (*call, rows + 10**6, rows, packets, first, sizes, records),
-        (*call, np.tile(rows, 9), none, packets, none, none, records),
-    ]
-    for arguments in bad:
-        with pytest.raises((ValueError, IndexError)):
-            to.way.onward(*moment, *arguments)
-    with pytest.raises(ValueError, match="do not go together"):
-        to.way.onward(*moment[:3], moment[3][:5], *moment[4:], *call, *heard, records)
-    with pytest.raises(IndexError):
-        to.way.catch_up(*moment, rows + 10**6, 0, link, records, turns, turn)
