@@ -190,7 +190,6 @@ class BusyWorker:
         "of frames that were said: calls, frames before them, packets"
         if rig.engine.table.formats.list[0].key.agent_rate_hz == 8000:  # else numbers do not survive
             rig.agent.on_frames = self._hear
-        self.engine.timeline.onward = None  # what is made up is to be seen where it is charged for
         self._charge()
         rhythm = Rhythm(
             self.poll, self.rig.table.shared.worker, clock=self.clock.now, cpu_clock=self.clock.cpu,
@@ -201,7 +200,7 @@ class BusyWorker:
     # -- what work takes --------------------------------------------------------------------
 
     def _charge(self) -> None:
-        costs, rig, uplink = self.costs, self.rig, self.engine.uplink
+        costs, rig = self.costs, self.rig
         self._wrap(rig.sockets, "send", lambda rows, *_: costs.send * len(rows), foreign=True)
         self._wrap(rig.sockets, "send_rtcp", lambda *_: costs.send, foreign=True)
         self._wrap(
@@ -212,9 +211,25 @@ class BusyWorker:
         )
         self._wrap(self.engine, "receive", lambda batch, _: costs.hear * len(batch.rows))
         self._wrap(self.engine.receiver, "receive", lambda batch, _: costs.begin * len(batch.rows))
-        self._wrap(
-            uplink, "fill", lambda rows, *_: (costs.silence if uplink.hurried else costs.fill) * len(rows)
-        )
+        self._wrap(self.engine.uplink, "fill", lambda rows, *_: self._of_fills(len(rows)))
+        if (onward := self.engine.timeline.onward) is not None:
+            self._wrap_after(onward, "catch_up", lambda found, *_: len(found[0].filled[0]) if found and found[1] else 0)
+            self._wrap_after(onward, "refill", lambda rounds, _, count, *__: int(np.minimum(count, rounds).sum()))
+
+    def _of_fills(self, frames: int) -> float:
+        """What frames take that are made up."""
+        return frames * (self.costs.silence if self.engine.uplink.hurried else self.costs.fill)
+
+    def _wrap_after(self, place: object, name: str, frames: Callable[..., int]) -> None:
+        """Of what says only afterwards how many frames it has made up: `frames` takes that, and the arguments."""
+        inner = getattr(place, name)
+
+        def outer(*args: Any, **more: Any) -> Any:
+            found = inner(*args, **more)
+            self.clock.work(self._of_fills(frames(found, *args)))
+            return found
+
+        setattr(place, name, outer)
 
     def _wrap(
         self, place: object, name: str, cost: Callable[..., float], *, foreign: bool = False
