@@ -257,7 +257,7 @@ class AgentLink:
             contain(error, self.agent.name, self.fail)
         self._have_read()
 
-    # -- to the agent -----------------------------------------------------------------------
+    # -- from the agent, and to it ----------------------------------------------------------
 
     def _read(self) -> None:
         """Take what has come, or go on with what the last tick has left of it."""

@@ -21,8 +21,7 @@ import numpy as np
 
 from trunkline.agent_bridge.wire import AudioMessage
 from trunkline.codecs.compiled import Kernel
-from trunkline.gateway.media import compiled, voice
-from trunkline.gateway.media.background import rise_db
+from trunkline.gateway.media import compiled
 from trunkline.gateway.media.batch import Batch
 from trunkline.gateway.media.credit import CREDIT_NS, CREDIT_RATE
 from trunkline.gateway.media.formats import Format
@@ -174,17 +173,13 @@ class Usual:
         samples = fmt.frame_samples * fmt.line_hz // fmt.key.agent_rate_hz
         if fmt.codec.decode_table is None or up.down > 1 or up.output_samples(samples) != fmt.frame_samples:
             return None
-        ms = samples * 1000 / fmt.line_hz
-        kernel, late = (
-            self._bound(fmt, samples, ms, earliest_ns) for earliest_ns in (-AHEAD_NS, -WAITED_NS)
-        )
+        kernel, late = (self._bound(fmt, samples, earliest_ns) for earliest_ns in (-AHEAD_NS, -WAITED_NS))
         return None if kernel is None or late is None else _Way(kernel, late, fmt.frame_samples)
 
-    def _bound(self, fmt: Format, samples: int, ms: float, earliest_ns: int) -> Kernel | None:
+    def _bound(self, fmt: Format, samples: int, earliest_ns: int) -> Kernel | None:
         table, c, uplink = self._table, self._table.shared, self._uplink
         constants = (
-            CREDIT_NS, CREDIT_RATE - 1, earliest_ns, *self._lateness.ordinary_ns, ms, ms * voice.TURN,
-            rise_db(samples / fmt.line_hz),
+            CREDIT_NS, CREDIT_RATE - 1, earliest_ns, *self._lateness.ordinary_ns, *uplink.straight.times(fmt, samples),
         )  # fmt: skip
         return compiled.bind(
             "usual", *columns_of_records(table, fmt), *columns_of_packets(table), *uplink.voice.columns,

@@ -17,16 +17,6 @@ static Arg numbers(const Arg *arg, int field, int64_t count)
     return (Arg){.a = {(char *)AT(int64_t, arg[LACKING], field), count, 1, sizeof(int64_t)}};
 }
 
-static Arg first(const Arg *arg, int64_t n)
-{
-    return (Arg){.a = {arg->a.data, n, arg->a.m, arg->a.step}};
-}
-
-static Arg behind(const Arg *arg, int64_t n)
-{
-    return (Arg){.a = {arg->a.data + n * arg->a.step, arg->a.n - n, arg->a.m, arg->a.step}};
-}
-
 static int fits(const Arg *arg)
 {
     int good = arg[SAID].a.n == SAID_FIELDS && arg[LACKING].a.n == LACKS_COUNT;
@@ -89,17 +79,18 @@ static int64_t make_up(const Arg *arg, int64_t filled, int64_t gaps, int64_t wri
     int64_t waiting = gaps ? filled : 0;
     for (int64_t k = 0; k < filled; k++)
         *AT(uint8_t, arg[QUIET], k) = *AT(int64_t, numbers(arg, LACKS_SILENT, filled), k) > 0;
-    Arg rest[] = {arg[HURRIED], numbers(arg, LACKS_ROW, filled), first(&arg[QUIET], filled), first(&arg[GAP_TS], waiting),
-                  first(&arg[ENDS], waiting), arg[PAYLOAD], arg[FILL_FLAGS], arg[CEASED], behind(&arg[RECORDS], written)};
+    Arg rest[] = {arg[HURRIED], numbers(arg, LACKS_ROW, filled), items_of(&arg[QUIET], 0, filled),
+                  items_of(&arg[GAP_TS], 0, waiting), items_of(&arg[ENDS], 0, waiting), arg[PAYLOAD], arg[FILL_FLAGS],
+                  arg[CEASED], rest_of(&arg[RECORDS], written)};
     return run_bound(arg[FILLED].k.of[0], rest, sizeof rest / sizeof *rest);
 }
 
 /* What waits behind frames that were made up or given up. */
 static int64_t go_on(const Arg *arg, int64_t over, int64_t written)
 {
-    Arg rest[ONWARD_ARGS], rows = numbers(arg, LACKS_OVER_ROW, over), none = first(&rows, 0);
+    Arg rest[ONWARD_ARGS], rows = numbers(arg, LACKS_OVER_ROW, over), none = items_of(&rows, 0, 0);
     const Arg more[] = {arg[LINK], arg[TURNS], arg[TURN], rows, none, arg[MOMENT + MOMENT_PAYLOADS], none, none,
-                        behind(&arg[RECORDS], written)};
+                        rest_of(&arg[RECORDS], written)};
     for (int k = 0; k < MOMENT_ARGS; k++) rest[k] = arg[MOMENT + k];
     for (int k = MOMENT_ARGS; k < ONWARD_ARGS; k++) rest[k] = more[k - MOMENT_ARGS];
     if (run_bound(arg[ONWARD].k.of[0], rest, ONWARD_ARGS) < 0) return -1;

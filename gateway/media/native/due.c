@@ -71,9 +71,8 @@ int64_t delays(const Arg *arg)
     if (arg[BUCKETS].a.m != edges + 1 || arg[TOTAL].a.n != edges + 1 || arg[LATE_NS].a.n != arg[ROWS].a.n)
         return shapes("delays");
     for (Py_ssize_t i = 0; i < arg[ROWS].a.n; i++) {
-        int64_t late_ns = *AT(int64_t, arg[LATE_NS], i) + arg[SINCE_NS].i, bucket = 0;
-        int64_t late_us = late_ns / 1000 - (late_ns % 1000 < 0);
-        while (bucket < edges && *AT(int64_t, arg[EDGES_US], bucket) < late_us) bucket++;
+        int64_t late_ns = *AT(int64_t, arg[LATE_NS], i) + arg[SINCE_NS].i;
+        int64_t bucket = bucket_of(&arg[EDGES_US], late_ns / 1000 - (late_ns % 1000 < 0));
         AT(uint32_t, arg[BUCKETS], *AT(int64_t, arg[ROWS], i))[bucket]++;
         ++*AT(int64_t, arg[TOTAL], bucket);
     }

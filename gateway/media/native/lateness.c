@@ -81,8 +81,8 @@ int64_t late(const Arg *arg)
     if (run_bound(arg[LEARN].k.of[0], &arg[OF_ROWS], 3) < 0) return -1;
     for (Py_ssize_t i = 0; i < arg[OF_ROWS].a.n; i++) {
         int64_t row = *AT(int64_t, arg[OF_ROWS], i), *flow = AT(int64_t, arg[FLOW], row);
-        int64_t wait_ns = (int64_t)(*AT(double, arg[OF_BASE_NS], row) + *AT(double, arg[OF_TARGET_NS], row));
-        flow[RX_DEADLINE_NS] = media_ns(flow[RX_NEXT_TS], *AT(int64_t, arg[CLOCK_HZ], row)) + wait_ns;
+        double base_ns = *AT(double, arg[OF_BASE_NS], row), target_ns = *AT(double, arg[OF_TARGET_NS], row);
+        flow[RX_DEADLINE_NS] = deadline_ns(flow, *AT(int64_t, arg[CLOCK_HZ], row), base_ns, target_ns);
     }
     return 0;
 }

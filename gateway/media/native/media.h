@@ -16,11 +16,12 @@ static inline int64_t clock_ns(clockid_t clock)
     return now.tv_sec * 1000000000LL + now.tv_nsec;
 }
 
-/* An extended timestamp as time; in one product it would be too big within hours at 48 kHz. */
-static inline int64_t media_ns(int64_t timestamp, int64_t clock_hz)
+/* Where a time is in a histogram: the first edge that is not below it. */
+static inline int64_t bucket_of(const Arg *edges_us, int64_t us)
 {
-    int64_t seconds = timestamp / clock_hz - (timestamp % clock_hz < 0), rest = timestamp - seconds * clock_hz;
-    return seconds * 1000000000 + rest * 1000000000 / clock_hz;
+    int64_t bucket = 0;
+    while (bucket < edges_us->a.n && *AT(int64_t, *edges_us, bucket) < us) bucket++;
+    return bucket;
 }
 
 /* sockets.c */
@@ -34,6 +35,14 @@ Run usual;
 /* columns.FLOW_FIELDS */
 enum { RX_NEXT_SEQ, RX_NEXT_TS, RX_MAX_SEQ, RX_MAX_TS, RX_TRANSIT_TS, RX_LAST_NS, RX_DEADLINE_NS, RX_RECEIVED, CREDIT_NS,
        CREDIT_AT_NS, EXPECTED_LEAD, EXPECTED_SSRC, EXPECTED_BYTES, PACKETS_RECEIVED, OCTETS_RECEIVED, FLOW_FIELDS };
+
+/* When the next frame of a row is made up, if it has not come: its timestamp as time, and what it may take. In one product
+   timestamps would be too big within hours at 48 kHz. */
+static inline int64_t deadline_ns(const int64_t *flow, int64_t clock_hz, double base_ns, double target_ns)
+{
+    int64_t next = flow[RX_NEXT_TS], seconds = next / clock_hz - (next % clock_hz < 0), rest = next - seconds * clock_hz;
+    return seconds * 1000000000 + rest * 1000000000 / clock_hz + (int64_t)(base_ns + target_ns);
+}
 
 /* columns.SEND_FIELDS */
 enum { SEND_SEQ, SEND_TS, SEND_DUE_NS, SEND_PACKETS, SEND_OCTETS, SEND_FRAMES, SEND_POSITION, SEND_FIELDS };

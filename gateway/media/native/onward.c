@@ -26,7 +26,8 @@ static int fits(const Arg *arg)
     Py_ssize_t n = arg[ON_ROWS].a.n, placed = arg[ON_PLACES].a.n;
     return arg[ON_STRAIGHT].k.n == 1 && arg[ON_FOUND].a.n == FOUND_FIELDS && arg[ON_FOUND].a.m >= n && arg[ON_STARTS].a.n >= n &&
            arg[ON_CHANGED].a.n >= n && arg[ON_NOTES].a.n >= ONWARD_NOTES && n <= COUNT && (placed == 0 || placed == n) &&
-           arg[ON_FIRST].a.n >= placed && arg[ON_SIZES].a.n >= placed && arg[ON_OUT].a.n >= placed && arg[ON_TURN].i >= 0 && arg[ON_TURN].i < arg[ON_TURNS].a.n;
+           arg[ON_FIRST].a.n >= placed && arg[ON_SIZES].a.n >= placed && arg[ON_OUT].a.n >= placed &&
+           arg[ON_TURN].i >= 0 && arg[ON_TURN].i < arg[ON_TURNS].a.n;
 }
 
 static int begin(Onward *onward, const Arg *arg)
@@ -62,11 +63,8 @@ static int hear(Onward *onward, Arg rows, const Arg *places, const Arg *packets)
     Py_ssize_t n = rows.a.n;
     unsigned turns = *AT(uint8_t, arg[ON_TURNS], arg[ON_TURN].i + onward->rounds);
     Arg learn_ms = {.f = turns & LEARNS ? arg[ON_LEARN_MS].f : 0}, rise_db = {.f = turns & LISTENS ? arg[ON_RISE_DB].f : -1};
-    Arg starts = {.a = {arg[ON_STARTS].a.data, n, 1, arg[ON_STARTS].a.step}}, out = arg[ON_OUT];
-    out.a.data += onward->written * out.a.step;
-    out.a.n -= onward->written;
-    Arg rest[] = {learn_ms, arg[ON_MS], rise_db, rows, *places, *packets, starts, arg[ON_PCM], arg[ON_JOINED], arg[ON_LEVEL], arg[ON_FLAGS],
-                  arg[ON_CHANGED], out};
+    Arg rest[] = {learn_ms, arg[ON_MS], rise_db, rows, *places, *packets, items_of(&arg[ON_STARTS], 0, n), arg[ON_PCM],
+                  arg[ON_JOINED], arg[ON_LEVEL], arg[ON_FLAGS], arg[ON_CHANGED], rest_of(&arg[ON_OUT], onward->written)};
     int64_t said = run_bound(arg[ON_STRAIGHT].k.of[0], rest, sizeof rest / sizeof *rest);
     if (said < 0) return 0;
     onward->written += said & COUNT;

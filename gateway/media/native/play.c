@@ -87,7 +87,8 @@ int64_t play(const Arg *arg)
     if ((notes[IS_BEHIND] = found >> 32)) return -1;
     for (int64_t f = 0; f < formats; f++) {
         Arg rest[] = {items_of(&arg[DUE_ROWS], 0, notes[DUE_COUNT]), arg[NOW], rest_of(&arg[DATA], made), arg[LINE],
-                      rest_of(&arg[ROWS], made), rest_of(&arg[SAID], made), rest_of(&arg[OPENS], made), rest_of(&arg[OTHERS], others)};
+                      rest_of(&arg[ROWS], made), rest_of(&arg[SAID], made), rest_of(&arg[OPENS], made),
+                      rest_of(&arg[OTHERS], others)};
         if ((found = run_bound(arg[SPEAK].k.of[f], rest, sizeof rest / sizeof *rest)) < 0) return -1;
         notes[MADE_EACH + f] = found & SPEAK_COUNT;
         made += found & SPEAK_COUNT;

@@ -5,11 +5,6 @@
 enum { DECODE, VOICE, JOIN, RECORDS, LEARN_MS, MS, RISE_DB, ROWS, INDEX, PACKETS, STARTS, PCM, JOINED, LEVEL, FLAGS,
        CHANGED, OUT };
 
-static Arg first(const Arg *arg, Py_ssize_t n)
-{
-    return (Arg){.a = {arg->a.data, n, arg->a.m, arg->a.step}};
-}
-
 /* straight(decode(), voice(), join(), records(), learn_ms, ms, rise_db, rows, index, packets, starts, pcm, joined, level,
             flags, changed, out)
 
@@ -24,7 +19,7 @@ int64_t straight(const Arg *arg)
         PyErr_SetString(PyExc_ValueError, "straight: there must be one kernel of each, and room for each row");
         return -1;
     }
-    Arg pcm = first(&arg[PCM], n), joined = first(&arg[JOINED], n);
+    Arg pcm = items_of(&arg[PCM], 0, n), joined = items_of(&arg[JOINED], 0, n);
     if (run_bound(arg[DECODE].k.of[0], (Arg[]){arg[INDEX], arg[PACKETS], arg[STARTS], pcm}, 4) < 0) return -1;
     Arg heard[] = {arg[LEARN_MS], arg[MS], arg[ROWS], pcm, arg[LEVEL], arg[FLAGS], arg[CHANGED]};
     int64_t changed = run_bound(arg[VOICE].k.of[0], heard, sizeof heard / sizeof *heard);

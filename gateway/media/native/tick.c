@@ -27,10 +27,10 @@ int64_t *tick_notes(PyObject *kernel)
 
 static int fits(const Arg *arg)
 {
-    int good = arg[RECEIVE].k.n == 1 && arg[USUAL].k.n == 1 && arg[LATE].k.n == 1 && arg[LEAST].k.n == 1 && arg[UPLINK_DELAYS].k.n == 1 &&
-               arg[SAID_IN].k.n == 1 && arg[PLAY].k.n == 1 && arg[NOTES].a.n >= TICK_NOTES &&
-               arg[NOTES].a.step == sizeof(int64_t) && arg[MESSAGE].a.n >= PREFIX_BYTES && arg[MESSAGE].a.step == 1 &&
-               arg[DATA].a.step == 1 && arg[SAMPLES].i > 0 && arg[SAMPLES].i <= UINT16_MAX && arg[LINK].i >= 0;
+    int good = arg[NOTES].a.n >= TICK_NOTES && arg[NOTES].a.step == sizeof(int64_t) && arg[MESSAGE].a.n >= PREFIX_BYTES &&
+               arg[MESSAGE].a.step == 1 && arg[DATA].a.step == 1 && arg[SAMPLES].i > 0 && arg[SAMPLES].i <= UINT16_MAX &&
+               arg[LINK].i >= 0;
+    for (int k = RECEIVE; k <= PLAY; k++) good = good && arg[k].k.n == 1;
     if (!good) PyErr_SetString(PyExc_ValueError, "tick: its arrays and kernels do not go together");
     return good;
 }

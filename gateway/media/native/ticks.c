@@ -7,8 +7,8 @@
 
 enum {
     READY, TICK, EDGES_US, HEARTBEAT_NS, TICKS, DURATIONS, LONGEST_US, TURNS, STATE, /* bound */
-    EVENTS, RUNNING, LINK, MESSAGE, SAMPLES, FD, DATA, AGAIN, STOP_FD, PLAYS, LOOK, RUN, RUNS, GRID_NS, BEGUN_NS, UNTIL_NS, ATTEND_NS,
-    RASTER_NS, PLAY_NS, HANDLED_NS, LISTEN_NS, FEW, HURRIED_NS, TOLERATED_NS
+    EVENTS, RUNNING, LINK, MESSAGE, SAMPLES, FD, DATA, AGAIN, STOP_FD, PLAYS, LOOK, RUN, RUNS,
+    GRID_NS, BEGUN_NS, UNTIL_NS, ATTEND_NS, RASTER_NS, PLAY_NS, HANDLED_NS, LISTEN_NS, FEW, HURRIED_NS, TOLERATED_NS
 };
 /* usual_ticks.py; the last one stays from call to call. */
 enum { NOW_NS, WANTED_NS, LATE_NS, BEHIND_NS, DONE_NS, FOUND, HEARS, HEARD, AGENTS_NS, LOOKED, CPU_NS, LOOKS, DRAWN, NOTED };
@@ -82,13 +82,12 @@ static int64_t one(const Ticks *ticks)
 static void count(const Ticks *ticks, int64_t done_ns)
 {
     const Arg *arg = ticks->arg;
-    int64_t *state = ticks->state, took_us = (done_ns - state[NOW_NS]) / 1000, bucket = 0;
+    int64_t *state = ticks->state, took_us = (done_ns - state[NOW_NS]) / 1000;
     int64_t late_ns = done_ns - state[WANTED_NS] - arg[TOLERATED_NS].i, since_ns = done_ns - state[DONE_NS];
     if (late_ns > 0) state[BEHIND_NS] += late_ns < since_ns ? late_ns : since_ns;
-    while (bucket < arg[EDGES_US].a.n && *AT(int64_t, arg[EDGES_US], bucket) < took_us) bucket++;
     state[DONE_NS] = *AT(int64_t, arg[HEARTBEAT_NS], 0) = done_ns;
     ++*AT(int64_t, arg[TICKS], 0);
-    ++*AT(int64_t, arg[DURATIONS], bucket);
+    ++*AT(int64_t, arg[DURATIONS], bucket_of(&arg[EDGES_US], took_us));
     int64_t *longest_us = AT(int64_t, arg[LONGEST_US], 0);
     if (took_us > *longest_us) *longest_us = took_us;
 }

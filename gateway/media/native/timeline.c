@@ -52,15 +52,10 @@ static void set_credit(const Timeline *timeline, int64_t row, double credit_ns)
 
 void set_deadline(const Timeline *timeline, int64_t row)
 {
-    int64_t *flow = flow_of(timeline, row), clock = *OF(timeline, int64_t, AT_CLOCK_HZ, row), next = flow[RX_NEXT_TS];
+    int64_t *flow = flow_of(timeline, row), clock = *OF(timeline, int64_t, AT_CLOCK_HZ, row);
     double base = *OF(timeline, double, AT_BASE_DELAY_NS, row);
-    if (isnan(base)) {
-        flow[RX_DEADLINE_NS] += *OF(timeline, int64_t, AT_PACKET_NS, row);
-        return;
-    }
-    int64_t seconds = next / clock - (next % clock < 0), rest = next - seconds * clock;
-    int64_t wait_ns = (int64_t)(base + *OF(timeline, double, AT_TARGET_NS, row));
-    flow[RX_DEADLINE_NS] = seconds * SECOND_NS + rest * SECOND_NS / clock + wait_ns;
+    if (isnan(base)) flow[RX_DEADLINE_NS] += *OF(timeline, int64_t, AT_PACKET_NS, row);
+    else flow[RX_DEADLINE_NS] = deadline_ns(flow, clock, base, *OF(timeline, double, AT_TARGET_NS, row));
 }
 
 int lack(const Timeline *timeline, int64_t row)

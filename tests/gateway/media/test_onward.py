@@ -29,7 +29,7 @@ from trunkline.codecs import g711
 from trunkline.gateway.media import control
 from trunkline.gateway.media.batch import PACKET_BYTES, Batch
 from trunkline.gateway.media.control import TurnParams
-from trunkline.gateway.media.onward import Onward
+from trunkline.gateway.media.onward import Onward, _Open
 
 pytestmark = pytest.mark.skipif(not kernels.there, reason="no kernels were built")
 
@@ -356,15 +356,21 @@ def test_a_call_without_a_way_does_not_stand_in_that_of_others() -> None:
 # -- what does not go together ------------------------------------------------------------------
 
 
-def test_onward_wants_what_goes_together() -> None:
-    """Columns, kernels and packets that are not of one worker, or too few: errors, and no memory is touched."""
+def opened(frames: int) -> tuple[VirtualEngine, Onward, _Open]:
+    """A worker in mid-talk, and a way to its agent with room for so many frames."""
     rig = VirtualEngine(12, seed=5)
     rig.run(1, rig.traffic(5, Callers(12), NETWORK))
-    onward, timeline = rig.engine.timeline.onward, rig.engine.timeline
+    onward = rig.engine.timeline.onward
     assert onward is not None
-    to = onward._open(0, 12)
+    to = onward._open(0, frames)
     assert to is not None
-    rows, moment, records = np.arange(3), timeline.moment(rig.now_ns), to.message.records
+    return rig, onward, to
+
+
+def test_onward_wants_what_goes_together() -> None:
+    """Columns, kernels and packets that are not of one worker, or too few: errors, and no memory is touched."""
+    rig, onward, to = opened(12)
+    rows, moment, records = np.arange(3), rig.engine.timeline.moment(rig.now_ns), to.message.records
     call, none = (to.link, *rig.engine.uplink.drawn), np.zeros(0, np.intp)
     packets = np.zeros((3, 200), np.uint8)
     first, sizes = np.full(3, 12), np.full(3, 160)
@@ -398,12 +404,8 @@ def test_onward_wants_what_goes_together() -> None:
 
 def test_frames_are_made_up_of_what_goes_together() -> None:
     """As of `onward`; what there is no room for, or is of no row on this way, is left to others."""
-    rig = VirtualEngine(12, seed=5)
-    rig.run(1, rig.traffic(5, Callers(12), NETWORK))
-    onward, columns = rig.engine.timeline.onward, rig.table.shared
-    assert onward is not None
-    to = onward._open(0, 6)
-    assert to is not None
+    rig, onward, to = opened(6)
+    columns = rig.table.shared
     moment, records, link = rig.engine.timeline.moment(rig.now_ns + 100 * MS), to.message.records, to.link
     rows, one, before = np.arange(3), np.ones(3, np.intp), columns.flow.copy()
     fewer_slots = (*moment[:3], moment[3][:5], *moment[4:])

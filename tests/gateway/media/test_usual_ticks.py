@@ -9,7 +9,7 @@ import select
 import socket
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -83,7 +83,11 @@ odd = st.builds(
 )
 
 
-def prepare(worker: SocketWorker, fars: list[list[list[Packet | bytes]]], odds: list[Odd]) -> None:
+Packets = list[list[list[Packet | bytes]]]
+"Of each call, in each round."
+
+
+def prepare(worker: SocketWorker, fars: Packets, odds: Sequence[Odd]) -> None:
     """All that will happen."""
     worker.on_control = lambda data: obey(worker, data)
     for number, rounds in enumerate(fars):
@@ -91,7 +95,8 @@ def prepare(worker: SocketWorker, fars: list[list[list[Packet | bytes]]], odds: 
             at_ms = 20 + turn * PACKET_MS + number % 5 * 4 + 1
             for place, packet in enumerate(packets):
                 worker.at(
-                    at_ms + place * 0.1, lambda number=number, packet=packet: worker.say(number, bytes(packet))
+                    at_ms + place * 0.1,
+                    lambda number=number, packet=packet: worker.say(number, bytes(packet)),
                 )  # type: ignore[misc]
     for each in odds:
         worker.at(20 + each.round * PACKET_MS + 2, lambda each=each: happen(worker, each))  # type: ignore[misc]
@@ -171,6 +176,25 @@ def records(worker: SocketWorker) -> list[np.ndarray]:
     return [heard[heard["channel"] == channel] for channel in worker.agent.channels]
 
 
+def plain(rounds: int = ROUNDS) -> Packets:
+    """Nothing is odd."""
+    return [[far.packets("plain") for _ in range(rounds)] for far in (Far(call) for call in range(CALLS))]
+
+
+@contextlib.contextmanager
+def running(
+    packets: Packets, odds: Sequence[Odd] = (), *, at_once: bool = True, **how: Any
+) -> Iterator[SocketWorker]:
+    """A worker to which all this will happen."""
+    with tempfile.TemporaryDirectory() as folder:
+        worker = SocketWorker(CALLS, Path(folder), at_once=at_once, **how)
+        try:
+            prepare(worker, packets, odds)
+            yield worker
+        finally:
+            worker.close()
+
+
 @contextlib.contextmanager
 def both(odds: list[Odd], ms: float) -> Iterator[tuple[SocketWorker, SocketWorker]]:
     """A worker with the kernel and one without, after the same."""
@@ -179,15 +203,10 @@ def both(odds: list[Odd], ms: float) -> Iterator[tuple[SocketWorker, SocketWorke
         [far.packets(script.get((turn, call), "plain")) for turn in range(ROUNDS)]
         for call, far in enumerate(Far(call) for call in range(CALLS))
     ]
-    with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        workers = []
-        for at_once in (True, False):
-            workers.append(SocketWorker(CALLS, folder, at_once=at_once))
-            stack.callback(workers[-1].close)
-            prepare(workers[-1], packets, odds)
-            workers[-1].run(ms)
-        yield workers[0], workers[1]
+    with running(packets, odds) as one, running(packets, odds, at_once=False) as other:
+        one.run(ms)
+        other.run(ms)
+        yield one, other
 
 
 @given(st.lists(odd, max_size=25))
@@ -213,10 +232,8 @@ def test_most_ticks_are_usual() -> None:
 
 def test_on_the_machines_own_clock() -> None:
     """With the sleep in it: all is heard, what is due leaves, and the ticks are counted as others are."""
-    packets = [[far.packets("plain") for _ in range(ROUNDS)] for far in (Far(call) for call in range(CALLS))]
     odds = [Odd(turn, call, "speak") for turn in (3, 8, 13, 18) for call in range(CALLS)]
-    with tempfile.TemporaryDirectory() as folder:
-        worker = SocketWorker(CALLS, Path(folder), at_once=True, real=True)
+    with running(plain(), odds, real=True) as worker:
         assert worker.usual is not None
         runs: list[int] = []
         run, counters, c = worker.usual.run, worker.table.shared.worker, worker.table.shared
@@ -229,7 +246,6 @@ def test_on_the_machines_own_clock() -> None:
             return found, done
 
         worker.usual.run = counted  # type: ignore[method-assign]
-        prepare(worker, packets, odds)
         for again in range(1, 20):  # others may have the machine
             worker.run(20 + again * ROUNDS * PACKET_MS)
             if (c.packets_received[rows] == ROUNDS).all() and (c.frames_played[rows] >= 15).all():
@@ -246,17 +262,14 @@ def test_on_the_machines_own_clock() -> None:
         for caller in worker.callers:
             numbers = [Packet.parse(data).sequence for data in caller.heard]
             assert len(numbers) > 15 and (np.diff(np.array(numbers)) % 65_536 == 1).all()
-        worker.close()
 
 
 def test_a_tick_that_comes_late_is_nobodys() -> None:
     """... here: who was stalled has other things to do; and none is begun of what few sockets have."""
-    packets = [[far.packets("plain") for _ in range(200)] for far in (Far(call) for call in range(CALLS))]
-    with tempfile.TemporaryDirectory() as folder:
-        worker = SocketWorker(CALLS, Path(folder), at_once=True, real=True)
+    packets = plain(200)
+    with running(packets, real=True) as worker:
         usual, rhythm = worker.usual, worker.loop.rhythm
         assert usual is not None
-        prepare(worker, packets, [])
         for ms in range(300, 4000, 50):
             worker.run(ms)
             if usual.may():
@@ -270,7 +283,6 @@ def test_a_tick_that_comes_late_is_nobodys() -> None:
         assert done == usual_ticks.NOTHING and len(found) >= CALLS
         assert rhythm.late_ns > loop.HURRIED_NS and rhythm.begun_ns > time.monotonic_ns() - 1000 * MS
         assert int(worker.table.shared.packets_received.sum()) == received
-        worker.close()
 
 
 class Flood:
@@ -291,10 +303,7 @@ class Flood:
 
 def test_a_flood_of_reports_takes_a_tenth_of_the_time() -> None:
     """... and where the worker is behind it waits, as other reports do."""
-    packets = [[far.packets("plain") for _ in range(75)] for far in (Far(call) for call in range(CALLS))]
-    with tempfile.TemporaryDirectory() as folder:
-        worker = SocketWorker(CALLS, Path(folder), at_once=True)
-        prepare(worker, packets, [])
+    with running(plain(75)) as worker:
         flood = Flood(worker)
         worker.loop._reports = flood
         worker.run(1000)
@@ -308,32 +317,25 @@ def test_a_flood_of_reports_takes_a_tenth_of_the_time() -> None:
         assert len(flood.reads) == before
         worker.loop._hear_reports(worker.now_ns + 1000 * MS)
         assert len(flood.reads) > before
-        worker.close()
 
 
 @pytest.mark.parametrize("at_once", [True, False])
 def test_an_agent_that_says_nothing_more_is_found_out(at_once: bool) -> None:
     """It takes what it gets, and answers no ping: those who ask whether it could be heard must not keep it alive."""
-    packets = [[far.packets("plain") for _ in range(75)] for far in (Far(call) for call in range(CALLS))]
-    with tempfile.TemporaryDirectory() as folder:
-        worker = SocketWorker(CALLS, Path(folder), at_once=at_once, hang_timeout_ms=500)
-        prepare(worker, packets, [])
+    with running(plain(75), at_once=at_once, hang_timeout_ms=500) as worker:
         worker.at(300, lambda: setattr(worker.agent, "take", lambda message: None))
         worker.run(700)
         assert not [message for message in worker.posted if isinstance(message, AgentFailed)]
         worker.run(1200)
         failed = [message.reason for message in worker.posted if isinstance(message, AgentFailed)]
         assert failed == ["agent_hung"]
-        worker.close()
 
 
 @pytest.mark.parametrize("at_once", [True, False])
 def test_an_agent_that_has_just_spoken_is_alive(at_once: bool) -> None:
     """In the very tick in which it would be dead."""
-    packets = [[far.packets("plain") for _ in range(75)] for far in (Far(call) for call in range(CALLS))]
-    with tempfile.TemporaryDirectory() as folder:
-        worker = SocketWorker(CALLS, Path(folder), at_once=at_once, hang_timeout_ms=200)
-        prepare(worker, packets, [Odd(turn, 3, "speak") for turn in range(10, 70, 9)])  # each 180 ms
+    odds = [Odd(turn, 3, "speak") for turn in range(10, 70, 9)]  # each 180 ms
+    with running(plain(75), odds, at_once=at_once, hang_timeout_ms=200) as worker:
         take = worker.agent.take
         worker.at(
             150,
@@ -343,7 +345,6 @@ def test_an_agent_that_has_just_spoken_is_alive(at_once: bool) -> None:
         )
         worker.run(20 + 70 * PACKET_MS)
         assert not [message for message in worker.posted if isinstance(message, AgentFailed)]
-        worker.close()
 
 
 def test_a_new_format_gets_its_kernel() -> None:
@@ -359,10 +360,7 @@ def test_a_new_format_gets_its_kernel() -> None:
 @pytest.mark.parametrize("broken", ["look", "ticks"])
 def test_what_fails_is_done_step_by_step(broken: str) -> None:
     """One tick is lost; it is not tried again."""
-    packets = [[far.packets("plain") for _ in range(ROUNDS)] for far in (Far(call) for call in range(CALLS))]
-    with tempfile.TemporaryDirectory() as folder:
-        worker = SocketWorker(CALLS, Path(folder), at_once=True)
-        prepare(worker, packets, [])
+    with running(plain()) as worker:
         worker.run(200)
         assert worker.usual is not None
         worker.usual.forget()
@@ -377,31 +375,24 @@ def test_what_fails_is_done_step_by_step(broken: str) -> None:
         rows = [stream.row for stream in worker.streams]
         assert (worker.table.shared.packets_received[rows] == ROUNDS).all()
         assert sum(len(of_call) for of_call in records(worker)) >= CALLS * (ROUNDS - 1)
-        worker.close()
 
 
 def test_whoever_else_is_ready_is_heard_before_packets_leave() -> None:
     """Another agent, say, whose speech is just in time."""
     heard: dict[bool, list[int]] = {True: [], False: []}
-    packets = [[far.packets("plain") for _ in range(ROUNDS)] for far in (Far(call) for call in range(CALLS))]
-    with tempfile.TemporaryDirectory() as folder:
-        for at_once, seen in heard.items():
-            worker = SocketWorker(CALLS, Path(folder), at_once=at_once)
-            ours, theirs = socket.socketpair()
+    for at_once, seen in heard.items():
+        with running(plain(), at_once=at_once) as worker, contextlib.ExitStack() as stack:
+            ours, theirs = (stack.enter_context(sock) for sock in socket.socketpair())
 
             def hear(
-                _: int, ours: socket.socket = ours, seen: list[int] = seen, worker: Any = worker
+                _: int, ours: socket.socket = ours, seen: list[int] = seen, worker: SocketWorker = worker
             ) -> None:
                 ours.recv(10)
                 seen.append(int(worker.table.shared.packets_sent.sum()))
 
             worker.poller.watch(ours.fileno(), select.EPOLLIN, hear)
-            prepare(worker, packets, [])
             for turn in range(3, ROUNDS):
                 worker.at(20 + turn * PACKET_MS - 7, lambda theirs=theirs: theirs.send(b"!"))  # type: ignore[misc]
             worker.run(20 + ROUNDS * PACKET_MS)
-            worker.close()
-            ours.close()
-            theirs.close()
     assert heard[True] == heard[False]
     assert len(heard[True]) == ROUNDS - 3
